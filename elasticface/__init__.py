@@ -19,7 +19,7 @@ _HOME = {
     "load": "model",
 }
 
-__all__ = [*_HOME, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
     from elasticface.errors import InputError as InputError

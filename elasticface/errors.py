@@ -7,3 +7,14 @@ class InputError(ValueError):
     The command line prints the message alone and exits with 2. Raise it for files, options and data that come from
     outside, never for a broken promise between our own functions.
     """
+
+
+class Stopped(RuntimeError):
+    """The work could not or should not go on: one line that says why, what was kept, and how to go on.
+
+    The command line prints the message alone and exits with ``exit_code``.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,24 +11,32 @@ from pathlib import Path
 from typing import Any
 
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path``; what the body writes there, a file or a folder, takes the place of ``path``.
 
     If the body raises, the temporary is removed and ``path`` stays as it was.
+
+    Args:
+        path: where the result goes; folders above it are made.
+        sync: see to it that the content is on the disk before the name is. Without, a power cut can leave an empty
+            file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        for file in sorted(temporary.rglob("*")) if temporary.is_dir() else [temporary]:
-            _sync(file)
-        if temporary.is_dir():
-            _sync(temporary)
-            if path.exists():
-                shutil.rmtree(path)
+        if sync:
+            for file in [*sorted(temporary.rglob("*")), temporary] if temporary.is_dir() else [temporary]:
+                _sync(file)
+        if temporary.is_dir() and path.exists():
+            shutil.rmtree(path)
         os.replace(temporary, path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     except BaseException:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -36,9 +45,9 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """``data`` in ``path``, whole or not at all."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """``data`` in ``path``, whole or not at all. For ``sync`` see :func:`replacing`."""
+    with replacing(path, sync) as temporary:
         temporary.write_bytes(data)
 
 
@@ -50,6 +59,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON in ``path``, whole or not at all. NaN and infinity are refused: they are not JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files that killed writers have left anywhere below ``folder``."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if _TEMPORARY.fullmatch(name):
+                Path(parent, name).unlink(missing_ok=True)
+
+
+def printable(name: str | Path) -> str:
+    """A name as one line of text: file names may hold line ends, and bytes that are not UTF-8."""
+    text = str(name)
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one progress bar: what is being done, how far it is, how fast, how long to go. On stderr, so that stdout stays clean."""
+"""The one progress bar: what is being done, how far it is, how long to go. On stderr, so that stdout stays clean."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar

@@ -1,0 +1,80 @@
+"""Image -> embedding. Every backbone takes [B, 3, 112, 112] float in [-1, 1] and gives [B, embedding_size].
+
+All of them run in either memory format; ``backbone.to(memory_format=torch.channels_last)`` is the faster one as a rule.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from elasticface.backbones import iresnet, mobilefacenet, tiny
+from elasticface.backbones.count import multiply_adds
+from elasticface.errors import InputError
+
+__all__ = ["create", "multiply_adds", "names", "parameter_groups"]
+
+_BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    "iresnet18": iresnet.iresnet18,
+    "iresnet34": iresnet.iresnet34,
+    "iresnet50": iresnet.iresnet50,
+    "iresnet100": iresnet.iresnet100,
+    "iresnet200": iresnet.iresnet200,
+    "mobilefacenet": mobilefacenet.mobilefacenet,
+    "tiny": tiny.tiny,
+}
+
+
+def names() -> list[str]:
+    """What `create` knows."""
+    return list(_BACKBONES)
+
+
+def create(name: str, embedding_size: int = 512, **options: Any) -> nn.Module:
+    """A backbone with fresh weights, drawn from torch's global generator.
+
+    Args:
+        name: one of `names()`.
+        embedding_size: D, the length of an embedding, at least 1.
+        options: the backbone's own, e.g. ``dropout`` of the iresnets.
+
+    Raises:
+        InputError: an unknown name, an option that the backbone does not take or a value that it cannot use.
+    """
+    if name not in _BACKBONES:
+        raise InputError(f"unknown backbone {name!r}; choose one of: {', '.join(_BACKBONES)}")
+    if embedding_size < 1:
+        raise InputError(f"embedding_size must be at least 1, got {embedding_size}")
+    backbone = _BACKBONES[name]
+    accepted = [option for option in inspect.signature(backbone).parameters if option != "embedding_size"]
+    unknown = [option for option in options if option not in accepted]
+    if unknown:
+        raise InputError(
+            f"backbone {name} has no option {', '.join(unknown)}; it takes: {', '.join(accepted) or 'no options'}"
+        )
+    return backbone(embedding_size, **options)
+
+
+def parameter_groups(
+    module: nn.Module, weight_decay: float, decay_norm_and_bias: bool = True
+) -> list[dict[str, list[nn.Parameter] | float]]:
+    """The trainable parameters of `module` as groups for a ``torch.optim`` optimizer.
+
+    Args:
+        module: whose parameters; frozen ones are left out.
+        weight_decay: the decay, ≥ 0; 5e-4 in the paper.
+        decay_norm_and_bias: whether it also applies to the one-dimensional parameters: scales and shifts of batch
+            norms, biases, PReLU slopes. The paper decays them all.
+
+    Returns:
+        One group, or two where some are spared: those that decay, then those that do not.
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    decayed = [p for p in trainable if decay_norm_and_bias or p.ndim > 1]
+    spared = [p for p in trainable if not decay_norm_and_bias and p.ndim <= 1]
+    groups: list[dict[str, list[nn.Parameter] | float]] = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

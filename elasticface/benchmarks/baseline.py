@@ -1,0 +1,43 @@
+"""What a model without learning reaches: whitened PCA of the pixels, to be shown beside a trained one."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from elasticface import keyed
+from elasticface.data.sources import Source
+from elasticface.data.transforms import to_input
+from elasticface.model import Card, FaceEncoder
+
+_SIDE = 56  # pixels; half the resolution of an aligned face, where the components still are faces
+_IMAGES = 3000  # to fit on, at most
+
+
+def whitened_pca(source: Source, components: int = 200, seed: int = 0) -> FaceEncoder:
+    """Whitened PCA (Turk and Pentland's eigenfaces, each component at unit variance) as an encoder.
+
+    Args:
+        source: aligned faces to fit on, at most 3,000 of them, drawn by ``seed``.
+        components: length of an embedding; fewer where there are fewer images.
+        seed: of the choice of images.
+    """
+    chosen = keyed.generator(seed, "pca").permutation(len(source))[:_IMAGES]
+    rows = torch.cat([_pixels(to_input(torch.from_numpy(source[int(i)][0])[None])) for i in chosen])
+    mean = rows.mean(0)
+    # The images are fewer than the pixels: their Gram matrix is the small one.
+    values, vectors = torch.linalg.eigh((rows - mean) @ (rows - mean).T)
+    count = min(components, len(rows) - 1)
+    values, vectors = values[-count:].clamp_min(torch.finfo(values.dtype).eps), vectors[:, -count:]
+    projection = (rows - mean).T @ vectors / values * np.sqrt(len(rows))
+
+    def network(images: Tensor) -> Tensor:
+        embeddings: Tensor = (_pixels(images) - mean) @ projection
+        return embeddings
+
+    return FaceEncoder(network, Card("whitened PCA", embedding_size=count))
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """[B, 3, H, W] -> [B, 3·56·56] float64."""
+    return functional.interpolate(images, size=_SIDE, mode="area").flatten(1).double()

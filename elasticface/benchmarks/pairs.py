@@ -1,0 +1,282 @@
+"""Verification on a list of pairs: LFW and its kin, from a folder or tar of photos, aligned or with landmarks.
+
+Protocol (the paper, section 4.2, as the field runs it): embed the image and its mirror image, add the two,
+L2-normalise; squared L2 distance; thresholds 0, .01, … 3.99; ten contiguous folds, each judged by the first threshold
+that is best on the other nine; mean ± standard deviation over the folds. No PCA.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import metrics, progress
+from elasticface.align import align
+from elasticface.data import images
+from elasticface.data.landmarks import read_landmarks
+from elasticface.data.photos import Photos
+from elasticface.errors import InputError
+from elasticface.model import FaceEncoder
+
+FARS = (1e-3, 1e-2, 1e-1)
+PROTOCOL = (
+    "image and mirror image added, L2-normalised; squared L2 distance, thresholds 0, .01, … 3.99; "
+    "{folds} contiguous folds, each judged by the best threshold of the others; mean ± standard deviation"
+)
+PAIRS_FILE, LANDMARKS_FILE = "pairs.txt", "landmarks5.csv"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A list of pairs in the order of its file: P pairs, the folds contiguous."""
+
+    first: tuple[str, ...]  # [P] image names
+    second: tuple[str, ...]  # [P]
+    same: NDArray[np.bool_]  # [P]
+    folds: int
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The figures of one model on one benchmark. Rates are fractions in 0..1."""
+
+    model: str
+    benchmark: str
+    protocol: str
+    accuracy: float
+    accuracy_std: float
+    threshold: float  # on the squared L2 distance, mean over folds
+    per_fold: tuple[float, ...]
+    tar_at_far: dict[str, dict[str, float]]  # rule ("at-most", "nearest") -> FAR -> TAR
+    eer: float
+    counts: dict[str, int]
+    scores: NDArray[np.float32]  # [P] cosine similarity
+    same: NDArray[np.bool_]  # [P]
+    first: tuple[str, ...]  # [P] image names
+    second: tuple[str, ...]  # [P]
+    intervals: dict[str, tuple[float, float]]  # 95 %, exact binomial over pairs
+
+
+@dataclass(frozen=True)
+class PairBenchmark:
+    """Photos and the pairs to judge on them."""
+
+    name: str
+    photos: Photos
+    pairs: Pairs
+    landmarks: dict[str, NDArray[np.float64]] | None  # None: the photos are aligned
+
+    def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
+        """The aligned face of one photo, uint8 [size, size, 3] RGB.
+
+        Raises:
+            InputError: a damaged photo, or one that is neither aligned nor in the landmarks.
+        """
+        photo = images.decode(self.photos.read(name), name)
+        if self.landmarks is not None:
+            return align(photo, self.landmarks[name], size)
+        if photo.shape[:2] != (size, size):
+            raise InputError(
+                f"{name}: {photo.shape[1]}x{photo.shape[0]} is no aligned face of {size}x{size}; give the landmarks "
+                f"({LANDMARKS_FILE} beside {PAIRS_FILE}, or --landmarks), or run `elasticface align` first"
+            )
+        return photo
+
+
+def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str | Path | None = None) -> PairBenchmark:
+    """The benchmark at ``path``.
+
+    Args:
+        path: a folder or an uncompressed tar with the photos and `pairs.txt`; or a folder with `pairs.txt` and a tar.
+        pairs: the list of pairs, where it is not `pairs.txt` in there or, for a tar, beside it.
+        landmarks: five points a photo, where they are not `landmarks5.csv` in there. Without any, photos are aligned.
+
+    Raises:
+        InputError: a file that is missing or wrong, or pairs that name photos that are not there.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise InputError(f"{root}: no such folder or tar")
+    beside = root if root.is_dir() else root.parent
+    photos = Photos(_photos_path(root))
+    pairs_file = Path(pairs) if pairs else beside / PAIRS_FILE
+    if pairs or pairs_file.exists():
+        text = _read_text(pairs_file)
+    elif PAIRS_FILE in photos:
+        text = photos.read_text(PAIRS_FILE)
+    else:
+        raise InputError(f"{root}: no {PAIRS_FILE} in it; give the list of pairs with --pairs")
+    landmarks_file = Path(landmarks) if landmarks else beside / LANDMARKS_FILE
+    points = read_landmarks(landmarks_file) if landmarks or landmarks_file.exists() else None
+    listed = parse_pairs(text, str(pairs_file), photos.names)
+    if points is not None:
+        for name in {*listed.first, *listed.second}:
+            if name not in points:
+                raise InputError(f"{landmarks_file}: no row for {name}, which {pairs_file} lists")
+    return PairBenchmark(root.resolve().name.removesuffix(".tar"), photos, listed, points)
+
+
+def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
+    """Pairs from LFW's format or from a list of paths.
+
+    LFW (`folds<TAB>pairs` first, then `name n1 n2` for a genuine pair and `name1 n1 name2 n2` for an impostor pair)
+    means photo `name/name_0001` of any image suffix. A list of paths has lines `path1<TAB>path2<TAB>1` (or 0). Folds
+    are contiguous; ten unless the first line says otherwise.
+
+    Args:
+        text: content of the file.
+        source: its name, for messages.
+        names: the photos there are.
+
+    Raises:
+        InputError: a row that is neither, or that names a photo that is not there; too few pairs for the folds.
+    """
+    by_stem = {name.rsplit(".", 1)[0]: name for name in names}
+    known = set(names)
+    lines = [(row, line.split("\t") if "\t" in line else line.split()) for row, line in enumerate(text.split("\n"), 1)]
+    rows = [(row, [part.strip() for part in parts]) for row, parts in lines if any(part.strip() for part in parts)]
+    folds = 10
+    if rows and 1 <= len(rows[0][1]) <= 2 and all(part.isdecimal() for part in rows[0][1]):
+        folds = int(rows[0][1][0]) if len(rows[0][1]) == 2 else 10
+        rows = rows[1:]
+    found: list[tuple[str, str, bool]] = []
+    for row, parts in rows:
+        where = f"{source}, row {row}"
+        match parts:
+            case [a, b, ("0" | "1") as kind] if not b.isdecimal():
+                keys, genuine = [(a, a), (b, b)], kind == "1"
+            case [name, i, j] if i.isdecimal() and j.isdecimal():
+                keys, genuine = [_lfw_photo(name, i), _lfw_photo(name, j)], True
+            case [a, i, b, j] if i.isdecimal() and j.isdecimal():
+                keys, genuine = [_lfw_photo(a, i), _lfw_photo(b, j)], False
+            case _:
+                raise InputError(f"{where}: neither `name n n`, `name n name n` nor `path path 0|1`: {' '.join(parts)}")
+        pair = [path if path in known else by_stem.get(stem) for path, stem in keys]
+        for (path, _), photo in zip(keys, pair, strict=True):
+            if photo is None:
+                raise InputError(f"{where}: no photo {path} there; add it or take the row out")
+        found.append((str(pair[0]), str(pair[1]), genuine))
+    if not 2 <= folds <= len(found):
+        raise InputError(f"{source}: {len(found)} pairs in {folds} folds; there must be 2 folds and a pair in each")
+    same = np.array([genuine for _, _, genuine in found])
+    if same.all() or not same.any():
+        raise InputError(f"{source}: only {'genuine' if same.all() else 'impostor'} pairs; both kinds are needed")
+    return Pairs(tuple(a for a, _, _ in found), tuple(b for _, b, _ in found), same, folds)
+
+
+def evaluate_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = True) -> PairResult:
+    """All figures of one model on one benchmark; every photo is embedded once.
+
+    A damaged photo takes its pairs with it: they are left out and counted, as long as some of both kinds remain.
+
+    Raises:
+        InputError: photos that are not aligned, or no pair left to judge.
+    """
+    pairs = benchmark.pairs
+    embeddings, position = _embed(encoder, benchmark, flip)
+    usable = np.array([a in position and b in position for a, b in zip(pairs.first, pairs.second, strict=True)])
+    same = pairs.same[usable]
+    if len(same) < pairs.folds or same.all() or not same.any():
+        raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
+    first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
+    a, b = (embeddings[[position[name] for name in side]] for side in (first, second))
+    return figures(encoder.card.name, benchmark, a, b, same, first, second, skipped=int((~usable).sum()))
+
+
+def figures(
+    model: str,
+    benchmark: PairBenchmark,
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    same: NDArray[np.bool_],
+    first: tuple[str, ...],
+    second: tuple[str, ...],
+    skipped: int = 0,
+) -> PairResult:
+    """The protocol's figures from embeddings a, b [P, D] of pairs that are the same person or not [P]."""
+    folds = benchmark.pairs.folds
+    verification = metrics.verification_accuracy(a, b, same, folds)
+    scores = _cosines(a, b)
+    tars = {rule: metrics.tar_at_far(scores, same, FARS, rule) for rule in ("at-most", "nearest")}
+    genuine = int(same.sum())
+    intervals = {"accuracy": metrics.binomial_interval(round(verification.accuracy * len(same)), len(same))}
+    for far, tar in zip(FARS, tars["at-most"], strict=True):
+        intervals[f"tar@{far:g}"] = metrics.binomial_interval(round(tar * genuine), genuine)
+    return PairResult(
+        model=model,
+        benchmark=benchmark.name,
+        protocol=PROTOCOL.format(folds=folds),
+        accuracy=verification.accuracy,
+        accuracy_std=verification.std,
+        threshold=verification.threshold,
+        per_fold=verification.per_fold,
+        tar_at_far={
+            rule: {f"{f:g}": float(t) for f, t in zip(FARS, values, strict=True)} for rule, values in tars.items()
+        },
+        eer=metrics.equal_error_rate(scores, same).rate,
+        counts={
+            "pairs": len(same),
+            "genuine": genuine,
+            "impostor": len(same) - genuine,
+            "images": len({*first, *second}),
+            "skipped_pairs": skipped,
+        },
+        scores=scores,
+        same=same,
+        first=first,
+        second=second,
+        intervals=intervals,
+    )
+
+
+def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[NDArray[np.float32], dict[str, int]]:
+    """Embeddings [N, D] of the listed photos, and where each photo's is; a damaged photo has none."""
+    listed = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
+    position: dict[str, int] = {}
+
+    def faces() -> Iterator[NDArray[np.uint8]]:
+        for name in progress.track(listed, f"{benchmark.name}: embedding", len(listed)):
+            try:
+                face = benchmark.face(name, encoder.card.preprocessing.size)
+            except images.DamagedImage as error:
+                progress.console.print(f"skipped: {error}", markup=False)
+                continue
+            position[name] = len(position)
+            yield face
+
+    return encoder.embed(faces(), flip), position
+
+
+def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[P] cosine similarity, 0 with a zero embedding; computed in float64 as the distances are."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    cosines: NDArray[np.float64] = np.einsum("pd,pd->p", x, y) / np.where(lengths > 0, lengths, 1)
+    return cosines.astype(np.float32)
+
+
+def _photos_path(root: Path) -> Path:
+    """Where the photos are: in ``root`` itself, or in the one tar that lies in it where no person's folder does."""
+    if root.is_file() or any(child.is_dir() and not child.name.startswith(".") for child in root.iterdir()):
+        return root
+    tars = sorted(root.glob("*.tar"))
+    if len(tars) > 1:
+        raise InputError(f"{root}: {len(tars)} tars in it; name the one to use")
+    return tars[0] if tars else root
+
+
+def _lfw_photo(name: str, number: str) -> tuple[str, str]:
+    """(what to say of it, path without suffix) of LFW's photo ``number`` of ``name``."""
+    stem = f"{name}/{name}_{int(number):04d}"
+    return stem, stem
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text in UTF-8 ({error.reason} at byte {error.start})") from error

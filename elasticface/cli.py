@@ -1,0 +1,234 @@
+"""The command line: one thin command per job. Heavy imports happen in the command that needs them.
+
+Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
+"""
+
+import dataclasses
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+
+from elasticface import __version__
+from elasticface.config import RECIPES, TrainConfig
+from elasticface.errors import InputError, Stopped
+
+_ALIGN = """Warp photos onto the 112x112 template that face recognition models expect.
+
+PHOTOS is a folder or an uncompressed tar; each photo with five points in FILE.csv becomes OUT/<its name>. The CSV has
+the header file,score,x_leye,y_leye,x_reye,y_reye,x_nose,y_nose,x_lmouth,y_lmouth,x_rmouth,y_rmouth."""
+
+_SPLIT = """Hold people out of a folder of identity folders, to judge a model on faces it has not seen.
+
+OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds."""
+
+_TRAIN = """Train a model on a folder of identity folders with aligned faces.
+
+Settings come from --config, a YAML or the name of a recipe, and from the options below, which go over it. Recipes:
+{recipes}.
+RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. A run that was stopped goes on with --resume, bit for bit;
+it needs no settings then, the run folder has them."""
+
+_EVALUATE = """Measure a model the way the field does, and write results.json and report.html.
+
+MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
+folder or an uncompressed tar with pairs.txt (LFW's format, or lines of `path path 0|1`), its photos aligned or with
+landmarks5.csv beside it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    from elasticface.progress import console
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        console.print(f"warning: {message}", markup=False, soft_wrap=True)
+
+    warnings.showwarning = warn
+    parser, commands = _parser()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given:
+        parser.print_help()
+        sys.exit(0)
+    try:
+        options = parser.parse_args(_with_settings(given))
+        commands[options.command](options[options.command])
+    except InputError as error:
+        _fail(str(error), 2)
+    except Stopped as stopped:
+        _fail(str(stopped), stopped.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped", 1)
+    sys.exit(0)
+
+
+class _Parser(ArgumentParser):
+    """Usage errors in one line, as all other wrong input."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise InputError(f"{' '.join(message.split())} (see {self.prog} --help)") from ex
+
+
+def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
+    parser = _Parser(prog="elasticface", description="Train face recognition with elastic margins, and measure it.")
+    parser.add_argument("--version", action="version", version=f"elasticface {__version__}")
+    subcommands = parser.add_subcommands(dest="command", required=True)
+
+    align = _Parser(description=_ALIGN)
+    align.add_argument("photos", type=str, help="folder or uncompressed tar of photos")
+    align.add_argument("out", type=str, help="folder for the aligned faces")
+    align.add_argument("--landmarks", type=str, required=True, help="CSV of five points a photo")
+    align.add_argument(
+        "--identities", type=str | None, default=None, help="text file of the people to take, one a line"
+    )
+    align.add_argument("--size", type=int, default=112, help="side in pixels")
+    align.add_argument("--format", type=typing.Literal["jpg", "png"], default="jpg", help="JPEG of quality 95, or PNG")
+    align.add_argument("--workers", type=int, default=2, help="processes")
+    align.add_argument("--resume", action="store_true", help="keep what is in OUT and add what is missing")
+    subcommands.add_subcommand("align", align, help="photos + landmarks -> aligned faces")
+
+    split = _Parser(description=_SPLIT)
+    split.add_argument("faces", type=str, help="folder of identity folders")
+    split.add_argument("out", type=str, help="folder for train/ and heldout/")
+    split.add_argument("--people", type=int, required=True, help="how many people to hold out")
+    split.add_argument("--pairs", type=int, default=6000, help="how many pairs, half of them genuine")
+    split.add_argument("--seed", type=int, default=0, help="of the choice")
+    subcommands.add_subcommand("split", split, help="hold people out, with pairs to verify on")
+
+    train = _Parser(description=_TRAIN.format(recipes=", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))))
+    train.add_argument("data", type=str, help="folder of identity folders")
+    train.add_argument("--out", type=str, required=True, help="the run folder")
+    train.add_argument("--config", action="config", help="YAML of settings, or the name of a recipe")
+    train.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in RUN")
+    _add_settings(train)
+    subcommands.add_subcommand("train", train, help="faces -> a trained model")
+
+    evaluate = _Parser(description=_EVALUATE)
+    evaluate.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
+    evaluate.add_argument("benchmarks", type=str, nargs="+", help="folders or tars with pairs.txt")
+    evaluate.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
+    evaluate.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
+    evaluate.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    evaluate.add_argument("--baseline", type=str | None, default=None, help="training faces; shows whitened PCA beside")
+    evaluate.add_argument("--flip", action=ActionYesNo(no_prefix="no-"), default=True, help="add the mirror image")
+    evaluate.add_argument("--backbone", type=str | None, default=None, help="architecture of a .pth")
+    evaluate.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    evaluate.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
+    evaluate.add_argument("--channels", type=typing.Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
+    evaluate.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
+    evaluate.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. [0.485,0.456,0.406]")
+    evaluate.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. [0.229,0.224,0.225]")
+    subcommands.add_subcommand("evaluate", evaluate, help="a model on benchmarks -> figures and a report")
+    return parser, {"align": _align, "split": _split, "train": _train, "evaluate": _evaluate}
+
+
+def _add_settings(parser: ArgumentParser) -> None:
+    """An option for every setting of a run: batch_size is --batch-size."""
+    hints = typing.get_type_hints(TrainConfig)
+    for setting in dataclasses.fields(TrainConfig):
+        default = setting.default
+        if default is dataclasses.MISSING:
+            assert setting.default_factory is not dataclasses.MISSING
+            default = setting.default_factory()
+        kind = (
+            {"action": ActionYesNo(no_prefix="no-"), "nargs": "?"}
+            if hints[setting.name] is bool
+            else {"type": hints[setting.name]}
+        )
+        name = f"--{setting.name.replace('_', '-')}"
+        parser.add_argument(name, default=default, help=setting.metadata["help"], **kind)
+
+
+def _with_settings(given: list[str]) -> list[str]:
+    """The arguments with a recipe's name made its path, and with a resumed run's own settings where none are given."""
+    if given[:1] != ["train"]:
+        return given
+    given = [part for word in given for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    if "--config" in given[:-1]:
+        at = given.index("--config") + 1
+        recipe = RECIPES / f"{given[at]}.yaml"
+        if not Path(given[at]).is_file():
+            if not recipe.is_file():
+                recipes = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+                raise InputError(f"--config {given[at]}: no such file, and no recipe; there are {recipes}")
+            given[at] = str(recipe)
+    elif "--resume" in given and "--out" in given[:-1]:
+        config = Path(given[given.index("--out") + 1]) / "config.yaml"
+        if config.is_file():
+            given[1:1] = ["--config", str(config)]
+    return given
+
+
+def _align(options: Namespace) -> None:
+    from elasticface.data.align_photos import align_photos, read_identities
+
+    summary = align_photos(
+        Path(options.photos),
+        Path(options.out),
+        Path(options.landmarks),
+        size=options.size,
+        format=options.format,
+        workers=options.workers,
+        only=read_identities(Path(options.identities)) if options.identities else None,
+        resume=options.resume,
+    )
+    print("\n".join(summary.lines()))
+
+
+def _split(options: Namespace) -> None:
+    from elasticface.data.split import split
+
+    summary = split(
+        Path(options.faces), Path(options.out), people=options.people, pairs=options.pairs, seed=options.seed
+    )
+    print(summary)
+
+
+def _train(options: Namespace) -> None:
+    settings = {setting.name: options[setting.name] for setting in dataclasses.fields(TrainConfig)}
+    config = TrainConfig(**settings)
+    from elasticface.training import train
+
+    train(options.data, options.out, config, options.resume)
+
+
+def _evaluate(options: Namespace) -> None:
+    from rich.console import Console
+
+    from elasticface import environment, files, report
+    from elasticface.benchmarks.baseline import whitened_pca
+    from elasticface.benchmarks.pairs import evaluate_pairs, open_pairs
+    from elasticface.data import open_dataset
+    from elasticface.model import load
+    from elasticface.rundir import read_metrics
+
+    names = ("size", "channels", "scale", "mean", "std")
+    preprocessing = {name: options[name] for name in names if options[name] is not None}
+    encoders = [load(options.model, options.backbone, device=options.device, **preprocessing)]
+    benchmarks = [open_pairs(path, options.pairs, options.landmarks) for path in options.benchmarks]
+    if options.baseline:
+        encoders.append(whitened_pca(open_dataset(options.baseline)))
+    results = [evaluate_pairs(encoder, benchmark, options.flip) for benchmark in benchmarks for encoder in encoders]
+
+    model = Path(options.model)
+    out = Path(options.out) if options.out else model if model.is_dir() and model.name != "model" else Path("results")
+    pictures = {benchmark.name: benchmark for benchmark in benchmarks}
+    made_with = environment.describe()
+    files.write_json(out / "results.json", report.results_json(results, made_with))
+    report.write_report(
+        out / "report.html",
+        results,
+        made_with,
+        pictures=lambda result, name: pictures[result.benchmark].face(name),
+        curves=read_metrics(model),
+    )
+    Console().print(report.terminal_table(results))
+    print(f"{out / 'results.json'}\n{out / 'report.html'}")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"elasticface: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,116 @@
+"""From a source to batch tensors: worker processes, and what happens to images that cannot be read."""
+
+import json
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from elasticface.data.images import DamagedImage
+from elasticface.data.sampler import KeyedBatchSampler
+from elasticface.data.sources import Source
+from elasticface.errors import InputError
+
+Item = tuple[NDArray[np.uint8], int]
+Batch = tuple[Tensor, Tensor, list[tuple[int, str]]]  # uint8 [B, H, W, 3], int64 [B], (index, reason) of the damaged
+
+_DAMAGED_SHARE = 0.001
+
+
+class DamagedItems:
+    """The images that could not be read: counted, named in a file, skipped; too many of them stop the run.
+
+    Args:
+        path: JSON lines, one a damaged image; what an interrupted run found before is read from it.
+        num_images: of the whole set.
+    """
+
+    def __init__(self, path: Path, num_images: int) -> None:
+        self.path, self.most = path, int(_DAMAGED_SHARE * num_images)
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        self.found = {json.loads(line)["index"] for line in lines}
+
+    def add(self, items: Sequence[tuple[int, str]]) -> None:
+        """Take note of (index, reason) items.
+
+        Raises:
+            InputError: more than one in a thousand of the set's images are damaged.
+        """
+        for index, reason in items:
+            if index in self.found:
+                continue
+            self.found.add(index)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"index": index, "reason": reason}) + "\n")
+            if len(self.found) > self.most:
+                more = f" (the last of {len(self.found)}, all named in {self.path})" if len(self.found) > 1 else ""
+                raise InputError(f"{reason}{more}; a run goes on without at most {_DAMAGED_SHARE:.1%} of its images")
+            warnings.warn(f"skipped: {reason}", stacklevel=2)
+
+
+def batches(
+    source: Source, sampler: KeyedBatchSampler, damaged: DamagedItems, workers: int, pin_memory: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch, in the sampler's order.
+
+    Args:
+        source: images of one size.
+        sampler: which images, in which order.
+        damaged: where images that cannot be read are counted; their batch is that much smaller.
+        workers: processes that read ahead; 0 reads in this one.
+        pin_memory: for a GPU.
+
+    Yields:
+        uint8 [B, H, W, 3] RGB and int64 [B] labels.
+
+    Raises:
+        InputError: too many damaged images.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Tolerant(source),
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+    )
+    for images, labels, bad in loader:
+        damaged.add(bad)
+        yield images, labels
+
+
+class _Tolerant(Dataset[Any]):
+    """A source whose damaged images come as (index, reason) instead of as an error that ends the worker."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Item | tuple[int, str]:
+        try:
+            return self.source[index]
+        except DamagedImage as error:
+            return index, str(error)
+
+
+def _collate(items: list[Item | tuple[int, str]]) -> Batch:
+    good = [item for item in items if not isinstance(item[0], int)]
+    bad = [(item[0], str(item[1])) for item in items if isinstance(item[0], int)]
+    images = np.stack([image for image, _ in good]) if good else np.zeros((0, 1, 1, 3), np.uint8)
+    return torch.from_numpy(images), torch.tensor([int(label) for _, label in good], dtype=torch.int64), bad
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the training process ends its workers once it has saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

@@ -1,0 +1,222 @@
+"""Named image files, in a folder or in a plain tar, read alike. Nothing is ever extracted."""
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage
+from elasticface.errors import InputError
+from elasticface.files import printable
+
+MAX_BYTES = 2**26
+"""The largest file that is read as an image, 64 MiB: beyond every photo, and small enough for every worker's memory."""
+
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+class Photos:
+    """The images below a folder, at any depth, or inside an uncompressed tar.
+
+    A photo's name is its path below the folder or in the tar, with ``/`` and without a leading ``./``. Hidden files and
+    files without an image's suffix are passed over. A name can only ever be read, never lead elsewhere: what has ``..``,
+    a backslash or NUL in its name, or is absolute, is left out, and so are links that leave the folder, linked folders,
+    and every link, device and sparse file of a tar. Of a name that a tar holds twice, the later one counts.
+
+    A tar is gone through once for its index; from then on each photo is one seek and read. No file stays open, so
+    objects can be pickled and used from several processes.
+
+    Args:
+        path: the folder or the tar.
+
+    Attributes:
+        path: as given.
+        names: the images' names [N], sorted.
+        left_out: name -> reason, of what looks like a photo but is none of ``names``.
+
+    Raises:
+        InputError: nothing there, a file that is no plain tar, a damaged tar, or a folder that cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.left_out: dict[str, str] = {}
+        self._index: dict[str, tuple[int, int]] | None = None  # of a tar: name -> (offset, size), of files of any kind
+        try:
+            self._root = Path(os.path.realpath(self.path, strict=True))
+            if self._root.is_dir():
+                names = list(self._walk())
+            else:
+                self._index = self._read_index()
+                names = [name for name in self._index if _is_image(name)]
+        except OSError as error:
+            raise InputError(
+                f"{printable(error.filename or self.path)}: cannot be read: {error.strerror}; give a folder of photos or a plain tar"
+            ) from error
+        self.names = sorted(names)
+        self._images = frozenset(names)
+
+    def __len__(self) -> int:
+        """N, how many images there are."""
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether ``name`` is one of the images."""
+        return name in self._images
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one image.
+
+        Raises:
+            DamagedImage: not there, not readable, or larger than ``MAX_BYTES``; the message begins with the name.
+        """
+        try:
+            return self._read(name, MAX_BYTES)
+        except _Unreadable as error:
+            raise DamagedImage(f"{printable(name)}: {error}") from error
+
+    def read_text(self, name: str) -> str:
+        """A file of any suffix as text, such as a ``pairs.txt`` that lies beside the images. UTF-8, BOM removed.
+
+        Raises:
+            InputError: not there, not readable, or not UTF-8.
+        """
+        label = f"{printable(self.path)}: {printable(name)}"
+        try:
+            return self._read(name).decode("utf-8-sig")
+        except _Unreadable as error:
+            raise InputError(f"{label}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{label}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file ``name`` that can be read, an image or any other."""
+        if self._index is not None:
+            return name in self._index
+        return _flaw(name) is None and self._inside(self._root / name) and os.path.isfile(self._root / name)
+
+    def _read(self, name: str, limit: int | None = None) -> bytes:
+        if not self.has(name):
+            raise _Unreadable("there is no such file")
+        try:
+            if self._index is not None:
+                path, (offset, size) = self._root, self._index[name]
+            else:
+                path = self._root / name
+                offset, size = 0, path.stat().st_size
+            if limit is not None and size > limit:
+                raise _Unreadable(f"{size} bytes, more than the {limit} that an image may have; shrink or remove it")
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise _Unreadable(f"cannot be read: {error.strerror}") from error
+        if len(data) != size:
+            raise _Unreadable(f"ends after {len(data)} of {size} bytes; was the tar changed meanwhile?")
+        return data
+
+    def _inside(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+    def _walk(self) -> Iterator[str]:
+        def refuse(error: OSError) -> None:
+            raise error
+
+        for parent, folders, files in os.walk(self._root, onerror=refuse):
+            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            below = Path(parent).relative_to(self._root)
+            for folder in folders:
+                if os.path.islink(os.path.join(parent, folder)):
+                    self.left_out[(below / folder).as_posix()] = "a link to a folder"
+            for file in sorted(files):
+                name = (below / file).as_posix()
+                if file.startswith(".") or not _is_image(name):
+                    continue
+                path = os.path.join(parent, file)
+                flaw = _flaw(name)
+                if flaw is None and os.path.islink(path) and not self._inside(Path(path)):
+                    flaw = "a link that leads out of the folder"
+                if flaw is None:
+                    yield name
+                else:
+                    self.left_out[name] = flaw
+
+    def _read_index(self) -> dict[str, tuple[int, int]]:
+        label = printable(self.path)
+        if not stat.S_ISREG(self._root.stat().st_mode):
+            raise InputError(f"{label}: neither a folder nor a file; give a folder of photos or a plain tar")
+        with self._root.open("rb") as file:
+            head = file.read(8)
+        if kind := next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None):
+            raise InputError(
+                f"{label}: compressed with {kind}, so single photos cannot be read from it; "
+                "unpack it, or pack it again as a plain tar"
+            )
+        index: dict[str, tuple[int, int]] = {}
+        try:
+            for member in _members(self._root):
+                self._enter(member, index)
+        # What tarfile raises on headers that are wrong in ways it does not look for.
+        except (tarfile.TarError, ValueError, LookupError, OverflowError, EOFError, RecursionError) as error:
+            raise InputError(
+                f"{label}: not a tar, or a damaged one ({' '.join(str(error).split())}); fetch or pack it again"
+            ) from error
+        return index
+
+    def _enter(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        name = "/".join(parts)
+        flaw = _flaw(member.name)
+        if member.isdir() or (flaw is None and any(part.startswith(".") for part in parts)):
+            return
+        if flaw is None and (not member.isreg() or member.issparse()):
+            flaw = "a link, a device or a sparse file"
+        if flaw is None:
+            index[name] = (member.offset_data, member.size)
+        elif _is_image(name):
+            self.left_out[member.name] = flaw
+
+
+class _Unreadable(Exception):
+    """Why a file cannot be had, for the caller to make a sentence with its name."""
+
+
+def _members(path: Path) -> Iterator[tarfile.TarInfo]:
+    """The entries of a tar, one at a time: a list of all of them would take gigabytes for a set of millions."""
+    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
+        last = -1
+        while (member := tar.next()) is not None:
+            if member.offset <= last or member.size < 0:  # a negative size sends older tarfiles round in a circle
+                raise tarfile.ReadError(f"an impossible size in the entry at byte {member.offset}")
+            last = member.offset
+            tar.members = []  # type: ignore[attr-defined]
+            yield member
+        # tarfile takes any header that it cannot read for the end of the archive, and so would drop what follows.
+        file.seek(tar.offset)
+        end = file.read(tarfile.BLOCKSIZE)
+        if end != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"cut short or overwritten at byte {tar.offset}")
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _flaw(name: str) -> str | None:
+    """What makes a name unfit to be a path below anything."""
+    if name.startswith("/"):
+        return "an absolute path"
+    if ".." in name.split("/"):
+        return "a path with .."
+    if "\\" in name or "\0" in name:
+        return "a backslash or NUL in its name"
+    return None

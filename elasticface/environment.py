@@ -1,0 +1,40 @@
+"""What a result was made with: versions, machine, devices. Written beside every run and every figure."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+_PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "onnxruntime")
+
+
+def describe() -> dict[str, Any]:
+    """Versions of elasticface and of what it computes with, the processor, threads and GPUs; ready for JSON."""
+    import torch
+
+    import elasticface
+
+    versions = {"elasticface": elasticface.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

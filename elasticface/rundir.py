@@ -1,0 +1,104 @@
+"""The folder of a training run: its settings, its metrics as JSON lines and for TensorBoard, its environment."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from elasticface import environment, files
+from elasticface.config import TrainConfig, differences
+from elasticface.errors import InputError
+
+CONFIG, METRICS, ENVIRONMENT, CHECKPOINTS, MODEL = (
+    "config.yaml",
+    "metrics.jsonl",
+    "environment.json",
+    "checkpoints",
+    "model",
+)
+
+
+class Run:
+    """A run folder that is being written.
+
+    Args:
+        path: the folder; made if it isn't there.
+        config: the settings.
+        data: where the training images are, for the record.
+        resume: go on with what is there. Without it a folder that holds something is refused.
+
+    Raises:
+        InputError: a folder in use, or settings that make it another run than the one to resume.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig, data: str, resume: bool) -> None:
+        self.path, self.checkpoints, self.model = path, path / CHECKPOINTS, path / MODEL
+        if path.is_file():
+            raise InputError(f"{path}: a file; give a folder for the run")
+        if path.is_dir() and any(path.iterdir()) and not resume:
+            raise InputError(f"{path}: holds something already; go on with it by --resume, or give another folder")
+        if (path / CONFIG).exists():
+            changed = differences(read_config(path / CONFIG), config)
+            if changed:
+                raise InputError(f"{path}: was started with other settings: {', '.join(changed)}; resume with the same")
+        files.write_text(path / CONFIG, _yaml(asdict(config)))
+        files.write_json(path / ENVIRONMENT, {"data": data, **environment.describe()})
+
+    def open(self, step: int) -> None:
+        """Begin to log after ``step`` steps; what an interrupted run logged beyond them is dropped."""
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+        files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+        self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
+        self._board = TensorBoardLogger(self.path, name="tensorboard", version="", purge_step=step + 1)
+
+    def log(self, step: int, figures: Mapping[str, Any]) -> None:
+        """One line of `metrics.jsonl`; its numbers go to TensorBoard too, under the benchmark's name where one is."""
+        self._metrics.write(json.dumps({"step": step, **figures}) + "\n")
+        self._metrics.flush()
+        group = figures.get("benchmark", "train")
+        numbers = {f"{group}/{name}": value for name, value in figures.items() if isinstance(value, int | float)}
+        self._board.log_metrics(numbers, step)
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._board.finalize("success")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a `config.yaml`.
+
+    Raises:
+        InputError: not a YAML of settings.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a list of settings")
+    return content
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`; a last line that a kill cut short is left out."""
+    path = run / METRICS
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _yaml(settings: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
