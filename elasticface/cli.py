@@ -164,11 +164,13 @@ def _with_settings(given: list[str]) -> list[str]:
 
 def _align(options: Namespace) -> None:
     from elasticface.data.align_photos import align_photos, read_identities
+    from elasticface.data.landmarks import read_landmarks
+    from elasticface.data.photos import Photos
 
     summary = align_photos(
-        Path(options.photos),
+        Photos(options.photos),
         Path(options.out),
-        Path(options.landmarks),
+        read_landmarks(options.landmarks),
         size=options.size,
         format=options.format,
         workers=options.workers,

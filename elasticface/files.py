@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from elasticface.errors import InputError
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
@@ -32,9 +33,12 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         if sync:
             for file in [*sorted(temporary.rglob("*")), temporary] if temporary.is_dir() else [temporary]:
                 _sync(file)
+        before = temporary.with_suffix(".old.tmp")
         if temporary.is_dir() and path.exists():
-            shutil.rmtree(path)
+            path.rename(before)  # a folder cannot be renamed over another; this way either is whole at any moment
         os.replace(temporary, path)
+        if before.exists():
+            shutil.rmtree(before)
         if sync:
             _sync(path.parent)
     except BaseException:
@@ -67,6 +71,20 @@ def remove_temporaries(folder: Path) -> None:
         for name in names:
             if _TEMPORARY.fullmatch(name):
                 Path(parent, name).unlink(missing_ok=True)
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether a folder that is to be written to holds anything; one that is not there yet does not.
+
+    Raises:
+        InputError: ``folder`` is a file, or cannot be read.
+    """
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{printable(folder)}: cannot be used: {error.strerror}; give a new folder") from error
 
 
 def printable(name: str | Path) -> str:

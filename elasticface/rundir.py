@@ -34,9 +34,7 @@ class Run:
 
     def __init__(self, path: Path, config: TrainConfig, data: str, resume: bool) -> None:
         self.path, self.checkpoints, self.model = path, path / CHECKPOINTS, path / MODEL
-        if path.is_file():
-            raise InputError(f"{path}: a file; give a folder for the run")
-        if path.is_dir() and any(path.iterdir()) and not resume:
+        if files.holds_something(path) and not resume:
             raise InputError(f"{path}: holds something already; go on with it by --resume, or give another folder")
         if (path / CONFIG).exists():
             changed = differences(read_config(path / CONFIG), config)

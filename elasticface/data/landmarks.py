@@ -1,6 +1,8 @@
 """Five landmarks a photo, from a CSV file with one line a photo."""
 
+import contextlib
 import csv
+import math
 from array import array
 from pathlib import Path
 
@@ -41,9 +43,8 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
             if header is None:
                 raise InputError(f"{label}: the file is empty; its first line must be {','.join(COLUMNS)}")
             if tuple(column.strip() for column in header) != COLUMNS:
-                raise InputError(
-                    f"{label}, row 1: the first line must be {','.join(COLUMNS)}, not {printable(','.join(header))}"
-                )
+                found = printable(",".join(header)[:100])
+                raise InputError(f"{label}, row 1: the first line must be {','.join(COLUMNS)}, not {found}")
             for cells in reader:
                 row = reader.line_num
                 if cells:
@@ -56,7 +57,7 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
     except OSError as error:
         raise InputError(f"{label}: cannot be read: {error.strerror}; give a CSV file of landmarks") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{label}: not UTF-8 text after row {row}; save it as UTF-8") from error
+        raise InputError(f"{label}, row {_first_row_not_utf8(path)}: not UTF-8 text; save it as UTF-8") from error
     except csv.Error as error:
         raise InputError(f"{label}, row {row + 1}: not CSV ({error}); write the file anew") from error
     if not rows:
@@ -79,7 +80,16 @@ def _parse(cells: list[str], where: str) -> tuple[str, list[float]]:
             value = float(cell)
         except ValueError:
             raise InputError(f"{where}: {column} is {printable(repr(cell))}; it must be a number") from None
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             raise InputError(f"{where}: {column} is {cell.strip()}; it must be finite, remove the row")
         values.append(value)
     return name, values[1:]  # without the score
+
+
+def _first_row_not_utf8(path: str | Path) -> int:
+    """Reading as text decodes many lines at once and does not tell which one failed."""
+    row = 0
+    with open(path, "rb") as file, contextlib.suppress(UnicodeDecodeError):
+        for row, line in enumerate(file, start=1):  # noqa: B007
+            line.decode()
+    return row

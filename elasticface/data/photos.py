@@ -25,9 +25,9 @@ class Photos:
     """The images below a folder, at any depth, or inside an uncompressed tar.
 
     A photo's name is its path below the folder or in the tar, with ``/`` and without a leading ``./``. Hidden files and
-    files without an image's suffix are passed over. A name can only ever be read, never lead elsewhere: what has ``..``,
-    a backslash or NUL in its name, or is absolute, is left out, and so are links that leave the folder, linked folders,
-    and every link, device and sparse file of a tar. Of a name that a tar holds twice, the later one counts.
+    files without an image's suffix are passed over. No name leads elsewhere: one that has ``..``, a backslash or NUL,
+    or is absolute, is left out, and so are links that leave the folder, linked folders, and every link, device and
+    sparse file of a tar. Of a name that a tar holds twice, the later one counts.
 
     A tar is gone through once for its index; from then on each photo is one seek and read. No file stays open, so
     objects can be pickled and used from several processes.
@@ -56,9 +56,8 @@ class Photos:
                 self._index = self._read_index()
                 names = [name for name in self._index if _is_image(name)]
         except OSError as error:
-            raise InputError(
-                f"{printable(error.filename or self.path)}: cannot be read: {error.strerror}; give a folder of photos or a plain tar"
-            ) from error
+            label = printable(error.filename or self.path)
+            raise InputError(f"{label}: cannot be read: {error.strerror}; give a folder or a plain tar") from error
         self.names = sorted(names)
         self._images = frozenset(names)
 
@@ -153,7 +152,7 @@ class Photos:
     def _read_index(self) -> dict[str, tuple[int, int]]:
         label = printable(self.path)
         if not stat.S_ISREG(self._root.stat().st_mode):
-            raise InputError(f"{label}: neither a folder nor a file; give a folder of photos or a plain tar")
+            raise InputError(f"{label}: neither a folder nor a file; give a folder or a plain tar")
         with self._root.open("rb") as file:
             head = file.read(8)
         if kind := next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None):
@@ -173,17 +172,22 @@ class Photos:
         return index
 
     def _enter(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
-        parts = [part for part in member.name.split("/") if part not in ("", ".")]
-        name = "/".join(parts)
-        flaw = _flaw(member.name)
-        if member.isdir() or (flaw is None and any(part.startswith(".") for part in parts)):
+        if member.isdir():
             return
-        if flaw is None and (not member.isreg() or member.issparse()):
-            flaw = "a link, a device or a sparse file"
+        flaw = _flaw(member.name)
+        if flaw is not None:
+            name = member.name
+        else:
+            parts = [part for part in member.name.split("/") if part not in ("", ".")]
+            if any(part.startswith(".") for part in parts):
+                return
+            name = "/".join(parts)
+            if not member.isreg() or member.issparse():
+                flaw = "a link, a device or a sparse file"
         if flaw is None:
             index[name] = (member.offset_data, member.size)
         elif _is_image(name):
-            self.left_out[member.name] = flaw
+            self.left_out[name] = flaw
 
 
 class _Unreadable(Exception):
