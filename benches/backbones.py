@@ -3,23 +3,17 @@
 Run it as ``python benches/backbones.py --names tiny,iresnet18``; ``--help`` lists the options.
 """
 
-import platform
-import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from jsonargparse import auto_cli
-from rich.console import Console
-from rich.table import Table
+from common import RESULTS, console, machine, printed, run, save, spread
 from torch import Tensor, nn
 
 from elasticface import backbones
 from elasticface.errors import InputError
-from elasticface.files import write_json
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
@@ -41,7 +35,7 @@ def bench(
     threads: int = 2,
     repeats: int = 7,
     embedding_size: int = 512,
-    out: Path = Path(__file__).parent / "results" / "backbones.json",
+    out: Path = RESULTS / "backbones.json",
 ) -> None:
     """Measure backbones on the CPU: parameters, multiply-adds, images per second forward and in training.
 
@@ -62,24 +56,19 @@ def bench(
     if batch < 2 or threads < 1 or repeats < 1:
         raise InputError("--batch must be at least 2, --threads and --repeats at least 1")
     torch.set_num_threads(threads)
-    console = Console()
     results = []
     for name in chosen:
         with console.status(name):
             results.append(measure(name, batch, repeats, embedding_size))
-    console.print(f"batch {batch}, {threads} threads, {cpu_name()}, torch {torch.__version__}")
-    console.print(table(results, batch))
-    report = {
-        "torch": torch.__version__,
-        "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
+    figures = {
         "batch": batch,
         "embedding_size": embedding_size,
         "unit": "seconds per batch",
         "backbones": [asdict(result) for result in results],
     }
-    write_json(out, report)
-    console.print(f"seconds of every repeat: {out}")
+    stored = save(out, figures)
+    console.print(f"batch {batch}, {machine(stored['environment'])}")
+    console.print(printed(COLUMNS, [row for result in results for row in rows(result, batch)], texts=2))
 
 
 def measure(name: str, batch: int, repeats: int, embedding_size: int) -> Result:
@@ -98,9 +87,9 @@ def measure(name: str, batch: int, repeats: int, embedding_size: int) -> Result:
         cases.append((training(net, images, gradient), result.training.setdefault(label, [])))
         cases.append((forward(net, images), result.forward.setdefault(label, [])))
     for repeat in range(repeats + 1):
-        for run, seconds in cases if repeat % 2 else reversed(cases):
+        for step, seconds in cases if repeat % 2 else reversed(cases):
             start = time.perf_counter()
-            run()
+            step()
             elapsed = time.perf_counter() - start
             if repeat:  # the first round pays for allocations and for choosing kernels
                 seconds.append(elapsed)
@@ -108,64 +97,40 @@ def measure(name: str, batch: int, repeats: int, embedding_size: int) -> Result:
 
 
 def forward(net: nn.Module, images: Tensor) -> Callable[[], None]:
-    def run() -> None:
+    def step() -> None:
         net.eval()
         with torch.no_grad():
             net(images)
 
-    return run
+    return step
 
 
 def training(net: nn.Module, images: Tensor, gradient: Tensor) -> Callable[[], None]:
-    def run() -> None:
+    def step() -> None:
         net.train()
         net(images).backward(gradient)
         net.zero_grad(set_to_none=True)
 
-    return run
+    return step
 
 
-def table(results: list[Result], batch: int) -> Table:
+COLUMNS = ["backbone", "format", "parameters", "MAdds", "forward\nimages/s", "training\nimages/s"]
+
+
+def rows(result: Result, batch: int) -> list[list[str]]:
     """Two rows a backbone, one for each memory format."""
-    view = Table()
-    view.add_column("backbone", no_wrap=True)
-    view.add_column("parameters", justify="right")
-    view.add_column("MAdds", justify="right")
-    view.add_column("format", no_wrap=True)
-    view.add_column("forward\nimages/s", justify="right", no_wrap=True)
-    view.add_column("training\nimages/s", justify="right", no_wrap=True)
-    for result in results:
-        for label in FORMATS:
-            view.add_row(
-                result.name,
-                f"{result.parameters / 1e6:.2f} M",
-                f"{result.multiply_adds / 1e6:,.0f} M",
-                label,
-                rates(batch, result.forward[label]),
-                rates(batch, result.training[label]),
-            )
-    return view
-
-
-def rates(batch: int, seconds: list[float]) -> str:
-    """Median images per second; below it the slowest and the fastest repeat."""
-    median, slowest, fastest = statistics.median(seconds), max(seconds), min(seconds)
-    return f"{batch / median:.4g}\n{batch / slowest:.3g}–{batch / fastest:.3g}"
-
-
-def cpu_name() -> str:
-    """The processor's name as Linux reports it, or else whatever Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    return [
+        [
+            result.name,
+            label,
+            f"{result.parameters / 1e6:.2f} M",
+            f"{result.multiply_adds / 1e6:,.0f} M",
+            spread([batch / seconds for seconds in result.forward[label]]),
+            spread([batch / seconds for seconds in result.training[label]]),
+        ]
+        for label in FORMATS
+    ]
 
 
 if __name__ == "__main__":
-    try:
-        auto_cli(bench)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run(bench)

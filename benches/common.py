@@ -1,4 +1,4 @@
-"""What the programs of this folder share: how they start, name the machine, show their tables and keep their figures."""
+"""What the programs of this folder share: how they start, name the machine, show tables and keep their figures."""
 
 import statistics
 import sys
@@ -37,10 +37,12 @@ def run(bench: Callable[..., None]) -> None:
         sys.exit(2)
 
 
-def save(out: Path, figures: dict[str, Any]) -> None:
-    """``figures`` and what they were measured on, as JSON."""
-    write_json(out, {"environment": environment.describe(), **figures})
+def save(out: Path, figures: dict[str, Any]) -> dict[str, Any]:
+    """``figures`` with what they were measured on, as they now stand in ``out``."""
+    stored = {"environment": environment.describe(), **figures}
+    write_json(out, stored)
     console.print(f"every round: {out}", soft_wrap=True)
+    return stored
 
 
 def machine(described: dict[str, Any]) -> str:
@@ -68,11 +70,11 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int =
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rules, *rows))
 
 
-def printed(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> Table:
-    """The same table for the terminal."""
-    view = Table()
+def printed(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1, title: str | None = None) -> Table:
+    """The same table for the terminal, where the range of a :func:`spread` goes below its median."""
+    view = Table(title=title)
     for number, column in enumerate(columns):
-        view.add_column(column, justify="left" if number < texts else "right", no_wrap=number < texts)
+        view.add_column(column, justify="left" if number < texts else "right", no_wrap=number < texts, overflow="fold")
     for row in rows:
-        view.add_row(*row)
+        view.add_row(*(cell.replace(" (", "\n(") for cell in row))
     return view

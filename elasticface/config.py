@@ -30,6 +30,7 @@ class TrainConfig:
     past_pi: Literal["monotone", "paper"] = _option("monotone", "what the target logit does where θ + m > π")
     margin_warmup_epochs: float = _option(0.0, "epochs in which margins grow from 0 to their full size")
     sample_rate: float = _option(1.0, "share of the classes in each step's softmax (Partial FC); 1 is exact")
+    centre_std: float = _option(0.01, "standard deviation of the class centres' components at the start")
     max_logits_bytes: int = _option(1 << 30, "memory of the head for probabilities kept from forward to backward")
 
     backbone: str = _option("iresnet100", "iresnet18 iresnet34 iresnet50 iresnet100 iresnet200 mobilefacenet tiny")
@@ -80,7 +81,7 @@ class TrainConfig:
             "augment",
         ):
             self._check(name, 0 <= getattr(self, name) < math.inf, "at least 0")
-        for name in ("lr", "scale"):
+        for name in ("lr", "scale", "centre_std"):
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
         self._check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
@@ -112,7 +113,7 @@ class TrainConfig:
 
     def head_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.heads.create`."""
-        names = ("scale", "past_pi", "sample_rate", "max_logits_bytes", "seed")
+        names = ("scale", "past_pi", "sample_rate", "centre_std", "max_logits_bytes", "seed")
         given = {name: getattr(self, name) for name in names}
         given |= {name: value for name in ("m", "std") if (value := getattr(self, name)) is not None}
         return given | ({"order": self.order} if self.loss.endswith("+") else {})

@@ -6,6 +6,7 @@ is :mod:`elasticface.margins`, the loss and its gradients are :mod:`elasticface.
     s·cos(θ_y + m)   "arc"        s·(cos θ_y − m)   "cos"        m constant, or E(m, σ) ~ N(m, σ²) a sample and step
 """
 
+import math
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
@@ -26,6 +27,7 @@ class Common(TypedDict, total=False):
     past_pi: PastPi
     max_logits_bytes: int
     sample_rate: float
+    centre_std: float
 
 
 class MarginHead(nn.Module):
@@ -44,8 +46,11 @@ class MarginHead(nn.Module):
         seed: of the draws, ≥ 0. Margins are a pure function of (seed, step); both are saved with the head.
         past_pi: ``"monotone"`` or ``"paper"``; see :func:`elasticface.margins.arc_margin`.
         max_logits_bytes: memory for probabilities kept from forward to backward; the rest is computed twice.
-        sample_rate: share of the classes in a step's softmax, in (0, 1]: those of the batch and a random rest, as in
-            Partial FC (An et al. 2022). 1 is the exact loss.
+        sample_rate: share of the negative classes in a step's softmax, in (0, 1], as in Partial FC (An et al. 2022);
+            the classes of the batch are always in it. 1 is the exact loss.
+        centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
+            lr·s / (B·length²): with the field's 0.01 that is radians at first, which millions of images forgive and
+            a few thousand do not (docs/training.md).
 
     Attributes:
         weight: Parameter [C, D], one row a class centre, of any length.
@@ -71,6 +76,7 @@ class MarginHead(nn.Module):
         past_pi: PastPi = "monotone",
         max_logits_bytes: int = MAX_LOGITS_BYTES,
         sample_rate: float = 1.0,
+        centre_std: float = 0.01,
     ) -> None:
         super().__init__()
         _require(num_classes >= 1, f"num_classes must be at least 1, got {num_classes}")
@@ -80,10 +86,11 @@ class MarginHead(nn.Module):
         _require(0 <= std < torch.inf, f"std must be at least 0, got {std}")
         _require(order in ("paper", "release"), f'order must be "paper" or "release", got {order!r}')
         _require(0 < scale < torch.inf, f"scale must be above 0, got {scale}")
-        _require(seed >= 0, f"seed must be at least 0, got {seed}")
+        _require(0 <= seed < 2**63, f"seed must be in 0..2^63-1, got {seed}")
         _require(past_pi in ("monotone", "paper"), f'past_pi must be "monotone" or "paper", got {past_pi!r}')
         _require(max_logits_bytes >= 1, f"max_logits_bytes must be at least 1, got {max_logits_bytes}")
         _require(0 < sample_rate <= 1, f"sample_rate must be in (0, 1], got {sample_rate}")
+        _require(0 < centre_std < torch.inf, f"centre_std must be above 0, got {centre_std}")
         self.num_classes, self.embedding_size = num_classes, embedding_size
         self.kind, self.m, self.std, self.plus, self.order = kind, m, std, plus, order
         self.scale, self.past_pi = scale, past_pi
@@ -91,7 +98,7 @@ class MarginHead(nn.Module):
         self.seed, self.step = seed, 0
         self.margin_factor = 1.0
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.normal_(self.weight, std=0.01)
+        nn.init.normal_(self.weight, std=centre_std)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None) -> Tensor:
@@ -160,7 +167,8 @@ class MarginHead(nn.Module):
         """[K] sorted classes of this step's softmax: all of the batch, and a keyed random rest."""
         chance = torch.from_numpy(keyed.generator(self.seed, "negatives", self.step).random(self.num_classes))
         chance[labels.cpu()] = 2.0  # above every draw
-        count = max(int(self.sample_rate * self.num_classes), int((chance == 2.0).sum()))
+        positives = int((chance == 2.0).sum())
+        count = positives + math.ceil(self.sample_rate * (self.num_classes - positives))
         return chance.topk(count).indices.sort().values.to(labels.device)
 
     def _checked(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> Tensor:
@@ -173,7 +181,7 @@ class MarginHead(nn.Module):
         if lowest < 0 or highest >= self.num_classes:
             wrong = lowest if lowest < 0 else highest
             raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
-        return labels.long()
+        return labels.long().contiguous()
 
 
 class ElasticArcFace(MarginHead):
@@ -216,7 +224,7 @@ class ArcFace(MarginHead):
     def __init__(
         self, num_classes: int, embedding_size: int = 512, *, m: float = 0.50, **common: Unpack[Common]
     ) -> None:
-        super().__init__(num_classes, embedding_size, kind="arc", m=m, **common)
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, **_fixed(common))
 
 
 class CosFace(MarginHead):
@@ -225,14 +233,14 @@ class CosFace(MarginHead):
     def __init__(
         self, num_classes: int, embedding_size: int = 512, *, m: float = 0.35, **common: Unpack[Common]
     ) -> None:
-        super().__init__(num_classes, embedding_size, kind="cos", m=m, **common)
+        super().__init__(num_classes, embedding_size, kind="cos", m=m, **_fixed(common))
 
 
 class NormFace(MarginHead):
     """s·cos θ_y, no margin (Wang et al., "NormFace", 2017)."""
 
     def __init__(self, num_classes: int, embedding_size: int = 512, **common: Unpack[Common]) -> None:
-        super().__init__(num_classes, embedding_size, kind="cos", m=0.0, **common)
+        super().__init__(num_classes, embedding_size, kind="cos", m=0.0, **_fixed(common))
 
 
 # The losses by the names of the command line, with the paper's m and σ.
@@ -260,6 +268,14 @@ def create(loss: str, num_classes: int, embedding_size: int = 512, **options: An
         return head(num_classes, embedding_size, **{**defaults, **options})
     except (TypeError, ValueError) as error:
         raise InputError(f"loss {loss!r}: {error}") from error
+
+
+def _fixed(options: Common) -> Common:
+    """The options of a head with a fixed margin, which has no σ and no "+"."""
+    unknown = sorted(options.keys() - Common.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"a fixed margin has no option {unknown[0]!r}; there is {', '.join(Common.__annotations__)}")
+    return options
 
 
 def _require(condition: bool, message: str) -> None:

@@ -4,8 +4,9 @@ A model on disk is a folder: `model.safetensors` (the weights) and `model.json` 
 and how it was trained). Nothing in it is ever unpickled, so it can come from a stranger.
 """
 
+import contextlib
 import json
-import math
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elasticface import backbones, files
+from elasticface.align import SIZE
 from elasticface.data import images
 from elasticface.errors import InputError
 
 FORMAT = 1
 _MAX_CARD_BYTES = 1 << 20
 _MAX_EMBEDDING_SIZE = 1 << 16
+_LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing made of them leaves float32
 
 Network = Callable[[Tensor], Tensor]  # float32 [B, 3, size, size] -> [B, D]
 Image = NDArray[np.uint8] | str | Path
@@ -43,15 +46,17 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.size, int) and 1 <= self.size <= 4096, f"size must be 1 to 4096, got {self.size!r}")
-        _require(self.channels in ("RGB", "BGR"), f'channels must be "RGB" or "BGR", got {self.channels!r}')
+        size_fits = isinstance(self.size, int) and 1 <= self.size <= 4096
+        _require(size_fits, f"size must be 1 to 4096, got {reprlib.repr(self.size)}")
+        _require(self.channels in ("RGB", "BGR"), f'channels must be "RGB" or "BGR", got {reprlib.repr(self.channels)}')
         for name in ("mean", "std"):
             values = getattr(self, name)
             numbers = isinstance(values, list | tuple) and len(values) == 3 and all(map(_is_number, values))
-            _require(numbers, f"{name} must be three numbers, got {values!r}")
+            _require(numbers, f"{name} must be three numbers, got {reprlib.repr(values)}")
             object.__setattr__(self, name, tuple(float(v) for v in values))
-        _require(_is_number(self.scale) and self.scale > 0, f"scale must be above 0, got {self.scale!r}")
-        _require(min(self.std) > 0, f"std must be above 0, got {self.std}")
+        scale_fits = _is_number(self.scale) and self.scale > 1 / _LARGEST
+        _require(scale_fits, f"scale must be a number above 0, got {reprlib.repr(self.scale)}")
+        _require(min(self.std) > 1 / _LARGEST, f"std must be above 0, got {self.std}")
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 [B, size, size, 3] RGB -> float32 [B, 3, size, size], channels-last as it comes."""
@@ -155,11 +160,15 @@ class FaceEncoder:
 class OnnxNetwork:
     """An .onnx embedder as a network, whatever its layout (NCHW or NHWC) and however its batch is fixed.
 
+    Args:
+        path: the file.
+        size: side of the images where the file leaves it open.
+
     Raises:
         InputError: onnxruntime is missing, the file cannot be read, or it isn't one image in, one embedding out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int = 112) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -167,7 +176,7 @@ class OnnxNetwork:
         try:
             self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
         except Exception as error:  # onnxruntime's errors have no common base but Exception
-            raise InputError(f"{path}: not a readable ONNX model: {str(error).splitlines()[0]}") from error
+            raise InputError(f"{path}: not a readable ONNX model: {_first_line(error)}") from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or 3 not in (shape[1], shape[3]) or inputs[0].type != "tensor(float)":
@@ -178,11 +187,14 @@ class OnnxNetwork:
         self.batch = shape[0] if isinstance(shape[0], int) else None
         sides = shape[1:3] if self.channels_last else shape[2:4]
         self.size = sides[0] if isinstance(sides[0], int) else None
-        # Dimensions may be left open in the file; what comes out is what counts.
-        probe = self(torch.zeros(1, 3, self.size or 112, self.size or 112))
-        if probe.ndim != 2:
-            raise InputError(f"{path}: not a face embedder: its first output is {list(probe.shape)}, not [B, D]")
-        self.embedding_size = probe.shape[1]
+        # Dimensions may be left open in the file, or named and not kept; what comes out is what counts.
+        side = self.size or size
+        try:
+            self.embedding_size = self(torch.zeros(2, 3, side, side)).shape[1]
+        except InputError:
+            raise
+        except Exception as error:  # as above, and whatever an output that is no array of numbers leads to
+            raise InputError(f"{path}: cannot embed images of {side}x{side} pixels: {_first_line(error)}") from error
 
     def __call__(self, inputs: Tensor) -> Tensor:
         array = inputs.permute(0, 2, 3, 1) if self.channels_last else inputs
@@ -193,7 +205,12 @@ class OnnxNetwork:
         missing = (self.batch or len(part)) - len(part)  # a file of fixed batch takes no less
         full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
         outputs = torch.from_numpy(self.session.run([self.output], {self.input: full.numpy()})[0])
-        return outputs.flatten(1)[: len(part)]
+        if outputs.shape[2:] == (1, 1):  # the map that a global pooling leaves
+            outputs = outputs.flatten(1)
+        if outputs.ndim != 2 or len(outputs) != len(full):
+            found = f"{list(outputs.shape)} for {len(full)} images"
+            raise InputError(f"{self.path}: not a face embedder: its first output is {found}, not [B, D]")
+        return outputs[: len(part)]
 
 
 def load(
@@ -215,9 +232,10 @@ def load(
         preprocessing: fields of :class:`Preprocessing` that go over the YAML's; not for a model folder, which knows.
 
     Raises:
-        InputError: nothing there, or something that is no model: which file, and what is wrong.
+        InputError: nothing there, something that is no model (which file, and what is wrong), or no such device.
     """
     path = Path(path)
+    _check_device(device)
     if path.is_dir():
         folder = path / "model" if (path / "model" / "model.json").exists() else path
         if preprocessing or backbone or embedding_size:
@@ -225,9 +243,11 @@ def load(
         return _load_folder(folder, device)
     if not path.exists():
         raise InputError(f"{path}: no such model")
-    expects = Preprocessing(**_known(path, {**_sidecar(path), **preprocessing}))
+    given = _sidecar(path)
+    with _naming(path):
+        expects = Preprocessing(**{**given, **_known(preprocessing)})
     if path.suffix == ".onnx":
-        network = OnnxNetwork(path)
+        network = OnnxNetwork(path, expects.size)
         if network.size is not None and network.size != expects.size:
             raise InputError(f"{path}: takes images of {network.size} pixels, not {expects.size}; give size")
         return FaceEncoder(network, Card(path.stem, None, network.embedding_size, preprocessing=expects))
@@ -258,25 +278,23 @@ def _read_card(path: Path) -> Card:
     if path.stat().st_size > _MAX_CARD_BYTES:
         raise InputError(f"{path}: {path.stat().st_size} bytes is too much for a model card")
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        content = json.loads(_read(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: not a model card of format {FORMAT}, the one this version reads")
-    try:
-        content = {f.name: content[f.name] for f in fields(Card)}
+    with _naming(path):
+        for part in fields(Card):
+            _require(part.name in content, f"{part.name} is missing")
         size = content["embedding_size"]
-        _require(isinstance(size, int) and 1 <= size <= _MAX_EMBEDDING_SIZE, f"embedding_size {size!r} is out of range")
-        _require(isinstance(content["backbone"], str), "backbone must be a name")
-        _require(isinstance(content["name"], str), "name must be a text")
-        _require(isinstance(content["options"], dict), "options must be an object")
-        given = content["preprocessing"]
-        _require(isinstance(given, dict), "preprocessing must be an object")
-        return Card(**{**content, "preprocessing": Preprocessing(**_known(path, given))})
-    except KeyError as error:
-        raise InputError(f"{path}: {error.args[0]} is missing") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from error
+        size_fits = isinstance(size, int) and 1 <= size <= _MAX_EMBEDDING_SIZE
+        _require(size_fits, f"embedding_size {reprlib.repr(size)} is out of range")
+        for name in ("backbone", "name"):
+            _require(isinstance(content[name], str), f"{name} must be a text")
+        for name in ("options", "preprocessing", "training"):
+            _require(isinstance(content[name], dict), f"{name} must be an object")
+        preprocessing = Preprocessing(**_known(content["preprocessing"]))
+        return Card(**{part.name: content[part.name] for part in fields(Card)} | {"preprocessing": preprocessing})
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -287,19 +305,20 @@ def _sidecar(path: Path) -> dict[str, Any]:
     if not source.exists():
         return {}
     try:
-        content = yaml.safe_load(source.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(_read(source).decode("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{source}: must give {', '.join(f.name for f in fields(Preprocessing))} by name")
-    return _known(source, content)
+    with _naming(source):
+        Preprocessing(**_known(content))
+    return content
 
 
-def _known(source: Path, given: dict[str, Any]) -> dict[str, Any]:
+def _known(given: dict[str, Any]) -> dict[str, Any]:
     names = [f.name for f in fields(Preprocessing)]
     for name in given:
-        if name not in names:
-            raise InputError(f"{source}: preprocessing has no {name!r}; it takes {', '.join(names)}")
+        _require(name in names, f"preprocessing has no {reprlib.repr(name)}; it takes {', '.join(names)}")
     return given
 
 
@@ -307,7 +326,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what torch.load raises on a file that is not its own differs by the file
-        raise InputError(f"{path}: not a file of weights alone: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path}: not a file of weights alone: {_first_line(error)}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"{path}: holds no state dict of tensors")
@@ -317,8 +336,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 def _filled(card: Card, state: dict[str, Tensor], source: Path) -> nn.Module:
     """The card's backbone with these weights, every name and shape of which must fit."""
     assert card.backbone is not None
-    with torch.device("meta"):  # the fresh weights would only be thrown away
-        network = backbones.create(card.backbone, card.embedding_size, **card.options)
+    with _naming(source), torch.device("meta"):  # the fresh weights would only be thrown away
+        _require(card.preprocessing.size == SIZE, f"{card.backbone} takes images of {SIZE} pixels")
+        try:
+            network = backbones.create(card.backbone, card.embedding_size, **card.options)
+        except TypeError as error:  # an option of the wrong type
+            raise InputError(f"options {reprlib.repr(card.options)} don't suit {card.backbone}") from error
     wanted = network.state_dict()
     for name in wanted.keys() | state.keys():
         if name not in state or name not in wanted:
@@ -330,7 +353,9 @@ def _filled(card: Card, state: dict[str, Tensor], source: Path) -> nn.Module:
             raise InputError(
                 f"{source}: does not fit {card.backbone} of size {card.embedding_size}: {name} is {shapes}"
             )
-    network.load_state_dict(state, assign=True)
+        if wanted[name].is_floating_point() != state[name].is_floating_point():
+            raise InputError(f"{source}: does not fit {card.backbone}: {name} holds {state[name].dtype}")
+    network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()}, assign=True)
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 
@@ -352,8 +377,28 @@ def _batches(items: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDA
         yield batch
 
 
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"no device {str(device)!r} here: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """What is wrong in the body, said of the file it is in."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _require(condition: bool, message: str) -> None:

@@ -2,9 +2,9 @@
 
 The page loads nothing: its CSS, its plots (SVG) and its pictures (base64 JPEG) are inside it, and the same results give
 the same bytes. Whatever comes from outside (model, benchmark and file names) is escaped by the template and never gets
-into a plot. The plots take their colours from the page's CSS variables, so they follow light, dark and print.
+into a plot.
 
-matplotlib, jinja2 and cv2 are imported where they are needed: the command line imports this module and must start fast.
+jinja2 and cv2 are imported where they are needed: the command line imports this module and must start fast.
 """
 
 import base64
@@ -12,9 +12,7 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +23,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from elasticface import plots
 from elasticface.files import write_text
-from elasticface.metrics import tar_at_far
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from matplotlib.axes import Axes
 
     from elasticface.benchmarks.pairs import PairResult
 
@@ -44,15 +41,7 @@ RULES = {
 }
 INTERVAL_LEVEL = 0.95  # of PairResult.intervals
 HARDEST = 12  # pairs shown of each kind
-MOST_POINTS = 500  # of one line in a plot: about one a pixel
-BINS = 60  # of the score histogram
 JPEG_QUALITY = 88
-SERIES = 8  # distinct model colours, `--series-0` ... in the template
-DASHES = ((), (5, 2), (1.5, 1.5))  # once round the colours, the next models are dashed
-
-# What matplotlib writes for each of the template's CSS variables; `_plot` swaps them. Nothing else looks like these.
-_NAMES = ("ink", "muted", "line", "accent", "genuine", "impostor", *(f"series-{i}" for i in range(SERIES)))
-COLOUR = {name: f"#0000{i:02x}" for i, name in enumerate(_NAMES, start=1)}
 
 
 # ---------------------------------------------------------------------------------------------- terminal and JSON
@@ -123,15 +112,6 @@ def results_json(results: Sequence["PairResult"], environment: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Series:
-    """How one model's line looks, in the plots and in the legends."""
-
-    name: str
-    variable: str
-    dash: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
 class HardPair:
     """One pair of the page's gallery; ``pictures`` are two data URIs, or None without pictures."""
 
@@ -146,7 +126,7 @@ class Entry:
     """What the page shows of one result."""
 
     result: "PairResult"
-    series: Series
+    look: plots.Look
     best: bool
     strip: tuple[float, float, float] | None  # interval and accuracy on the benchmark's common axis, in %
     cosine_threshold: float
@@ -155,6 +135,16 @@ class Entry:
     impostor: list[HardPair]  # highest scores first
     false_rejections: int
     false_acceptances: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One plot of the training section."""
+
+    title: str
+    svg: "Markup"
+    says: str  # what it shows, in words
+    legend: list[plots.Look]
 
 
 def write_report(
@@ -186,8 +176,8 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"percent": _percent, "power": _power, "interval": _interval}
-    looks = _looks(result.model for result in results)
+    templates.filters |= {"percent": _percent, "power": plots.power, "interval": _interval}
+    looks = plots.looks(result.model for result in results)
     page = templates.get_template("report.html").render(
         benchmarks=[
             _benchmark(number, rows, looks, pictures) for number, rows in enumerate(_by_benchmark(results).values())
@@ -208,14 +198,12 @@ def write_report(
 def _benchmark(
     number: int,
     results: list["PairResult"],
-    looks: Mapping[str, Series],
+    looks: Mapping[str, plots.Look],
     pictures: Callable[["PairResult", str], Picture] | None,
 ) -> dict[str, Any]:
     """Everything the template needs for one benchmark."""
     strips = _strips(results)
-    span = (min(float(r.scores.min()) for r in results), max(float(r.scores.max()) for r in results))
-    histograms = [_histograms(result, span) for result in results]
-    top = max(float(shares.max()) for _, *both in histograms for shares in both)
+    histograms = plots.histograms([(r.scores, r.same, _cosine_threshold(r)) for r in results], salt=str(number))
     entries: list[Entry] = []
     for result, strip, histogram in zip(results, strips, histograms, strict=True):
         threshold = _cosine_threshold(result)
@@ -224,11 +212,11 @@ def _benchmark(
         entries.append(
             Entry(
                 result=result,
-                series=looks[result.model],
+                look=looks[result.model],
                 best=_is_best(result, results),
                 strip=strip,
                 cosine_threshold=threshold,
-                histogram=_histogram_plot(*histogram, top=top, threshold=threshold, salt=f"{number}/{len(entries)}"),
+                histogram=histogram,
                 genuine=_hardest(result, result.same, result.scores, wrong, pictures),
                 impostor=_hardest(result, ~result.same, -result.scores, wrong, pictures),
                 false_rejections=int((wrong & result.same).sum()),
@@ -239,7 +227,7 @@ def _benchmark(
         "name": results[0].benchmark,
         "entries": entries,
         "folds": max(len(result.per_fold) for result in results),
-        "roc": _roc_plot(results, looks, salt=str(number)),
+        "roc": plots.roc([(looks[r.model], *plots.roc_steps(r.scores, r.same)) for r in results], salt=str(number)),
     }
 
 
@@ -280,192 +268,38 @@ def _jpeg(picture: Picture) -> str:
     return _data_uri("image/jpeg", data.tobytes())
 
 
-# ---------------------------------------------------------------------------------------------- plots
+def _training(lines: Sequence[dict[str, Any]]) -> list[Curve]:
+    """The training plots there is something to show for."""
+    curves = []
+    for title, key, draw, drawn in (
+        ("Loss", "loss", plots.loss, plots.trend),
+        ("Learning rate", "lr", plots.learning_rate, plots.thin),
+    ):
+        points = _points(lines, key)
+        if len(points[0]):
+            steps, values = drawn(*points)
+            says = f"{title} over {int(steps[-1]):,} steps, {values[0]:.3g} at first and {values[-1]:.3g} at last"
+            curves.append(Curve(title, draw(*points), says, []))
 
-
-def roc_steps(scores: NDArray[np.floating], same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """The ROC by the rule "at-most" as at most 500 steps, evenly spread on a log axis.
-
-    Args:
-        scores: [P], higher is more alike.
-        same: [P], True for genuine pairs.
-
-    Returns:
-        FARs, ascending from 0 (no impostor accepted) to 1, and the TAR at each; both [N]. Every FAR is a number of
-        accepted impostors over all of them, so on a log axis nothing is lost that could be seen.
-    """
-    impostors = np.count_nonzero(~same)
-    spread = np.unique(np.geomspace(1, impostors, MOST_POINTS - 1).round())
-    fars = np.append(0, spread) / impostors
-    return fars, tar_at_far(scores, same, fars, rule="at-most")
-
-
-def _roc_plot(results: list["PairResult"], looks: Mapping[str, Series], salt: str) -> "Markup":
-    with _plot("False accept rate", "True accept rate", f"roc/{salt}") as (axes, svg):
-        left, bottom = 0.1, 1.0
-        for result in results:
-            fars, tars = roc_steps(result.scores, result.same)
-            look = looks[result.model]
-            axes.plot(fars[1:], tars[1:], color=COLOUR[look.variable], dashes=look.dash, drawstyle="steps-post")
-            left, bottom = min(left, fars[1]), min(bottom, tars[1])
-        bottom = min(0.99, max(0.0, 1.06 * bottom - 0.06))
-        axes.set(xscale="log", xlim=(left, 1), ylim=(bottom, 1 + 0.03 * (1 - bottom)))
-        axes.xaxis.set_major_formatter(lambda value, _: _power(value))
-        axes.xaxis.set_minor_locator(_no_ticks())
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %" if value <= 1 else "")
-        axes.grid(axis="x", visible=True)
-    return svg()
-
-
-def _histograms(result: "PairResult", span: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
-    """Bin edges [BINS + 1] and the share of genuine and of impostor pairs in each bin [BINS], in %."""
-    edges = np.histogram_bin_edges(np.array(span), BINS)
-    genuine, impostor = (
-        np.histogram(result.scores[kind], edges)[0] * (100 / max(1, int(kind.sum())))
-        for kind in (result.same, ~result.same)
-    )
-    return edges, genuine, impostor
-
-
-def _histogram_plot(
-    edges: Floats, genuine: Floats, impostor: Floats, *, top: float, threshold: float, salt: str
-) -> "Markup":
-    with _plot("Cosine similarity", "Share of pairs", f"scores/{salt}") as (axes, svg):
-        for shares, name in ((impostor, "impostor"), (genuine, "genuine")):
-            axes.stairs(shares, edges, fill=True, color=COLOUR[name], alpha=0.22, linewidth=0)
-            axes.stairs(shares, edges, color=COLOUR[name], linewidth=1.4)
-        axes.axvline(threshold, color=COLOUR["ink"], linewidth=1, dashes=(4, 3))
-        axes.annotate(
-            f"threshold {threshold:.3f}",
-            (threshold, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(6 if threshold < edges.mean() else -6, -4),
-            textcoords="offset points",
-            ha="left" if threshold < edges.mean() else "right",
-            va="top",
-            color=COLOUR["ink"],
-        )
-        axes.set(xlim=(min(edges[0], threshold), max(edges[-1], threshold)), ylim=(0, 1.18 * top))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    return svg()
-
-
-def _training(curves: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The training plots there is something to show for: title, SVG, legend, and what it says in words."""
-    plots: list[dict[str, Any]] = []
-    for key, title in (("loss", "Loss"), ("lr", "Learning rate")):
-        steps, values = _bins(*_points(curves, key, None))
-        if not len(steps):
-            continue
-        with _plot("Step", title, f"training/{key}") as (axes, svg):
-            window = len(steps) // 25 if key == "loss" else 1
-            if window > 1:
-                axes.plot(steps, values, color=COLOUR["accent"], linewidth=0.7, alpha=0.35)
-                steps, values = (np.convolve(line, np.ones(window) / window, "valid") for line in (steps, values))
-            axes.plot(steps, values, color=COLOUR["accent"])
-            if key == "lr" and values.min() > 0 and values.max() > 20 * values.min():
-                axes.set_yscale("log")
-                axes.yaxis.set_major_formatter(lambda value, _: _power(value))
-                axes.yaxis.set_minor_locator(_no_ticks())
-            axes.xaxis.set_major_formatter(_thousands)
-        says = f"{title} over {int(steps[-1]):,} steps, {values[0]:.3g} at first and {values[-1]:.3g} at last"
-        plots.append({"title": title, "svg": svg(), "legend": [], "says": says})
-
-    looks = _looks(str(line["benchmark"]) for line in curves if line.get("benchmark") is not None)
-    validated = {name: _points(curves, "accuracy", name) for name in looks}
-    validated = {name: points for name, points in validated.items() if len(points[0])}
+    looks = plots.looks(str(line["benchmark"]) for line in lines if line.get("benchmark") is not None)
+    validated = [(look, *_points(lines, "accuracy", name)) for name, look in looks.items()]
+    validated = [(look, steps, values) for look, steps, values in validated if len(steps)]
     if validated:
-        with _plot("Step", "Accuracy", "training/accuracy") as (axes, svg):
-            for name, (steps, values) in validated.items():
-                look = looks[name]
-                axes.plot(steps, values, color=COLOUR[look.variable], dashes=look.dash, marker="o", markersize=3.5)
-            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
-            axes.xaxis.set_major_formatter(_thousands)
-        last = "; ".join(f"{name} {_percent(values[-1])} % at last" for name, (_, values) in validated.items())
-        legend = [looks[name] for name in validated]
-        plots.append({"title": "Validation accuracy", "svg": svg(), "legend": legend, "says": last})
-    return plots
+        says = "; ".join(f"{look.name} {_percent(values[-1])} % at last" for look, _, values in validated)
+        legend = [look for look, _, _ in validated]
+        curves.append(Curve("Validation accuracy", plots.accuracy(validated), says, legend))
+    return curves
 
 
-def _points(curves: Iterable[dict[str, Any]], key: str, benchmark: str | None) -> tuple[Floats, Floats]:
+def _points(lines: Iterable[dict[str, Any]], key: str, benchmark: str | None = None) -> tuple[Floats, Floats]:
     """Steps and finite values of one curve. A resumed run repeats a few steps: the last line about a step counts."""
     values = {
         line["step"]: float(line[key])
-        for line in curves
+        for line in lines
         if line.get("benchmark") == benchmark and line.get(key) is not None and math.isfinite(line[key])
     }
     steps = sorted(values)
     return np.array(steps, dtype=np.float64), np.array([values[step] for step in steps], dtype=np.float64)
-
-
-def _bins(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """A long curve as the means of `MOST_POINTS` stretches of it."""
-    if len(steps) <= MOST_POINTS:
-        return steps, values
-    starts = np.linspace(0, len(steps), MOST_POINTS, endpoint=False).astype(np.int64)
-    sizes = np.diff(starts, append=len(steps))
-    return np.add.reduceat(steps, starts) / sizes, np.add.reduceat(values, starts) / sizes
-
-
-@contextmanager
-def _plot(x: str, y: str, salt: str) -> Iterator[tuple["Axes", Callable[[], "Markup"]]]:
-    """Axes to draw on, and a function that gives the SVG to put into the page once the body is through.
-
-    ``salt`` names the plot within the page: SVG ids come from it and from the content, so they are unique and the same
-    every time.
-    """
-    from markupsafe import Markup
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    finished: list[Markup] = []
-    settings = {
-        "svg.fonttype": "none",  # text stays text: small, readable aloud, in the page's own font
-        "svg.hashsalt": salt,
-        "font.size": 9.5,
-        "text.color": COLOUR["muted"],
-        "axes.labelcolor": COLOUR["muted"],
-        "axes.edgecolor": COLOUR["line"],
-        "axes.spines.left": False,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "axes.axisbelow": True,
-        "grid.color": COLOUR["line"],
-        "grid.linewidth": 0.7,
-        "lines.linewidth": 1.7,
-        "lines.solid_joinstyle": "round",
-        "xtick.color": COLOUR["line"],
-        "ytick.color": COLOUR["line"],
-        "xtick.labelcolor": COLOUR["muted"],
-        "ytick.labelcolor": COLOUR["muted"],
-        "ytick.major.size": 0,
-    }
-    with style.context(["default", settings]):  # "default": a matplotlibrc of the user's does not change the report
-        figure = Figure(figsize=(4.8, 3.2), layout="constrained")
-        axes = figure.add_subplot(xlabel=x, ylabel=y)
-        yield axes, lambda: finished[0]
-        buffer = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # names nobody refers to, the same in every plot
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"| width="[\d.]+pt"| height="[\d.]+pt"', "", text)
-    for name, colour in COLOUR.items():
-        text = text.replace(colour, f"var(--{name})")
-    finished.append(Markup(text))
-
-
-def _no_ticks() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
-
-
-def _thousands(value: float, _: object) -> str:
-    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
 
 
 # ---------------------------------------------------------------------------------------------- small parts
@@ -482,13 +316,6 @@ def _is_best(result: "PairResult", rivals: Sequence["PairResult"]) -> bool:
     return len(rivals) > 1 and result.accuracy == max(rival.accuracy for rival in rivals)
 
 
-def _looks(names: Iterable[str]) -> dict[str, Series]:
-    return {
-        name: Series(name, f"series-{i % SERIES}", DASHES[i // SERIES % len(DASHES)])
-        for i, name in enumerate(dict.fromkeys(names))
-    }
-
-
 def _cosine_threshold(result: "PairResult") -> float:
     """The squared L2 distance of unit vectors is d = 2 − 2 cos, so cos = 1 − d / 2."""
     return 1 - result.threshold / 2
@@ -503,7 +330,7 @@ def _roc_csv(results: Sequence["PairResult"]) -> str:
     rows = csv.writer(text)
     rows.writerow(["benchmark", "model", "far", "tar"])
     for result in results:
-        for far, tar in zip(*roc_steps(result.scores, result.same), strict=True):
+        for far, tar in zip(*plots.roc_steps(result.scores, result.same), strict=True):
             rows.writerow([result.benchmark, result.model, f"{far:.9g}", f"{tar:.9g}"])
     return text.getvalue()
 
@@ -518,14 +345,6 @@ def _percent(fraction: float) -> str:
 
 def _interval(bounds: tuple[float, float]) -> str:
     return f"{_percent(bounds[0])} – {_percent(bounds[1])}"
-
-
-def _power(value: str | float) -> str:
-    """A rate as a power of ten, 0.001 as 10⁻³; what is no power of ten stays a plain number."""
-    mantissa, exponent = f"{float(value):.6e}".split("e")
-    if float(mantissa) != 1 or int(exponent) == 0:
-        return f"{float(value):g}"
-    return "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _scientific(far: str) -> str:

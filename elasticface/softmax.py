@@ -58,7 +58,7 @@ def margin_softmax_loss(
     # Under autocast the products would be made in half precision: 5° off next to cos = 1 in bfloat16.
     with torch.autocast(embeddings.device.type, enabled=False):
         loss: Tensor = _MarginSoftmax.apply(  # type: ignore[no-untyped-call]
-            embeddings, weight, labels, margin, scale, max_logits_bytes, classes
+            embeddings, weight, labels, margin, scale, max_logits_bytes, classes, torch.is_grad_enabled()
         )
     return loss
 
@@ -75,10 +75,18 @@ def normalize(vectors: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         ([N, D] unit rows in ``dtype``, [N, 1] 1/length); both 0 for a row of zeros, NaN for one that is not finite.
     """
     rows = vectors.to(dtype)
-    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    # 0 · length rather than 0, so that NaN stays NaN; a length below `tiny` has no finite inverse.
-    inverse = torch.where(length > torch.finfo(dtype).tiny, 1 / length, 0 * length)
-    return rows * inverse, inverse
+    # By the largest component first: the squares of a float32 row of length 1e20 or 1e-20 are beyond float32.
+    by_largest = _inverse(torch.linalg.vector_norm(rows.detach(), torch.inf, dim=1, keepdim=True))
+    rows = rows * by_largest
+    by_length = _inverse(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+    return rows * by_length, by_largest * by_length
+
+
+def _inverse(lengths: Tensor) -> Tensor:
+    """1 / length, with 0 for 0; NaN stays NaN. A length below `tiny`, which has no finite inverse, is 0."""
+    positive = lengths > torch.finfo(lengths.dtype).tiny
+    # The inner `where` keeps the derivative of the branch not taken finite.
+    return torch.where(positive, 1 / torch.where(positive, lengths, 1), 0 * lengths)
 
 
 def target_cosines(unit: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
@@ -94,11 +102,11 @@ class _Chunks:
     def __init__(self, weight: Tensor, classes: Tensor | None, batch: int, dtype: torch.dtype, budget: int) -> None:
         self.weight, self.classes, self.dtype = weight, classes, dtype
         self.total = len(weight) if classes is None else len(classes)
-        self.bytes_per_class = max(batch, 1) * dtype.itemsize
+        # A chunk has [batch, width] logits and [width, D] centres; neither may be large.
         chunk_bytes = min(_CHUNK_BYTES.get(weight.device.type, _CHUNK_BYTES_ELSEWHERE), budget)
-        self.width = min(max(chunk_bytes // self.bytes_per_class, 1), self.total)
+        self.width = min(max(chunk_bytes // (max(batch, weight.shape[1]) * dtype.itemsize), 1), self.total)
         # One chunk of the budget is the working memory of those that are not kept.
-        fits = budget // self.bytes_per_class
+        fits = budget // (batch * dtype.itemsize)
         self.kept = self.total if self.total <= fits else max(fits - self.width, 0) // self.width * self.width
 
     def __iter__(self) -> Any:
@@ -135,6 +143,7 @@ class _MarginSoftmax(torch.autograd.Function):
         scale: float,
         max_logits_bytes: int,
         classes: Tensor | None,
+        grad_enabled: bool,
     ) -> Tensor:
         dtype = compute_dtype(embeddings, weight)
         unit, inverse = normalize(embeddings, dtype)  # (B, D), (B, 1)
@@ -144,7 +153,7 @@ class _MarginSoftmax(torch.autograd.Function):
 
         columns = labels if classes is None else torch.searchsorted(classes, labels)
         chunks = _Chunks(weight, classes, len(unit), dtype, max_logits_bytes)
-        keep = any(ctx.needs_input_grad)
+        keep = grad_enabled and any(ctx.needs_input_grad)  # needs_input_grad alone ignores no_grad
         kept = unit.new_empty(chunks.kept * len(unit) if keep else 0)
         spare = unit.new_empty(chunks.width * len(unit) if not keep or chunks.kept < chunks.total else 0)
         maxima, sums = [], []
@@ -214,7 +223,7 @@ def _backward(ctx: Any, grad: Tensor) -> Any:
     own, _ = normalize(weight[labels], unit.dtype)
     by_unit.addcmul_(own, at_target[:, None])
     _off_the_sphere_(by_unit, unit, inverse)
-    return by_unit.to(embeddings_dtype), by_weight, None, None, None, None, None
+    return by_unit.to(embeddings_dtype), by_weight, None, None, None, None, None, None
 
 
 def _off_the_sphere_(grad: Tensor, unit: Tensor, inverse: Tensor) -> None:

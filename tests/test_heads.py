@@ -64,6 +64,13 @@ def test_a_loss_name_has_the_papers_margin_and_sigma(loss):
     assert head.weight.requires_grad
 
 
+@pytest.mark.parametrize("options", [{}, {"centre_std": 0.01}, {"centre_std": 0.5}], ids=str)
+def test_centres_start_normal_with_the_sigma_asked_for(options):
+    weight = head_of(classes=1000, size=64, **options).weight
+    assert weight.mean().item() == pytest.approx(0, abs=0.02 * options.get("centre_std", 0.01))
+    assert weight.std().item() == pytest.approx(options.get("centre_std", 0.01), rel=0.02)
+
+
 def test_the_names_are_all_there_are():
     assert list(heads.LOSSES) == list(PAPER)
 
@@ -330,7 +337,7 @@ def test_sampled_loss_is_the_longhand_loss_over_the_sampled_classes(rate):
     sampled = head.weight.grad.norm(dim=1).nonzero()[:, 0]  # the gradient of all others is 0 exactly
     positives = labels.unique()
     assert set(positives.tolist()) <= set(sampled.tolist())
-    assert len(sampled) == max(int(rate * classes), len(positives))
+    assert len(sampled) == len(positives) + math.ceil(rate * (classes - len(positives)))
     expected = longhand.loss_and_gradients(
         embeddings, head.weight[sampled], torch.searchsorted(sampled, labels), torch.full((BATCH,), 0.5), "arc", 8.0
     )
@@ -359,7 +366,8 @@ def test_the_sample_is_keyed_by_seed_and_step():
 def test_every_class_is_sampled_in_turn():
     head = head_of(classes=40, scale=4.0, sample_rate=0.3)
     seen = [sampled_classes(head, advance=True) for _ in range(40)]
-    assert {len(classes) for classes in seen} == {12}
+    positives = len(set(batch_of(classes=40)[1].tolist()))
+    assert {len(classes) for classes in seen} == {positives + math.ceil(0.3 * (40 - positives))}
     assert set().union(*seen) == set(range(40))
 
 
@@ -432,6 +440,7 @@ def test_labels_that_are_no_integers_are_refused():
         {"max_logits_bytes": 0},
         {"sample_rate": 0.0},
         {"sample_rate": 1.1},
+        {"centre_std": 0.0},
         {"num_classes": 0},
         {"embedding_size": 0},
     ],

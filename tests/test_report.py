@@ -18,14 +18,12 @@ import cv2
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from rich.console import Console
 
 from elasticface.benchmarks.pairs import PairResult
-from elasticface.report import MOST_POINTS, results_json, roc_steps, terminal_table, write_report
+from elasticface.plots import roc_steps
+from elasticface.report import results_json, terminal_table, write_report
 
 ENVIRONMENT = {"versions": {"elasticface": "0.1.0", "torch": "2.13.0"}, "threads": 2, "gpus": [], "cudnn": None}
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}$x^2$[red]"
@@ -184,11 +182,6 @@ def test_broken_and_repeated_curve_lines_are_survived(report: Callable[..., Page
     assert "Loss over 3 steps, 7 at first and 5 at last" in page.values("aria-label")
 
 
-def test_long_curve_is_thinned(report: Callable[..., Page]) -> None:
-    page = report([make_result()], curves=[{"step": i, "loss": 1 + (i * 7919 % 101) / 99} for i in range(1, 20_001)])
-    assert max(len(path) for path in page.values("d")) < 40 * MOST_POINTS
-
-
 def test_pictures_are_those_of_the_hardest_pairs(report: Callable[..., Page]) -> None:
     result, asked = make_result(), []
 
@@ -322,40 +315,7 @@ def test_importing_the_report_leaves_the_slow_libraries_alone() -> None:
     assert done.stdout.split() == []
 
 
-# ---------------------------------------------------------------------------------------------- ROC, table, JSON
-
-
-@given(
-    genuine=hnp.arrays(np.float32, st.integers(1, 30), elements=st.integers(-4, 4).map(lambda i: i / 4)),
-    impostor=hnp.arrays(np.float32, st.integers(1, 30), elements=st.integers(-4, 4).map(lambda i: i / 4)),
-)
-def test_roc_is_the_largest_tar_within_each_far(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> None:
-    scores = np.concatenate([genuine, impostor])
-    fars, tars = roc_steps(scores, np.arange(len(scores)) < len(genuine))
-    assert fars.tolist() == [k / len(impostor) for k in range(len(impostor) + 1)]
-    thresholds = [*np.unique(scores), np.inf]
-    for far, tar in zip(fars, tars, strict=True):
-        allowed = [(genuine >= t).mean() for t in thresholds if (impostor >= t).mean() <= far]
-        assert tar == max(allowed)
-
-
-def test_thinned_roc_looks_the_same_on_a_log_axis() -> None:
-    random = np.random.default_rng(0)
-    genuine, impostor = random.normal(0.4, 0.15, 5_000), random.normal(0, 0.1, 200_000)
-    scores = np.concatenate([genuine, impostor])
-    fars, tars = roc_steps(scores, np.arange(len(scores)) < len(genuine))
-    assert len(fars) <= MOST_POINTS
-    descending, ascending = np.sort(impostor)[::-1], np.sort(genuine)
-
-    def exact(far: NDArray[np.float64]) -> NDArray[np.float64]:
-        limit = descending[np.minimum(np.floor(far * len(impostor)).astype(int), len(impostor) - 1)]
-        return np.asarray(1 - np.searchsorted(ascending, limit, side="right") / len(genuine))
-
-    asked = np.geomspace(1 / len(impostor), 0.99, 3_001)
-    drawn = tars[np.searchsorted(fars, asked, side="right") - 1]
-    pixel = 10 ** (np.log10(len(impostor)) / 400)  # of a plot 400 pixels wide
-    assert np.all(drawn <= exact(asked) + 1e-12)
-    assert np.all(drawn >= exact(np.maximum(asked / pixel, 1 / len(impostor))) - 1e-12)
+# ---------------------------------------------------------------------------------------------- table, JSON
 
 
 def test_table_has_a_row_a_result_and_the_best_in_bold() -> None:

@@ -409,6 +409,16 @@ def test_one_matrix_of_probabilities_is_all_that_is_ever_kept():
     assert created(PLENTY).of_at_least(LOGITS) == [LOGITS]
 
 
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.5, 0.99])
+def test_kept_probabilities_and_the_working_chunk_stay_within_the_budget_together(share):
+    budget, chunk = int(share * LOGITS), LOGITS // 10
+    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": chunk}):
+        embeddings, weight, labels = problem(BATCH, CLASSES, SIZE, 0, torch.float32)
+        with Created() as memory:
+            loss_of(embeddings, weight, labels, budget=budget)
+    assert budget - 2 * chunk < sum(memory.of_at_least(chunk)) <= budget
+
+
 def test_without_gradients_nothing_is_kept():
     with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": LOGITS // 10}):
         assert created(PLENTY, gradients=False).of_at_least(LOGITS // 5) == []

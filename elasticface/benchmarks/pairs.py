@@ -18,6 +18,7 @@ from elasticface.data import images
 from elasticface.data.landmarks import read_landmarks
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
+from elasticface.files import printable
 from elasticface.model import FaceEncoder
 
 FARS = (1e-3, 1e-2, 1e-1)
@@ -72,11 +73,14 @@ class PairBenchmark:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
 
         Raises:
-            InputError: a damaged photo, or one that is neither aligned nor in the landmarks.
+            InputError: a damaged photo, one that is not aligned and has no landmarks, or landmarks in one place.
         """
         photo = images.decode(self.photos.read(name), name)
         if self.landmarks is not None:
-            return align(photo, self.landmarks[name], size)
+            try:
+                return align(photo, self.landmarks[name], size)
+            except ValueError as error:
+                raise InputError(f"{name}: {error}; mend its row in the landmarks") from error
         if photo.shape[:2] != (size, size):
             raise InputError(
                 f"{name}: {photo.shape[1]}x{photo.shape[0]} is no aligned face of {size}x{size}; give the landmarks "
@@ -105,14 +109,14 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
     if pairs or pairs_file.exists():
         text = _read_text(pairs_file)
     elif PAIRS_FILE in photos:
-        text = photos.read_text(PAIRS_FILE)
+        text, pairs_file = photos.read_text(PAIRS_FILE), root / PAIRS_FILE
     else:
         raise InputError(f"{root}: no {PAIRS_FILE} in it; give the list of pairs with --pairs")
     landmarks_file = Path(landmarks) if landmarks else beside / LANDMARKS_FILE
     points = read_landmarks(landmarks_file) if landmarks or landmarks_file.exists() else None
     listed = parse_pairs(text, str(pairs_file), photos.names)
     if points is not None:
-        for name in {*listed.first, *listed.second}:
+        for name in sorted({*listed.first, *listed.second}):
             if name not in points:
                 raise InputError(f"{landmarks_file}: no row for {name}, which {pairs_file} lists")
     return PairBenchmark(root.resolve().name.removesuffix(".tar"), photos, listed, points)
@@ -138,25 +142,26 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
     lines = [(row, line.split("\t") if "\t" in line else line.split()) for row, line in enumerate(text.split("\n"), 1)]
     rows = [(row, [part.strip() for part in parts]) for row, parts in lines if any(part.strip() for part in parts)]
     folds = 10
-    if rows and 1 <= len(rows[0][1]) <= 2 and all(part.isdecimal() for part in rows[0][1]):
+    if rows and 1 <= len(rows[0][1]) <= 2 and all(map(_is_count, rows[0][1])):
         folds = int(rows[0][1][0]) if len(rows[0][1]) == 2 else 10
         rows = rows[1:]
     found: list[tuple[str, str, bool]] = []
     for row, parts in rows:
         where = f"{source}, row {row}"
         match parts:
-            case [a, b, ("0" | "1") as kind] if not b.isdecimal():
+            case [a, b, ("0" | "1") as kind] if not _is_count(b):
                 keys, genuine = [(a, a), (b, b)], kind == "1"
-            case [name, i, j] if i.isdecimal() and j.isdecimal():
+            case [name, i, j] if _is_count(i) and _is_count(j):
                 keys, genuine = [_lfw_photo(name, i), _lfw_photo(name, j)], True
-            case [a, i, b, j] if i.isdecimal() and j.isdecimal():
+            case [a, i, b, j] if _is_count(i) and _is_count(j):
                 keys, genuine = [_lfw_photo(a, i), _lfw_photo(b, j)], False
             case _:
-                raise InputError(f"{where}: neither `name n n`, `name n name n` nor `path path 0|1`: {' '.join(parts)}")
+                given = printable(" ".join(parts)[:100])
+                raise InputError(f"{where}: neither `name n n`, `name n name n` nor `path path 0|1`: {given}")
         pair = [path if path in known else by_stem.get(stem) for path, stem in keys]
         for (path, _), photo in zip(keys, pair, strict=True):
             if photo is None:
-                raise InputError(f"{where}: no photo {path} there; add it or take the row out")
+                raise InputError(f"{where}: no photo {printable(path)} there; add it or take the row out")
         found.append((str(pair[0]), str(pair[1]), genuine))
     if not 2 <= folds <= len(found):
         raise InputError(f"{source}: {len(found)} pairs in {folds} folds; there must be 2 folds and a pair in each")
@@ -172,10 +177,12 @@ def evaluate_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = 
     A damaged photo takes its pairs with it: they are left out and counted, as long as some of both kinds remain.
 
     Raises:
-        InputError: photos that are not aligned, or no pair left to judge.
+        InputError: photos that are not aligned, no pair left to judge, or a model whose embeddings are no numbers.
     """
     pairs = benchmark.pairs
     embeddings, position = _embed(encoder, benchmark, flip)
+    if not np.isfinite(embeddings).all():
+        raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
     usable = np.array([a in position and b in position for a, b in zip(pairs.first, pairs.second, strict=True)])
     same = pairs.same[usable]
     if len(same) < pairs.folds or same.all() or not same.any():
@@ -267,6 +274,10 @@ def _photos_path(root: Path) -> Path:
     return tars[0] if tars else root
 
 
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
+
+
 def _lfw_photo(name: str, number: str) -> tuple[str, str]:
     """(what to say of it, path without suffix) of LFW's photo ``number`` of ``name``."""
     stem = f"{name}/{name}_{int(number):04d}"
@@ -275,7 +286,7 @@ def _lfw_photo(name: str, number: str) -> tuple[str, str]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

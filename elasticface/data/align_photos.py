@@ -112,6 +112,7 @@ def align_photos(
     targets = _targets(with_landmarks, f".{format}")
     if resume:
         files.remove_temporaries(out)
+        (out / "align.json").unlink(missing_ok=True)
     made = _made_before(out, targets, size) if resume else set()
     skipped = {name: reason for name, reason in photos.left_out.items() if wanted(name)}
 
@@ -136,7 +137,7 @@ def align_photos(
         kept=len(made),
         skipped=dict(sorted(skipped.items())),
         without_landmarks=[name for name in names if name not in landmarks],
-        without_photo=sorted(name for name in landmarks if name not in photos and name not in skipped),
+        without_photo=sorted(landmarks.keys() - names - skipped.keys()),
         missing_identities=sorted((identities or set()) - {_identity(name) for name in names}),
     )
     if summary.aligned + summary.kept == 0:
@@ -196,8 +197,8 @@ class _Job:
             return str(error).removeprefix(f"{printable(name)}: ")
         except ValueError as error:
             return str(error)
-        except cv2.error as error:  # OpenCV warps no image with a side above 32,767
-            return f"OpenCV cannot warp it: {' '.join(error.err.split())}"
+        except cv2.error as error:  # OpenCV 4 warps no image with a side above 32,767
+            return f"OpenCV cannot warp it: {' '.join(str(error).split())}"
         files.write_bytes(_target(self.out, name, self.suffix), encode(face, self.suffix), sync=False)
         return None
 

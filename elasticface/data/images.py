@@ -32,7 +32,7 @@ JPEG_QUALITY = 95
 """The quality :func:`encode` writes JPEG with."""
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
 )
 """Suffixes, in lower case, of the files that are taken for images."""
 

@@ -59,15 +59,19 @@ class Photos:
             label = printable(error.filename or self.path)
             raise InputError(f"{label}: cannot be read: {error.strerror}; give a folder or a plain tar") from error
         self.names = sorted(names)
-        self._images = frozenset(names)
 
     def __len__(self) -> int:
         """N, how many images there are."""
         return len(self.names)
 
     def __contains__(self, name: object) -> bool:
-        """Whether ``name`` is one of the images."""
-        return name in self._images
+        """Whether there is a file ``name`` that can be read: an image, or any other such as a ``pairs.txt``."""
+        if not isinstance(name, str) or _flaw(name) is not None:
+            return False
+        if self._index is not None:
+            return name in self._index
+        path = self._root / name
+        return self._inside(path) and os.path.isfile(path)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -97,14 +101,8 @@ class Photos:
         except UnicodeDecodeError as error:
             raise InputError(f"{label}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
-    def has(self, name: str) -> bool:
-        """Whether there is a file ``name`` that can be read, an image or any other."""
-        if self._index is not None:
-            return name in self._index
-        return _flaw(name) is None and self._inside(self._root / name) and os.path.isfile(self._root / name)
-
     def _read(self, name: str, limit: int | None = None) -> bytes:
-        if not self.has(name):
+        if name not in self:
             raise _Unreadable("there is no such file")
         try:
             if self._index is not None:
@@ -165,7 +163,7 @@ class Photos:
             for member in _members(self._root):
                 self._enter(member, index)
         # What tarfile raises on headers that are wrong in ways it does not look for.
-        except (tarfile.TarError, ValueError, LookupError, OverflowError, EOFError, RecursionError) as error:
+        except (tarfile.TarError, ValueError, LookupError, OverflowError, EOFError, RecursionError, MemoryError) as error:
             raise InputError(
                 f"{label}: not a tar, or a damaged one ({' '.join(str(error).split())}); fetch or pack it again"
             ) from error

@@ -1,0 +1,277 @@
+"""Arrays in, SVG out: the plots of the report, to be put into its page as they are.
+
+Colours are the page's CSS variables (``var(--ink)``, ``var(--series-0)`` …), so a plot follows light, dark and print.
+Numbers alone get into a plot, no name from outside, and the same arrays give the same bytes whatever the user's
+matplotlibrc says.
+
+matplotlib is imported where it is needed: the command line imports this module and must start fast.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.metrics import tar_at_far
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+Scores = NDArray[np.floating]
+Bools = NDArray[np.bool_]
+
+MOST_POINTS = 500  # of one line: about one a pixel
+BINS = 60  # of the score histogram
+SMOOTHING = 25  # the loss is averaged over this part of its points
+WIDE = 20  # a learning rate that varies by more than this factor gets a log axis
+SERIES = 8  # distinct line colours, `--series-0` ... in the page
+DASHES = ((), (5, 2), (1.5, 1.5))  # once round the colours, the next lines are dashed
+
+# What matplotlib is told for each of the page's CSS variables; `_svg` swaps them. Nothing else looks like these.
+_NAMES = ("ink", "muted", "line", "accent", "genuine", "impostor", *(f"series-{i}" for i in range(SERIES)))
+_COLOUR = {name: f"#0000{i:02x}" for i, name in enumerate(_NAMES, start=1)}
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, readable aloud, in the page's own font
+    "font.size": 9.5,
+    "text.color": _COLOUR["muted"],
+    "axes.labelcolor": _COLOUR["muted"],
+    "axes.edgecolor": _COLOUR["line"],
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": _COLOUR["line"],
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.7,
+    "lines.solid_joinstyle": "round",
+    "xtick.color": _COLOUR["line"],
+    "ytick.color": _COLOUR["line"],
+    "xtick.labelcolor": _COLOUR["muted"],
+    "ytick.labelcolor": _COLOUR["muted"],
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the line of one name looks, in the plots and in their legends."""
+
+    name: str
+    variable: str  # CSS variable of its colour, without the dashes
+    dash: tuple[float, ...] = ()
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each distinct name, in their order: SERIES colours, then the same ones dashed."""
+    return {
+        name: Look(name, f"series-{i % SERIES}", DASHES[i // SERIES % len(DASHES)])
+        for i, name in enumerate(dict.fromkeys(names))
+    }
+
+
+# ---------------------------------------------------------------------------------------------- what a line shows
+
+
+def roc_steps(scores: Scores, same: Bools) -> tuple[Floats, Floats]:
+    """The ROC by the rule "at-most" as at most 500 steps, evenly spread on a log axis.
+
+    The whole curve of ``metrics.roc`` has a point per distinct score, millions on the large benchmarks: too many for a
+    page, and most of them where a log axis has no room.
+
+    Args:
+        scores: [P], higher is more alike.
+        same: [P], True for genuine pairs.
+
+    Returns:
+        FARs, ascending from 0 (no impostor accepted) to 1, and the TAR at each; both [N]. Every FAR is a number of
+        accepted impostors over all of them, so on a log axis nothing is lost that could be seen.
+    """
+    impostors = np.count_nonzero(~same)
+    spread = np.unique(np.geomspace(1, impostors, MOST_POINTS - 1).round())
+    fars = np.append(0, spread) / impostors
+    return fars, tar_at_far(scores, same, fars, rule="at-most")
+
+
+def thin(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """A curve of more than MOST_POINTS points as the means of that many stretches of it."""
+    if len(steps) <= MOST_POINTS:
+        return steps, values
+    starts = np.linspace(0, len(steps), MOST_POINTS, endpoint=False).astype(np.int64)
+    sizes = np.diff(starts, append=len(steps))
+    return np.add.reduceat(steps, starts) / sizes, np.add.reduceat(values, starts) / sizes
+
+
+def trend(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """The moving mean of the thinned curve; a curve of less than two windows of points stays as it is."""
+    steps, values = thin(steps, values)
+    window = max(1, len(steps) // SMOOTHING)
+    kernel = np.ones(window) / window
+    return np.convolve(steps, kernel, "valid"), np.convolve(values, kernel, "valid")
+
+
+# ---------------------------------------------------------------------------------------------- the plots
+
+
+def roc(lines: Iterable[tuple[Look, Floats, Floats]], salt: str) -> "Markup":
+    """TAR over FAR on a log axis.
+
+    Args:
+        lines: a look and the two of ``roc_steps`` for each model.
+        salt: what sets this plot apart from others on the page: SVG ids come from it and from the content, so they are
+            unique there and the same every time.
+    """
+    with _axes("False accept rate", "True accept rate", f"roc/{salt}") as (figure, axes):
+        left, bottom = 0.1, 1.0
+        for look, fars, tars in lines:
+            axes.plot(fars[1:], tars[1:], color=_COLOUR[look.variable], dashes=look.dash, drawstyle="steps-post")
+            left, bottom = min(left, fars[1]), min(bottom, tars[1])
+        bottom = min(0.99, max(0.0, 1.06 * bottom - 0.06))
+        axes.set(xscale="log", xlim=(left, 1), ylim=(bottom, 1 + 0.03 * (1 - bottom)))
+        _label_powers(axes.xaxis)
+        axes.yaxis.set_major_formatter(lambda value, _: _share(value) if value <= 1 else "")
+        axes.grid(axis="x", visible=True)
+        return _svg(figure)
+
+
+def histograms(models: Sequence[tuple[Scores, Bools, float]], salt: str) -> list["Markup"]:
+    """The scores of genuine and of impostor pairs, one plot a model: the same bins and the same height in all.
+
+    Args:
+        models: of each, cosines [P], True for genuine pairs [P], and the cosine above which a pair is accepted.
+        salt: what sets these plots apart from others on the page, as in ``roc``.
+    """
+    edges = np.histogram_bin_edges([[float(scores.min()), float(scores.max())] for scores, _, _ in models], BINS)
+    shares = [(_in_bins(scores[~same], edges), _in_bins(scores[same], edges)) for scores, same, _ in models]
+    top = float(np.max(shares))
+    return [
+        _histogram(edges, *pair, top, threshold, f"scores/{salt}/{i}")
+        for i, (pair, (*_, threshold)) in enumerate(zip(shares, models, strict=True))
+    ]
+
+
+def _in_bins(scores: Scores, edges: Floats) -> Floats:
+    """The share of the scores in each bin, in %; zeros without scores."""
+    return np.histogram(scores, edges)[0] * (100 / max(1, len(scores)))
+
+
+def _histogram(edges: Floats, impostor: Floats, genuine: Floats, top: float, threshold: float, salt: str) -> "Markup":
+    with _axes("Cosine similarity", "Share of pairs", salt) as (figure, axes):
+        for shares, name in ((impostor, "impostor"), (genuine, "genuine")):
+            axes.stairs(shares, edges, fill=True, color=_COLOUR[name], alpha=0.22, linewidth=0)
+            axes.stairs(shares, edges, color=_COLOUR[name], linewidth=1.4)
+        axes.axvline(threshold, color=_COLOUR["ink"], linewidth=1, dashes=(4, 3))
+        on_the_left = threshold < edges.mean()
+        axes.annotate(
+            f"threshold {threshold:.3f}",
+            (threshold, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(6 if on_the_left else -6, -4),
+            textcoords="offset points",
+            ha="left" if on_the_left else "right",
+            va="top",
+            color=_COLOUR["ink"],
+        )
+        axes.set(xlim=(min(edges[0], threshold), max(edges[-1], threshold)), ylim=(0, 1.18 * top))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+        return _svg(figure)
+
+
+def loss(steps: Floats, values: Floats) -> "Markup":
+    """The loss over the steps, both [N], N >= 1: its trend, and faint behind it what was measured."""
+    with _axes("Step", "Loss", "training/loss") as (figure, axes):
+        measured, mean = thin(steps, values), trend(steps, values)
+        if len(mean[0]) < len(measured[0]):
+            axes.plot(*measured, color=_COLOUR["accent"], linewidth=0.7, alpha=0.35)
+        axes.plot(*mean, color=_COLOUR["accent"])
+        axes.xaxis.set_major_formatter(_thousands)
+        return _svg(figure)
+
+
+def learning_rate(steps: Floats, values: Floats) -> "Markup":
+    """The learning rate over the steps, both [N], N >= 1; on a log axis if it varies widely."""
+    with _axes("Step", "Learning rate", "training/lr") as (figure, axes):
+        steps, values = thin(steps, values)
+        axes.plot(steps, values, color=_COLOUR["accent"])
+        if values.min() > 0 and values.max() > WIDE * values.min():
+            axes.set_yscale("log")
+            _label_powers(axes.yaxis)
+        axes.xaxis.set_major_formatter(_thousands)
+        return _svg(figure)
+
+
+def accuracy(lines: Iterable[tuple[Look, Floats, Floats]]) -> "Markup":
+    """Validation accuracy: a look, the steps and the accuracies there, fractions in [0, 1], for each benchmark."""
+    with _axes("Step", "Accuracy", "training/accuracy") as (figure, axes):
+        for look, steps, values in lines:
+            axes.plot(steps, values, color=_COLOUR[look.variable], dashes=look.dash, marker="o", markersize=3.5)
+        axes.yaxis.set_major_formatter(lambda value, _: _share(value))
+        axes.xaxis.set_major_formatter(_thousands)
+        return _svg(figure)
+
+
+# ---------------------------------------------------------------------------------------------- matplotlib
+
+
+@contextmanager
+def _axes(x: str, y: str, salt: str) -> Iterator[tuple["Figure", "Axes"]]:
+    """A figure with axes to draw on, in our style until the end of the block: `_svg` belongs inside it."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    # "default": a matplotlibrc of the user's does not change the report
+    with style.context(["default", {**_STYLE, "svg.hashsalt": salt}]):
+        figure = Figure(figsize=(4.8, 3.2), layout="constrained")
+        yield figure, figure.add_subplot(xlabel=x, ylabel=y)
+
+
+def _svg(figure: "Figure") -> "Markup":
+    from markupsafe import Markup
+
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # names nobody refers to, the same in every plot
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"| width="[\d.]+pt"| height="[\d.]+pt"', "", text)
+    for name, colour in _COLOUR.items():
+        text = text.replace(colour, f"var(--{name})")
+    return Markup(text)
+
+
+# ---------------------------------------------------------------------------------------------- labels
+
+
+def power(value: str | float) -> str:
+    """A rate as a power of ten, 0.001 as 10⁻³; what is no power of ten stays a plain number."""
+    mantissa, exponent = f"{float(value):.6e}".split("e")
+    if float(mantissa) != 1 or int(exponent) == 0:
+        return f"{float(value):g}"
+    return "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _label_powers(axis: "Axis") -> None:
+    from matplotlib.ticker import NullLocator
+
+    axis.set_major_formatter(lambda value, _: power(value))
+    axis.set_minor_locator(NullLocator())
+
+
+def _share(fraction: float) -> str:
+    return f"{100 * fraction:.4g} %"
+
+
+def _thousands(value: float, _: object) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
