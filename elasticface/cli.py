@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
 """
 
 import dataclasses
+import os
 import sys
 import typing
 import warnings
@@ -143,23 +144,47 @@ def _add_settings(parser: ArgumentParser) -> None:
 
 
 def _with_settings(given: list[str]) -> list[str]:
-    """The arguments with a recipe's name made its path, and with a resumed run's own settings where none are given."""
+    """The arguments of `train` as the parser needs them.
+
+    --config comes first, so that the options go over it wherever they stand; a recipe's name becomes its path; a run to
+    resume brings its own settings where none are given; a switch without a value gets one, lest it take the next word.
+    """
     if given[:1] != ["train"]:
         return given
     given = [part for word in given for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    hints = typing.get_type_hints(TrainConfig)
+    switches = {f"--{no}{name.replace('_', '-')}" for name in hints if hints[name] is bool for no in ("", "no-")}
+    for at in reversed(range(len(given))):
+        if given[at] in switches and given[at + 1 : at + 2] not in (["true"], ["false"], ["yes"], ["no"]):
+            given.insert(at + 1, "true")
     if "--config" in given[:-1]:
-        at = given.index("--config") + 1
-        recipe = RECIPES / f"{given[at]}.yaml"
-        if not Path(given[at]).is_file():
-            if not recipe.is_file():
-                recipes = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-                raise InputError(f"--config {given[at]}: no such file, and no recipe; there are {recipes}")
-            given[at] = str(recipe)
+        at = given.index("--config")
+        config = _config_file(given[at + 1])
+        del given[at : at + 2]
     elif "--resume" in given and "--out" in given[:-1]:
         config = Path(given[given.index("--out") + 1]) / "config.yaml"
-        if config.is_file():
-            given[1:1] = ["--config", str(config)]
-    return given
+        if not config.is_file():
+            return given
+    else:
+        return given
+    return [given[0], "--config", str(config), *given[1:]]
+
+
+def _config_file(name: str) -> Path:
+    """The YAML that ``name`` is, or the recipe it names; one whose settings all exist."""
+    from elasticface.rundir import read_config
+
+    path, recipe = Path(name), RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        if not recipe.is_file():
+            recipes = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+            raise InputError(f"--config {name}: no such file, and no recipe; there are {recipes}")
+        path = recipe
+    known = {setting.name for setting in dataclasses.fields(TrainConfig)} | {"data", "out", "resume"}
+    for key in read_config(path):
+        if key not in known:
+            raise InputError(f"{path}: no setting {key!r}; `elasticface train --help` names them all")
+    return path
 
 
 def _align(options: Namespace) -> None:
@@ -186,12 +211,13 @@ def _split(options: Namespace) -> None:
     summary = split(
         Path(options.faces), Path(options.out), people=options.people, pairs=options.pairs, seed=options.seed
     )
-    print(summary)
+    print("\n".join(summary.lines()))
 
 
 def _train(options: Namespace) -> None:
     settings = {setting.name: options[setting.name] for setting in dataclasses.fields(TrainConfig)}
     config = TrainConfig(**settings)
+    _check_writable(Path(options.out))
     from elasticface.training import train
 
     train(options.data, options.out, config, options.resume)
@@ -211,12 +237,19 @@ def _evaluate(options: Namespace) -> None:
     preprocessing = {name: options[name] for name in names if options[name] is not None}
     encoders = [load(options.model, options.backbone, device=options.device, **preprocessing)]
     benchmarks = [open_pairs(path, options.pairs, options.landmarks) for path in options.benchmarks]
+    called = [benchmark.name for benchmark in benchmarks]
+    benchmarks = [  # two folders may have one name
+        dataclasses.replace(benchmark, name=path) if called.count(benchmark.name) > 1 else benchmark
+        for path, benchmark in zip(options.benchmarks, benchmarks, strict=True)
+    ]
+    model = Path(options.model)
+    out = Path(options.out) if options.out else model if model.is_dir() and model.name != "model" else Path("results")
+    _check_writable(out)
     if options.baseline:
         encoders.append(whitened_pca(open_dataset(options.baseline)))
     results = [evaluate_pairs(encoder, benchmark, options.flip) for benchmark in benchmarks for encoder in encoders]
 
-    model = Path(options.model)
-    out = Path(options.out) if options.out else model if model.is_dir() and model.name != "model" else Path("results")
+    size = encoders[0].card.preprocessing.size
     pictures = {benchmark.name: benchmark for benchmark in benchmarks}
     made_with = environment.describe()
     files.write_json(out / "results.json", report.results_json(results, made_with))
@@ -224,11 +257,18 @@ def _evaluate(options: Namespace) -> None:
         out / "report.html",
         results,
         made_with,
-        pictures=lambda result, name: pictures[result.benchmark].face(name),
+        pictures=lambda result, name: pictures[result.benchmark].face(name, size),
         curves=read_metrics(model),
     )
     Console().print(report.terminal_table(results))
     print(f"{out / 'results.json'}\n{out / 'report.html'}")
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a folder that cannot be written to before the work, not after it."""
+    nearest = next(folder for folder in (out, *out.absolute().parents) if os.path.exists(folder))
+    if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: {nearest} is no folder that can be written to; give another")
 
 
 def _fail(message: str, code: int) -> NoReturn:

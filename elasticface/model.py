@@ -340,7 +340,9 @@ def _filled(card: Card, state: dict[str, Tensor], source: Path) -> nn.Module:
         _require(card.preprocessing.size == SIZE, f"{card.backbone} takes images of {SIZE} pixels")
         try:
             network = backbones.create(card.backbone, card.embedding_size, **card.options)
-        except TypeError as error:  # an option of the wrong type
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # an option of the wrong type
             raise InputError(f"options {reprlib.repr(card.options)} don't suit {card.backbone}") from error
     wanted = network.state_dict()
     for name in wanted.keys() | state.keys():

@@ -339,7 +339,7 @@ HOSTILE_CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "embedding size a fraction": (lambda card: {**card, "embedding_size": 16.0}, "embedding_size 16.0"),
     "another embedding size": (lambda card: {**card, "embedding_size": 8}, "does not fit tiny of size 8"),
     "another backbone": (lambda card: {**card, "backbone": "mobilefacenet"}, "does not fit mobilefacenet"),
-    "an option that the backbone lacks": (lambda card: {**card, "options": {"dropout": 0.4}}, "no option dropout"),
+    "an option that the backbone lacks": (lambda card: {**card, "options": {"depth": 4}}, "no option depth"),
     "an option that is none": (lambda card: {**card, "options": {"embedding_size": 16}}, "options"),
     "options a list": (lambda card: {**card, "options": ["dropout"]}, "options must be an object"),
     "training a text": (lambda card: {**card, "training": "long"}, "training must be an object"),
@@ -415,11 +415,11 @@ def test_weights_with_a_lying_header_are_refused(content: bytes, folder: Path) -
 
 
 def reshaped(state: dict[str, Tensor]) -> None:
-    state["fc.weight"] = state["fc.weight"].T.contiguous()
+    state["features.weight"] = state["features.weight"].view(8, 2)
 
 
 WRONG_WEIGHTS: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
-    "another shape": (reshaped, "fc.weight is [96, 16] where [16, 96] is needed"),
+    "another shape": (reshaped, "features.weight is [8, 2] where [16] is needed"),
     "one missing": (lambda state: state.pop("features.bias"), "the file lacks features.bias"),
     "one too many": (lambda state: state.update(extra=torch.zeros(3)), "tiny has no place for extra"),
     "none": (lambda state: state.clear(), "the file lacks"),

@@ -1,11 +1,16 @@
-"""A small residual net, to train on a laptop's two cores in minutes."""
+"""A small residual net, to train on a laptop's two cores in minutes.
+
+Dense 3×3 convolutions, not depthwise ones: at equal multiply-adds a CPU trains them three times as fast. Each stage
+costs about the same, since the width doubles as the map's area falls to a quarter; the last map is not pooled, because
+where on an aligned face a feature lies says whose face it is.
+"""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-_WIDTHS = (32, 32, 64, 96)  # the stem, then three stages; each halves the map: 112 -> 56 -> 28 -> 14 -> 7
+_WIDTHS = (20, 32, 64, 128)  # the stem, then three stages; each halves the map: 112 -> 56 -> 28 -> 14 -> 7
 _LAST_MAP = 7
 
 
@@ -35,15 +40,15 @@ class Block(nn.Module):
 class Tiny(nn.Module):
     """[B, 3, 112, 112] float in [-1, 1] -> [B, embedding_size], not normalised to unit length."""
 
-    def __init__(self, embedding_size: int = 512) -> None:
+    def __init__(self, embedding_size: int = 512, *, dropout: float = 0.0) -> None:
         super().__init__()
         stem, last = _WIDTHS[0], _WIDTHS[-1]
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.PReLU(stem)
         )
         self.stages = nn.Sequential(*(Block(i, o) for i, o in pairwise(_WIDTHS)))
-        self.pool = nn.Sequential(nn.Conv2d(last, last, _LAST_MAP, groups=last, bias=False), nn.BatchNorm2d(last))
-        self.fc = nn.Linear(last, embedding_size, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(last * _LAST_MAP**2, embedding_size, bias=False)
         self.features = nn.BatchNorm1d(embedding_size)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -54,11 +59,16 @@ class Tiny(nn.Module):
         """
         if images.shape[1:] != (3, 112, 112):
             raise ValueError(f"tiny takes images [B, 3, 112, 112], got {list(images.shape)}")
-        x = torch.flatten(self.pool(self.stages(self.stem(images))), 1)
-        embeddings: Tensor = self.features(self.fc(x))
+        x = torch.flatten(self.stages(self.stem(images)), 1)
+        embeddings: Tensor = self.features(self.fc(self.dropout(x)))
         return embeddings
 
 
-def tiny(embedding_size: int = 512) -> Tiny:
-    """0.3 M parameters and 36 M multiply-adds."""
-    return Tiny(embedding_size)
+def tiny(embedding_size: int = 512, *, dropout: float = 0.0) -> Tiny:
+    """3.5 M parameters and 39.6 M multiply-adds at 512-d; 1.9 M and 38.0 M at 256-d.
+
+    Args:
+        embedding_size: D.
+        dropout: share of the last map's features left out in training, before the linear layer.
+    """
+    return Tiny(embedding_size, dropout=dropout)

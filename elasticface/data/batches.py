@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from elasticface import files
 from elasticface.data.images import DamagedImage
 from elasticface.data.sampler import KeyedBatchSampler
 from elasticface.data.sources import Source
@@ -34,8 +35,12 @@ class DamagedItems:
 
     def __init__(self, path: Path, num_images: int) -> None:
         self.path, self.most = path, int(_DAMAGED_SHARE * num_images)
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        self.found = {json.loads(line)["index"] for line in lines}
+        self.found: set[int] = set()
+        if path.exists():
+            # A kill may have cut the last line short; the next one must not be written to its end.
+            lines = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
+            files.write_text(path, "".join(lines))
+            self.found = {json.loads(line)["index"] for line in lines}
 
     def add(self, items: Sequence[tuple[int, str]]) -> None:
         """Take note of (index, reason) items.

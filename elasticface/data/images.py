@@ -31,9 +31,7 @@ cv2.setNumThreads(0)
 JPEG_QUALITY = 95
 """The quality :func:`encode` writes JPEG with."""
 
-IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
-)
+IMAGE_SUFFIXES = frozenset(".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())
 """Suffixes, in lower case, of the files that are taken for images."""
 
 _JPEG = b"\xff\xd8\xff"

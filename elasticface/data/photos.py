@@ -163,7 +163,15 @@ class Photos:
             for member in _members(self._root):
                 self._enter(member, index)
         # What tarfile raises on headers that are wrong in ways it does not look for.
-        except (tarfile.TarError, ValueError, LookupError, OverflowError, EOFError, RecursionError, MemoryError) as error:
+        except (
+            tarfile.TarError,
+            ValueError,
+            LookupError,
+            OverflowError,
+            EOFError,
+            RecursionError,
+            MemoryError,
+        ) as error:
             raise InputError(
                 f"{label}: not a tar, or a damaged one ({' '.join(str(error).split())}); fetch or pack it again"
             ) from error

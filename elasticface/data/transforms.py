@@ -85,7 +85,8 @@ def _low_resolution(images: Tensor, generator: np.random.Generator, strength: fl
     side = int(generator.integers(_SMALLEST_SIDE, images.shape[2] // 2 + _SMALLEST_SIDE // 2))
     small = functional.interpolate(images, size=side, mode="area")
     blurred = functional.interpolate(small, size=list(images.shape[2:]), mode="bilinear", align_corners=False)
-    return torch.where(_chosen(images, generator, _LOW_RESOLUTION * strength), blurred, images)
+    # Means of ones may come out a rounding above one.
+    return torch.where(_chosen(images, generator, _LOW_RESOLUTION * strength), blurred.clamp_(-1, 1), images)
 
 
 def _erased(images: Tensor, generator: np.random.Generator, strength: float) -> Tensor:

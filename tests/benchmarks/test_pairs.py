@@ -350,11 +350,8 @@ def longhand(a: NDArray[np.float32], b: NDArray[np.float32], same: NDArray[np.bo
     impostor = [c for c, s in zip(cosines, same, strict=True) if not s]
     at_most = {}
     for far in FARS:
-        rates = [0.0]
-        for threshold in cosines:
-            if sum(c >= threshold for c in impostor) / len(impostor) <= far:
-                rates.append(sum(c >= threshold for c in genuine) / len(genuine))
-        at_most[f"{far:g}"] = max(rates)
+        allowed = [t for t in [*cosines, math.inf] if sum(c >= t for c in impostor) / len(impostor) <= far]
+        at_most[f"{far:g}"] = max(sum(c >= t for c in genuine) / len(genuine) for t in allowed)
     mean = sum(per_fold) / folds
     return {
         "accuracy": mean,
@@ -460,7 +457,7 @@ def test_a_model_that_gives_no_numbers_is_refused(people: Path) -> None:
 
 
 def test_a_public_model_reaches_its_accuracy_on_lfw(shared: Path, tmp_path: Path) -> None:
-    """The model's authors give 99.48 % on all of LFW; 200 pairs leave room for four errors more than that."""
+    """The model's authors give 99.48 % on all of LFW; 200 pairs leave room for six errors."""
     listed = (shared / "faces" / "lfw" / "pairs.txt").read_text().splitlines()
     genuine, impostor = listed[1:101], listed[301:401]
     rows = ["2\t50", *genuine[:50], *impostor[:50], *genuine[50:], *impostor[50:]]
