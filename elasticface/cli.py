@@ -151,12 +151,13 @@ def _with_settings(given: list[str]) -> list[str]:
     """
     if given[:1] != ["train"]:
         return given
-    given = [part for word in given for part in (word.split("=", 1) if word.startswith("--") else [word])]
     hints = typing.get_type_hints(TrainConfig)
     switches = {f"--{no}{name.replace('_', '-')}" for name in hints if hints[name] is bool for no in ("", "no-")}
-    for at in reversed(range(len(given))):
-        if given[at] in switches and given[at + 1 : at + 2] not in (["true"], ["false"], ["yes"], ["no"]):
-            given.insert(at + 1, "true")
+    words, given = given, []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        given += word.split("=", 1) if word.startswith("--") else [word]
+        if word in switches and following not in ("true", "false", "yes", "no"):
+            given.append("true")
     if "--config" in given[:-1]:
         at = given.index("--config")
         config = _config_file(given[at + 1])
@@ -243,7 +244,8 @@ def _evaluate(options: Namespace) -> None:
         for path, benchmark in zip(options.benchmarks, benchmarks, strict=True)
     ]
     model = Path(options.model)
-    out = Path(options.out) if options.out else model if model.is_dir() and model.name != "model" else Path("results")
+    run = model if (model / "model").is_dir() else None
+    out = Path(options.out) if options.out else run or Path("results")
     _check_writable(out)
     if options.baseline:
         encoders.append(whitened_pca(open_dataset(options.baseline)))
@@ -268,7 +270,7 @@ def _check_writable(out: Path) -> None:
     """Refuse a folder that cannot be written to before the work, not after it."""
     nearest = next(folder for folder in (out, *out.absolute().parents) if os.path.exists(folder))
     if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: {nearest} is no folder that can be written to; give another")
+        raise InputError(f"{out}: cannot be written: {nearest} is not a folder with leave to write; give another")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -42,7 +42,7 @@ class MarginHead(nn.Module):
         plus: hand the draws of a batch out by proximity to the class centre (ElasticFace+).
         order: how ``plus`` does it: as the ``"paper"`` says or as the authors' ``"release"`` does;
             see :func:`elasticface.margins.assign_by_proximity`.
-        scale: s, > 0.
+        scale: s, in (0, 512]. Above about 70, e^s leaves float32 and the head computes in float64.
         seed: of the draws, ≥ 0. Margins are a pure function of (seed, step); both are saved with the head.
         past_pi: ``"monotone"`` or ``"paper"``; see :func:`elasticface.margins.arc_margin`.
         max_logits_bytes: memory for probabilities kept from forward to backward; the rest is computed twice.
@@ -85,7 +85,7 @@ class MarginHead(nn.Module):
         _require(0 <= m < (torch.pi if kind == "arc" else torch.inf), f"m is out of range for {kind!r}: {m}")
         _require(0 <= std < torch.inf, f"std must be at least 0, got {std}")
         _require(order in ("paper", "release"), f'order must be "paper" or "release", got {order!r}')
-        _require(0 < scale < torch.inf, f"scale must be above 0, got {scale}")
+        _require(0 < scale <= 512, f"scale must be above 0 and at most 512, got {scale}")
         _require(0 <= seed < 2**63, f"seed must be in 0..2^63-1, got {seed}")
         _require(past_pi in ("monotone", "paper"), f'past_pi must be "monotone" or "paper", got {past_pi!r}')
         _require(max_logits_bytes >= 1, f"max_logits_bytes must be at least 1, got {max_logits_bytes}")

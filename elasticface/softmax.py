@@ -7,12 +7,14 @@ matrix of probabilities P is all that forward and backward share. Classes are go
     forward    per chunk: one product e·Wᵀ, then exp and sum in place; P is kept while the byte budget lasts
     backward   per chunk: P (kept, or by the same product again), then two products, dW = Pᵀ·e and de += P·W
 
-Kept are the chunk's exp(z_ij − max_i), never touched afterwards: what turns them into probabilities is one factor per
-(sample, chunk), which is folded into the B×D operand of the products. So no pass over B×C is made in backward but the
-products themselves, and a second backward through a retained graph finds everything as it was.
+Kept are the exponentials e^{s·cos θ}, never touched afterwards: what turns them into probabilities is one factor a
+sample, which is folded into the B×D operands of the products. So no pass over B×C is made in backward but the products
+themselves, and a second backward through a retained graph finds everything as it was. No maximum is taken off before
+exp: |s·cos θ| ≤ s is known beforehand, and e^{±64}, summed over ten million classes, lies inside float32.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,6 +26,9 @@ Margin = Callable[[Tensor], tuple[Tensor, Tensor]]  # [B] target cosines -> ([B]
 # must be large enough to fill the device.
 _CHUNK_BYTES = {"cpu": 4 << 20}
 _CHUNK_BYTES_ELSEWHERE = 64 << 20
+
+# Room for what exponentials are multiplied with: components of an embedding, 1/B, small gradients from above.
+_EXPONENT_MARGIN = 8.0
 
 
 def margin_softmax_loss(
@@ -100,7 +105,7 @@ class _Chunks:
     """The class centres, chunk by chunk: the one place that knows how large a chunk is and which rows are meant."""
 
     def __init__(self, weight: Tensor, classes: Tensor | None, batch: int, dtype: torch.dtype, budget: int) -> None:
-        self.weight, self.classes, self.dtype = weight, classes, dtype
+        self.weight, self.classes, self.dtype, self.batch = weight, classes, dtype, batch
         self.total = len(weight) if classes is None else len(classes)
         # A chunk has [batch, width] logits and [width, D] centres; neither may be large.
         chunk_bytes = min(_CHUNK_BYTES.get(weight.device.type, _CHUNK_BYTES_ELSEWHERE), budget)
@@ -109,27 +114,32 @@ class _Chunks:
         fits = budget // (batch * dtype.itemsize)
         self.kept = self.total if self.total <= fits else max(fits - self.width, 0) // self.width * self.width
 
-    def __iter__(self) -> Any:
-        return ((start, min(start + self.width, self.total)) for start in range(0, self.total, self.width))
+    def __iter__(self) -> Iterator[slice]:
+        return (slice(start, min(start + self.width, self.total)) for start in range(0, self.total, self.width))
 
-    def centres(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """([c, D] unit centres, [c, 1] 1/length) of one chunk."""
-        rows = self.weight[start:stop] if self.classes is None else self.weight[self.classes[start:stop]]
-        return normalize(rows, self.dtype)
+    def rows(self, chunk: slice) -> Tensor:
+        """[c, D] class centres of one chunk, of any length."""
+        rows = self.weight[chunk] if self.classes is None else self.weight[self.classes[chunk]]
+        return rows.to(self.dtype)
+
+    def memory(self, chunk: slice, kept: Tensor, spare: Tensor) -> Tensor:
+        """Where the [B, c] exponentials of one chunk are, or go."""
+        memory = kept[chunk.start * self.batch :] if chunk.stop <= len(kept) // self.batch else spare
+        return memory[: (chunk.stop - chunk.start) * self.batch].view(self.batch, -1)
 
 
-def _exponentials(
-    unit: Tensor, centres: Tensor, columns: Tensor, scale: float, out: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(s·cos θ − max) of one chunk, 0 at the targets, written to ``out`` [B, c]; and its maxima and sums [B]."""
-    logits = torch.mm(unit, centres.T, out=out).mul_(scale)
-    inside = (columns >= 0) & (columns < logits.shape[1])
-    at = columns.clamp(0, logits.shape[1] - 1)[:, None]
+def _exponentials(scaled: Tensor, centres: Tensor, columns: Tensor, out: Tensor) -> Tensor:
+    """e^{s·cos θ} of one chunk, 0 at the targets, written to ``out`` [B, c]."""
+    logits = torch.mm(scaled, centres.T, out=out)
+    at, inside = _within(columns, logits.shape[1])
     # Without indexing by a mask: that would make a GPU wait for the host in every chunk.
-    logits.scatter_(1, at, logits.gather(1, at).masked_fill(inside[:, None], -torch.inf))
-    maxima = logits.amax(1).clamp_min(torch.finfo(logits.dtype).min)  # finite even if the target is the only class
-    sums = logits.sub_(maxima[:, None]).exp_().sum(1)
-    return logits, maxima, sums
+    logits.scatter_(1, at[:, None], logits.gather(1, at[:, None]).masked_fill(inside[:, None], -torch.inf))
+    return logits.exp_()
+
+
+def _within(columns: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Columns brought into 0..width-1, and which of them were there: both [B]."""
+    return columns.clamp(0, width - 1), (columns >= 0) & (columns < width)
 
 
 class _MarginSoftmax(torch.autograd.Function):
@@ -145,34 +155,32 @@ class _MarginSoftmax(torch.autograd.Function):
         classes: Tensor | None,
         grad_enabled: bool,
     ) -> Tensor:
-        dtype = compute_dtype(embeddings, weight)
+        result_dtype = compute_dtype(embeddings, weight)
+        dtype = _wide_enough(result_dtype, scale, len(weight))
         unit, inverse = normalize(embeddings, dtype)  # (B, D), (B, 1)
-        cosines = target_cosines(unit, weight, labels)  # (B,)
-        value, slope = margin(cosines)
+        value, slope = margin(target_cosines(unit, weight, labels))  # (B,), (B,)
         targets = scale * value.to(dtype)
 
         columns = labels if classes is None else torch.searchsorted(classes, labels)
         chunks = _Chunks(weight, classes, len(unit), dtype, max_logits_bytes)
         keep = grad_enabled and any(ctx.needs_input_grad)  # needs_input_grad alone ignores no_grad
         kept = unit.new_empty(chunks.kept * len(unit) if keep else 0)
-        spare = unit.new_empty(chunks.width * len(unit) if not keep or chunks.kept < chunks.total else 0)
-        maxima, sums = [], []
-        for start, stop in chunks:
-            memory = kept[start * len(unit) : stop * len(unit)] if keep and stop <= chunks.kept else spare
-            out = memory[: (stop - start) * len(unit)].view(len(unit), stop - start)
-            centres, _ = chunks.centres(start, stop)
-            _, most, total = _exponentials(unit, centres, columns - start, scale, out)
-            maxima.append(most)
-            sums.append(total)
-        shifts = torch.stack(maxima, 1)  # (B, chunks)
-        others = torch.logsumexp(shifts + torch.stack(sums, 1).log(), 1)  # (B,): r
+        spare = unit.new_empty(chunks.width * len(unit) if len(kept) < chunks.total * len(unit) else 0)
+        scaled, sums, inverses = unit * scale, unit.new_zeros(len(unit)), []
+        for chunk in chunks:
+            centres, inverse_lengths = normalize(chunks.rows(chunk), dtype)  # (c, D), (c, 1)
+            out = chunks.memory(chunk, kept, spare)
+            sums += _exponentials(scaled, centres, columns - chunk.start, out).sum(1)
+            inverses.append(inverse_lengths)
+        others = sums.log()  # (B,): r
         if keep:
             ctx.save_for_backward(
-                unit, inverse, weight, labels, slope.to(dtype), targets, others, shifts, kept, classes
+                unit, inverse, weight, labels, slope.to(dtype), targets, others, torch.cat(inverses), kept, classes
             )
-            ctx.scale, ctx.max_logits_bytes, ctx.dtypes = scale, max_logits_bytes, (embeddings.dtype, weight.dtype)
+            ctx.scale, ctx.max_logits_bytes = scale, max_logits_bytes
+            ctx.embeddings_dtype = embeddings.dtype
         # softplus; torch's own is linear above a threshold, and overflows without one
-        return torch.logaddexp(others - targets, torch.zeros_like(targets)).mean()
+        return torch.logaddexp(others - targets, torch.zeros_like(targets)).mean().to(result_dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -181,51 +189,55 @@ class _MarginSoftmax(torch.autograd.Function):
                 "the margin softmax has no second derivative: call backward or torch.autograd.grad without create_graph"
             )
         with torch.autocast(grad.device.type, enabled=False):
-            return _backward(ctx, grad)
+            return (*_gradients(ctx, grad), None, None, None, None, None, None)
 
 
-def _backward(ctx: Any, grad: Tensor) -> Any:
-    unit, inverse, weight, labels, slope, targets, others, shifts, kept, classes = ctx.saved_tensors
-    embeddings_dtype, weight_dtype = ctx.dtypes
-    batch = len(unit)
-    per_cosine = grad.to(unit.dtype) * ctx.scale / batch  # dL/dlogit -> dL/dcos
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The gradients by embeddings and weight of what :class:`_MarginSoftmax` has saved."""
+    unit, inverse, weight, labels, slope, targets, others, inverses, kept, classes = ctx.saved_tensors
+    per_cosine = grad.to(unit.dtype) * ctx.scale / len(unit)  # dL/dlogit -> dL/dcos
     # r − z once more gives 1 − p_y without the cancellation of 1 − p_y.
-    logsumexp = torch.logaddexp(others, targets)
-    at_target = -per_cosine * torch.sigmoid(others - targets) * slope  # (B,) dL/dcos θ_y
-    factors = per_cosine * (shifts - logsumexp[:, None]).exp()  # (B, chunks): kept exponentials -> dL/dcos
+    at_target = (-per_cosine * torch.sigmoid(others - targets) * slope)[:, None]  # (B, 1) dL/dcos θ_y
+    # Other classes put the logsumexp at -s or above; with one class alone it has no bound, and nothing to multiply.
+    logsumexp = torch.logaddexp(others, targets).clamp_min(-ctx.scale - 1)
+    factors = (per_cosine * (-logsumexp).exp())[:, None]  # (B, 1) exponentials -> dL/dcos
 
     columns = labels if classes is None else torch.searchsorted(classes, labels)
-    chunks = _Chunks(weight, classes, batch, unit.dtype, ctx.max_logits_bytes)
-    spare = unit.new_empty(chunks.width * batch if chunks.kept < chunks.total else 0)
+    chunks = _Chunks(weight, classes, len(unit), unit.dtype, ctx.max_logits_bytes)
+    spare = unit.new_empty(chunks.width * len(unit) if chunks.kept < chunks.total else 0)
+    scaled, weighted, towards_target = unit * ctx.scale, unit * factors, unit * at_target
     by_unit = torch.zeros_like(unit)
     by_weight = None
     if ctx.needs_input_grad[1]:
         by_weight = weight.new_empty(weight.shape) if classes is None else weight.new_zeros(weight.shape)
+    in_place = by_weight is not None and classes is None and weight.dtype == unit.dtype
 
-    for number, (start, stop) in enumerate(chunks):
-        centres, inverse_lengths = chunks.centres(start, stop)  # (c, D), (c, 1)
-        if stop <= chunks.kept:
-            exponentials = kept[start * batch : stop * batch].view(batch, stop - start)
-        else:
-            out = spare[: (stop - start) * batch].view(batch, stop - start)
-            exponentials, _, _ = _exponentials(unit, centres, columns - start, ctx.scale, out)
-        factor = factors[:, number, None]
-        by_unit.addcmul_(torch.mm(exponentials, centres), factor)
+    for chunk in chunks:
+        centres = chunks.rows(chunk) * inverses[chunk]  # (c, D)
+        exponentials = chunks.memory(chunk, kept, spare)
+        if chunk.stop > chunks.kept:
+            _exponentials(scaled, centres, columns - chunk.start, exponentials)
+        by_unit.addmm_(exponentials, centres)
         if by_weight is not None:
-            by_centres = torch.mm(exponentials.T, unit * factor)  # (c, D)
-            inside = (columns >= start) & (columns < stop)
-            at = (columns - start).clamp(0, stop - start - 1)
-            by_centres.index_add_(0, at, unit * (at_target * inside)[:, None])
-            _off_the_sphere_(by_centres, centres, inverse_lengths)
-            where = slice(start, stop) if classes is None else classes[start:stop]
-            by_weight[where] = by_centres.to(weight_dtype)
+            by_centres = torch.mm(exponentials.T, weighted, out=by_weight[chunk] if in_place else None)  # (c, D)
+            at, inside = _within(columns - chunk.start, len(centres))
+            by_centres.index_add_(0, at, towards_target * inside[:, None])
+            _off_the_sphere_(by_centres, centres, inverses[chunk])
+            if not in_place:
+                by_weight[chunk if classes is None else classes[chunk]] = by_centres.to(weight.dtype)
 
     own, _ = normalize(weight[labels], unit.dtype)
-    by_unit.addcmul_(own, at_target[:, None])
+    by_unit.mul_(factors).addcmul_(own, at_target)
     _off_the_sphere_(by_unit, unit, inverse)
-    return by_unit.to(embeddings_dtype), by_weight, None, None, None, None, None, None
+    return by_unit.to(ctx.embeddings_dtype), by_weight
 
 
 def _off_the_sphere_(grad: Tensor, unit: Tensor, inverse: Tensor) -> None:
     """From the gradient by unit rows to that by the rows themselves, in place: (g − u·(u·g)) / length."""
     grad.addcmul_(unit, torch.linalg.vecdot(unit, grad)[:, None], value=-1).mul_(inverse)
+
+
+def _wide_enough(dtype: torch.dtype, scale: float, num_classes: int) -> torch.dtype:
+    """``dtype``, or float64 where e^{±s}, summed over the classes, comes near the ends of float32: s above 64 to 80."""
+    largest = scale + math.log(num_classes) + _EXPONENT_MARGIN
+    return dtype if largest < math.log(torch.finfo(dtype).max) else torch.float64

@@ -8,10 +8,12 @@ from torch.nn import functional
 from elasticface import keyed
 from elasticface.data.sources import Source
 from elasticface.data.transforms import to_input
+from elasticface.errors import InputError
 from elasticface.model import Card, FaceEncoder
 
 _SIDE = 56  # pixels; half the resolution of an aligned face, where the components still are faces
 _IMAGES = 3000  # to fit on, at most
+_RANK = 1e-9  # of the largest variance; what is below is rounding, and whitening would blow it up
 
 
 def whitened_pca(source: Source, components: int = 200, seed: int = 0) -> FaceEncoder:
@@ -19,16 +21,21 @@ def whitened_pca(source: Source, components: int = 200, seed: int = 0) -> FaceEn
 
     Args:
         source: aligned faces to fit on, at most 3,000 of them, drawn by ``seed``.
-        components: length of an embedding; fewer where there are fewer images.
+        components: length of an embedding; fewer where there are fewer different images.
         seed: of the choice of images.
+
+    Raises:
+        InputError: not two different images, or a damaged one.
     """
     chosen = keyed.generator(seed, "pca").permutation(len(source))[:_IMAGES]
     rows = torch.cat([_pixels(to_input(torch.from_numpy(source[int(i)][0])[None])) for i in chosen])
     mean = rows.mean(0)
     # The images are fewer than the pixels: their Gram matrix is the small one.
     values, vectors = torch.linalg.eigh((rows - mean) @ (rows - mean).T)
-    count = min(components, len(rows) - 1)
-    values, vectors = values[-count:].clamp_min(torch.finfo(values.dtype).eps), vectors[:, -count:]
+    count = min(components, int((values > _RANK * values[-1]).sum()))
+    if not count:
+        raise InputError("whitened PCA needs at least two different images")
+    values, vectors = values[-count:], vectors[:, -count:]
     projection = (rows - mean).T @ vectors / values * np.sqrt(len(rows))
 
     def network(images: Tensor) -> Tensor:

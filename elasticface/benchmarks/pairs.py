@@ -23,7 +23,7 @@ from elasticface.model import FaceEncoder
 
 FARS = (1e-3, 1e-2, 1e-1)
 PROTOCOL = (
-    "image and mirror image added, L2-normalised; squared L2 distance, thresholds 0, .01, … 3.99; "
+    "{images}, L2-normalised; squared L2 distance, thresholds 0, .01, … 3.99; "
     "{folds} contiguous folds, each judged by the best threshold of the others; mean ± standard deviation"
 )
 PAIRS_FILE, LANDMARKS_FILE = "pairs.txt", "landmarks5.csv"
@@ -189,7 +189,7 @@ def evaluate_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = 
         raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
     first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
     a, b = (embeddings[[position[name] for name in side]] for side in (first, second))
-    return figures(encoder.card.name, benchmark, a, b, same, first, second, skipped=int((~usable).sum()))
+    return figures(encoder.card.name, benchmark, a, b, same, first, second, int((~usable).sum()), flip)
 
 
 def figures(
@@ -201,8 +201,12 @@ def figures(
     first: tuple[str, ...],
     second: tuple[str, ...],
     skipped: int = 0,
+    flip: bool = True,
 ) -> PairResult:
-    """The protocol's figures from embeddings a, b [P, D] of pairs that are the same person or not [P]."""
+    """The protocol's figures from embeddings a, b [P, D] of pairs that are the same person or not [P].
+
+    ``skipped`` pairs are left out already; ``flip`` says how the embeddings were made. Both are for the record.
+    """
     folds = benchmark.pairs.folds
     verification = metrics.verification_accuracy(a, b, same, folds)
     scores = _cosines(a, b)
@@ -214,7 +218,7 @@ def figures(
     return PairResult(
         model=model,
         benchmark=benchmark.name,
-        protocol=PROTOCOL.format(folds=folds),
+        protocol=PROTOCOL.format(images="image and mirror image added" if flip else "image alone", folds=folds),
         accuracy=verification.accuracy,
         accuracy_std=verification.std,
         threshold=verification.threshold,

@@ -296,7 +296,9 @@ def test_a_perfect_encoder_makes_no_mistake(people: Path) -> None:
     assert result.counts == {"pairs": 48, "genuine": 24, "impostor": 24, "images": 30, "skipped_pairs": 0}
     assert result.intervals["accuracy"][1] == 1
     assert (result.model, result.benchmark) == ("patches", "faces")
+    assert result.protocol.startswith("image and mirror image added, L2-normalised; ")
     assert "2 contiguous folds" in result.protocol
+    assert evaluate_pairs(encoder(), open_pairs(people), flip=False).protocol.startswith("image alone, ")
 
 
 def test_a_blind_encoder_is_right_by_chance_alone(people: Path) -> None:

@@ -170,6 +170,14 @@ def test_pairs_hold_their_promises_whatever_the_people(counts, folds, per_fold, 
         assert sum(map(len, members)) == len(set().union(*members))
 
 
+def test_folds_are_dealt_so_that_each_has_pairs_enough():
+    counts = [10, 9, 3, 2, 1, 1, 1, 1, 1, 1]
+    ends = np.cumsum([0, *counts])
+    own = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+    # 38 genuine pairs a fold: whoever gets the 36 of the second person must get the 3 of the third, too.
+    assert all(module._draw_pairs(own, 38, 2, seed)[2] for seed in range(10))
+
+
 def test_even_shares_are_one_each_in_turn_until_a_place_is_full():
     generator = np.random.default_rng(0)
     capacities = np.array([1, 100, 3, 0, 50])
@@ -188,8 +196,13 @@ def test_pairs_are_numbered_without_gap_or_repetition():
 
 def test_links_in_the_folder_become_images_and_copies_stand_in_for_links(faces, tmp_path, monkeypatch):
     (tmp_path / "linked").mkdir()
-    for folder in sorted(faces.iterdir())[:8]:
-        (tmp_path / "linked" / folder.name).symlink_to(folder)
+    for number, folder in enumerate(sorted(faces.iterdir())[:8]):
+        if number % 2:
+            (tmp_path / "linked" / folder.name).symlink_to(folder)
+        else:
+            (tmp_path / "linked" / folder.name).mkdir()
+            for image in folder.iterdir():
+                (tmp_path / "linked" / folder.name / image.name).symlink_to(image)
     split(tmp_path / "linked", tmp_path / "a", people=4, pairs=8, folds=2)
     monkeypatch.setattr(module.os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
     split(tmp_path / "linked", tmp_path / "b", people=4, pairs=8, folds=2)

@@ -1,0 +1,576 @@
+"""The command line: what it takes, the one line with which it refuses the rest, and the way from faces to a report."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from conftest import write_pairs, write_people
+from onnx import TensorProto, helper
+
+import elasticface
+from elasticface import backbones, cli, heads
+from elasticface.align import TEMPLATE
+from elasticface.config import RECIPES, TrainConfig
+from elasticface.data import images
+from elasticface.data.landmarks import COLUMNS
+from elasticface.model import Card, FaceEncoder
+from elasticface.rundir import read_config, read_metrics
+
+SMALL = "--backbone tiny --embedding-size 8 --batch-size 8 --scale 16 --device cpu --workers 0 --log-every 1".split()
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elasticface.__file__).parent.parent)}  # of other processes
+COMMANDS = ("align", "split", "train", "evaluate")
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """The command line in this process: (exit code, stdout, stderr)."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),  # main shows them its own way
+        pytest.raises(SystemExit) as ended,
+    ):
+        cli.main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
+def done(*arguments: str | Path) -> str:
+    """What a command that succeeds prints."""
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    return out
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line of a command that is refused with 2, says nothing else and touches no file in or below `.`."""
+    before = content(Path.cwd())
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, ""), err
+    assert content(Path.cwd()) == before
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("elasticface: ")
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def settings(*options: str) -> dict[str, Any]:
+    """The settings that `train` would run with."""
+    found = yaml.safe_load(done("train", "DATA", "--out", "RUN", *options, "--print_config"))
+    return {field.name: found[field.name] for field in fields(TrainConfig)}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test starts in an empty folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps on six people."""
+    path = tmp_path_factory.mktemp("trained") / "run"
+    done("train", people, "--out", path, *SMALL, "--max-steps", "2")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("small") / "small"
+    FaceEncoder(backbones.create("tiny", 8), Card("small", "tiny", 8)).save(path)
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- help and version
+
+
+def test_without_arguments_it_helps() -> None:
+    out = done()
+    assert out == done("--help")
+    assert all(command in out for command in COMMANDS)
+
+
+def test_version_is_the_packages() -> None:
+    assert done("--version") == f"elasticface {elasticface.__version__}\n"
+
+
+CONTRACT = {
+    "align": "photos out --landmarks",
+    "split": "faces out --people --pairs --seed",
+    "train": "data --out --config --loss --backbone --epochs --seed --resume --batch-size --max-steps --lr --workers"
+    " --validate --sync-batchnorm --sample-rate --log-every --device --precision",
+    "evaluate": "model benchmarks --out --pairs --landmarks --mean --std",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_option_that_scripts_rely_on(command: str) -> None:
+    out = done(command, "--help")
+    for option in CONTRACT[command].split():
+        assert re.search(rf"^  {option}\b", out, re.MULTILINE), option
+
+
+def test_train_has_an_option_for_every_setting_with_its_default() -> None:
+    out = done("train", "--help")
+    for setting in fields(TrainConfig):
+        assert f"--{setting.name.replace('_', '-')} " in out
+    assert settings() == asdict(TrainConfig())
+
+
+@pytest.mark.parametrize("program", ["import elasticface", "from elasticface import cli; cli._parser()"])
+def test_importing_and_parsing_do_without_torch(program: str) -> None:
+    checks = f"{program}; import sys; print({{'torch', 'cv2', 'numpy', 'matplotlib'}} & sys.modules.keys())"
+    ended = subprocess.run([sys.executable, "-c", checks], capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    assert ended.stdout == "set()\n"
+
+
+def test_helping_as_a_module_does_without_torch() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "elasticface", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "jsonargparse" in imported
+    assert not {"torch", "cv2"} & imported
+    assert "evaluate" in ended.stdout
+
+
+# ---------------------------------------------------------------------------------------------- settings
+
+
+def test_options_go_over_the_recipe_wherever_they_stand() -> None:
+    for options in (("--lr", "0.2", "--config", "casia-iresnet50"), ("--config=casia-iresnet50", "--lr=0.2")):
+        found = settings(*options)
+        assert (found["lr"], found["backbone"], found["loss"]) == (0.2, "iresnet50", "elastic-arc")
+
+
+def test_a_switch_works_bare_anywhere_and_with_a_value(people: Path) -> None:
+    assert settings("--sync-batchnorm")["sync_batchnorm"] is True
+    assert settings("--sync-batchnorm=true")["sync_batchnorm"] is True
+    assert settings("--sync-batchnorm", "false")["sync_batchnorm"] is False
+    assert settings("--no-decay-norm-and-bias")["decay_norm_and_bias"] is False
+    assert settings("--no-decay-norm-and-bias", "--lr", "1")["decay_norm_and_bias"] is False
+    # Before a positional argument it must not take that for its value.
+    assert "unknown loss" in refused("train", "--sync-batchnorm", people, "--out", "run", *SMALL, "--loss", "none")
+
+
+def test_values_of_every_kind_are_taken() -> None:
+    found = settings("--m=0.4", "--milestones=[3,5.5]", "--precision", "bf16", "--max-steps", "7", "--validate", "x")
+    assert (found["m"], found["milestones"], found["precision"]) == (0.4, [3, 5.5], "bf16")
+    assert (found["max_steps"], found["validate"], found["std"]) == (7, "x", None)
+
+
+PAPERS_LOSSES = {"elastic-arc": (0.5, 0.05), "elastic-cos": (0.35, 0.05), "elastic-arc+": (0.5, 0.0175)} | {
+    "elastic-cos+": (0.35, 0.025)
+}
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_is_found_by_name_and_makes_a_run(recipe: str) -> None:
+    found = settings("--config", recipe)
+    config = TrainConfig(**found)
+    assert {name: found[name] for name in read_config(RECIPES / f"{recipe}.yaml")} == read_config(
+        RECIPES / f"{recipe}.yaml"
+    )
+    head = heads.create(config.loss, 3, 8, **config.head_options())
+    assert head.scale == config.scale
+    assert config.backbone in backbones.names()
+    assert recipe in " ".join(done("train", "--help").replace("-\n", "-").split())
+
+
+@pytest.mark.parametrize("loss", PAPERS_LOSSES)
+def test_the_papers_recipes_hold_the_papers_numbers(loss: str) -> None:
+    config = TrainConfig(**settings("--config", f"ms1mv2-{loss.replace('+', '-plus')}"))
+    head = heads.create(config.loss, 3, 8, **config.head_options())
+    assert (config.loss, head.m, head.std) == (loss, *PAPERS_LOSSES[loss])
+    assert (config.backbone, config.embedding_size, config.batch_size, config.epochs) == ("iresnet100", 512, 512, 26)
+    assert (config.lr, config.momentum, config.weight_decay, config.clip_norm) == (0.1, 0.9, 5e-4, 5.0)
+    assert (config.scale, config.schedule, config.milestones) == (64.0, "milestones", [7, 13, 19, 24])
+    assert (config.order, config.decay_norm_and_bias, config.augment, config.sample_rate) == ("paper", True, 0, 1)
+    per_epoch = 5_822_653 // 512
+    assert config.total_steps(per_epoch) == 295_672
+    for milestone in (79_604, 147_836, 216_068, 272_928):
+        before, after = (config.learning_rate(step, per_epoch) for step in (milestone - 1, milestone))
+        assert math.isclose(before, 10 * after)
+
+
+def test_the_recipe_for_choosing_parameters_is_the_papers() -> None:
+    config = TrainConfig(**settings("--config", "casia-iresnet50"))
+    assert (config.backbone, config.loss, config.batch_size, config.lr) == ("iresnet50", "elastic-arc", 512, 0.1)
+
+
+def test_a_runs_settings_can_be_anothers_config(people: Path) -> None:
+    options = ["--milestones=[1,2.5]", "--m=0.4", "--sync-batchnorm", "--loss=elastic-cos+", "--max-steps=1"]
+    done("train", people, "--out", "one", *SMALL, *options)
+    done("train", people, "--out", "two", "--config", "one/config.yaml")
+    assert Path("one/config.yaml").read_bytes() == Path("two/config.yaml").read_bytes()
+    found = TrainConfig(**read_config(Path("two/config.yaml")))
+    assert (found.milestones, found.m, found.sync_batchnorm, found.loss) == ([1, 2.5], 0.4, True, "elastic-cos+")
+    assert Path("one/model/model.safetensors").read_bytes() == Path("two/model/model.safetensors").read_bytes()
+
+
+def test_resuming_needs_no_settings(people: Path, trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    done("train", people, "--out", "run", "--resume", "--max-steps", "4")
+    before, after = (asdict(TrainConfig(**read_config(path / "config.yaml"))) for path in (trained, Path("run")))
+    assert after == {**before, "max_steps": 4}
+    assert [line["step"] for line in read_metrics(Path("run"))] == [1, 2, 3, 4]
+
+
+def test_resuming_where_nothing_is_starts(people: Path) -> None:
+    done("train", people, "--out", "run", "--resume", *SMALL, "--max-steps", "1")
+    assert Path("run/model/model.json").exists()
+
+
+# ---------------------------------------------------------------------------------------------- the whole way
+
+
+def test_from_faces_to_a_report(people: Path) -> None:
+    done("train", people, "--out", "run", *SMALL, "--max-steps", "4", "--validate", people)
+    out = done("evaluate", "run", people)
+    assert "run/results.json" in out
+    assert "run/report.html" in out
+    found = json.loads(Path("run/results.json").read_text())
+    assert set(found["rules"]) == {"at-most", "nearest"}
+    assert found["versions"]["elasticface"] == elasticface.__version__
+    assert {"torch", "numpy", "python"} <= found["versions"].keys()
+    (result,) = found["results"]
+    assert (result["model"], result["benchmark"]) == ("run", "faces")
+    assert "squared L2 distance" in result["protocol"]
+    assert result["counts"] == {"pairs": 48, "genuine": 24, "impostor": 24, "images": 30, "skipped_pairs": 0}
+    assert 0 <= result["accuracy"] <= 1
+    assert 0 <= result["eer"] <= 1
+    assert len(result["per_fold"]) == 2
+    for rule in ("at-most", "nearest"):
+        assert set(result["tar_at_far"][rule]) == {"0.001", "0.01", "0.1"}
+    page = Path("run/report.html").read_text()
+    assert page.lower().startswith("<!doctype html>")
+    assert "person_00" in page
+    assert f"{100 * result['accuracy']:.2f}" in page
+
+
+def test_results_go_where_they_are_sent_with_a_baseline_beside(people: Path, model: Path) -> None:
+    done("evaluate", model, people, "--out", "deep/results", "--baseline", people, "--no-flip")
+    found = json.loads(Path("deep/results/results.json").read_text())
+    assert [result["model"] for result in found["results"]] == ["small", "whitened PCA"]
+    assert sorted(os.listdir("deep/results")) == ["report.html", "results.json"]
+    assert os.listdir() == ["deep"]
+
+
+def test_a_model_folder_gets_no_results_in_it(people: Path, trained: Path, model: Path) -> None:
+    shutil.copytree(trained, "run")
+    for path in ("run/model", model):
+        before = content(Path(path))
+        done("evaluate", path, people)
+        assert content(Path(path)) == before
+        assert sorted(os.listdir("results")) == ["report.html", "results.json"]
+        shutil.rmtree("results")
+
+
+def test_the_flip_can_be_left_out(people: Path, model: Path) -> None:
+    for option, protocol in (("--flip", "image and mirror image added, "), ("--no-flip", "image alone, ")):
+        done("evaluate", model, people, "--out", "results", option)
+        (result,) = json.loads(Path("results/results.json").read_text())["results"]
+        assert result["protocol"].startswith(protocol)
+
+
+def test_two_benchmarks_of_one_name_are_told_apart(model: Path) -> None:
+    for parent, seed in (("a", 1), ("b", 2)):
+        write_pairs(write_people(Path(parent) / "faces", 3, 3, seed=seed), 3, 3)
+    done("evaluate", model, "a/faces", "b/faces", "--out", "results")
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    assert [result["benchmark"] for result in found] == ["a/faces", "b/faces"]
+
+
+def test_an_onnx_of_another_size_is_evaluated_with_its_preprocessing() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["faces"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("Flatten", ["pooled"], ["embeddings"]),
+        ],
+        "patches",
+        [helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["batch", 3, 56, 56])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", 147])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "patches.onnx")
+    faces = write_pairs(write_people(Path("faces"), 4, 3, size=56), 4, 3)
+    assert "takes images of 56 pixels" in refused("evaluate", "patches.onnx", faces)
+    mean, std = "[0.485,0.456,0.406]", "[0.229,0.224,0.225]"
+    done("evaluate", "patches.onnx", faces, "--size", "56", "--mean", mean, "--std", std, "--channels", "BGR")
+    assert json.loads(Path("results/results.json").read_text())["results"][0]["accuracy"] == 1
+
+
+def write_landmarks(path: Path, names: list[str], columns: int = len(COLUMNS)) -> Path:
+    """The template's own points for every photo."""
+    rows = [COLUMNS, *([name, "0.99", *map(str, TEMPLATE.ravel())] for name in names)]
+    path.write_text("".join(",".join(row[:columns]) + "\n" for row in rows))
+    return path
+
+
+def test_align_then_split_then_evaluate(model: Path) -> None:
+    photos = write_people(Path("photos"), 8, 4)
+    names = [path.relative_to(photos).as_posix() for path in photos.rglob("*.png")]
+    write_landmarks(Path("five.csv"), names)
+    out = done("align", photos, "aligned", "--landmarks", "five.csv", "--format", "png", "--workers", "1")
+    assert "112x112 png" in out
+    assert len(list(Path("aligned").rglob("*.png"))) == 32
+    assert np.array_equal(
+        images.decode(Path("aligned", names[0]).read_bytes(), names[0]),
+        images.decode(Path("photos", names[0]).read_bytes(), names[0]),
+    )
+    out = done("split", "aligned", "parts", "--people", "4", "--pairs", "40")
+    assert "4 people, 16 images" in out
+    done("evaluate", model, "parts/heldout")
+    assert json.loads(Path("results/results.json").read_text())["results"][0]["counts"]["pairs"] == 40
+
+
+# ---------------------------------------------------------------------------------------------- refused: arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("trian", "invalid choice: 'trian'"),
+        ("--nope", "--nope"),
+        ("train", "data"),
+        ("train FACES", "out"),
+        ("align", "photos"),
+        ("align FACES", "out"),
+        ("align FACES out", "landmarks"),
+        ("split FACES out", "people"),
+        ("evaluate", "model"),
+        ("evaluate FACES", "benchmarks"),
+        ("train FACES --out run --nope 3", "--nope"),
+        ("train FACES --out run more", "more"),
+        ("train FACES --out run --loss none", "unknown loss 'none'"),
+        ("train FACES --out run --backbone none", "unknown backbone 'none'"),
+        ("train FACES --out run --backbone mobilefacenet --dropout 0.4", "dropout"),
+        ("train FACES --out run --backbone iresnet18 --dropout 2", "dropout"),
+        ("train FACES --out run --config none", "no recipe; there are casia-iresnet50"),
+        ("train FACES --out run --config", "--config"),
+        ("train FACES --out run --batch-size -4", "batch_size must be at least 1, got -4"),
+        ("train FACES --out run --batch-size=-4", "batch_size must be at least 1, got -4"),
+        ("train FACES --out run --batch-size many", "batch_size"),
+        ("train FACES --out run --batch-size 1.5", "batch_size"),
+        ("train FACES --out run --lr fast", "lr"),
+        ("train FACES --out run --lr 0", "lr must be above 0"),
+        ("train FACES --out run --lr nan", "lr"),
+        ("train FACES --out run --workers -1", "workers must be at least 0"),
+        ("train FACES --out run --milestones [3,x]", "milestones"),
+        ("train FACES --out run --milestones [3,2]", "milestones must be in rising order"),
+        ("train FACES --out run --order sideways", "order"),
+        ("train FACES --out run --sync-batchnorm=perhaps", "sync-batchnorm"),
+        ("train FACES --out run --max-steps 0", "max_steps must be at least 1"),
+        ("train FACES --out run --m=-1", "m is out of range"),
+        ("train FACES --out run --loss arcface --std 0.1", "std"),
+        ("train FACES --out run --device abacus", "no device 'abacus' here; there is cpu"),
+        ("train FACES --out run --device cpu --precision fp16", "precision fp16 needs a GPU"),
+        ("train FACES --out run --precision 8", "precision"),
+        ("train FACES --out run --validate absent", "absent: no such folder or tar"),
+        ("evaluate absent FACES", "absent: no such model"),
+        ("evaluate FACES FACES", "not a model folder"),
+        ("evaluate MODEL absent", "absent: no such folder or tar"),
+        ("evaluate MODEL FACES absent", "absent: no such folder or tar"),
+        ("evaluate MODEL FACES --device abacus", "no device 'abacus'"),
+        ("evaluate MODEL FACES --backbone tiny", "says itself what it is"),
+        ("evaluate MODEL FACES --mean [0.5]", "says itself what it is"),
+        ("evaluate MODEL FACES --channels YUV", "channels"),
+        ("evaluate MODEL FACES --pairs absent.txt", "absent.txt: cannot be read"),
+        ("evaluate MODEL FACES --landmarks absent.csv", "absent.csv: cannot be read"),
+        ("evaluate MODEL FACES --baseline absent", "absent"),
+        ("align absent out --landmarks five.csv", "absent: cannot be read"),
+        ("align FACES out --landmarks absent.csv", "absent.csv: cannot be read"),
+        ("split absent out --people 2", "absent"),
+        ("split FACES out --people 5 --pairs 20", "people must be at least 2 and leave at least 2"),
+        ("split FACES out --people 2 --pairs 7", "pairs must be a multiple of 20"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(arguments: str, message: str, people: Path, model: Path) -> None:
+    places = {"FACES": people, "MODEL": model}
+    assert message in refused(*(places.get(word, word) for word in arguments.split()))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_where_there_is_none_is_refused(people: Path, model: Path) -> None:
+    assert "no device 'cuda' here; there is cpu" in refused("train", people, "--out", "run", "--device", "cuda")
+    assert "no device 'cuda' here" in refused("evaluate", model, people, "--device", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"losss: arcface\n", "no setting 'losss'"),
+        (b"loss: none\n", "unknown loss 'none'"),
+        (b"batch_size: many\n", "batch_size"),
+        (b"batch-size: 8\n", "no setting 'batch-size'"),
+        (b"loss: [arc\n", "settings.yaml: cannot be read"),
+        (b"- loss\n", "settings.yaml: not a list of settings"),
+        (b"", "settings.yaml: not a list of settings"),
+        (b"\xff\xfe\x00", "settings.yaml: cannot be read"),
+        (b"lr: !!python/object/apply:os.system ['touch ran']\n", "settings.yaml: cannot be read"),
+    ],
+)
+def test_a_config_that_is_none_is_refused_by_name(content: bytes, message: str, people: Path, here: Path) -> None:
+    (here / "settings.yaml").write_bytes(content)
+    assert message in refused("train", people, "--out", "run", *SMALL, "--config", "settings.yaml")
+
+
+# ---------------------------------------------------------------------------------------------- refused: data
+
+
+def test_training_data_that_is_none_is_refused(here: Path) -> None:
+    assert "absent" in refused("train", "absent", "--out", "run", *SMALL)
+    (here / "empty").mkdir()
+    assert "identity" in refused("train", "empty", "--out", "run", *SMALL)
+    (here / "notes.txt").write_text("mine")
+    assert "notes.txt" in refused("train", "notes.txt", "--out", "run", *SMALL)
+    write_people(here / "one", 1, 5)
+    assert "at least 2" in refused("train", "one", "--out", "run", *SMALL)
+
+
+@pytest.mark.parametrize("damage", ["a text", "a JPEG cut short"])
+def test_a_damaged_image_of_ten_is_named_and_once_mended_the_run_goes_on(damage: str, here: Path) -> None:
+    faces = write_people(here / "faces", 2, 5)
+    whole = faces / "person_01" / "person_01_0003.png"
+    broken = whole.with_suffix(".jpg")
+    jpeg = images.encode(images.decode(whole.read_bytes(), "whole"), ".jpg")
+    whole.unlink()
+    broken.write_bytes(b"no picture" if damage == "a text" else jpeg[: len(jpeg) // 2])
+    command = ["train", faces, "--out", "run", *SMALL, "--max-steps", "3"]
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    (line,) = (line for line in err.splitlines() if line.startswith("elasticface: "))
+    assert str(broken) in line
+    assert "at most 0.1%" in line
+    assert not Path("run/model").exists()
+    broken.write_bytes(jpeg)
+    done(*command, "--resume")
+    assert Path("run/model/model.json").exists()
+
+
+def test_landmarks_of_four_columns_are_refused_with_their_row(people: Path, model: Path, here: Path) -> None:
+    write_landmarks(here / "header.csv", ["person_00/person_00_0001.png"], columns=4)
+    assert "header.csv, row 1" in refused("align", people, "out", "--landmarks", "header.csv")
+    (here / "four.csv").write_text(",".join(COLUMNS) + "\nperson_00/person_00_0001.png,0.9,1,2\n")
+    assert "four.csv, row 2: 4 columns" in refused("align", people, "out", "--landmarks", "four.csv")
+    assert "four.csv, row 2: 4 columns" in refused("evaluate", model, people, "--landmarks", "four.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("person_00\t1\t77", "pairs.txt, row 3: no photo person_00/person_00_0077"),
+        ("person_00\t1", "pairs.txt, row 3: neither"),
+        ("person_00\t1\t3", "pairs.txt: only genuine pairs"),
+    ],
+)
+def test_wrong_pairs_are_refused_with_their_row(row: str, message: str, people: Path, model: Path, here: Path) -> None:
+    (here / "pairs.txt").write_text(f"2\t1\nperson_00\t1\t2\n{row}\n")
+    assert message in refused("evaluate", model, people, "--pairs", "pairs.txt")
+
+
+def test_photos_that_are_not_aligned_are_refused_before_anything_is_written(model: Path, here: Path) -> None:
+    write_pairs(write_people(here / "large", 3, 3, size=224), 3, 3)
+    code, out, err = run("evaluate", model, "large", "--out", "results")
+    assert (code, out) == (2, "")
+    assert "224x224 is no aligned face of 112x112" in " ".join(err.split())
+    assert not Path("results").exists()
+
+
+# ---------------------------------------------------------------------------------------------- refused: places
+
+
+def test_an_output_folder_in_use_is_refused(people: Path, here: Path) -> None:
+    (here / "used").mkdir()
+    (here / "used" / "notes.txt").write_text("mine")
+    write_landmarks(here / "five.csv", ["person_00/person_00_0001.png"])
+    assert "go on with it by --resume" in refused("train", people, "--out", "used", *SMALL)
+    assert "holds something already" in refused("align", people, "used", "--landmarks", "five.csv")
+    assert "holds something already" in refused("split", people, "used", "--people", "2", "--pairs", "20")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/far/below"])
+def test_an_output_in_a_files_place_is_refused(place: str, people: Path, model: Path, here: Path) -> None:
+    (here / "file").write_text("mine")
+    write_landmarks(here / "five.csv", ["person_00/person_00_0001.png"])
+    assert place in refused("train", people, "--out", place, *SMALL)
+    assert place in refused("evaluate", model, people, "--out", place)
+    assert place in refused("align", people, place, "--landmarks", "five.csv")
+    assert place in refused("split", people, place, "--people", "2", "--pairs", "20")
+
+
+def test_a_folder_that_may_not_be_written_is_refused(
+    people: Path, model: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = here / "locked"
+    locked.mkdir()
+    allowed = os.access
+    # Root may write anywhere, so the answer is made up.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).absolute() != locked and allowed(path, mode))
+    assert "locked/run: cannot be written" in refused("train", people, "--out", "locked/run", *SMALL)
+    assert "locked: cannot be written" in refused("evaluate", model, people, "--out", "locked")
+
+
+def test_resuming_into_another_shape_is_refused(trained: Path, here: Path) -> None:
+    shutil.copytree(trained, "run")
+    write_people(here / "three", 3, 5)
+    before = content(Path("run"))
+    code, out, err = run("train", "three", "--out", "run", "--resume")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "head.weight is [6, 8], [3, 8] is needed" in err
+    after = content(Path("run"))
+    assert before.keys() == after.keys()
+    for name in before.keys() - {"config.yaml", "environment.json"}:
+        assert before[name] == after[name], name
+    assert read_config(trained / "config.yaml") == read_config(Path("run/config.yaml"))
+
+
+def test_resuming_with_other_settings_is_refused(people: Path, trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    assert "lr 0.1 -> 0.2" in refused("train", people, "--out", "run", "--resume", "--lr", "0.2")
+
+
+# ---------------------------------------------------------------------------------------------- stopped
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(people: Path) -> None:
+    command = [sys.executable, "-m", "elasticface", "train", str(people), "--out", "run", *SMALL, "--epochs", "100000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    while process.poll() is None and len(read_metrics(Path("run"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "Traceback" not in err
+    (line,) = (line for line in err.splitlines() if line.startswith("elasticface: "))
+    assert err.endswith(line + "\n")
+    way_on = f"elasticface train {people} --out run --resume"
+    assert line.endswith(f"go on with: {way_on}")
+    (checkpoint,) = sorted(Path("run/checkpoints").iterdir())[-1:]
+    assert str(checkpoint) in line
+    steps = int(checkpoint.name.removeprefix("step-"))
+    done(*way_on.split()[1:], "--max-steps", str(steps + 1))
+    assert Path("run/model/model.json").exists()
