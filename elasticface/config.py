@@ -48,7 +48,7 @@ class TrainConfig:
     clip_norm: float = _option(5.0, "the backbone's gradient is clipped to this norm; 0 leaves it alone")
     schedule: Literal["milestones", "cosine"] = _option("milestones", "learning rate: steps down, or cosine to 0")
     milestones: list[float] = field(
-        default_factory=lambda: [7, 13, 19, 24],
+        default_factory=lambda: [7.0, 13.0, 19.0, 24.0],
         metadata={"help": "epochs after which the learning rate is divided by 10"},
     )
     warmup_epochs: float = _option(0.0, "epochs in which the learning rate grows from 0")
@@ -85,6 +85,7 @@ class TrainConfig:
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
         self._check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")

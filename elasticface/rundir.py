@@ -23,7 +23,7 @@ class Run:
     """A run folder that is being written.
 
     Args:
-        path: the folder; made if it isn't there.
+        path: the folder; nothing is written to it before :meth:`open`.
         config: the settings.
         data: where the training images are, for the record.
         resume: go on with what is there. Without it a folder that holds something is refused.
@@ -40,12 +40,14 @@ class Run:
             changed = differences(read_config(path / CONFIG), config)
             if changed:
                 raise InputError(f"{path}: was started with other settings: {', '.join(changed)}; resume with the same")
-        files.write_text(path / CONFIG, _yaml(asdict(config)))
-        files.write_json(path / ENVIRONMENT, {"data": data, **environment.describe()})
+        self._config, self._data = config, data
 
     def open(self, step: int) -> None:
-        """Begin to log after ``step`` steps; what an interrupted run logged beyond them is dropped."""
+        """Write down the settings and begin to log; what an interrupted run logged beyond ``step`` steps is dropped."""
         from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+        files.write_text(self.path / CONFIG, _yaml(asdict(self._config)))
+        files.write_json(self.path / ENVIRONMENT, {"data": self._data, **environment.describe()})
 
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
