@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from common import RESULTS, console, machine, printed, run, save, spread
+from common import RESULTS, console, machine, markdown, printed, run, save, spread
 from torch import Tensor, nn
 
 from elasticface import backbones
@@ -69,6 +70,13 @@ def bench(
     stored = save(out, figures)
     console.print(f"batch {batch}, {machine(stored['environment'])}")
     console.print(printed(COLUMNS, [row for result in results for row in rows(result, batch)], texts=2))
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Markdown of what :func:`bench` has stored."""
+    results = [Result(**stored) for stored in figures["backbones"]]
+    columns = [column.replace("\n", " ") for column in COLUMNS]
+    return markdown(columns, [row for result in results for row in rows(result, figures["batch"])], texts=2)
 
 
 def measure(name: str, batch: int, repeats: int, embedding_size: int) -> Result:

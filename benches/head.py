@@ -152,7 +152,7 @@ def bench(
         shapes: batch x embedding size x classes, with commas between them.
         rounds: timed rounds, after one that is not.
         threads: threads of one operation.
-        out: JSON file for every round; replaced if it is there.
+        out: JSON file for every round; a shape that is in it is replaced, others stay.
         markdown: measure nothing, print the table of the JSON file for the docs.
     """
     if markdown:
@@ -164,11 +164,13 @@ def bench(
         raise InputError("--rounds and --threads must be at least 1")
     chosen = [Shape.parse(text) for text in shapes.split(",")]
     torch.set_num_threads(threads)
-    results = [measure(shape, rounds, threads) for shape in chosen]
-    figures = save(out, {"results": [asdict(result) for result in results]})
-    for shape, result in zip(chosen, figures["results"], strict=True):
+    for shape in chosen:
+        result = asdict(measure(shape, rounds, threads))
+        before = json.loads(out.read_text())["results"] if out.exists() else []
+        others = [stored for stored in before if Shape(**stored["shape"]) != shape]
+        figures = save(out, {"results": sorted([*others, result], key=lambda stored: stored["shape"]["classes"])})
         console.print(printed(COLUMNS, rows(result), title=f"B × D × C = {shape}"))
-    console.print(f"{LEGEND} {machine(figures['environment'])}.")
+        console.print(f"{LEGEND} {machine(figures['environment'])}.")
 
 
 def measure(shape: Shape, rounds: int, threads: int) -> Result:

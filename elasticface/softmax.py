@@ -166,16 +166,17 @@ class _MarginSoftmax(torch.autograd.Function):
         keep = grad_enabled and any(ctx.needs_input_grad)  # needs_input_grad alone ignores no_grad
         kept = unit.new_empty(chunks.kept * len(unit) if keep else 0)
         spare = unit.new_empty(chunks.width * len(unit) if len(kept) < chunks.total * len(unit) else 0)
-        scaled, sums, inverses = unit * scale, unit.new_zeros(len(unit)), []
+        scaled, sums = unit * scale, unit.new_zeros(len(unit))
+        # One tensor, not a list of pieces: small ones that stay keep the freed chunks between them from being reused.
+        inverses = unit.new_empty(chunks.total, 1)
         for chunk in chunks:
-            centres, inverse_lengths = normalize(chunks.rows(chunk), dtype)  # (c, D), (c, 1)
+            centres, inverses[chunk] = normalize(chunks.rows(chunk), dtype)  # (c, D), (c, 1)
             out = chunks.memory(chunk, kept, spare)
             sums += _exponentials(scaled, centres, columns - chunk.start, out).sum(1)
-            inverses.append(inverse_lengths)
         others = sums.log()  # (B,): r
         if keep:
             ctx.save_for_backward(
-                unit, inverse, weight, labels, slope.to(dtype), targets, others, torch.cat(inverses), kept, classes
+                unit, inverse, weight, labels, slope.to(dtype), targets, others, inverses, kept, classes
             )
             ctx.scale, ctx.max_logits_bytes = scale, max_logits_bytes
             ctx.embeddings_dtype = embeddings.dtype

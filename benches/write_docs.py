@@ -1,0 +1,48 @@
+"""docs/performance.md, made of what the programs beside this one have stored: ``python benches/write_docs.py``."""
+
+import json
+from pathlib import Path
+
+import backbones
+import head
+from common import RESULTS, machine
+
+from elasticface.files import write_text
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+
+TEXT = """# Performance
+
+Made by `benches/write_docs.py` from the results that the programs in `benches/` stored. Timings on shared machines are
+noisy: ratios are taken within a round of one process, alternating; given are the median and the range.
+
+## Heads
+
+`python benches/head.py`: ElasticFace-Arc forward and backward, exact softmax over all classes. "longhand" is the
+formula as it is written, under autograd; "bare products" are the three matrix products that no exact softmax can do without, so
+their speed-up is the most that any implementation could reach.
+
+{head}
+
+## Backbones
+
+`python benches/backbones.py`: images per second in batches of {batch}, {size}-d; median and range, {machine}.
+
+{backbones}
+"""
+
+
+def main() -> None:
+    heads, nets = (json.loads((RESULTS / name).read_text("utf-8")) for name in ("head.json", "backbones.json"))
+    page = TEXT.format(
+        head=head.table(heads),
+        backbones=backbones.table(nets),
+        batch=nets["batch"],
+        size=nets["embedding_size"],
+        machine=machine(nets["environment"]),
+    )
+    write_text(PAGE, page)
+
+
+if __name__ == "__main__":
+    main()
