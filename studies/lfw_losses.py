@@ -31,7 +31,10 @@ SETTINGS = {
     "s 64, m of the paper": {"scale": 64.0, "m": None},
     "recipe, centres of N(0, 0.01²)": {"centre_std": 0.01},
 }
-ONLY = {"recipe, centres of N(0, 0.01²)": ("arcface", "elastic-arc+")}
+ONLY = {
+    "s 64, m of the paper": ("arcface", "cosface", "elastic-arc+"),
+    "recipe, centres of N(0, 0.01²)": ("arcface", "elastic-arc+"),
+}
 
 
 def main(faces: str | None = None, epochs: int = 3, seeds: int = 1) -> None:

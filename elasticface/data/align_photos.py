@@ -226,7 +226,9 @@ def _run(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,))
     try:
-        for future in as_completed([pool.submit(_run_in_worker, chunk) for chunk in chunks]):
+        with _interrupts_held_back():
+            futures = [pool.submit(_run_in_worker, chunk) for chunk in chunks]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise Stopped(
@@ -235,6 +237,16 @@ def _run(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # waits for the chunks in hand, so that no file is left half-made
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the body is done. Processes started in it never hear one, not even before `_start_worker`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _job: _Job  # in a worker process
