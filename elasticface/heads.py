@@ -49,8 +49,7 @@ class MarginHead(nn.Module):
         sample_rate: share of the negative classes in a step's softmax, in (0, 1], as in Partial FC (An et al. 2022);
             the classes of the batch are always in it. 1 is the exact loss.
         centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
-            lr·s / (B·length²): with the field's 0.01 that is radians at first, which millions of images forgive and
-            a few thousand do not (docs/training.md).
+            lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
 
     Attributes:
         weight: Parameter [C, D], one row a class centre, of any length.

@@ -25,7 +25,7 @@ from elasticface.training import train
 RESULTS = Path(__file__).parent / "results" / "lfw_losses.json"
 # Too short for the recipe's warm-up and augmentation, which only pay in longer runs.
 SHORT = {"warmup_epochs": 0.5, "augment": 0.0, "validate": None}
-# The paper's own scale and margins beside the recipe's; and the field's short class centres, with which nothing starts.
+# The paper's own scale and margins beside the recipe's; and the field's short class centres.
 SETTINGS = {
     "recipe": {},
     "s 64, m of the paper": {"scale": 64.0, "m": None},
