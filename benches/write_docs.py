@@ -19,8 +19,8 @@ noisy: ratios are taken within a round of one process, alternating; given are th
 ## Heads
 
 `python benches/head.py`: ElasticFace-Arc forward and backward, exact softmax over all classes. "longhand" is the
-formula as it is written, under autograd; "bare products" are the three matrix products that no exact softmax can do without, so
-their speed-up is the most that any implementation could reach.
+formula as it is written, under autograd; "bare products" are the three matrix products that no exact softmax can do
+without, so their speed-up is the most that any implementation could reach.
 
 {head}
 
