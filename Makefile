@@ -1,10 +1,10 @@
-# The two commands of the README: `make quickstart` (in time) and `make test`. Both need Python >= 3.11 with venv, and make.
+# The two commands of the README: `make quickstart` and `make test`. Both need Python >= 3.11 with venv, and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install test lint format clean
+.PHONY: install quickstart test lint format clean
 
 install: $(INSTALLED)
 
@@ -14,6 +14,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[export,dev]"
 	touch $@
+
+# Its options: make quickstart ARGS=--small
+quickstart: install
+	$(BIN)/elasticface quickstart $(ARGS)
 
 test: install
 	$(BIN)/python -m pytest

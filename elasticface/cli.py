@@ -18,6 +18,20 @@ from elasticface import __version__
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.errors import InputError, Stopped
 
+_QUICKSTART = """Train and judge a model on faces that are rendered on the spot: no data and no settings needed.
+
+OUT gets people to train on and others to judge on, the run, results.json and report.html. Stopped, the same command
+goes on."""
+
+_SYNTHESIZE = """Render faces of people who never lived: to train on, to judge on, or to study what losses make of them.
+
+OUT/person-000012/0003.jpg is an aligned 112x112 photo, OUT/metadata.csv says what is in every photo (pose, light,
+expression, what covers the face), OUT/synthetic.json what it was made with. A photo depends on the seed, the person's
+number and its own number, and on nothing else: the same command gives the same bytes on any number of processes, and
+--first 500 after 500 identities gives other people. A stopped command goes on when it is given again.
+--heterogeneity is σ of how unequally people vary: 0, all alike; 0.5, most from 0.4 to 2 times the average.
+To train on such faces without a folder: elasticface train synthetic:identities=500,images=16 --out RUN"""
+
 _ALIGN = """Warp photos onto the 112x112 template that face recognition models expect.
 
 PHOTOS is a folder or an uncompressed tar; each photo with five points in FILE.csv becomes OUT/<its name>. The CSV has
@@ -27,8 +41,9 @@ _SPLIT = """Hold people out of a folder of identity folders, to judge a model on
 
 OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds."""
 
-_TRAIN = """Train a model on a folder of identity folders with aligned faces.
+_TRAIN = """Train a model on a folder of identity folders with aligned faces, or on synthetic ones.
 
+DATA is the folder, or synthetic:identities=500,images=16 for faces rendered as they are read.
 Settings come from --config, a YAML or the name of a recipe, and from the options below, which go over it. Recipes:
 {recipes}.
 RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. A run that was stopped goes on with --resume, bit for bit;
@@ -78,6 +93,30 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     parser.add_argument("--version", action="version", version=f"elasticface {__version__}")
     subcommands = parser.add_subcommands(dest="command", required=True)
 
+    quickstart = _Parser(description=_QUICKSTART)
+    quickstart.add_argument("--out", type=str, default="quickstart", help="folder for everything")
+    quickstart.add_argument("--small", action="store_true", help="fewer people and epochs: about a minute")
+    quickstart.add_argument("--seed", type=int, default=0, help="of the people, the pairs and the training")
+    quickstart.add_argument("--workers", type=int, default=2, help="processes that render")
+    subcommands.add_subcommand("quickstart", quickstart, help="made-up faces -> a trained model and a report")
+
+    synthesize = _Parser(description=_SYNTHESIZE)
+    synthesize.add_argument("out", type=str | None, nargs="?", default=None, help="folder for the faces")
+    synthesize.add_argument("--identities", type=int | None, default=None, help="how many people")
+    synthesize.add_argument("--images-per-identity", type=int | None, default=None, help="photos of each")
+    synthesize.add_argument("--heterogeneity", type=float, default=0.5, help="how unequally much people vary, 0 to 2")
+    synthesize.add_argument("--seed", type=int, default=0, help="of everything")
+    synthesize.add_argument("--first", type=int, default=0, help="number of the first person")
+    synthesize.add_argument(
+        "--appearance",
+        type=typing.Literal["varying", "frozen", "redrawn"],
+        default="varying",
+        help="hair, glasses, beard, make-up: varying around a person's habits, frozen, or redrawn for every photo",
+    )
+    synthesize.add_argument("--workers", type=int, default=2, help="processes that render")
+    synthesize.add_argument("--preview", type=str | None, default=None, help="PNG of what such faces look like")
+    subcommands.add_subcommand("synthesize", synthesize, help="made-up faces, for training or tests")
+
     align = _Parser(description=_ALIGN)
     align.add_argument("photos", type=str, help="folder or uncompressed tar of photos")
     align.add_argument("out", type=str, help="folder for the aligned faces")
@@ -100,7 +139,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     subcommands.add_subcommand("split", split, help="hold people out, with pairs to verify on")
 
     train = _Parser(description=_TRAIN.format(recipes=", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))))
-    train.add_argument("data", type=str, help="folder of identity folders")
+    train.add_argument("data", type=str, help="folder of identity folders, or synthetic:…")
     train.add_argument("--out", type=str, required=True, help="the run folder")
     train.add_argument("--config", action="config", help="YAML of settings, or the name of a recipe")
     train.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in RUN")
@@ -123,7 +162,14 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     evaluate.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. [0.485,0.456,0.406]")
     evaluate.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. [0.229,0.224,0.225]")
     subcommands.add_subcommand("evaluate", evaluate, help="a model on benchmarks -> figures and a report")
-    return parser, {"align": _align, "split": _split, "train": _train, "evaluate": _evaluate}
+    return parser, {
+        "quickstart": _quickstart,
+        "synthesize": _synthesize,
+        "align": _align,
+        "split": _split,
+        "train": _train,
+        "evaluate": _evaluate,
+    }
 
 
 def _add_settings(parser: ArgumentParser) -> None:
@@ -188,6 +234,48 @@ def _config_file(name: str) -> Path:
     return path
 
 
+def _quickstart(options: Namespace) -> None:
+    _check_writable(Path(options.out))
+    from elasticface.quickstart import FULL, SMALL, quickstart
+
+    size = SMALL if options.small else FULL
+    outcome = quickstart(Path(options.out), size, seed=options.seed, workers=options.workers)
+    print("\n".join(outcome.lines()))
+
+
+def _synthesize(options: Namespace) -> None:
+    from elasticface.data.synthetic.scene import Variation
+    from elasticface.data.synthetic.source import check_set
+
+    if options.out is None and options.preview is None:
+        raise InputError("synthesize needs OUT, a folder for the faces, or --preview FILE.png, or both")
+    variation = Variation(options.heterogeneity, options.appearance)
+    if options.preview is not None:
+        check_set(1, 1, options.seed, variation, options.first)
+        _check_preview(Path(options.preview))
+    if options.out is not None:
+        if options.identities is None or options.images_per_identity is None:
+            raise InputError("synthesize OUT needs --identities and --images-per-identity")
+        _check_writable(Path(options.out))
+        from elasticface.data.synthetic.write import write_faces
+
+        summary = write_faces(
+            Path(options.out),
+            identities=options.identities,
+            images_per_identity=options.images_per_identity,
+            seed=options.seed,
+            variation=variation,
+            first=options.first,
+            workers=options.workers,
+        )
+        print("\n".join(summary.lines()))
+    if options.preview is not None:
+        from elasticface.data.synthetic.preview import write_preview
+
+        for path in write_preview(Path(options.preview), options.seed, variation, options.first):
+            print(path)
+
+
 def _align(options: Namespace) -> None:
     from elasticface.data.align_photos import align_photos, read_identities
     from elasticface.data.landmarks import read_landmarks
@@ -227,11 +315,12 @@ def _train(options: Namespace) -> None:
 def _evaluate(options: Namespace) -> None:
     from rich.console import Console
 
-    from elasticface import environment, files, report
     from elasticface.benchmarks.baseline import whitened_pca
-    from elasticface.benchmarks.pairs import evaluate_pairs, open_pairs
+    from elasticface.benchmarks.pairs import open_pairs
     from elasticface.data import open_dataset
+    from elasticface.evaluation import REPORT, RESULTS, evaluate
     from elasticface.model import load
+    from elasticface.report import terminal_table
     from elasticface.rundir import read_metrics
 
     names = ("size", "channels", "scale", "mean", "std")
@@ -249,21 +338,15 @@ def _evaluate(options: Namespace) -> None:
     _check_writable(out)
     if options.baseline:
         encoders.append(whitened_pca(open_dataset(options.baseline)))
-    results = [evaluate_pairs(encoder, benchmark, options.flip) for benchmark in benchmarks for encoder in encoders]
+    results = evaluate(encoders, benchmarks, out, flip=options.flip, curves=read_metrics(model))
+    Console().print(terminal_table(results))
+    print(f"{out / RESULTS}\n{out / REPORT}")
 
-    size = encoders[0].card.preprocessing.size
-    pictures = {benchmark.name: benchmark for benchmark in benchmarks}
-    made_with = environment.describe()
-    files.write_json(out / "results.json", report.results_json(results, made_with))
-    report.write_report(
-        out / "report.html",
-        results,
-        made_with,
-        pictures=lambda result, name: pictures[result.benchmark].face(name, size),
-        curves=read_metrics(model),
-    )
-    Console().print(report.terminal_table(results))
-    print(f"{out / 'results.json'}\n{out / 'report.html'}")
+
+def _check_preview(path: Path) -> None:
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise InputError(f"--preview {path}: not the name of a picture; give a file that ends in .png")
+    _check_writable(path.parent)
 
 
 def _check_writable(out: Path) -> None:

@@ -1,34 +1,38 @@
 """What a result was made with: versions, machine, devices. Written beside every run and every figure."""
 
+import contextlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-_PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "onnxruntime")
+_PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "numba", "onnxruntime")
 
 
 def describe() -> dict[str, Any]:
     """Versions of elasticface and of what it computes with, the processor, threads and GPUs; ready for JSON."""
     import torch
 
-    import elasticface
-
-    versions = {"elasticface": elasticface.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "versions": versions,
+        "versions": versions(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of elasticface, Python and the packages it computes with, as far as they are installed."""
+    import elasticface
+
+    found = {"elasticface": elasticface.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _processor() -> str:

@@ -5,12 +5,16 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from elasticface.errors import InputError
+
+RESERVE = 1 << 30
+"""Bytes of a disk that what can be made again leaves free."""
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
@@ -65,12 +69,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files that killed writers have left anywhere below ``folder``."""
+def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
+    """Remove the temporary files that killed writers have left anywhere below ``folder``.
+
+    Args:
+        folder: where; that of a living writer, too, unless ``older_than`` spares it.
+        older_than: seconds since a file was last written to, at least.
+    """
     for parent, _, names in os.walk(folder):
-        for name in names:
-            if _TEMPORARY.fullmatch(name):
-                Path(parent, name).unlink(missing_ok=True)
+        for name in filter(is_temporary, names):
+            path = Path(parent, name)
+            with contextlib.suppress(FileNotFoundError):  # its writer may be done with it
+                if not older_than or time.time() - path.stat().st_mtime > older_than:
+                    path.unlink()
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is one of :func:`replacing`'s that did not get its place yet."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def holds_something(folder: Path) -> bool:
@@ -85,6 +101,12 @@ def holds_something(folder: Path) -> bool:
         return False
     except OSError as error:
         raise InputError(f"{printable(folder)}: cannot be used: {error.strerror}; give a new folder") from error
+
+
+def room(path: Path) -> int:
+    """Bytes that may be written where ``path`` is or would be, with ``RESERVE`` left free."""
+    nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
+    return max(0, shutil.disk_usage(nearest).free - RESERVE)
 
 
 def printable(name: str | Path) -> str:

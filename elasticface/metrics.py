@@ -8,7 +8,7 @@ compute, number for number, in one pass over the pairs instead of one per thresh
 import itertools
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ class Verification:
     threshold: float  # mean of the folds' thresholds
     per_fold: tuple[float, ...]
     per_fold_thresholds: tuple[float, ...]
+    accepted: _Bools = field(compare=False, repr=False)  # [P], which pairs their fold's threshold calls the same person
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +123,7 @@ def accuracy_from_distances(distances: npt.ArrayLike, same: npt.ArrayLike, folds
         threshold=float(np.mean(thresholds)),
         per_fold=tuple(per_fold.tolist()),
         per_fold_thresholds=tuple(thresholds.tolist()),
+        accepted=values < thresholds[fold],
     )
 
 

@@ -188,6 +188,37 @@ def _histogram(edges: Floats, impostor: Floats, genuine: Floats, top: float, thr
         return _svg(figure)
 
 
+def slices(
+    names: Sequence[str],
+    lines: Sequence[tuple[Look, Sequence[tuple[float, float, float] | None]]],
+    low: float,
+    salt: str,
+) -> "Markup":
+    """The accuracy in each group of pairs as a point with its interval; models stand side by side.
+
+    Args:
+        names: of the G groups; ours, not a stranger's.
+        lines: of each model its look, and for each group [G] the accuracy and the two ends of its interval, or None.
+        low: where the axis begins, for the plots of a benchmark to have one scale.
+        salt: what sets this plot apart from others on the page, as in ``roc``.
+    """
+    with _axes("", "Accuracy", salt) as (figure, axes):
+        apart = min(0.14, 0.7 / len(lines))
+        for i, (look, points) in enumerate(lines):
+            known = [(x, *point) for x, point in enumerate(points) if point is not None]
+            if not known:
+                continue
+            x, middles, lows, highs = np.array(known).T
+            x += (i - (len(lines) - 1) / 2) * apart
+            axes.vlines(x, lows, highs, color=_COLOUR[look.variable], linewidth=2.5, alpha=0.45)
+            axes.plot(x, middles, color=_COLOUR[look.variable], marker="o", markersize=5, linestyle="none")
+        axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(low - 0.04 * (1 - low), 1 + 0.04 * (1 - low)))
+        axes.set_xticks(range(len(names)), names)
+        axes.tick_params(axis="x", length=0)
+        axes.yaxis.set_major_formatter(lambda value, _: _share(value) if value <= 1 else "")
+        return _svg(figure)
+
+
 def loss(steps: Floats, values: Floats) -> "Markup":
     """The loss over the steps, both [N], N >= 1: its trend, and faint behind it what was measured."""
     with _axes("Step", "Loss", "training/loss") as (figure, axes):

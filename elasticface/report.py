@@ -9,6 +9,7 @@ jinja2 and cv2 are imported where they are needed: the command line imports this
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -24,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from elasticface import plots
+from elasticface.benchmarks.slices import FACTORS, Slice
 from elasticface.files import write_text
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ def results_json(results: Sequence["PairResult"], environment: Mapping[str, Any]
             "eer": result.eer,
             "tar_at_far": result.tar_at_far,
             "intervals": result.intervals,
+            "slices": [dataclasses.asdict(piece) for piece in result.slices],
         }
         for result in results
     ]
@@ -128,6 +131,7 @@ class Entry:
     result: "PairResult"
     look: plots.Look
     best: bool
+    roc: tuple[Floats, Floats]  # FARs and the TAR at each
     strip: tuple[float, float, float] | None  # interval and accuracy on the benchmark's common axis, in %
     cosine_threshold: float
     histogram: "Markup"
@@ -135,6 +139,16 @@ class Entry:
     impostor: list[HardPair]  # highest scores first
     false_rejections: int
     false_acceptances: int
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What the page shows of the pairs grouped by one factor."""
+
+    name: str
+    about: str
+    svg: "Markup"
+    groups: dict[str, list[Slice | None]]  # name -> a slice a model
 
 
 @dataclass(frozen=True)
@@ -147,12 +161,23 @@ class Curve:
     legend: list[plots.Look]
 
 
+@dataclass(frozen=True)
+class Guide:
+    """What the page tells someone who sees one for the first time."""
+
+    about: str  # a paragraph: what was done, and what there is to see
+    faces: Picture  # [H, W, 3] RGB: a sheet of faces that the model was trained on
+    faces_show: str  # what is on the sheet, in words
+    steps: Sequence[tuple[str, str]]  # how to go on: what for, and the command
+
+
 def write_report(
     path: Path,
     results: Sequence["PairResult"],
     environment: Mapping[str, Any],
     pictures: Callable[["PairResult", str], Picture] | None,
     curves: Sequence[dict[str, Any]] | None = None,
+    guide: Guide | None = None,
 ) -> None:
     """One self-contained HTML page at ``path``, whole or not at all.
 
@@ -161,6 +186,7 @@ def write_report(
         environment: versions and hardware; shown, and kept in the JSON to download.
         pictures: ``(result, image name) -> uint8 [112, 112, 3] RGB`` for the hardest pairs; None leaves the faces out.
         curves: the lines of ``metrics.jsonl``; None or none leaves the training section out.
+        guide: what to say before the figures and how to go on after them.
 
     Raises:
         ValueError: there is no result.
@@ -178,18 +204,21 @@ def write_report(
     )
     templates.filters |= {"percent": _percent, "power": plots.power, "interval": _interval}
     looks = plots.looks(result.model for result in results)
+    benchmarks = [
+        _benchmark(number, rows, looks, pictures) for number, rows in enumerate(_by_benchmark(results).values())
+    ]
     page = templates.get_template("report.html").render(
-        benchmarks=[
-            _benchmark(number, rows, looks, pictures) for number, rows in enumerate(_by_benchmark(results).values())
-        ],
+        benchmarks=benchmarks,
         models=list(looks),
         fars=_fars(results),
         rules=RULES,
         nan=math.nan,
         training=_training(curves or ()),
+        guide=guide,
+        faces_uri=_jpeg(guide.faces) if guide else None,
         environment=list(_flat(_plain(environment))),
         json_uri=_data_uri("application/json", json.dumps(results_json(results, environment), indent=2).encode()),
-        csv_uri=_data_uri("text/csv", _roc_csv(results).encode(errors="replace")),
+        csv_uri=_data_uri("text/csv", _roc_csv(benchmarks).encode(errors="replace")),
     )
     # File names need not be UTF-8; what cannot be written is shown as "?".
     write_text(path, page.encode(errors="replace").decode())
@@ -214,6 +243,7 @@ def _benchmark(
                 result=result,
                 look=looks[result.model],
                 best=_is_best(result, results),
+                roc=plots.roc_steps(result.scores, result.same),
                 strip=strip,
                 cosine_threshold=threshold,
                 histogram=histogram,
@@ -227,8 +257,28 @@ def _benchmark(
         "name": results[0].benchmark,
         "entries": entries,
         "folds": max(len(result.per_fold) for result in results),
-        "roc": plots.roc([(looks[r.model], *plots.roc_steps(r.scores, r.same)) for r in results], salt=str(number)),
+        "roc": plots.roc([(entry.look, *entry.roc) for entry in entries], salt=str(number)),
+        "factors": _factors(results, looks, salt=str(number)),
     }
+
+
+def _factors(results: list["PairResult"], looks: Mapping[str, plots.Look], salt: str) -> list[Factor]:
+    """The slices of all models, by factor and group."""
+    factors: dict[str, dict[str, list[Slice | None]]] = {}
+    for i, result in enumerate(results):
+        for piece in result.slices:
+            groups = factors.setdefault(piece.factor, {})
+            groups.setdefault(piece.name, [None] * len(results))[i] = piece
+    low = min((piece.interval[0] for result in results for piece in result.slices), default=0)
+    made = []
+    for factor, groups in factors.items():
+        lines = [
+            (looks[result.model], [(p.accuracy, *p.interval) if p else None for p in models])
+            for result, models in zip(results, zip(*groups.values(), strict=True), strict=True)
+        ]
+        svg = plots.slices(list(groups), lines, low, f"slices/{salt}/{factor}")
+        made.append(Factor(factor, FACTORS[factor][2], svg, groups))
+    return made
 
 
 def _hardest(
@@ -325,13 +375,13 @@ def _fars(results: Iterable["PairResult"]) -> list[str]:
     return sorted({far for result in results for rates in result.tar_at_far.values() for far in rates}, key=float)
 
 
-def _roc_csv(results: Sequence["PairResult"]) -> str:
+def _roc_csv(benchmarks: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["benchmark", "model", "far", "tar"])
-    for result in results:
-        for far, tar in zip(*plots.roc_steps(result.scores, result.same), strict=True):
-            rows.writerow([result.benchmark, result.model, f"{far:.9g}", f"{tar:.9g}"])
+    for entry in (entry for benchmark in benchmarks for entry in benchmark["entries"]):
+        for far, tar in zip(*entry.roc, strict=True):
+            rows.writerow([entry.result.benchmark, entry.result.model, f"{far:.9g}", f"{tar:.9g}"])
     return text.getvalue()
 
 

@@ -33,7 +33,9 @@ from elasticface.rundir import Run
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def train(data: str | Path, out: str | Path, config: TrainConfig, resume: bool = False) -> FaceEncoder:
+def train(
+    data: str | Path, out: str | Path, config: TrainConfig, resume: bool = False, way_on: str | None = None
+) -> FaceEncoder:
     """Train a backbone and its class centres on labelled faces.
 
     Args:
@@ -41,6 +43,7 @@ def train(data: str | Path, out: str | Path, config: TrainConfig, resume: bool =
         out: the run folder.
         config: all settings.
         resume: go on from the newest good checkpoint in ``out``, or start where there is none.
+        way_on: the command that goes on with a run that was stopped, to be named then; `elasticface train` without.
 
     Returns:
         The trained encoder, which is also in `out/model`.
@@ -60,6 +63,7 @@ def train(data: str | Path, out: str | Path, config: TrainConfig, resume: bool =
     network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
     head = heads.create(config.loss, source.num_classes, config.embedding_size, **config.head_options())
     run = Run(Path(out), config, str(data), resume)
+    way_on = way_on or f"elasticface train {data} --out {run.path} --resume"
 
     model = nn.ModuleDict({"backbone": network.to(memory_format=torch.channels_last), "head": head})  # type: ignore[call-overload]
     model.to(fabric.device)
@@ -131,8 +135,8 @@ def train(data: str | Path, out: str | Path, config: TrainConfig, resume: bool =
                     bar.update(task, speed=f"{speed:.0f}")
                     logged_at, logged_images, loss_sum = time.perf_counter(), 0, 0.0
                 if interrupts.name:
-                    path = save()
-                    raise Stopped(_interrupted(interrupts.name, path, data, run), interrupts.exit_code)
+                    saved = f"stopped by {interrupts.name}, saved {save()}"
+                    raise Stopped(f"{saved}; go on with: {way_on}", interrupts.exit_code)
                 if step == total:
                     break
                 if step % config.checkpoint_every == 0 and step % per_epoch:
@@ -224,10 +228,6 @@ def _diverged(loss: float, step: int, lr: float, run: Run) -> str:
         f"the loss of step {step + 1} is {loss} at learning rate {lr:g}; {kept}. What helps most often is "
         "a lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, or --precision bf16 instead of fp16"
     )
-
-
-def _interrupted(name: str, path: Path, data: str | Path, run: Run) -> str:
-    return f"stopped by {name}, saved {path}; go on with: elasticface train {data} --out {run.path} --resume"
 
 
 def _say(message: str) -> None:

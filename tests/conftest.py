@@ -1,6 +1,7 @@
 """What several tests need: a few made-up people in folders, small enough to train on in seconds."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,15 @@ def write_pairs(folder: Path, people: int, photos: int, folds: int = 2) -> Path:
         lines += genuine[fold::folds] + impostor[fold::folds]
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing is kept in the user's own cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("ELASTICFACE_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

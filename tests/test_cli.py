@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import warnings
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -30,12 +31,13 @@ from elasticface.align import TEMPLATE
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.data import images
 from elasticface.data.landmarks import COLUMNS
+from elasticface.data.synthetic.scene import Variation
 from elasticface.model import Card, FaceEncoder
 from elasticface.rundir import read_config, read_metrics
 
 SMALL = "--backbone tiny --embedding-size 8 --batch-size 8 --scale 16 --device cpu --workers 0 --log-every 1".split()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elasticface.__file__).parent.parent)}  # of other processes
-COMMANDS = ("align", "split", "train", "evaluate")
+COMMANDS = ("quickstart", "synthesize", "align", "split", "train", "evaluate")
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -118,6 +120,8 @@ def test_version_is_the_packages() -> None:
 
 
 CONTRACT = {
+    "quickstart": "--out --small --seed --workers",
+    "synthesize": "out --identities --images-per-identity --heterogeneity --seed --first --appearance --preview",
     "align": "photos out --landmarks",
     "split": "faces out --people --pairs --seed",
     "train": "data --out --config --loss --backbone --epochs --seed --resume --batch-size --max-steps --lr --workers"
@@ -142,7 +146,7 @@ def test_train_has_an_option_for_every_setting_with_its_default() -> None:
 
 @pytest.mark.parametrize("program", ["import elasticface", "from elasticface import cli; cli._parser()"])
 def test_importing_and_parsing_do_without_torch(program: str) -> None:
-    checks = f"{program}; import sys; print({{'torch', 'cv2', 'numpy', 'matplotlib'}} & sys.modules.keys())"
+    checks = f"{program}; import sys; print({{'torch', 'cv2', 'numpy', 'numba', 'matplotlib'}} & sys.modules.keys())"
     ended = subprocess.run([sys.executable, "-c", checks], capture_output=True, text=True, check=True, env=ENVIRONMENT)
     assert ended.stdout == "set()\n"
 
@@ -152,7 +156,7 @@ def test_helping_as_a_module_does_without_torch() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
     assert "jsonargparse" in imported
-    assert not {"torch", "cv2"} & imported
+    assert not {"torch", "cv2", "numba"} & imported
     assert "evaluate" in ended.stdout
 
 
@@ -345,6 +349,63 @@ def test_align_then_split_then_evaluate(model: Path) -> None:
     assert json.loads(Path("results/results.json").read_text())["results"][0]["counts"]["pairs"] == 40
 
 
+# ---------------------------------------------------------------------------------------------- made-up people
+
+SET = ["--identities", "2", "--images-per-identity", "4", "--seed", "1", "--workers", "1"]
+
+
+@pytest.fixture
+def previews(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Previews are noted, not drawn."""
+    noted: list[Any] = []
+
+    def write_preview(path: Path, seed: int, variation: Variation, first: int) -> list[Path]:
+        noted.append((path, seed, variation, first))
+        return [path, path.with_suffix(".txt")]
+
+    module = types.ModuleType("preview")
+    module.write_preview = write_preview  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "elasticface.data.synthetic.preview", module)
+    return noted
+
+
+def test_synthesize_writes_a_set_to_train_on_and_leaves_a_whole_one_alone() -> None:
+    out = done("synthesize", "faces", *SET)
+    assert "2 people, 8 images" in out
+    assert out.endswith("faces\nfaces/metadata.csv\nfaces/synthetic.json\n")
+    assert all(Path(line).exists() for line in out.splitlines()[-3:])
+    before = content(Path("faces"))
+    assert "nothing was changed" in done("synthesize", "faces", *SET)
+    assert content(Path("faces")) == before
+    assert "identities 2 -> 3" in refused("synthesize", "faces", *SET, "--identities", "3")
+    done("train", "faces", "--out", "run", *SMALL, "--max-steps", "1")
+
+
+def test_training_on_a_description_needs_no_folder_and_can_be_resumed() -> None:
+    faces = "synthetic:identities=2,images=4,seed=1"
+    done("train", faces, "--out", "run", *SMALL, "--max-steps", "1", "--workers", "1")
+    assert json.loads(Path("run/environment.json").read_text())["data"] == faces
+    done("train", faces, "--out", "run", "--resume", "--max-steps", "2")
+    done("train", faces, "--out", "unbroken", *SMALL, "--max-steps", "2")
+    assert Path("run/model/model.safetensors").read_bytes() == Path("unbroken/model/model.safetensors").read_bytes()
+
+
+def test_a_preview_comes_alone_or_after_the_set(previews: list[Any]) -> None:
+    options = ["--heterogeneity", "1", "--first", "7", "--appearance", "frozen", "--seed", "3"]
+    assert done("synthesize", "--preview", "sheet.png", *options) == "sheet.png\nsheet.txt\n"
+    assert previews == [(Path("sheet.png"), 3, Variation(1.0, "frozen"), 7)]
+    assert not list(Path.cwd().iterdir())
+    out = done("synthesize", "faces", *SET, "--preview", "faces.png")
+    assert out.endswith("faces/synthetic.json\nfaces.png\nfaces.txt\n")
+    assert previews[1:] == [(Path("faces.png"), 1, Variation(), 0)]
+
+
+def test_a_refused_set_has_no_preview(previews: list[Any], people: Path) -> None:
+    refused("synthesize", people, *SET, "--preview", "faces.png")
+    refused("synthesize", "out", *SET[2:], "--preview", "faces.png")
+    assert previews == []
+
+
 # ---------------------------------------------------------------------------------------------- refused: arguments
 
 
@@ -353,14 +414,47 @@ def test_align_then_split_then_evaluate(model: Path) -> None:
     [
         ("trian", "invalid choice: 'trian'"),
         ("--nope", "--nope"),
+        ("synthesize", "needs OUT, a folder for the faces, or --preview FILE.png, or both"),
+        ("synthesize out", "synthesize OUT needs --identities and --images-per-identity"),
+        ("synthesize out --identities 3", "synthesize OUT needs --identities and --images-per-identity"),
         ("train", "data"),
         ("train FACES", "out"),
+        ("quickstart more", "more"),
+        ("quickstart --seed -1", "seed must be at least 0, got -1"),
+        ("quickstart --workers 0", "workers must be 1 to 256, got 0"),
+        ("quickstart --out FACES", "holds something already; give another folder with --out"),
         ("align", "photos"),
         ("align FACES", "out"),
         ("align FACES out", "landmarks"),
         ("split FACES out", "people"),
         ("evaluate", "model"),
         ("evaluate FACES", "benchmarks"),
+        ("synthesize out --identities many --images-per-identity 4", "identities"),
+        ("synthesize out --identities -3 --images-per-identity 4", "identities must be 1 to 1,000,000, got -3"),
+        ("synthesize out --identities 3 --images-per-identity 0", "images of each identity must be 1 to 10,000, got 0"),
+        ("synthesize out --identities 3 --images-per-identity 99999999999999999999", "must be 1 to 10,000, got 999999"),
+        ("synthesize out --identities 3 --images-per-identity 4 --seed -1", "seed must be 0 to"),
+        ("synthesize out --identities 3 --images-per-identity 4 --first 999999", "first and identities together must"),
+        ("synthesize out --identities 3 --images-per-identity 4 --heterogeneity 3", "heterogeneity must be 0 to 2"),
+        ("synthesize out --identities 3 --images-per-identity 4 --heterogeneity nan", "heterogeneity"),
+        ("synthesize out --identities 3 --images-per-identity 4 --appearance odd", "appearance"),
+        ("synthesize out --identities 3 --images-per-identity 4 --workers 0", "workers must be 1 to 256, got 0"),
+        (
+            "synthesize out --identities 3 --images-per-identity 4 --preview sheet.jpg",
+            "sheet.jpg: not the name of a pic",
+        ),
+        (
+            "synthesize FACES --identities 3 --images-per-identity 4",
+            "holds something that is no set of synthetic faces",
+        ),
+        ("synthesize --preview FACES", "not the name of a picture; give a file that ends in .png"),
+        ("synthesize --preview sheet.png --first -1", "first must be 0 to 999,999, got -1"),
+        ("train synthetic:identities=3 --out run", "synthetic:identities=3: images is missing"),
+        (
+            "train synthetic:identities=3,images=4,sead=1 --out run",
+            "no setting 'sead'; synthetic faces are synthetic:id",
+        ),
+        ("train synthetic:identities=1,images=4 --out run", "training needs at least 2"),
         ("train FACES --out run --nope 3", "--nope"),
         ("train FACES --out run more", "more"),
         ("train FACES --out run --loss none", "unknown loss 'none'"),
@@ -515,9 +609,11 @@ def test_an_output_folder_in_use_is_refused(people: Path, here: Path) -> None:
 def test_an_output_in_a_files_place_is_refused(place: str, people: Path, model: Path, here: Path) -> None:
     (here / "file").write_text("mine")
     write_landmarks(here / "five.csv", ["person_00/person_00_0001.png"])
+    assert place in refused("quickstart", "--out", place)
     assert place in refused("train", people, "--out", place, *SMALL)
     assert place in refused("evaluate", model, people, "--out", place)
     assert place in refused("align", people, place, "--landmarks", "five.csv")
+    assert place in refused("synthesize", place, "--identities", "2", "--images-per-identity", "2")
     assert place in refused("split", people, place, "--people", "2", "--pairs", "20")
 
 

@@ -113,6 +113,8 @@ def test_accuracy_equals_the_double_loop_over_thresholds_and_folds(seed, pairs, 
     assert result.accuracy == np.mean(accuracies)
     assert result.std == np.std(accuracies)
     assert result.threshold == np.mean(thresholds)
+    of_pairs = [t for t, fold in zip(thresholds, np.array_split(distances, folds), strict=True) for _ in fold]
+    assert result.accepted.tolist() == [bool(d < t) for d, t in zip(distances, of_pairs, strict=True)]
 
 
 @settings(max_examples=15, deadline=None)

@@ -23,6 +23,9 @@ quarters = st.integers(-4, 4).map(lambda i: i / 4)
 some_scores = hnp.arrays(np.float32, st.integers(1, 30), elements=quarters)
 
 
+POINTS = [(0.8, 0.7, 0.85), None]
+
+
 def make_scores(seed: int = 0, pairs: int = 400) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     random = np.random.default_rng(seed)
     same = np.arange(pairs) % 2 == 0
@@ -47,6 +50,7 @@ def all_plots() -> dict[str, str]:
         "loss": plots.loss(steps, values),
         "learning rate": plots.learning_rate(steps, 0.1 / steps),
         "accuracy": plots.accuracy([(one, steps[:3], values[:3] / 3), (two, steps[:1], values[:1] / 3)]),
+        "slices": plots.slices(["few", "many"], [(one, [(0.9, 0.8, 1), (0.7, 0.6, 0.8)]), (two, POINTS)], 0.5, "0"),
     }
 
 
@@ -149,6 +153,7 @@ def test_no_two_plots_share_an_id() -> None:
         plots.loss(*noisy_curve(200)),
         plots.learning_rate(*noisy_curve(200)),
         plots.accuracy([(look, *noisy_curve(3))]),
+        *(plots.slices(["few", "many"], [(look, POINTS)], 0.5, salt) for salt in ("0", "1")),
     ]
     ids = [re.findall(r' id="([^"]*)"', svg) for svg in svgs]
     assert all(ids)
@@ -234,6 +239,24 @@ def test_accuracy_is_in_percent() -> None:
     svg = plots.accuracy([(look, np.array([1000.0, 2000.0]), np.array([0.5, 0.75]))])
     assert {"50 %", "75 %"} <= set(words(svg))
     assert {"1k", "2k"} <= set(words(svg))
+
+
+def test_slices_of_a_benchmark_have_one_scale_and_models_stand_side_by_side() -> None:
+    one, two = looks(["one", "two"]).values()
+    first = plots.slices(["few", "many"], [(one, POINTS), (two, [(0.8, 0.7, 0.85), (0.9, 0.8, 1.0)])], 0.5, "0")
+    second = plots.slices(["few", "many"], [(one, [(1.0, 0.9, 1.0), (0.6, 0.5, 0.7)])], 0.5, "1")
+    assert words(first) == words(second)
+    assert {"few", "many", "100 %", "Accuracy"} <= set(words(first))
+    lines = {colour: curves_in(first, colour) for colour in ("series-0", "series-1")}
+    starts = {colour: [float(path.split()[1]) for path in paths] for colour, paths in lines.items()}
+    assert starts["series-0"][0] < starts["series-1"][0] < starts["series-1"][1]
+
+
+def test_a_model_without_slices_leaves_its_place_empty() -> None:
+    one, two = looks(["one", "two"]).values()
+    svg = plots.slices(["few", "many"], [(one, [None, None]), (two, POINTS)], 0.5, "0")
+    assert not curves_in(svg, "series-0")
+    assert curves_in(svg, "series-1")
 
 
 # ---------------------------------------------------------------------------------------------- looks, labels

@@ -21,9 +21,11 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
+from elasticface import plots
 from elasticface.benchmarks.pairs import PairResult
+from elasticface.benchmarks.slices import Slice
 from elasticface.plots import roc_steps
-from elasticface.report import results_json, terminal_table, write_report
+from elasticface.report import Guide, results_json, terminal_table, write_report
 
 ENVIRONMENT = {"versions": {"elasticface": "0.1.0", "torch": "2.13.0"}, "threads": 2, "gpus": [], "cudnn": None}
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}$x^2$[red]"
@@ -52,7 +54,22 @@ def make_result(
         first=tuple(f"a/{i}.jpg" for i in range(pairs)),
         second=tuple(f"b/{i}.jpg" for i in range(pairs)),
         intervals={"accuracy": (accuracy - 0.004, accuracy + 0.003), "tar@0.001": (0.89, 0.93)},
+        accepted=scores > 0.25,
     )
+
+
+SLICES = (
+    Slice("pose", "0–15°", 1111, 99, 0.9512, (0.9401, 0.9602), 0.9112, 0.0123),
+    Slice("pose", "over 45°", 88, 0, 0.8212, (0.7201, 0.8802), 0.8212, math.nan),
+    Slice("occlusion", "none", 44, 55, 0.9312, (0.9001, 0.9502), 0.8912, 0.0223),
+    Slice("occlusion", "one or both", 33, 66, 0.7912, (0.7401, 0.8302), 0.7112, 0.1123),
+)
+GUIDE = Guide(
+    "Made-up people, one a row.",
+    np.full((40, 90, 3), (200, 90, 40), dtype=np.uint8),
+    "Five people & more",
+    [("Align them:", "elasticface align 'a b' <out>"), ("Train:", "elasticface train faces")],
+)
 
 
 def make_curves(steps: int = 30) -> list[dict[str, Any]]:
@@ -99,10 +116,14 @@ class Page(HTMLParser):
 @pytest.fixture
 def report(tmp_path: Path) -> Callable[..., Page]:
     def write(
-        results: list[Any], pictures: Any = grey_face, curves: Any = None, environment: Any = ENVIRONMENT
+        results: list[Any],
+        pictures: Any = grey_face,
+        curves: Any = None,
+        environment: Any = ENVIRONMENT,
+        guide: Guide | None = None,
     ) -> Page:
         path = tmp_path / "report.html"
-        write_report(path, results, environment, pictures, curves)
+        write_report(path, results, environment, pictures, curves, guide)
         return Page(path.read_text(encoding="utf-8"))
 
     return write
@@ -289,6 +310,77 @@ def test_downloads_are_the_figures_and_the_roc(report: Callable[..., Page]) -> N
     fars, tars = roc_steps(results[0].scores, results[0].same)
     mine = [(float(row["far"]), float(row["tar"])) for row in rows if row["model"] == "one"]
     np.testing.assert_allclose(mine, np.stack([fars, tars], axis=1), rtol=1e-8)
+
+
+def test_roc_is_taken_once_a_result(report: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(plots, "roc_steps", lambda *given: asked.append(given) or roc_steps(*given))
+    report([make_result("one"), make_result("two")])
+    assert len(asked) == 2
+
+
+# ---------------------------------------------------------------------------------------------- slices
+
+
+def test_slices_stand_in_plots_and_table_beside_each_other(report: Callable[..., Page]) -> None:
+    results = [replace(make_result("one"), slices=SLICES), replace(make_result("two"), slices=SLICES[1:])]
+    page = report(results, pictures=None)
+    assert "Accuracy by what is in the photos" in page.text
+    by_factor = [str(label) for label in page.values("aria-label") if str(label).startswith("Accuracy on lfw by ")]
+    assert [label.removeprefix("Accuracy on lfw by ").split(",")[0] for label in by_factor] == ["pose", "occlusion"]
+    assert "0–15° 1,111 99 95.12 94.01 – 96.02 91.12 1.23 – – –" in page.text
+    assert "over 45° 88 0 82.12 72.01 – 88.02 82.12 – 82.12 72.01 – 88.02 82.12 –" in page.text
+    assert all(header.get("scope") for header in page.all("th"))
+    assert len(set(page.values("id"))) == len(page.values("id"))
+
+
+def test_without_slices_nothing_is_said_of_them(report: Callable[..., Page]) -> None:
+    assert "what is in the photos" not in report([make_result()]).text
+
+
+def test_json_holds_the_slices() -> None:
+    made = results_json([replace(make_result(), slices=SLICES), make_result("two")], ENVIRONMENT)
+    first, second = made["results"]
+    assert second["slices"] == []
+    assert len(first["slices"]) == 4
+    assert first["slices"][1] == {
+        "factor": "pose",
+        "name": "over 45°",
+        "genuine": 88,
+        "impostor": 0,
+        "accuracy": 0.8212,
+        "interval": [0.7201, 0.8802],
+        "tar": 0.8212,
+        "far": None,
+    }
+
+
+# ---------------------------------------------------------------------------------------------- a guide
+
+
+def test_guide_tells_what_there_is_to_see_and_how_to_go_on(report: Callable[..., Page]) -> None:
+    page = report([make_result()], guide=GUIDE)
+    assert [section["id"] for section in page.all("section")][:3] == ["about", "figures", "next"]
+    assert {"#about", "#next"} <= set(page.values("href"))
+    assert "Made-up people, one a row." in page.text
+    assert "Align them: elasticface align 'a b' <out> Train: elasticface train faces" in page.text
+    sheet = page.all("img")[0]
+    assert (sheet["width"], sheet["height"], sheet["alt"]) == ("90", "40", "Five people & more")
+    jpeg = base64.b64decode(str(sheet["src"]).partition("base64,")[2])
+    shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert shown is not None
+    assert shown.shape == (40, 90, 3)
+    np.testing.assert_allclose(shown[20, 45, ::-1].astype(int), (200, 90, 40), atol=4)
+    assert not re.search(r"https?:|//cdn|@import|url\((?!#)", page.html)
+
+
+def test_without_a_guide_there_is_none(report: Callable[..., Page]) -> None:
+    page = report([make_result()])
+    assert {"about", "next"}.isdisjoint(page.values("id"))
+    assert not page.all("pre")
+
+
+# ---------------------------------------------------------------------------------------------- what goes wrong
 
 
 def test_failing_picture_leaves_the_old_report(tmp_path: Path) -> None:

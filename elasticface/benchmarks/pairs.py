@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from elasticface import metrics, progress
 from elasticface.align import align
+from elasticface.benchmarks import slices
+from elasticface.benchmarks.slices import Metadata, Slice
 from elasticface.data import images
 from elasticface.data.landmarks import read_landmarks
 from elasticface.data.photos import Photos
@@ -58,6 +60,8 @@ class PairResult:
     first: tuple[str, ...]  # [P] image names
     second: tuple[str, ...]  # [P]
     intervals: dict[str, tuple[float, float]]  # 95 %, exact binomial over pairs
+    accepted: NDArray[np.bool_]  # [P] called the same person, by the threshold of the pair's fold
+    slices: tuple[Slice, ...] = ()  # by what is in the photos, where metadata.csv says it
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class PairBenchmark:
     photos: Photos
     pairs: Pairs
     landmarks: dict[str, NDArray[np.float64]] | None  # None: the photos are aligned
+    metadata: Metadata | None = None  # what is in the photos, where it is known
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
@@ -90,7 +95,7 @@ class PairBenchmark:
 
 
 def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str | Path | None = None) -> PairBenchmark:
-    """The benchmark at ``path``.
+    """The benchmark at ``path``, with what a `metadata.csv` there says of its photos.
 
     Args:
         path: a folder or an uncompressed tar with the photos and `pairs.txt`; or a folder with `pairs.txt` and a tar.
@@ -119,7 +124,8 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
         for name in sorted({*listed.first, *listed.second}):
             if name not in points:
                 raise InputError(f"{landmarks_file}: no row for {name}, which {pairs_file} lists")
-    return PairBenchmark(root.resolve().name.removesuffix(".tar"), photos, listed, points)
+    metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})
+    return PairBenchmark(root.resolve().name.removesuffix(".tar"), photos, listed, points, metadata)
 
 
 def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
@@ -239,6 +245,8 @@ def figures(
         first=first,
         second=second,
         intervals=intervals,
+        accepted=verification.accepted,
+        slices=slices.slices(first, second, same, verification.accepted, benchmark.metadata or {}),
     )
 
 

@@ -2,13 +2,8 @@
 
 import contextlib
 import itertools
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,11 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import files, progress
+from elasticface import files, processes, progress
 from elasticface.align import align
 from elasticface.data.images import DamagedImage, decode, encode
 from elasticface.data.photos import Photos
-from elasticface.errors import InputError, Stopped
+from elasticface.errors import InputError
 from elasticface.files import printable
 
 CHUNK = 64
@@ -121,7 +116,8 @@ def align_photos(
     chunks = [[(name, landmarks[name]) for name in part] for part in _parts(todo)]
     try:
         # Closed at once whatever happens: only then is it certain that no worker is still writing.
-        with progress.bar() as bar, contextlib.closing(_run(job, chunks, workers)) as runs:
+        if_killed = f"what is in {printable(out)} is good: go on with resume, and fewer workers"
+        with progress.bar() as bar, contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs:
             task = bar.add_task("aligning", total=len(todo))
             for results in runs:
                 skipped |= {name: reason for name, reason in results if reason is not None}
@@ -212,64 +208,6 @@ def _unusable(points: NDArray[np.float64], image: NDArray[np.uint8]) -> str | No
     if not np.any((x >= 0) & (x < width) & (y >= 0) & (y < height)):
         return f"the landmarks lie outside the photo, which has {width}x{height} pixels"
     return None
-
-
-def _run(
-    job: _Job, chunks: Sequence[Sequence[tuple[str, NDArray[np.float64]]]], workers: int
-) -> Generator[list[tuple[str, str | None]]]:
-    """Every chunk's results, in the order in which they are done."""
-    workers = min(workers, len(chunks))
-    if workers <= 1:
-        yield from map(job.run, chunks)
-        return
-    # Forking a process that has threads (torch, OpenMP) can hang the child, so workers start afresh.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,))
-    try:
-        with _interrupts_held_back():
-            futures = [pool.submit(_run_in_worker, chunk) for chunk in chunks]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise Stopped(
-            f"a worker process was killed, perhaps for want of memory; what is in {printable(job.out)} is good: "
-            "go on with resume, and fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)  # waits for the chunks in hand, so that no file is left half-made
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the body is done. Processes started in it never hear one, not even before `_start_worker`."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_job: _Job  # in a worker process
-
-
-def _start_worker(job: _Job) -> None:
-    global _job
-    _job = job
-    # Ctrl-C reaches every process of the terminal. This one's parent hears it too, and stops it between two chunks.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed ends no workers: without this they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _run_in_worker(chunk: Sequence[tuple[str, NDArray[np.float64]]]) -> list[tuple[str, str | None]]:
-    return _job.run(chunk)
 
 
 def _check_out(photos: Photos, out: Path, resume: bool) -> None:

@@ -42,19 +42,28 @@ class Source(Protocol):
 
 
 def open_dataset(path: str | Path, **options: Any) -> Source:
-    """The training images at ``path``, whatever their format. So far: a folder of identity folders.
+    """The training images at ``path``, whatever their format: a folder of identity folders, or synthetic faces.
 
     Args:
-        path: ``<path>/<identity>/<image>``.
-        options: what the format takes; for folders ``size``, the images' side in pixels (112).
+        path: a folder with ``<path>/<identity>/<image>``; or ``synthetic:identities=500,images=16``, for faces rendered
+            as they are read, with further keys as in :class:`elasticface.data.synthetic.source.SyntheticFaces`.
+        options: what the format takes; for folders ``size``, the images' side in pixels (112); for synthetic faces
+            ``cache``, whether to keep images on the disk.
 
     Raises:
         InputError: nothing there, a format that is not read, an option the format does not have, or what the format's
             own source raises.
     """
+    if str(path).partition(":")[0] == "synthetic" and not os.path.exists(path):
+        from elasticface.data.synthetic.source import SyntheticFaces  # brings numba
+
+        _check_options("a set of synthetic faces", options, known={"cache"})
+        return SyntheticFaces.parse(str(path), **options)
     unread = _format_not_read(path)
     if unread is not None:
-        raise InputError(f"{path}: {unread}; this version reads folders of identity folders only (<identity>/<image>)")
+        raise InputError(
+            f"{path}: {unread}; this version reads folders of identity folders (<identity>/<image>) and synthetic faces"
+        )
 
     from elasticface.data.folder import FolderSource  # brings OpenCV
 
@@ -88,8 +97,6 @@ def _format_not_read(path: str | Path) -> str | None:
         return "a part of a RecordIO set"
     elif name.endswith(".tar"):  # one shard, or a pattern of shards such as faces-*.tar
         return "tar shards"
-    elif name.startswith("synthetic") and not os.path.exists(name):
-        return "a description of synthetic faces"
     return None
 
 

@@ -91,19 +91,15 @@ def split(
     held_out = np.isin(source.labels, drawn)
     starts = np.searchsorted(source.labels, np.arange(source.num_classes + 1))
     images = [np.arange(starts[person], starts[person + 1]) for person in np.sort(drawn)]  # one array a person
-    genuine, impostor, disjoint = _draw_pairs(images, pairs // (2 * folds), folds, seed)
-    paths = [path.relative_to(source.root) for path in source.paths]
-    _check_names([paths[image].as_posix() for image in np.flatnonzero(held_out)], folder)
+    chosen = draw_pairs(images, pairs // (2 * folds), folds, seed)
+    names = [path.relative_to(source.root).as_posix() for path in source.paths]
+    _check_names([names[image] for image in np.flatnonzero(held_out)], folder)
 
     with files.replacing(out, sync=False) as temporary:
-        for path, is_held_out in zip(paths, held_out, strict=True):
-            _link(source.root / path, temporary / ("heldout" if is_held_out else "train") / path)
-        lines = [f"{folds}\t{pairs // (2 * folds)}"]
-        for fold in range(folds):
-            for same, chosen in ((1, genuine[fold]), (0, impostor[fold])):
-                lines += [f"{paths[a].as_posix()}\t{paths[b].as_posix()}\t{same}" for a, b in chosen]
-        files.write_text(temporary / "heldout" / "pairs.txt", "\n".join(lines) + "\n")
-        per_person = np.unique([source.labels[a] for fold in genuine for a, _ in fold], return_counts=True)[1]
+        for name, is_held_out in zip(names, held_out, strict=True):
+            _link(source.root / name, temporary / ("heldout" if is_held_out else "train") / name)
+        write_pairs(temporary / "heldout" / "pairs.txt", chosen, names)
+        per_person = np.unique([source.labels[a] for fold in chosen.genuine for a, _ in fold], return_counts=True)[1]
         summary = SplitSummary(
             seed=seed,
             train_people=source.num_classes - people,
@@ -112,7 +108,7 @@ def split(
             heldout_images=int(held_out.sum()),
             folds=folds,
             pairs=pairs,
-            disjoint_folds=disjoint,
+            disjoint_folds=chosen.disjoint_folds,
             genuine_people=len(per_person),
             most_genuine_of_one=int(per_person.max()),
         )
@@ -121,14 +117,26 @@ def split(
     return summary
 
 
-def _draw_pairs(
-    images: Sequence[NDArray[np.int64]], per_fold: int, folds: int, seed: int
-) -> tuple[list[list[Pair]], list[list[Pair]], bool]:
-    """Genuine and impostor pairs of each fold, and whether the folds have different people.
+@dataclass(frozen=True)
+class Folds:
+    """Verification pairs in folds, as many genuine as impostor ones in each."""
+
+    genuine: list[list[Pair]]  # [folds][pairs]
+    impostor: list[list[Pair]]  # [folds][pairs]
+    disjoint_folds: bool  # whether no one is in the pairs of two folds
+
+
+def draw_pairs(images: Sequence[NDArray[np.int64]], per_fold: int, folds: int, seed: int) -> Folds:
+    """Verification pairs of people's images, drawn as :func:`split` describes.
 
     Args:
         images: every person's images.
         per_fold: pairs of each kind in a fold.
+        folds: ≥ 2.
+        seed: ≥ 0.
+
+    Raises:
+        InputError: the people have too few pairs.
     """
     counts = np.array([len(own) for own in images])
     groups = _deal(counts, folds, per_fold, keyed.generator(seed, "heldout folds"))
@@ -143,16 +151,31 @@ def _draw_pairs(
                 f"{2 * per_fold * folds}; ask for fewer pairs, or hold out more people"
             )
         groups = [np.arange(len(images))]
-    drawn: tuple[list[list[Pair]], list[list[Pair]]] = ([], [])
+    drawn = Folds([], [], disjoint)
     for number, group in enumerate(groups):
         own = [images[person] for person in group]
-        for kind, draw, result in zip(("genuine", "impostor"), (_genuine, _impostor), drawn, strict=True):
+        for kind, draw, result in (("genuine", _genuine, drawn.genuine), ("impostor", _impostor, drawn.impostor)):
             generator = keyed.generator(seed, f"heldout {kind}", number)
             chosen = draw(own, per_fold if disjoint else per_fold * folds, generator)
             if not disjoint:
                 chosen = [chosen[i] for i in generator.permutation(len(chosen))]
             result += [sorted(chosen[i : i + per_fold]) for i in range(0, len(chosen), per_fold)]
-    return *drawn, disjoint
+    return drawn
+
+
+def write_pairs(path: Path, drawn: Folds, names: Sequence[str]) -> None:
+    """`pairs.txt`, whole or not at all: ``folds<TAB>pairs of each kind a fold``, then fold by fold the pairs.
+
+    Args:
+        path: the file.
+        drawn: pairs of images.
+        names: every image's path below the file's folder, fit to stand between tabs.
+    """
+    lines = [f"{len(drawn.genuine)}\t{len(drawn.genuine[0])}"]
+    for genuine, impostor in zip(drawn.genuine, drawn.impostor, strict=True):
+        for same, chosen in ((1, genuine), (0, impostor)):
+            lines += [f"{names[a]}\t{names[b]}\t{same}" for a, b in chosen]
+    files.write_text(path, "\n".join(lines) + "\n")
 
 
 def _deal(

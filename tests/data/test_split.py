@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from elasticface.data import split as module
 from elasticface.data.folder import FolderSource
 from elasticface.data.images import encode
-from elasticface.data.split import split
+from elasticface.data.split import draw_pairs, split
 from elasticface.errors import InputError
 
 PNG = encode(np.zeros((112, 112, 3), np.uint8), ".png")
@@ -157,16 +157,17 @@ def test_pairs_hold_their_promises_whatever_the_people(counts, folds, per_fold, 
         available = f"{genuine_available} genuine and {impostor_available} impostor pairs"
         message = f"{available}: enough for {possible * folds * 2} pairs"
         with pytest.raises(InputError, match=message):
-            module._draw_pairs(own, per_fold, folds, seed)
+            draw_pairs(own, per_fold, folds, seed)
         return
-    genuine, impostor, disjoint = module._draw_pairs(own, per_fold, folds, seed)
-    for kind, same in ((genuine, True), (impostor, False)):
+    drawn = draw_pairs(own, per_fold, folds, seed)
+    for kind, same in ((drawn.genuine, True), (drawn.impostor, False)):
         assert [len(fold) for fold in kind] == [per_fold] * folds
         rows = [pair for fold in kind for pair in fold]
         assert len({frozenset(pair) for pair in rows}) == len(rows)
         assert all(a != b and (person[a] == person[b]) == same for a, b in rows)
-    if disjoint:
-        members = [{person[i] for pair in g + f for i in pair} for g, f in zip(genuine, impostor, strict=True)]
+    if drawn.disjoint_folds:
+        both = zip(drawn.genuine, drawn.impostor, strict=True)
+        members = [{person[i] for pair in g + f for i in pair} for g, f in both]
         assert sum(map(len, members)) == len(set().union(*members))
 
 
@@ -175,7 +176,7 @@ def test_folds_are_dealt_so_that_each_has_pairs_enough():
     ends = np.cumsum([0, *counts])
     own = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
     # 38 genuine pairs a fold: whoever gets the 36 of the second person must get the 3 of the third, too.
-    assert all(module._draw_pairs(own, 38, 2, seed)[2] for seed in range(10))
+    assert all(draw_pairs(own, 38, 2, seed).disjoint_folds for seed in range(10))
 
 
 def test_even_shares_are_one_each_in_turn_until_a_place_is_full():

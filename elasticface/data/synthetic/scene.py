@@ -1,0 +1,349 @@
+"""What varies between the photos of a person: one documented field a factor, all drawn from (seed, identity, photo).
+
+A person's heterogeneity k multiplies the variation: of pose, expression, light, styling, occlusion and image quality.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import keyed
+from elasticface.data.synthetic import hair
+from elasticface.data.synthetic.hair import HairStyle
+from elasticface.data.synthetic.person import HAIR_COLOURS, Person
+from elasticface.data.synthetic.texture import EYE_SHADOWS, LIPSTICKS, Paint
+
+Floats = NDArray[np.float64]
+
+Appearance = Literal["varying", "frozen", "redrawn"]
+APPEARANCES: tuple[str, ...] = get_args(Appearance)
+
+FRAME_COLOURS = np.array(
+    [[0.01, 0.01, 0.01], [0.05, 0.02, 0.01], [0.25, 0.2, 0.1], [0.3, 0.3, 0.3], [0.02, 0.03, 0.08], [0.2, 0.03, 0.03]]
+)
+MASK_COLOURS = np.array([[0.45, 0.6, 0.7], [0.72, 0.72, 0.72], [0.02, 0.02, 0.02], [0.3, 0.08, 0.08]])
+
+# How often a photo shows what, and the action units it takes at strength 1; a pair is (least, most), drawn.
+EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
+    "neutral": (0.30, {}),
+    "smile": (
+        0.34,
+        {"mouthSmile": 0.9, "cheekSquint": 0.4, "eyeSquint": 0.25, "jawOpen": (0, 0.12), "mouthUpperUp": (0, 0.4)},
+    ),
+    "laugh": (
+        0.10,
+        {"mouthSmile": 0.95, "jawOpen": 0.35, "cheekSquint": 0.7, "eyeSquint": 0.5, "mouthUpperUp": 0.45},
+    ),
+    "talk": (0.12, {"jawOpen": 0.3, "mouthFunnel": (0, 0.4), "mouthLowerDown": (0, 0.5)}),
+    "surprise": (0.04, {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.6, "jawOpen": 0.4}),
+    "sad": (0.03, {"browInnerUp": 0.7, "mouthFrown": 0.6, "mouthShrugLower": 0.4}),
+    "anger": (0.03, {"browDown": 0.7, "noseSneer": 0.4, "mouthPress": 0.6, "eyeSquint": 0.4}),
+    "pucker": (0.02, {"mouthPucker": 0.8}),
+    "squint": (0.02, {"eyeSquint": 0.9, "cheekSquint": 0.4}),
+}
+_SIDED = frozenset(
+    "browDown browOuterUp cheekSquint eyeBlink eyeSquint eyeWide mouthDimple mouthFrown mouthLowerDown mouthPress "
+    "mouthSmile mouthStretch mouthUpperUp noseSneer".split()
+)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How much a population's photos vary."""
+
+    heterogeneity: float = field(
+        default=0.5, metadata={"help": "σ of the log-normal multiplier of a person's own variation; 0: all vary alike"}
+    )
+    appearance: Appearance = field(
+        default="varying",
+        metadata={
+            "help": "hair, glasses, brows, beard and make-up: varying around a person's habits, frozen, or redrawn "
+            "for every photo"
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Glasses:
+    """Spectacles. Lengths in decimetres."""
+
+    width: float  # half a lens' width
+    height: float  # half its height
+    squareness: float  # exponent of the super-ellipse: 2 round .. 6 square
+    thickness: float  # radius of the frame
+    colour: Floats  # [3] linear RGB albedo
+    dark: float  # opacity of the lenses: 0.05 clear .. 0.93 sunglasses
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a person wears on head and face in one photo."""
+
+    hair: HairStyle
+    paint: Paint  # brows, beard, make-up
+    glasses: Glasses | None
+    mask: Floats | None  # [3] albedo of a mask over mouth and nose
+    cloth: Floats  # [3] albedo of the clothes
+    neckline: float  # height where they begin, decimetres
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """The light of one photo."""
+
+    azimuth: float  # of the lamp, radians; 0 from the front, positive from the picture's right
+    elevation: float  # radians
+    strength: float  # of the lamp over the ambient light's
+    colour: Floats  # [3] of the lamp, about 1
+    ambient: Floats  # [3]
+    gradient: Floats  # [3, 3] see renderer.Light
+
+
+@dataclass(frozen=True)
+class Occluder:
+    """Something between camera and face: a hand, a telephone, a shoulder. In shares of the picture's side."""
+
+    centre: Floats  # [2]
+    size: Floats  # [2] half width and height
+    angle: float  # radians
+    roundness: float  # 0 a rectangle .. 1 an ellipse
+    colour: Floats  # [3]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What camera and file format do to the picture."""
+
+    exposure: float  # logarithm of the gain over the exposure meter's
+    metering: float  # how far the exposure follows the face's brightness, 0..1
+    white_balance: Floats  # [3] gains
+    contrast: float  # about 1
+    saturation: float  # about 1; 0 is a grey picture
+    blur: float  # standard deviation in pixels, 0 none
+    resolution: int  # pixels a side that the picture was reduced to before
+    noise: float  # standard deviation in grey levels
+    jpeg: int  # quality 30..95, 100 for none
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One photo of a person, before it is taken. Angles in radians unless named otherwise."""
+
+    yaw: float  # of the head; positive turns to the picture's right
+    pitch: float  # positive looks down
+    roll: float
+    gaze: Floats  # [2] yaw and pitch of the eyes in the head
+    expression: str  # key of EXPRESSIONS
+    strength: float  # of the expression, 0..1
+    units: Mapping[str, float]  # action units
+    distance: float  # of the camera in decimetres, 5..30: near ones distort
+    jitter: Floats  # [5, 2] errors of the landmarks, pixels of the aligned picture
+    lamp: Lamp
+    look: Look
+    occluder: Occluder | None
+    background: int  # key of what is behind
+    quality: Quality
+    zoom: float = 1.0  # under 1 shows more than the aligned picture; for looking at heads
+
+    @property
+    def occlusion(self) -> str:
+        """What hides part of the face: none, mask, sunglasses or object."""
+        if self.look.mask is not None:
+            return "mask"
+        if self.occluder is not None:
+            return "object"
+        return "sunglasses" if self.look.glasses is not None and self.look.glasses.dark > 0.5 else "none"
+
+
+def draw_scene(person: Person, seed: int, photo: int, appearance: Appearance) -> Scene:
+    """What a photo of the person shows: a pure function of the arguments."""
+    r = keyed.generator(seed, "synthetic photo", person.number, photo)
+    k = person.heterogeneity
+    expression, strength, units = _draw_expression(r, person)
+    return Scene(
+        yaw=math.radians(_normal(r, 20 * k + 6, 70)),
+        pitch=math.radians(_normal(r, 8 * k + 3, 30)),
+        roll=math.radians(_normal(r, 6, 20)),
+        gaze=np.array([_normal(r, 0.2, 0.45), _normal(r, 0.1, 0.25)]),
+        expression=expression,
+        strength=strength,
+        units=units,
+        distance=math.exp(r.uniform(math.log(5.5), math.log(25))),
+        jitter=r.normal(0, 0.9, (5, 2)),
+        lamp=_draw_lamp(r, k),
+        look=draw_look(person, keyed.generator(seed, "synthetic look", person.number, photo), appearance),
+        occluder=_draw_occluder(r, person) if r.random() < 0.08 * min(k, 2) else None,
+        background=int(r.integers(2**31)),
+        quality=_draw_quality(r, k),
+    )
+
+
+def plain_scene(person: Person, appearance: Appearance = "frozen") -> Scene:
+    """A portrait without variation: from the front, at rest, evenly lit; what sweeps start from."""
+    still = replace(person, heterogeneity=0.0)
+    usual = draw_look(still, keyed.generator(0, "synthetic look", person.number, 0), appearance)
+    return Scene(
+        yaw=0.0,
+        pitch=0.0,
+        roll=0.0,
+        gaze=np.zeros(2),
+        expression="neutral",
+        strength=0.0,
+        units=_resting(person),
+        distance=14.0,
+        jitter=np.zeros((5, 2)),
+        lamp=Lamp(0.5, 0.6, 0.9, np.ones(3), np.full(3, 0.5), np.outer(np.full(3, 0.2), [0.0, 1, 0])),
+        look=replace(usual, mask=None, glasses=None),
+        occluder=None,
+        background=0,
+        quality=Quality(0.0, 0.6, np.ones(3), 1.0, 1.0, 0.0, 112, 0.0, 100),
+    )
+
+
+def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) -> Look:
+    """How the person looks on the day of one photo."""
+    habits, k = person.habits, person.heterogeneity
+    if appearance == "frozen":  # every draw from the person's own key: the same on all photos
+        r = keyed.generator(habits.hair, "synthetic usual look")
+    redrawn = appearance == "redrawn"
+    anew = redrawn or (appearance == "varying" and r.random() < min(0.6, 0.35 * k))
+    style = hair.draw_style(int(r.integers(2**31)) if anew else habits.hair, person)
+    if not anew and appearance == "varying":  # the same style never lies the same way twice
+        style = replace(
+            style,
+            top=style.top * math.exp(r.normal(0, 0.15)),
+            parting=float(np.clip(style.parting + r.normal(0, 0.15), -1, 1)),
+            key=int(r.integers(2**31)),
+        )
+    dyed = r.random() < (0.5 if redrawn else 0.06)
+    colour = HAIR_COLOURS[r.integers(6)] * r.uniform(0.8, 1.3) if dyed else person.hair_colour
+    colour = colour * math.exp(r.normal(0, 0.1))
+    glasses_now = r.random() < (float(r.choice([0, 0.5, 0.9])) if redrawn else habits.glasses)
+    if appearance == "frozen":
+        glasses_now = habits.glasses > 0.3
+    frame = int(r.integers(2**31)) if redrawn or r.random() < 0.3 else habits.glasses_frame
+    made_up = habits.make_up if r.random() < habits.make_up else 0.0
+    beard = habits.beard
+    if beard and appearance != "frozen":
+        beard = float(np.clip(beard * math.exp(r.normal(0, 0.3)), 0, 1)) if r.random() < 0.8 else r.uniform(0, 1)
+    return Look(
+        hair=style,
+        paint=Paint(
+            brow_thickness=math.exp(_normal(r, 0.15, 0.3)),
+            brow_density=math.exp(_normal(r, 0.15, 0.3)),
+            hair_colour=colour,
+            beard=beard,
+            beard_form=int(r.integers(4)) if redrawn or r.random() < 0.15 else habits.beard_form,
+            lipstick=made_up * r.uniform(0.2, 0.8) * (r.random() < 0.7),
+            lipstick_colour=int(r.integers(len(LIPSTICKS))),
+            eye_shadow=made_up * r.uniform(0.1, 0.6),
+            eye_shadow_colour=int(r.integers(len(EYE_SHADOWS))),
+        ),
+        glasses=draw_glasses(frame, dark=bool(r.random() < 0.12)) if glasses_now else None,
+        mask=MASK_COLOURS[r.integers(4)] * r.uniform(0.8, 1.1) if r.random() < 0.04 * min(k, 2) else None,
+        cloth=_cloth_colour(r),
+        neckline=float(r.uniform(5.5, 6.0)),
+    )
+
+
+def draw_glasses(key: int, dark: bool) -> Glasses:
+    """The frame with this key."""
+    r = keyed.generator(key, "synthetic glasses")
+    return Glasses(
+        width=float(r.uniform(0.19, 0.245)),
+        height=float(r.uniform(0.12, 0.19)),
+        squareness=float(r.uniform(2, 5)),
+        thickness=float(r.uniform(0.008, 0.022)),
+        colour=FRAME_COLOURS[r.integers(len(FRAME_COLOURS))],
+        dark=0.93 if dark else 0.05,
+    )
+
+
+def _draw_expression(r: np.random.Generator, person: Person) -> tuple[str, float, dict[str, float]]:
+    k = min(person.heterogeneity, 1.6)
+    names = list(EXPRESSIONS)
+    shares = np.array([EXPRESSIONS[name][0] for name in names])
+    name = names[r.choice(len(names), p=shares / shares.sum())]
+    strength = float(np.clip(abs(r.normal(0, 0.55 * k)), 0, 1))
+    if name in ("smile", "laugh"):
+        strength = float(np.clip(strength + person.habits.smile, 0, 1))
+    units = _resting(person)
+    for unit, amount in EXPRESSIONS[name][1].items():
+        most = r.uniform(*amount) if isinstance(amount, tuple) else amount
+        _raise(units, unit, strength * most, tilt=r.normal(0, 0.06))
+    closed = r.random() < 0.02
+    _raise(units, "eyeBlink", 1.0 if closed else max(0.0, r.normal(0.03, 0.1)), tilt=0)
+    for unit in ("browInnerUp", "mouthLeft", "mouthRight", "jawLeft", "jawRight"):
+        _raise(units, unit, max(0.0, r.normal(0, 0.1 * k)), tilt=0)
+    return name, strength, {unit: amount for unit, amount in units.items() if amount > 1e-3}
+
+
+def _resting(person: Person) -> dict[str, float]:
+    """A face at rest: the average head's mouth looks stern, a trace of a smile makes it neutral."""
+    units: dict[str, float] = {}
+    _raise(units, "mouthSmile", 0.14 + 0.3 * max(-0.3, person.habits.smile), tilt=0)
+    _raise(units, "browInnerUp", 0.12, tilt=0)
+    return units
+
+
+def _raise(units: dict[str, float], unit: str, amount: float, tilt: float) -> None:
+    """Add to an action unit; one with two sides gets both, a little more on one of them."""
+    for name, share in ((f"{unit}Left", 1 + tilt), (f"{unit}Right", 1 - tilt)) if unit in _SIDED else ((unit, 1.0),):
+        units[name] = units.get(name, 0.0) + amount * share
+
+
+def _draw_lamp(r: np.random.Generator, k: float) -> Lamp:
+    warmth, tint = r.normal(0, 0.12 * min(1, k + 0.2)), r.normal(0, 0.04)
+    around = r.normal(0, 1, 3)
+    around[1] = abs(around[1]) * 0.8 + 0.3
+    ambient = np.clip(1 - 0.6 * warmth * np.array([1, 0, -1]) + r.normal(0, 0.05, 3), 0.4, 1.6) * r.uniform(0.3, 0.75)
+    return Lamp(
+        azimuth=float(r.uniform(-1.6, 1.6) * min(1, 0.35 + 0.65 * k)),
+        elevation=float(r.uniform(-0.25, 1.2)),
+        strength=float(np.exp(r.normal(0, 0.35)) * r.choice([0.25, 0.8, 1.2, 1.7])),
+        colour=np.clip([1 + warmth, 1 + tint, 1 - warmth], 0.5, 1.6),
+        ambient=ambient,
+        gradient=np.outer(ambient * r.uniform(0.2, 0.8), around / np.linalg.norm(around)) + r.normal(0, 0.03, (3, 3)),
+    )
+
+
+def _draw_occluder(r: np.random.Generator, person: Person) -> Occluder:
+    """From a border inwards; a hand now and then, in the colour of a skin."""
+    angle = r.uniform(0, 2 * np.pi)
+    out = np.array([math.cos(angle), math.sin(angle)]) * r.uniform(0.36, 0.56)
+    skin = np.array([0.45, 0.27, 0.18]) * math.exp(-0.8 * person.melanin)
+    return Occluder(
+        centre=0.5 + out,
+        size=r.uniform(0.08, 0.26, 2),
+        angle=float(r.uniform(0, np.pi)),
+        roundness=float(r.uniform(0.2, 1)),
+        colour=skin if r.random() < 0.4 else r.uniform(0.02, 0.6, 3),
+    )
+
+
+def _draw_quality(r: np.random.Generator, k: float) -> Quality:
+    worse = r.random()
+    return Quality(
+        exposure=float(r.normal(0, 0.22)),
+        metering=float(r.uniform(0.4, 0.8)),
+        white_balance=np.exp(r.normal(0, 0.06, 3)),
+        contrast=float(r.uniform(0.88, 1.18)),
+        saturation=0.0 if r.random() < 0.03 else float(r.uniform(0.7, 1.2)),
+        blur=float(r.uniform(0.4, 1.3)) if worse < 0.25 * min(k, 2) else 0.0,
+        resolution=int(r.integers(28, 80)) if 0.25 * min(k, 2) <= worse < 0.40 * min(k, 2) else 112,
+        noise=float(r.uniform(1, 6)) if r.random() < 0.5 else 0.0,
+        jpeg=int(r.integers(30, 96)) if r.random() < 0.6 else 100,
+    )
+
+
+def _cloth_colour(r: np.random.Generator) -> Floats:
+    grey = r.uniform(0.01, 0.6)
+    return np.clip(grey * (1 + r.normal(0, 0.35, 3)), 0.005, 0.8)
+
+
+def _normal(r: np.random.Generator, spread: float, most: float) -> float:
+    return float(np.clip(r.normal(0, spread), -most, most))

@@ -1,0 +1,329 @@
+"""Where people are photographed: (seed, identity, photo) -> an aligned picture, and what is in it.
+
+Alignment is exact: the five landmarks are known in 3-D, and the similarity onto the ArcFace template is applied to the
+projected vertices before anything is drawn, so no picture is ever resampled.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import align, keyed
+from elasticface.data.synthetic import asset, camera, hair, renderer, shape, surface, texture, wear
+from elasticface.data.synthetic.person import Person, draw_person
+from elasticface.data.synthetic.renderer import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
+from elasticface.data.synthetic.scene import Scene, Variation, draw_scene
+
+SIZE = align.SIZE
+RENDERER_VERSION = 1
+"""Goes up whenever the same (seed, identity, photo) gives another picture."""
+
+_KEPT = 8  # people
+_REACH = 1.6  # decimetres around the face that cast and catch shadows
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sitter:
+    """A person with the head and skin that are the same on all photos."""
+
+    person: Person
+    vertices: Array  # [V, 3] at rest
+    skin: texture.Skin
+
+
+class Studio:
+    """Takes photos. Keeps the last few sitters, since a head takes longer to make than a photo of it.
+
+    Args:
+        seed: of the population.
+        variation: how much its photos vary.
+    """
+
+    def __init__(self, seed: int = 0, variation: Variation | None = None) -> None:
+        self.seed, self.variation = seed, variation or Variation()
+        self._sitters: dict[int, Sitter] = {}
+
+    def person(self, identity: int) -> Person:
+        """Who has this number."""
+        genes, asymmetries = len(shape.genes()), len(shape.asymmetries())
+        return draw_person(self.seed, identity, genes, asymmetries, self.variation.heterogeneity)
+
+    def scene(self, identity: int, photo: int) -> Scene:
+        """What a photo shows, without taking it."""
+        return draw_scene(self.person(identity), self.seed, photo, self.variation.appearance)
+
+    def image(self, identity: int, photo: int) -> NDArray[np.uint8]:
+        """A photo, uint8 RGB [112, 112, 3]."""
+        return self.take(identity, draw_scene(self.sitter(identity).person, self.seed, photo, self.variation.appearance), photo)
+
+    def metadata(self, identity: int, photo: int) -> dict[str, str | int | float]:
+        """What is in a photo, one value a factor; angles in degrees."""
+        person = self.person(identity)
+        scene = draw_scene(person, self.seed, photo, self.variation.appearance)
+        return {
+            "heterogeneity": round(person.heterogeneity, 4),
+            "yaw": round(math.degrees(scene.yaw), 2),
+            "pitch": round(math.degrees(scene.pitch), 2),
+            "roll": round(math.degrees(scene.roll), 2),
+            "distance": round(scene.distance, 2),
+            "light_azimuth": round(math.degrees(scene.lamp.azimuth), 1),
+            "light_elevation": round(math.degrees(scene.lamp.elevation), 1),
+            "light_strength": round(scene.lamp.strength, 3),
+            "expression": scene.expression,
+            "expression_strength": round(scene.strength, 3),
+            "occlusion": scene.occlusion,
+            "glasses": int(scene.look.glasses is not None),
+            "hair": scene.look.hair.kind,
+            "beard": round(scene.look.paint.beard, 2),
+            "blur": round(scene.quality.blur, 2),
+            "resolution": scene.quality.resolution,
+            "noise": round(scene.quality.noise, 2),
+            "jpeg": scene.quality.jpeg,
+            "grey": int(scene.quality.saturation == 0),
+        }
+
+    def sitter(self, identity: int) -> Sitter:
+        """The person with head and skin."""
+        if identity not in self._sitters:
+            person = self.person(identity)
+            self._sitters[identity] = Sitter(person, shape.neutral(person), texture.draw_skin(person, self.seed))
+            while len(self._sitters) > _KEPT:
+                del self._sitters[next(iter(self._sitters))]
+        return self._sitters[identity]
+
+    def take(self, identity: int, scene: Scene, photo: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
+        """A photo of a scene that may never have been drawn, uint8 RGB [size, size, 3].
+
+        Args:
+            identity: who.
+            scene: what.
+            photo: keys the noise of the camera.
+            size: side in pixels; 112 is what models expect.
+        """
+        image = _expose(self.sitter(identity), scene, size)
+        return camera.develop(image, scene.quality, keyed.generator(self.seed, "synthetic grain", identity, photo))
+
+
+def _expose(sitter: Sitter, scene: Scene, size: int) -> Array:
+    """The light that reaches the camera, linear RGB [size, size, 3]."""
+    head, look, person = asset.load(), scene.look, sitter.person
+    vertices = shape.express(sitter.vertices, scene.units)
+    eyes = np.stack([vertices[head.left_eye].mean(0), vertices[head.right_eye].mean(0)])
+    centre = np.array([0, eyes[:, 1].mean() - 0.1, eyes[:, 2].mean() - 0.75], np.float32)
+    turn = rotation(scene.yaw, scene.pitch, scene.roll)
+    view = _View(centre, turn, scene, eyes, vertices, size)
+
+    normals = shape.normals(vertices, _skin_triangles())
+    attributes = [_head_attributes(view, vertices, normals, hair.scalp_cover(look.hair, person))]
+    triangles, parts = [_solid()[0]], [_solid()[1]]
+    lenses = None
+    worn = []
+    if look.glasses is not None:
+        frame, lenses = wear.glasses_on(look.glasses, vertices)
+        worn.append((frame, RIM))
+    if look.mask is not None:
+        worn.append((wear.mask_on(vertices, scene.background), FABRIC))
+    for mesh, part in worn:
+        triangles.append(mesh.triangles + np.int32(sum(map(len, attributes))))
+        parts.append(np.full(len(mesh.triangles), part, np.uint8))
+        attributes.append(_mesh_attributes(view, mesh))
+    solid = np.concatenate(attributes)
+    solid_triangles, solid_parts = np.concatenate(triangles), np.concatenate(parts)
+    sheets = hair.grow(look.hair, person, vertices)
+    strands = [] if sheets is None else [_sheet_attributes(view, sheets, layer) for layer in range(len(hair.LAYERS))]
+
+    casting = [(np.ascontiguousarray(solid[:, :3]), solid_triangles)]
+    if strands:
+        casting.append((np.ascontiguousarray(strands[1][:, :3]), _dense_triangles(sheets)))
+    light = _light(scene, casting)
+    materials = _materials(sitter, scene, view)
+
+    image = camera.background(scene.background, size)
+    seen = renderer.buffers(size)
+    renderer.rasterise(view.screen(solid), solid_triangles, *seen, 1)
+    renderer.draw_surfaces(image, seen, solid, solid_triangles, solid_parts, materials, light, scene.distance)
+
+    def draw(sheet: Array, of: NDArray[np.int32], kind: int, layer: float) -> None:
+        seen.index.fill(-1)
+        renderer.rasterise(view.screen(sheet), of, *seen, 0)
+        renderer.draw_sheet(image, seen, sheet, of, kind, layer, materials, light, scene.distance)
+
+    draw(attributes[0], _lashes(), LASHES, 0.0)
+    for sheet, layer in zip(strands, hair.LAYERS, strict=False):
+        draw(sheet, hair.sheet_triangles(), HAIR, layer)
+    if lenses is not None:
+        draw(_mesh_attributes(view, lenses), lenses.triangles, LENS, 0.0)
+    if scene.occluder is not None:
+        camera.hold_before(image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour)
+    return image
+
+
+class _View:
+    """From the head's space to the camera's, and on to the pixels of the aligned picture."""
+
+    def __init__(
+        self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int
+    ) -> None:
+        self.centre, self.turn, self.distance = centre, turn, scene.distance
+        head = asset.load()
+        ahead = np.array([0, 0, 0.13], np.float32)  # to the front of the eyeball
+        marks = [eyes[1] + ahead, eyes[0] + ahead, *vertices[[head.nose_tip, head.right_mouth, head.left_mouth]]]
+        flat = self._project(self.place(np.stack(marks).astype(np.float32)))
+        # The jitter stands for a detector's errors: what it would have found is sent to the template.
+        target = align.similarity(flat)
+        scale = math.hypot(target[0, 0], target[0, 1])
+        matrix = align.similarity(flat + scene.jitter / scale) * (size / SIZE * scene.zoom)
+        matrix[:, 2] += (1 - scene.zoom) * size / 2
+        self._matrix = matrix
+        self.eyes = self.place(eyes.astype(np.float32))
+
+    def place(self, points: Array) -> Array:
+        """Into camera space, [N, 3]."""
+        return renderer.rotate(points - self.centre, self.turn)
+
+    def screen(self, attributes: Array) -> Array:
+        """Pixels at twice the resolution, and nearness: [V, 3]."""
+        result = np.empty((len(attributes), 3), np.float32)
+        flat = self._project(attributes[:, :3])
+        for axis in range(2):
+            row = 2 * self._matrix[axis]
+            result[:, axis] = row[0] * flat[:, 0] + row[1] * flat[:, 1] + row[2]
+        result[:, 2] = 1 / (self.distance - attributes[:, 2])
+        return result
+
+    def _project(self, points: Array) -> NDArray[np.float64]:
+        """Perspective onto the plane through the head's centre, y down: [N, 2]."""
+        shrink = self.distance / (self.distance - points[:, 2])
+        return np.stack([points[:, 0] * shrink, -points[:, 1] * shrink], axis=1).astype(np.float64)
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> Array:
+    """Turn about y, then x, then z; radians. float32 [3, 3]."""
+    (cy, sy), (cp, sp), (cr, sr) = ((math.cos(angle), math.sin(angle)) for angle in (yaw, pitch, roll))
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return np.einsum("ij,jk,kl->il", about_z, about_x, about_y).astype(np.float32)
+
+
+def _head_attributes(view: _View, vertices: Array, normals: Array, cover: Array) -> Array:
+    head = asset.load()
+    result = np.zeros((len(vertices), ATTRIBUTES), np.float32)
+    result[:, renderer.POSITION : renderer.POSITION + 3] = view.place(vertices)
+    result[:, renderer.NORMAL : renderer.NORMAL + 3] = renderer.rotate(normals, view.turn)
+    result[:, renderer.TEXTURE : renderer.TEXTURE + 2] = head.uv
+    result[:, renderer.OPENNESS] = head.occlusion
+    result[:, renderer.COVER] = cover
+    return result
+
+
+def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
+    result = np.zeros((len(mesh.points), ATTRIBUTES), np.float32)
+    result[:, :3] = view.place(mesh.points)
+    result[:, 3:6] = shape.normals(result[:, :3].copy(), mesh.triangles)
+    result[:, renderer.OPENNESS] = 0.85
+    result[:, renderer.COVER] = mesh.shade
+    return result
+
+
+def _sheet_attributes(view: _View, sheets: hair.Sheets, layer: int) -> Array:
+    rows, columns = sheets.alpha.shape
+    grid = view.place(sheets.points[layer].reshape(-1, 3))
+    result = np.zeros((len(grid), ATTRIBUTES), np.float32)
+    result[:, :3] = grid
+    result[:, 3:6] = shape.normals(grid, hair.sheet_triangles())
+    result[:, renderer.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
+    result[:, renderer.TEXTURE + 1] = sheets.along.ravel()
+    result[:, renderer.OPENNESS] = 1
+    result[:, renderer.COVER] = sheets.alpha.ravel()
+    tangent = np.gradient(grid.reshape(rows, columns, 3), axis=0)
+    result[:, renderer.TANGENT : renderer.TANGENT + 3] = tangent.reshape(-1, 3)
+    return result
+
+
+def _light(scene: Scene, casting: list[tuple[Array, NDArray[np.int32]]]) -> Light:
+    lamp = scene.lamp
+    cos = math.cos(lamp.elevation)
+    direction = np.array([math.sin(lamp.azimuth) * cos, math.sin(lamp.elevation), math.cos(lamp.azimuth) * cos])
+    right = np.cross(direction, [0.02, 1, 0.03])
+    right /= np.linalg.norm(right)
+    frame = np.stack([right, np.cross(direction, right), direction]).astype(np.float32)
+    return Light(
+        direction.astype(np.float32),
+        (1.1 * lamp.strength * lamp.colour).astype(np.float32),
+        lamp.ambient.astype(np.float32),
+        lamp.gradient.astype(np.float32),
+        renderer.cast_shadows(casting, frame, _REACH),
+        frame,
+        _REACH,
+    )
+
+
+def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
+    look, person = scene.look, sitter.person
+    skin = texture.paint(sitter.skin, person, look.paint)
+    glasses = look.glasses
+    clear = np.zeros(4)
+    gaze = view.turn @ rotation(scene.gaze[0], scene.gaze[1], 0)
+    return Materials(
+        skin=skin.surface,
+        relief=skin.relief,
+        hair=look.paint.hair_colour.astype(np.float32),
+        gloss=look.hair.gloss,
+        curls=look.hair.curls,
+        strands=_strands(),
+        lumps=_lumps(),
+        eyes=view.eyes,
+        gaze=np.ascontiguousarray(gaze.T, np.float32),
+        iris=person.iris.astype(np.float32),
+        pupil=person.pupil,
+        sclera=person.sclera,
+        rim=(np.zeros(3) if glasses is None else glasses.colour).astype(np.float32),
+        lens=(clear if glasses is None else np.array([0.015, 0.015, 0.018, glasses.dark])).astype(np.float32),
+        fabric=(np.zeros(3) if look.mask is None else look.mask).astype(np.float32),
+        cloth=look.cloth.astype(np.float32),
+        neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
+    )
+
+
+@cache
+def _solid() -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    head = asset.load()
+    solid = head.parts != asset.LASHES
+    return np.ascontiguousarray(head.triangles[solid]), head.parts[solid]
+
+
+@cache
+def _skin_triangles() -> NDArray[np.int32]:
+    head = asset.load()
+    return np.ascontiguousarray(head.triangles[head.parts == asset.SKIN])
+
+
+@cache
+def _lashes() -> NDArray[np.int32]:
+    head = asset.load()
+    return np.ascontiguousarray(head.triangles[head.parts == asset.LASHES])
+
+
+def _dense_triangles(sheets: hair.Sheets | None) -> NDArray[np.int32]:
+    """The triangles of a sheet that are dense enough to cast a shadow."""
+    assert sheets is not None
+    triangles = hair.sheet_triangles()
+    return triangles[(sheets.alpha.ravel()[triangles] > 0.6).all(1)]
+
+
+@cache
+def _strands() -> Array:
+    """Noise along hairs, [256, 512], 0..1 around 0.5; rows run along the hair."""
+    return surface.smooth_noise("strands of hair", 256, 512, along=14, across=0.9)
+
+
+@cache
+def _lumps() -> Array:
+    """Noise of curls, [256, 256], 0..1 around 0.5."""
+    return surface.smooth_noise("curls", 256, 256, along=1.6, across=1.6)

@@ -1,0 +1,135 @@
+"""Meshes laid over the head: grids that stick to its skin, tubes along paths."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import keyed
+from elasticface.data.synthetic import asset
+
+Points = NDArray[np.float32]  # [..., 3]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A grid of places on the skin: each node lies in a triangle, so it follows the skin wherever that goes."""
+
+    corners: NDArray[np.int32]  # [R, A, 3] vertices
+    weights: NDArray[np.float32]  # [R, A, 3] of the corners
+
+    def on(self, vertices: Points) -> Points:
+        """The nodes' points on a head with these vertices, float32 [R, A, 3]."""
+        return _interpolate(vertices, self.corners, self.weights)
+
+
+def attach(origins: Points, directions: Points, exclude: NDArray[np.bool_]) -> Patch:
+    """The patch whose nodes are where rays leave the skin of the average head for good.
+
+    A ray that misses gets the place of the nearest node that has one, in the grid's own steps.
+
+    Args:
+        origins: [R, A, 3] inside the head.
+        directions: [R, A, 3].
+        exclude: [V] vertices whose triangles are looked through.
+    """
+    head = asset.load()
+    skin = head.triangles[head.parts == asset.SKIN]
+    skin = skin[~exclude[skin].any(1)]
+    shape = origins.shape[:2]
+    hits, weights = _leave(
+        origins.reshape(-1, 3).astype(np.float64), directions.reshape(-1, 3).astype(np.float64), head.vertices, skin
+    )
+    found = (hits >= 0).reshape(shape)
+    corners = skin[hits].reshape(*shape, 3)
+    weights = weights.reshape(*shape, 3)
+    have = np.argwhere(found)
+    for row, column in np.argwhere(~found):
+        nearest = tuple(have[np.argmin((have[:, 0] - row) ** 2 + (have[:, 1] - column) ** 2)])
+        corners[row, column], weights[row, column] = corners[nearest], weights[nearest]
+    return Patch(corners, weights)
+
+
+@numba.njit(cache=True)
+def _leave(origins: Any, directions: Any, vertices: Any, triangles: Any) -> Any:  # pragma: no cover - compiled
+    """For each ray the triangle it meets last, or -1, and the weights of its corners (Möller and Trumbore 1997)."""
+    hits = np.full(len(origins), -1, np.int64)
+    weights = np.zeros((len(origins), 3), np.float32)
+    for ray in range(len(origins)):
+        ox, oy, oz = origins[ray]
+        dx, dy, dz = directions[ray]
+        farthest = 0.0
+        for t in range(len(triangles)):
+            i, j, k = triangles[t]
+            ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
+            bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
+            px, py, pz = dy * bz - dz * by, dz * bx - dx * bz, dx * by - dy * bx
+            volume = ax * px + ay * py + az * pz
+            if abs(volume) < 1e-12:
+                continue
+            sx, sy, sz = ox - vertices[i, 0], oy - vertices[i, 1], oz - vertices[i, 2]
+            u = (sx * px + sy * py + sz * pz) / volume
+            if u < 0 or u > 1:
+                continue
+            qx, qy, qz = sy * az - sz * ay, sz * ax - sx * az, sx * ay - sy * ax
+            v = (dx * qx + dy * qy + dz * qz) / volume
+            if v < 0 or u + v > 1:
+                continue
+            distance = (bx * qx + by * qy + bz * qz) / volume
+            if distance > farthest:
+                farthest = distance
+                hits[ray] = t
+                weights[ray, 0], weights[ray, 1], weights[ray, 2] = 1 - u - v, u, v
+    return hits, weights
+
+
+def grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
+    """The triangles of a grid, [2·(rows-1)·(columns-1), 3]; nodes are numbered row by row."""
+    node = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
+    a, b, c, d = node[:-1, :-1].ravel(), node[1:, :-1].ravel(), node[1:, 1:].ravel(), node[:-1, 1:].ravel()
+    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+
+
+def tube(path: Points, radius: float, sides: int = 5) -> tuple[Points, NDArray[np.int32]]:
+    """A tube of some radius along a path [N, 3]: its points [N·sides, 3] and triangles."""
+    forward = np.gradient(path, axis=0)
+    forward /= np.linalg.norm(forward, axis=1, keepdims=True) + 1e-9
+    up = np.where(np.abs(forward[:, 1:2]) < 0.9, [[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]])
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right, axis=1, keepdims=True) + 1e-9
+    up = np.cross(right, forward)
+    angle = np.arange(sides + 1) / sides * 2 * np.pi
+    ring = np.cos(angle)[:, None] * right[:, None] + np.sin(angle)[:, None] * up[:, None]  # [N, sides + 1, 3]
+    points = path[:, None] + radius * ring
+    return points.reshape(-1, 3).astype(np.float32), grid_triangles(len(path), sides + 1)
+
+
+def smooth_step(start: float, end: float, x: Any) -> Any:
+    """The smoothstep from 0 at ``start`` to 1 at ``end``; falling if ``end`` is below."""
+    t = np.clip((x - start) / (end - start), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+@numba.njit(cache=True)
+def _interpolate(vertices: Any, corners: Any, weights: Any) -> Any:  # pragma: no cover - compiled
+    rows, columns = corners.shape[:2]
+    result = np.empty((rows, columns, 3), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            for axis in range(3):
+                total = 0.0
+                for corner in range(3):
+                    total += weights[row, column, corner] * vertices[corners[row, column, corner], axis]
+                result[row, column, axis] = total
+    return result
+
+
+def smooth_noise(purpose: str, rows: int, columns: int, along: float, across: float) -> NDArray[np.float32]:
+    """Periodic noise in 0..1 with mean 0.5, smooth over ``along`` rows and ``across`` columns."""
+    fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
+    blur = np.exp(-2 * np.pi**2 * ((along * fy) ** 2 + (across * fx) ** 2))
+    white = keyed.generator(0, purpose).standard_normal((rows, columns))
+    field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(rows, columns))
+    return (1 / (1 + np.exp(-1.3 * field / field.std()))).astype(np.float32)

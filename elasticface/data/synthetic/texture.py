@@ -1,0 +1,274 @@
+"""A person's skin as a texture, and what is painted on it for a photo: brows, beard, make-up.
+
+The texture is a cylinder around the head: columns are angles, rows heights. Its coordinates are places on the average
+head in decimetres, so that a mole stays where it is whatever the face's shape.
+
+Skin colour follows two pigments by Beer and Lambert: albedo = base · exp(-melanin · m - haemoglobin · h), with the
+channels' absorptions m and h.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import keyed
+from elasticface.data.synthetic import asset
+from elasticface.data.synthetic.person import Person
+
+Map = NDArray[np.float32]  # [H, W]
+
+BASE = np.array([0.68, 0.58, 0.52], np.float32)  # linear RGB albedo of skin without pigment
+MELANIN = np.array([0.62, 0.98, 1.40], np.float32)
+HAEMOGLOBIN = np.array([0.10, 0.52, 0.46], np.float32)
+LASH_COLOUR = np.array([0.05, 0.03, 0.025], np.float32)
+
+BEARDS = ("full", "moustache and chin", "moustache", "goatee")
+LIPSTICKS = np.array([[0.42, 0.06, 0.08], [0.33, 0.05, 0.10], [0.48, 0.17, 0.16], [0.25, 0.04, 0.06]], np.float32)
+EYE_SHADOWS = np.array([[0.10, 0.06, 0.05], [0.06, 0.06, 0.08], [0.12, 0.05, 0.06]], np.float32)
+
+
+@dataclass(frozen=True)
+class Skin:
+    """What the renderer needs of a skin, in the texture's coordinates."""
+
+    surface: NDArray[np.float32]  # [H, W, 4]: linear RGB albedo, and strength of the gloss
+    relief: Map  # height of pores and folds, in the renderer's units
+
+
+@dataclass(frozen=True)
+class Paint:
+    """What is on the skin of one photo."""
+
+    brow_thickness: float  # times the person's own
+    brow_density: float  # likewise
+    hair_colour: NDArray[np.float64]  # [3] linear RGB albedo, of brows and beard
+    beard: float  # 0 shaven .. 1
+    beard_form: int  # index of BEARDS
+    lipstick: float  # 0..1
+    lipstick_colour: int  # row of LIPSTICKS
+    eye_shadow: float  # 0..1
+    eye_shadow_colour: int  # row of EYE_SHADOWS
+
+
+def draw_skin(person: Person, seed: int) -> Skin:
+    """The bare skin of a person."""
+    place = _places()
+    r = keyed.generator(seed, "synthetic skin", person.number)
+    melanin = (
+        person.melanin
+        + (1 + 0.5 * person.melanin) * 0.05 * _noise(r, 4)
+        + 0.035 * _noise(r, 3)
+        + 0.02 * _noise(r, 2)
+        + place.front
+        * (
+            _spot(0.29, 7.12, 0.14, 0.07) * person.eye_circles[0]
+            + _spot(0.30, 7.30, 0.20, 0.09) * person.eye_circles[1]
+        )
+    )
+    haemoglobin = (
+        person.haemoglobin
+        + 0.07 * _noise(r, 4)
+        + 0.06 * _noise(r, 3)
+        + 0.04 * _noise(r, 1)
+        + place.front
+        * (
+            _spot(0.45, 6.85, 0.20, 0.16) * person.ruddiness[0]
+            + _spot(0.00, 6.90, 0.12, 0.12) * person.ruddiness[1]
+            + _spot(0.00, 6.30, 0.20, 0.10) * person.ruddiness[2]
+            + _spot(0.29, 7.30, 0.20, 0.10) * person.eye_circles[2]
+        )
+    )
+    if person.freckles:
+        grains = _smooth(1.3, 2.2, _noise(r, 0) + 0.3 * _noise(r, 1))
+        melanin += person.freckles * grains * place.front * _spot(0.3, 6.95, 0.45, 0.3)
+    for x, y, radius, darkness in person.moles:
+        melanin += darkness * np.exp(-((place.x - x) ** 2 + (place.y - y) ** 2) / radius**2) * place.front
+    if person.scar is not None:
+        x, y, angle, length, width, redness = person.scar
+        along = np.cos(angle) * (place.x - x) + np.sin(angle) * (place.y - y)
+        across = np.cos(angle) * (place.y - y) - np.sin(angle) * (place.x - x)
+        haemoglobin += redness * np.exp(-((along / length) ** 2) - (across / width) ** 2) * place.front
+    melanin += place.lips * person.lips[0]
+    haemoglobin += place.lips * person.lips[1]
+
+    relief = _relief(person, r)
+    np.clip(melanin, 0.02, 3, out=melanin)
+    np.clip(haemoglobin, 0, 2.5, out=haemoglobin)
+    surface = np.empty((*melanin.shape, 4), np.float32)
+    shade = 1 + 0.04 * np.clip(relief, -3, 1)
+    for channel in range(3):
+        absorbed = melanin * MELANIN[channel] + haemoglobin * HAEMOGLOBIN[channel]
+        surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
+    gloss = (0.55 + 0.45 * _spot(0, 7, 0.14, 0.5) + 0.2 * (place.y > 7.6)) * place.front + 0.3 + 0.9 * place.lips
+    surface[..., 3] = np.clip(gloss * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
+    surface[~place.covered] = surface[place.covered].mean(0)
+    return Skin(surface, (0.06 * relief).astype(np.float32))
+
+
+def paint(skin: Skin, person: Person, look: Paint) -> Skin:
+    """The skin with brows, beard and make-up on it; a new texture."""
+    place = _places()
+    surface = skin.surface.copy()
+    colour = look.hair_colour.astype(np.float32)
+    if look.lipstick:
+        _cover(surface, place.lips * look.lipstick, LIPSTICKS[look.lipstick_colour])
+    eyes = _rows(7.2, 7.6)
+    if look.eye_shadow:
+        shadow = _spot(0.30, 7.36, 0.17, 0.06) * place.front
+        _cover(surface[eyes], look.eye_shadow * shadow[eyes], EYE_SHADOWS[look.eye_shadow_colour])
+    _cover(surface[eyes], (0.3 + 0.25 * (person.sex < 0.5)) * _smooth(0.5, 1, place.eyelids[eyes]), LASH_COLOUR)
+    rows = _rows(7.25, 7.75)
+    _cover(surface[rows], _brows(person, look, rows), colour * 0.6 + 0.004)
+    if look.beard:
+        rows = _rows(5.9, 7.3)
+        _cover(surface[rows], _beard(look, rows), colour * 0.7 + 0.004)
+    return Skin(surface, skin.relief)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Maps over the texture."""
+
+    x: Map
+    across: Map  # |x|
+    y: Map
+    z: Map
+    front: Map  # 1 on the front of the face, 0 at its sides and inside
+    covered: NDArray[np.bool_]  # where there is skin at all
+    lips: Map
+    eyelids: Map
+
+
+@cache
+def _places() -> _Places:
+    head = asset.load()
+    height, width = head.lips.shape
+    positions, covered = asset.position_map(head)
+    x, y, z = (np.ascontiguousarray(positions[..., axis]) for axis in range(3))
+    return _Places(x, np.abs(x), y, z, _smooth(0.6, 1.0, z), covered, head.lips, head.eyelids)
+
+
+@cache
+def _noises() -> NDArray[np.float32]:
+    """Smooth noise, periodic, of unit variance: [level, copy, H, W], levels from pores to half a cheek."""
+    height, width = asset.load().lips.shape
+    r = keyed.generator(0, "synthetic noise")
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    result = np.empty((5, 3, height, width), np.float32)
+    for level, radius in enumerate((0.6, 1.5, 3.6, 9.6, 24.0)):  # texels
+        blur = np.exp(-2 * (np.pi * radius) ** 2 * (fx**2 + fy**2))
+        for copy in range(3):
+            field = np.fft.irfft2(np.fft.rfft2(r.standard_normal((height, width))) * blur, s=(height, width))
+            result[level, copy] = field / field.std()
+    return result
+
+
+@cache
+def strands() -> Map:
+    """Noise drawn out along the rows' direction, unit variance: the hairs of brows and beards."""
+    height, width = asset.load().lips.shape
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    blur = np.exp(-2 * np.pi**2 * ((0.6 * fx) ** 2 + (1.7 * fy) ** 2))
+    white = keyed.generator(0, "synthetic strands").standard_normal((height, width))
+    field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(height, width))
+    return (field / field.std()).astype(np.float32)
+
+
+def _noise(r: np.random.Generator, level: int) -> Map:
+    field: Map = _noises()[level, r.integers(3)]
+    field = np.roll(field, int(r.integers(len(field))), axis=0)
+    return field[:, ::-1] if r.random() < 0.5 else field
+
+
+def _relief(person: Person, r: np.random.Generator) -> Map:
+    """Pores everywhere; with age, folds across the forehead, beside the mouth and under the eyes."""
+    place = _places()
+    aged = float(_smooth(0.25, 0.9, person.age))
+    relief = (0.10 * _noise(r, 0) + 0.08 * _noise(r, 1)) * (person.roughness * (0.5 + 0.7 * person.age))
+    depths = person.wrinkles
+    for fold in range(4):
+        line = 7.62 + 0.1 * fold + 0.03 * np.cos(place.x * 5 + 6.28 * depths[fold])
+        relief -= aged * 2 * depths[fold] * _band(place.y - line, 0.014) * _smooth(0.5, 0.3, place.across) * place.front
+    line = 0.17 + (6.93 - place.y) * 0.42
+    ends = _smooth(6.55, 6.65, place.y) * _smooth(6.97, 6.88, place.y)
+    relief -= (0.15 + aged) * 1.6 * depths[4] * _band(place.across - line, 0.022) * ends * place.front
+    line = 7.12 + 0.96 * (place.across - 0.3) ** 2
+    relief -= aged * 1.4 * depths[5] * _band(place.y - line, 0.014) * _spot(0.3, 7.12, 0.14, 0.1) * place.front
+    return relief
+
+
+def _brows(person: Person, look: Paint, rows: slice) -> Map:
+    """How much of the skin the brows cover."""
+    place, brows = _places(), person.brows
+    across, y = place.across[rows], place.y[rows]
+    t = (across - brows.inner) / (brows.outer - brows.inner)
+    behind = np.maximum(t - brows.apex, 0)
+    middle = (
+        brows.height
+        + brows.arch * (1 - ((t - brows.apex) / brows.apex) ** 2)
+        + brows.tilt * (t - 0.5)
+        - brows.drop * behind**2
+    )
+    half = brows.thickness * look.brow_thickness * (1.1 - 0.55 * np.clip(t, 0, 1))
+    density = np.clip(brows.density * look.brow_density + 0.12 * strands()[rows], 0, 1)
+    cover = np.exp(-(np.abs((y - middle) / half) ** 2.2)) * _smooth(-0.12, 0.2, t) * _smooth(1.08, 0.8, t)
+    if brows.joined:
+        between = _band(y - brows.height + 0.02, brows.thickness) * _smooth(brows.inner + 0.08, brows.inner, across)
+        cover = np.maximum(cover, brows.joined * look.brow_density * between)
+    return (cover * density * place.front[rows]).astype(np.float32)
+
+
+def _beard(look: Paint, rows: slice) -> Map:
+    """How much of the skin the beard covers."""
+    place = _places()
+    across, y, z = place.across[rows], place.y[rows], place.z[rows]
+    moustache = _band(y - 6.765 + 0.25 * across**2, 0.05) * _smooth(0.36, 0.2, across) * place.front[rows]
+    cheeks = (
+        _smooth(0.25, 0.5, across + (6.7 - y) * 0.9)
+        * _smooth(7.2, 6.72, y + 0.1 * across)
+        * _smooth(0.5, 0.75, across + 0.15)
+    )
+    chin = np.exp(-((across / 0.22) ** 2)) * _smooth(6.52, 6.36, y)
+    under = _smooth(6.45, 6.3, y) * _smooth(6.0, 6.25, y) * _smooth(0.5, 0.8, z)
+    full = np.maximum.reduce([cheeks, chin, under])
+    form = (np.maximum(moustache, full), np.maximum(moustache, chin), moustache, chin)[look.beard_form]
+    where = form * (1 - place.lips[rows]) * _smooth(0.2, 0.5, z) * _smooth(6.0, 6.2, y)
+    cover = where * look.beard * (1 + (0.2 + 0.3 * look.beard) * strands()[rows])
+    return np.clip(cover, 0, 0.95).astype(np.float32)
+
+
+def _cover(surface: NDArray[np.float32], share: Map, colour: NDArray[np.float32]) -> None:
+    """Mix a colour into the albedo, in place."""
+    albedo = surface[..., :3]
+    albedo += share[..., None] * (colour - albedo)
+
+
+def _rows(low: float, high: float) -> slice:
+    """The rows of the texture between two heights."""
+    rows = asset.load().lips.shape[0]
+    top, bottom = asset.TOP, asset.BOTTOM
+    first, last = (int(round((top - y) / (top - bottom) * rows)) for y in (high, low))
+    return slice(max(first, 0), min(last, rows))
+
+
+def _spot(x: float, y: float, width: float, height: float) -> Map:
+    """A soft spot on both sides of the face, 1 in its middle."""
+    return _spots(x, y, width, height)
+
+
+@cache
+def _spots(x: float, y: float, width: float, height: float) -> Map:
+    place = _places()
+    return np.exp(-(((place.across - x) / width) ** 2) - ((place.y - y) / height) ** 2).astype(np.float32)
+
+
+def _band(distance: Map, width: float) -> Map:
+    return np.exp(-((distance / width) ** 2))
+
+
+def _smooth(start: float, end: float, x: NDArray[np.float32] | float) -> Map:
+    """The smoothstep from 0 at ``start`` to 1 at ``end``; falling if ``end`` is below."""
+    t = np.clip((np.asarray(x, np.float32) - start) / (end - start), 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
