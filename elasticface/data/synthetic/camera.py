@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import keyed
+from elasticface.data.images import decode
 from elasticface.data.synthetic.scene import Occluder, Quality
 
 Image = NDArray[np.float32]  # [S, S, 3] linear RGB
@@ -18,6 +19,7 @@ _WHITE = 1.15  # radiance that becomes white
 def background(key: int, size: int) -> Image:
     """A blurred place: a wall, or layers of large shapes in muted colours, out of focus; linear RGB."""
     r = keyed.generator(key, "synthetic background")
+    full, size = size, size // 2  # it is out of focus
     tone = math.exp(r.uniform(math.log(0.03), math.log(0.8)))
     image = np.empty((size, size, 3), np.float32)
     image[:] = tone * _tint(r, 0.25)
@@ -31,14 +33,15 @@ def background(key: int, size: int) -> Image:
             distance = np.sqrt(((x - centre[0]) / extent[0]) ** 2 + ((y - centre[1]) / extent[1]) ** 2)
         share = np.clip((1 - distance) * size * min(extent) / 4 + 0.5, 0, 1) * r.uniform(0.5, 1)
         image += share[..., None] * (colour.astype(np.float32) - image)
-    for _ in range(int(r.integers(0, 8)) if r.random() < 0.25 else 0):  # lights out of focus
+    for _ in range(int(r.integers(2, 8)) if r.random() < 0.2 else 0):  # lights out of focus
         centre, radius = r.uniform(0, 1, 2), r.uniform(0.02, 0.07)
         distance = np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / radius
         image += (np.clip((1 - distance) * 4, 0, 1) * r.uniform(0.2, 1))[..., None] * _tint(r, 0.3).astype(np.float32)
     angle, slope = r.uniform(0, 2 * math.pi), r.uniform(0, 0.6)
     image *= (1 + slope * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5)))[..., None]
-    image = cv2.GaussianBlur(image, (0, 0), float(math.exp(r.uniform(math.log(0.8), math.log(7)))))
-    return np.clip(image, 0.004, 1.6)
+    image[:] = cv2.GaussianBlur(image, (0, 0), math.exp(r.uniform(math.log(0.4), math.log(3.5))) * full / 112)
+    large = cv2.resize(np.clip(image, 0.004, 1.6), (full, full), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, np.float32)
 
 
 def hold_before(image: Image, thing: Occluder, light: NDArray[np.float64]) -> None:
@@ -78,8 +81,8 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         small = cv2.resize(result, (quality.resolution, quality.resolution), interpolation=cv2.INTER_AREA)
         result = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
     if quality.jpeg < 100:
-        data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])[1]
-        result = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+        _, data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])
+        result = decode(data, "the camera's file")
     return np.ascontiguousarray(result)
 
 

@@ -6,6 +6,7 @@ around the head. Three sheets over each other, thinning outwards, give hair its 
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.surface import Patch, attach, grid_triangles, smooth_step
 
 Points = NDArray[np.float32]  # [..., 3]
+Floats = NDArray[np.floating[Any]]
 
 KINDS = ("bald", "buzz", "short", "side", "fringe", "bob", "long", "tied", "curly")
 _OF_MEN = (0.08, 0.15, 0.31, 0.20, 0.08, 0.02, 0.05, 0.02, 0.09)
@@ -100,7 +102,7 @@ def scalp_cover(style: HairStyle, person: Person) -> NDArray[np.float32]:
     place = _vertex_places()
     line = _hairline(person, style, place[0])
     soft = 0.05 + 0.10 * (style.kind in ("bald", "buzz"))
-    return (style.cover * smooth_step(-soft, 0.09, place[1] - line)).astype(np.float32)
+    return np.asarray(style.cover * smooth_step(-soft, 0.09, place[1] - line), np.float32)
 
 
 def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
@@ -110,6 +112,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     r = keyed.generator(style.key, "synthetic strands of hair")
     phase = r.uniform(0, 2 * np.pi, 6)
     scalp = _scalp().on(vertices)  # [ROWS, COLUMNS, 3]
+    shift = (scalp - _scalp().on(asset.load().vertices)).mean((0, 1))  # heads differ in height
     scalp = np.concatenate([scalp, scalp[:, :1]], axis=1)
     azimuth = np.append(_AZIMUTH, _AZIMUTH[0] + 2 * np.pi)
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
@@ -119,9 +122,9 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     line = line + 0.025 * np.sin(9 * azimuth + phase[0]) + 0.02 * np.sin(21 * azimuth + phase[1])
     hangs = np.zeros_like(azimuth)
     if style.fringe is not None:
-        shift = 0.12 * style.parting * np.sin(azimuth) + 0.02 * np.sin(14 * azimuth + phase[2])
+        slant = 0.12 * style.parting * np.sin(azimuth) + 0.02 * np.sin(14 * azimuth + phase[2])
         hangs = smooth_step(1.15, 0.85, around)
-        line = line + (np.minimum(line, style.fringe + shift) - line) * hangs
+        line = line + (np.minimum(line, style.fringe + slant) - line) * hangs
     falls = np.zeros_like(azimuth)
     if style.length is not None:
         falls = smooth_step(style.opening - 0.2, style.opening + 0.15, around)
@@ -130,7 +133,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
 
     rows = t * end
     skull = _between_rows(scalp, rows)
-    out = skull - CENTRE
+    out = skull - (CENTRE + shift)
     out /= np.linalg.norm(out, axis=-1, keepdims=True)
 
     height = smooth_step(0.9, 0.1, rows / (_ROWS - 1) * 2)
@@ -147,7 +150,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
 
     along = (t * end / _ROWS * 2.2).astype(np.float32)
     if style.length is not None:
-        points, along = _let_fall(points, along, falls, style, azimuth, phase)
+        points, along = _let_fall(points, along, falls, style, style.length + float(shift[1]), azimuth, phase)
     wisps = 1 - smooth_step(0.82, 1.0, t) * 0.9
     edge = 1 - smooth_step(0.86, 1.0, t)
     alpha = edge + (wisps - edge) * stays
@@ -161,10 +164,15 @@ def sheet_triangles() -> NDArray[np.int32]:
 
 
 def _let_fall(
-    points: Points, along: NDArray[np.float32], falls: Points, style: HairStyle, azimuth: Points, phase: Points
+    points: Points,
+    along: NDArray[np.float32],
+    falls: Floats,
+    style: HairStyle,
+    lowest: float,
+    azimuth: Floats,
+    phase: Floats,
 ) -> tuple[Points, NDArray[np.float32]]:
     """Squeeze each strand that falls onto the upper rows, and let the rest hang down from its widest point."""
-    assert style.length is not None
     share = 0.5  # of the rows, for the part on the skull
     t = np.linspace(0, 1, SHEET_ROWS)
     upper = np.interp(np.minimum(t / share, 1), t, np.arange(SHEET_ROWS))
@@ -173,7 +181,7 @@ def _let_fall(
     squeezed = points[:, low] * (1 - weight) + points[:, low + 1] * weight  # [layers, R, A, 3]
     down = np.clip((t - share) / (1 - share), 0, 1)[:, None]  # [R, 1]
     corner = points[:, -1:]  # where it leaves the skull
-    drop = np.maximum(corner[..., 1] - style.length, 0.05)  # [layers, 1, A]
+    drop = np.maximum(corner[..., 1] - lowest, 0.05)  # [layers, 1, A]
     swing = style.waves * np.sin(9 * down * drop + 3 * azimuth + phase[5]) * down
     swell = 1 + 0.10 * smooth_step(0, 0.6, down) + 0.04 * np.sin(7 * azimuth + phase[4])
     hanging = squeezed.copy()
@@ -188,30 +196,30 @@ def _let_fall(
     return mixed.astype(np.float32), (along + falls * (longer - along)).astype(np.float32)
 
 
-def _hairline(person: Person, style: HairStyle, azimuth: Points) -> Points:
+def _hairline(person: Person, style: HairStyle, azimuth: Floats) -> Floats:
     """The height [A] where hair begins to grow, on the average head."""
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
     line = _FOREHEAD + np.interp(around, _AROUND, _LINE)
     recess = np.interp(around, (0, 0.3, 0.7, 1.0, 1.2), (0.6, 0.8, 1.3, 0.6, 0))
-    return line + person.hairline * (around < 1.2) + person.receding * recess
+    return np.asarray(line + person.hairline * (around < 1.2) + person.receding * recess)
 
 
-def _rows_at_height(heights: Points) -> Points:
+def _rows_at_height(heights: Floats) -> Floats:
     """For each column, the fractional row of the scalp where the average head has this height."""
     scalp = _scalp().on(asset.load().vertices)[..., 1]  # [ROWS, COLUMNS], falling with the rows
     scalp = np.minimum.accumulate(np.concatenate([scalp, scalp[:, :1]], axis=1), axis=0)
     above = (scalp > heights).sum(0).clip(1, _ROWS - 1)
     column = np.arange(scalp.shape[1])
     upper, lower = scalp[above - 1, column], scalp[above, column]
-    return above - 1 + np.clip((upper - heights) / np.maximum(upper - lower, 1e-6), 0, 1)
+    return np.asarray(above - 1 + np.clip((upper - heights) / np.maximum(upper - lower, 1e-6), 0, 1))
 
 
-def _between_rows(points: Points, rows: Points) -> Points:
+def _between_rows(points: Points, rows: Floats) -> Floats:
     """Points at fractional rows: [ROWS, A, 3] and [R, A] -> [R, A, 3]."""
     low = np.clip(rows.astype(int), 0, len(points) - 2)
     weight = (rows - low)[..., None]
     column = np.arange(points.shape[1])
-    return points[low, column] * (1 - weight) + points[low + 1, column] * weight
+    return np.asarray(points[low, column] * (1 - weight) + points[low + 1, column] * weight)
 
 
 @cache

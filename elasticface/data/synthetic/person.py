@@ -39,7 +39,7 @@ GREY_HAIR = np.array([0.40, 0.40, 0.405])
 
 @dataclass(frozen=True)
 class Brows:
-    """The eyebrows' place and form, in decimetres on the average head; x is the distance from the middle of the face."""
+    """The eyebrows' place and form, in decimetres on the average head; x is the distance from the face's middle."""
 
     inner: float  # x of the inner end, 0.08..0.15
     outer: float  # x of the outer end, 0.50..0.60
@@ -88,7 +88,7 @@ class Person:
     scar: Floats | None  # x, y, angle, length, width, redness
     lips: Floats  # [2] melanin and haemoglobin over the skin's
     roughness: float  # of the skin's relief, 0.3..1
-    wrinkles: Floats  # [8] depths of the folds
+    wrinkles: Floats  # [6] depths of the folds: four across the forehead, beside the mouth, under the eyes
     oiliness: float  # strength of the skin's gloss, 0.25..1
     iris: Floats  # [3] linear RGB albedo
     pupil: float  # angle of the pupil's edge from the gaze, radians
@@ -149,7 +149,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         else None,
         lips=np.array([r.uniform(-0.1, 0.2) + 0.15 * melanin, r.uniform(0.3, 0.85)]),
         roughness=float(r.uniform(0.3, 1)),
-        wrinkles=r.uniform(0.3, 1, 8),
+        wrinkles=r.uniform(0.3, 1, 6),
         oiliness=float(r.uniform(0.25, 0.85)),
         iris=IRISES[r.integers(0, 6) if fair else r.integers(0, 2)] * r.uniform(0.8, 1.25),
         pupil=float(r.uniform(0.18, 0.27)),
@@ -167,7 +167,7 @@ def _hair_colour(r: np.random.Generator, fair: bool, age: float) -> Floats:
     natural = HAIR_COLOURS[r.choice(6, p=shares)] * r.uniform(0.8, 1.4)
     onset, grey = age + r.normal(0, 0.15), r.uniform(0.4, 1)
     grey *= float(np.clip((onset - 0.45) / 0.5, 0, 1))
-    return natural * (1 - grey) + GREY_HAIR * grey
+    return np.asarray(natural * (1 - grey) + GREY_HAIR * grey)
 
 
 def _brows(r: np.random.Generator, sex: float) -> Brows:

@@ -25,18 +25,18 @@ APPEARANCES: tuple[str, ...] = get_args(Appearance)
 FRAME_COLOURS = np.array(
     [[0.01, 0.01, 0.01], [0.05, 0.02, 0.01], [0.25, 0.2, 0.1], [0.3, 0.3, 0.3], [0.02, 0.03, 0.08], [0.2, 0.03, 0.03]]
 )
-MASK_COLOURS = np.array([[0.45, 0.6, 0.7], [0.72, 0.72, 0.72], [0.02, 0.02, 0.02], [0.3, 0.08, 0.08]])
+MASK_COLOURS = np.array([[0.36, 0.50, 0.60], [0.55, 0.55, 0.55], [0.02, 0.02, 0.02], [0.25, 0.07, 0.07]])
 
 # How often a photo shows what, and the action units it takes at strength 1; a pair is (least, most), drawn.
 EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
     "neutral": (0.30, {}),
     "smile": (
         0.34,
-        {"mouthSmile": 0.9, "cheekSquint": 0.4, "eyeSquint": 0.25, "jawOpen": (0, 0.12), "mouthUpperUp": (0, 0.4)},
+        {"mouthSmile": 0.9, "cheekSquint": 0.4, "eyeSquint": 0.25, "jawOpen": (0, 0.12), "mouthUpperUp": (0, 0.6)},
     ),
     "laugh": (
         0.10,
-        {"mouthSmile": 0.95, "jawOpen": 0.35, "cheekSquint": 0.7, "eyeSquint": 0.5, "mouthUpperUp": 0.45},
+        {"mouthSmile": 0.9, "jawOpen": (0.1, 0.3), "cheekSquint": 0.6, "eyeSquint": 0.4, "mouthUpperUp": (0.5, 0.9)},
     ),
     "talk": (0.12, {"jawOpen": 0.3, "mouthFunnel": (0, 0.4), "mouthLowerDown": (0, 0.5)}),
     "surprise": (0.04, {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.6, "jawOpen": 0.4}),
@@ -182,10 +182,9 @@ def draw_scene(person: Person, seed: int, photo: int, appearance: Appearance) ->
     )
 
 
-def plain_scene(person: Person, appearance: Appearance = "frozen") -> Scene:
+def plain_scene(person: Person) -> Scene:
     """A portrait without variation: from the front, at rest, evenly lit; what sweeps start from."""
-    still = replace(person, heterogeneity=0.0)
-    usual = draw_look(still, keyed.generator(0, "synthetic look", person.number, 0), appearance)
+    usual = draw_look(person, keyed.generator(0, "synthetic look", person.number, 0), "frozen")
     return Scene(
         yaw=0.0,
         pitch=0.0,
@@ -263,6 +262,18 @@ def draw_glasses(key: int, dark: bool) -> Glasses:
     )
 
 
+def units_of(
+    expression: str, strength: float, person: Person, r: np.random.Generator | None = None
+) -> dict[str, float]:
+    """The action units of an expression; without a generator, symmetric and at the middle of what is drawn."""
+    units = _resting(person)
+    for unit, amount in EXPRESSIONS[expression][1].items():
+        low, high = amount if isinstance(amount, tuple) else (amount, amount)
+        most, tilt = ((low + high) / 2, 0.0) if r is None else (r.uniform(low, high), r.normal(0, 0.06))
+        _raise(units, unit, strength * most, tilt)
+    return units
+
+
 def _draw_expression(r: np.random.Generator, person: Person) -> tuple[str, float, dict[str, float]]:
     k = min(person.heterogeneity, 1.6)
     names = list(EXPRESSIONS)
@@ -271,10 +282,7 @@ def _draw_expression(r: np.random.Generator, person: Person) -> tuple[str, float
     strength = float(np.clip(abs(r.normal(0, 0.55 * k)), 0, 1))
     if name in ("smile", "laugh"):
         strength = float(np.clip(strength + person.habits.smile, 0, 1))
-    units = _resting(person)
-    for unit, amount in EXPRESSIONS[name][1].items():
-        most = r.uniform(*amount) if isinstance(amount, tuple) else amount
-        _raise(units, unit, strength * most, tilt=r.normal(0, 0.06))
+    units = units_of(name, strength, person, r)
     closed = r.random() < 0.02
     _raise(units, "eyeBlink", 1.0 if closed else max(0.0, r.normal(0.03, 0.1)), tilt=0)
     for unit in ("browInnerUp", "mouthLeft", "mouthRight", "jawLeft", "jawRight"):

@@ -111,7 +111,7 @@ def blend(vertices: Vertices, weights: Mapping[int, float]) -> Vertices:
     return result
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _add_targets(
     vertices: Any, starts: Any, moved: Any, deltas: Any, strengths: Any, which: Any
 ) -> None:  # pragma: no cover - compiled
@@ -123,12 +123,12 @@ def _add_targets(
                 vertices[v, axis] += strength * deltas[at, axis]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def normals(vertices: Any, triangles: Any) -> Any:  # pragma: no cover - compiled
     """Unit normals [V, 3] of the vertices: the mean of their triangles' normals, larger triangles counting more."""
     result = np.zeros_like(vertices)
     for t in range(len(triangles)):
-        i, j, k = triangles[t]
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax = vertices[j, 0] - vertices[i, 0]
         ay = vertices[j, 1] - vertices[i, 1]
         az = vertices[j, 2] - vertices[i, 2]

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import align, keyed
-from elasticface.data.synthetic import asset, camera, hair, renderer, shape, surface, texture, wear
+from elasticface.data.synthetic import asset, camera, hair, renderer, shading, shape, surface, texture, wear
 from elasticface.data.synthetic.person import Person, draw_person
-from elasticface.data.synthetic.renderer import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
+from elasticface.data.synthetic.raster import rasterise
 from elasticface.data.synthetic.scene import Scene, Variation, draw_scene
+from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 SIZE = align.SIZE
 RENDERER_VERSION = 1
@@ -59,7 +60,8 @@ class Studio:
 
     def image(self, identity: int, photo: int) -> NDArray[np.uint8]:
         """A photo, uint8 RGB [112, 112, 3]."""
-        return self.take(identity, draw_scene(self.sitter(identity).person, self.seed, photo, self.variation.appearance), photo)
+        sitter = self.sitter(identity)
+        return self.take(sitter, draw_scene(sitter.person, self.seed, photo, self.variation.appearance), photo)
 
     def metadata(self, identity: int, photo: int) -> dict[str, str | int | float]:
         """What is in a photo, one value a factor; angles in degrees."""
@@ -90,23 +92,26 @@ class Studio:
     def sitter(self, identity: int) -> Sitter:
         """The person with head and skin."""
         if identity not in self._sitters:
-            person = self.person(identity)
-            self._sitters[identity] = Sitter(person, shape.neutral(person), texture.draw_skin(person, self.seed))
+            self._sitters[identity] = self.seat(self.person(identity))
             while len(self._sitters) > _KEPT:
                 del self._sitters[next(iter(self._sitters))]
         return self._sitters[identity]
 
-    def take(self, identity: int, scene: Scene, photo: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
-        """A photo of a scene that may never have been drawn, uint8 RGB [size, size, 3].
+    def seat(self, person: Person) -> Sitter:
+        """A person, who need not be of the population, with head and skin."""
+        return Sitter(person, shape.neutral(person), texture.draw_skin(person, self.seed))
+
+    def take(self, sitter: Sitter, scene: Scene, photo: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
+        """A photo of a scene, which need not be of the population either, uint8 RGB [size, size, 3].
 
         Args:
-            identity: who.
+            sitter: who.
             scene: what.
             photo: keys the noise of the camera.
             size: side in pixels; 112 is what models expect.
         """
-        image = _expose(self.sitter(identity), scene, size)
-        return camera.develop(image, scene.quality, keyed.generator(self.seed, "synthetic grain", identity, photo))
+        grain = keyed.generator(self.seed, "synthetic grain", sitter.person.number, photo)
+        return camera.develop(_expose(sitter, scene, size), scene.quality, grain)
 
 
 def _expose(sitter: Sitter, scene: Scene, size: int) -> Array:
@@ -137,25 +142,27 @@ def _expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     sheets = hair.grow(look.hair, person, vertices)
     strands = [] if sheets is None else [_sheet_attributes(view, sheets, layer) for layer in range(len(hair.LAYERS))]
 
-    casting = [(np.ascontiguousarray(solid[:, :3]), solid_triangles)]
+    # What is worn on the face is too thin for the shadow map.
+    casting = [(np.ascontiguousarray(attributes[0][:, :3]), _solid()[0], 1)]
     if strands:
-        casting.append((np.ascontiguousarray(strands[1][:, :3]), _dense_triangles(sheets)))
+        casting.append((np.ascontiguousarray(strands[1][:, :3]), _dense_triangles(sheets), 0))
     light = _light(scene, casting)
     materials = _materials(sitter, scene, view)
 
     image = camera.background(scene.background, size)
     seen = renderer.buffers(size)
-    renderer.rasterise(view.screen(solid), solid_triangles, *seen, 1)
+    rasterise(view.screen(solid), solid_triangles, *seen, 1)
     renderer.draw_surfaces(image, seen, solid, solid_triangles, solid_parts, materials, light, scene.distance)
 
-    def draw(sheet: Array, of: NDArray[np.int32], kind: int, layer: float) -> None:
-        seen.index.fill(-1)
-        renderer.rasterise(view.screen(sheet), of, *seen, 0)
+    def draw(sheet: Array, of: NDArray[np.int32], kind: int, layer: float, facing: int = 0) -> None:
+        seen.triangle.fill(-1)
+        rasterise(view.screen(sheet), of, *seen, facing)
         renderer.draw_sheet(image, seen, sheet, of, kind, layer, materials, light, scene.distance)
 
     draw(attributes[0], _lashes(), LASHES, 0.0)
     for sheet, layer in zip(strands, hair.LAYERS, strict=False):
-        draw(sheet, hair.sheet_triangles(), HAIR, layer)
+        # Hair that falls shows its inside behind the neck; other hair has none to show.
+        draw(sheet, hair.sheet_triangles(), HAIR, layer, facing=int(look.hair.length is None))
     if lenses is not None:
         draw(_mesh_attributes(view, lenses), lenses.triangles, LENS, 0.0)
     if scene.occluder is not None:
@@ -166,9 +173,7 @@ def _expose(sitter: Sitter, scene: Scene, size: int) -> Array:
 class _View:
     """From the head's space to the camera's, and on to the pixels of the aligned picture."""
 
-    def __init__(
-        self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int
-    ) -> None:
+    def __init__(self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int) -> None:
         self.centre, self.turn, self.distance = centre, turn, scene.distance
         head = asset.load()
         ahead = np.array([0, 0, 0.13], np.float32)  # to the front of the eyeball
@@ -208,17 +213,18 @@ def rotation(yaw: float, pitch: float, roll: float) -> Array:
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return np.einsum("ij,jk,kl->il", about_z, about_x, about_y).astype(np.float32)
+    turn: Array = np.einsum("ij,jk,kl->il", about_z, about_x, about_y).astype(np.float32)
+    return turn
 
 
 def _head_attributes(view: _View, vertices: Array, normals: Array, cover: Array) -> Array:
     head = asset.load()
     result = np.zeros((len(vertices), ATTRIBUTES), np.float32)
-    result[:, renderer.POSITION : renderer.POSITION + 3] = view.place(vertices)
-    result[:, renderer.NORMAL : renderer.NORMAL + 3] = renderer.rotate(normals, view.turn)
-    result[:, renderer.TEXTURE : renderer.TEXTURE + 2] = head.uv
-    result[:, renderer.OPENNESS] = head.occlusion
-    result[:, renderer.COVER] = cover
+    result[:, shading.POSITION : shading.POSITION + 3] = view.place(vertices)
+    result[:, shading.NORMAL : shading.NORMAL + 3] = renderer.rotate(normals, view.turn)
+    result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
+    result[:, shading.OPENNESS] = head.occlusion
+    result[:, shading.COVER] = cover
     return result
 
 
@@ -226,8 +232,8 @@ def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
     result = np.zeros((len(mesh.points), ATTRIBUTES), np.float32)
     result[:, :3] = view.place(mesh.points)
     result[:, 3:6] = shape.normals(result[:, :3].copy(), mesh.triangles)
-    result[:, renderer.OPENNESS] = 0.85
-    result[:, renderer.COVER] = mesh.shade
+    result[:, shading.OPENNESS] = 0.85
+    result[:, shading.COVER] = mesh.shade
     return result
 
 
@@ -237,16 +243,16 @@ def _sheet_attributes(view: _View, sheets: hair.Sheets, layer: int) -> Array:
     result = np.zeros((len(grid), ATTRIBUTES), np.float32)
     result[:, :3] = grid
     result[:, 3:6] = shape.normals(grid, hair.sheet_triangles())
-    result[:, renderer.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
-    result[:, renderer.TEXTURE + 1] = sheets.along.ravel()
-    result[:, renderer.OPENNESS] = 1
-    result[:, renderer.COVER] = sheets.alpha.ravel()
-    tangent = np.gradient(grid.reshape(rows, columns, 3), axis=0)
-    result[:, renderer.TANGENT : renderer.TANGENT + 3] = tangent.reshape(-1, 3)
+    result[:, shading.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
+    result[:, shading.TEXTURE + 1] = sheets.along.ravel()
+    result[:, shading.OPENNESS] = 1
+    result[:, shading.COVER] = sheets.alpha.ravel()
+    tangent: Array = np.gradient(grid.reshape(rows, columns, 3), axis=0)  # type: ignore[assignment]
+    result[:, shading.TANGENT : shading.TANGENT + 3] = tangent.reshape(-1, 3)
     return result
 
 
-def _light(scene: Scene, casting: list[tuple[Array, NDArray[np.int32]]]) -> Light:
+def _light(scene: Scene, casting: list[tuple[Array, NDArray[np.int32], int]]) -> Light:
     lamp = scene.lamp
     cos = math.cos(lamp.elevation)
     direction = np.array([math.sin(lamp.azimuth) * cos, math.sin(lamp.elevation), math.cos(lamp.azimuth) * cos])

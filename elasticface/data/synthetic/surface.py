@@ -22,10 +22,11 @@ class Patch:
 
     def on(self, vertices: Points) -> Points:
         """The nodes' points on a head with these vertices, float32 [R, A, 3]."""
-        return _interpolate(vertices, self.corners, self.weights)
+        points: Points = _interpolate(vertices, self.corners, self.weights)
+        return points
 
 
-def attach(origins: Points, directions: Points, exclude: NDArray[np.bool_]) -> Patch:
+def attach(origins: NDArray[np.floating], directions: NDArray[np.floating], exclude: NDArray[np.bool_]) -> Patch:
     """The patch whose nodes are where rays leave the skin of the average head for good.
 
     A ray that misses gets the place of the nearest node that has one, in the grid's own steps.
@@ -52,7 +53,7 @@ def attach(origins: Points, directions: Points, exclude: NDArray[np.bool_]) -> P
     return Patch(corners, weights)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _leave(origins: Any, directions: Any, vertices: Any, triangles: Any) -> Any:  # pragma: no cover - compiled
     """For each ray the triangle it meets last, or -1, and the weights of its corners (Möller and Trumbore 1997)."""
     hits = np.full(len(origins), -1, np.int64)
@@ -62,9 +63,17 @@ def _leave(origins: Any, directions: Any, vertices: Any, triangles: Any) -> Any:
         dx, dy, dz = directions[ray]
         farthest = 0.0
         for t in range(len(triangles)):
-            i, j, k = triangles[t]
-            ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
-            bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            ax, ay, az = (
+                vertices[j, 0] - vertices[i, 0],
+                vertices[j, 1] - vertices[i, 1],
+                vertices[j, 2] - vertices[i, 2],
+            )
+            bx, by, bz = (
+                vertices[k, 0] - vertices[i, 0],
+                vertices[k, 1] - vertices[i, 1],
+                vertices[k, 2] - vertices[i, 2],
+            )
             px, py, pz = dy * bz - dz * by, dz * bx - dx * bz, dx * by - dy * bx
             volume = ax * px + ay * py + az * pz
             if abs(volume) < 1e-12:
@@ -112,7 +121,7 @@ def smooth_step(start: float, end: float, x: Any) -> Any:
     return t * t * (3 - 2 * t)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _interpolate(vertices: Any, corners: Any, weights: Any) -> Any:  # pragma: no cover - compiled
     rows, columns = corners.shape[:2]
     result = np.empty((rows, columns, 3), np.float32)
@@ -132,4 +141,5 @@ def smooth_noise(purpose: str, rows: int, columns: int, along: float, across: fl
     blur = np.exp(-2 * np.pi**2 * ((along * fy) ** 2 + (across * fx) ** 2))
     white = keyed.generator(0, purpose).standard_normal((rows, columns))
     field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(rows, columns))
-    return (1 / (1 + np.exp(-1.3 * field / field.std()))).astype(np.float32)
+    noise: NDArray[np.float32] = (1 / (1 + np.exp(-1.3 * field / field.std()))).astype(np.float32)
+    return noise

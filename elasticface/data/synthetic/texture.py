@@ -18,9 +18,10 @@ from elasticface.data.synthetic import asset
 from elasticface.data.synthetic.person import Person
 
 Map = NDArray[np.float32]  # [H, W]
+Region = tuple[slice, slice]  # rows and columns of the texture
 
 BASE = np.array([0.68, 0.58, 0.52], np.float32)  # linear RGB albedo of skin without pigment
-MELANIN = np.array([0.62, 0.98, 1.40], np.float32)
+MELANIN = np.array([0.72, 1.00, 1.27], np.float32)
 HAEMOGLOBIN = np.array([0.10, 0.52, 0.46], np.float32)
 LASH_COLOUR = np.array([0.05, 0.03, 0.025], np.float32)
 
@@ -113,17 +114,18 @@ def paint(skin: Skin, person: Person, look: Paint) -> Skin:
     surface = skin.surface.copy()
     colour = look.hair_colour.astype(np.float32)
     if look.lipstick:
-        _cover(surface, place.lips * look.lipstick, LIPSTICKS[look.lipstick_colour])
-    eyes = _rows(7.2, 7.6)
+        mouth = _region(6.4, 6.9, 0.6)
+        _cover(surface[mouth], place.lips[mouth] * look.lipstick, LIPSTICKS[look.lipstick_colour])
+    eyes = _region(7.15, 7.6, 0.8)
     if look.eye_shadow:
-        shadow = _spot(0.30, 7.36, 0.17, 0.06) * place.front
-        _cover(surface[eyes], look.eye_shadow * shadow[eyes], EYE_SHADOWS[look.eye_shadow_colour])
-    _cover(surface[eyes], (0.3 + 0.25 * (person.sex < 0.5)) * _smooth(0.5, 1, place.eyelids[eyes]), LASH_COLOUR)
-    rows = _rows(7.25, 7.75)
-    _cover(surface[rows], _brows(person, look, rows), colour * 0.6 + 0.004)
+        shadow = _spot(0.30, 7.36, 0.17, 0.06)[eyes] * place.front[eyes]
+        _cover(surface[eyes], look.eye_shadow * shadow, EYE_SHADOWS[look.eye_shadow_colour])
+    _cover(surface[eyes], (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges[eyes], LASH_COLOUR)
+    brows = _region(7.25, 7.75, 0.8)
+    _cover(surface[brows], _brows(person, look, brows), colour * 0.6 + 0.004)
     if look.beard:
-        rows = _rows(5.9, 7.3)
-        _cover(surface[rows], _beard(look, rows), colour * 0.7 + 0.004)
+        jaw = _region(5.9, 7.3, 1.6)
+        _cover(surface[jaw], _beard(look, jaw), colour * 0.7 + 0.004)
     return Skin(surface, skin.relief)
 
 
@@ -138,16 +140,15 @@ class _Places:
     front: Map  # 1 on the front of the face, 0 at its sides and inside
     covered: NDArray[np.bool_]  # where there is skin at all
     lips: Map
-    eyelids: Map
+    lid_edges: Map
 
 
 @cache
 def _places() -> _Places:
     head = asset.load()
-    height, width = head.lips.shape
     positions, covered = asset.position_map(head)
     x, y, z = (np.ascontiguousarray(positions[..., axis]) for axis in range(3))
-    return _Places(x, np.abs(x), y, z, _smooth(0.6, 1.0, z), covered, head.lips, head.eyelids)
+    return _Places(x, np.abs(x), y, z, _smooth(0.6, 1.0, z), covered, head.lips, _smooth(0.5, 1, head.eyelids))
 
 
 @cache
@@ -173,7 +174,8 @@ def strands() -> Map:
     blur = np.exp(-2 * np.pi**2 * ((0.6 * fx) ** 2 + (1.7 * fy) ** 2))
     white = keyed.generator(0, "synthetic strands").standard_normal((height, width))
     field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(height, width))
-    return (field / field.std()).astype(np.float32)
+    noise: Map = (field / field.std()).astype(np.float32)
+    return noise
 
 
 def _noise(r: np.random.Generator, level: int) -> Map:
@@ -186,7 +188,8 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     """Pores everywhere; with age, folds across the forehead, beside the mouth and under the eyes."""
     place = _places()
     aged = float(_smooth(0.25, 0.9, person.age))
-    relief = (0.10 * _noise(r, 0) + 0.08 * _noise(r, 1)) * (person.roughness * (0.5 + 0.7 * person.age))
+    pores = 0.10 * _noise(r, 0) + 0.08 * _noise(r, 1)
+    relief: Map = pores.astype(np.float32) * np.float32(person.roughness * (0.5 + 0.7 * person.age))
     depths = person.wrinkles
     for fold in range(4):
         line = 7.62 + 0.1 * fold + 0.03 * np.cos(place.x * 5 + 6.28 * depths[fold])
@@ -199,10 +202,10 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     return relief
 
 
-def _brows(person: Person, look: Paint, rows: slice) -> Map:
+def _brows(person: Person, look: Paint, region: Region) -> Map:
     """How much of the skin the brows cover."""
     place, brows = _places(), person.brows
-    across, y = place.across[rows], place.y[rows]
+    across, y = place.across[region], place.y[region]
     t = (across - brows.inner) / (brows.outer - brows.inner)
     behind = np.maximum(t - brows.apex, 0)
     middle = (
@@ -212,19 +215,20 @@ def _brows(person: Person, look: Paint, rows: slice) -> Map:
         - brows.drop * behind**2
     )
     half = brows.thickness * look.brow_thickness * (1.1 - 0.55 * np.clip(t, 0, 1))
-    density = np.clip(brows.density * look.brow_density + 0.12 * strands()[rows], 0, 1)
+    density = np.clip(brows.density * look.brow_density + 0.12 * strands()[region], 0, 1)
     cover = np.exp(-(np.abs((y - middle) / half) ** 2.2)) * _smooth(-0.12, 0.2, t) * _smooth(1.08, 0.8, t)
     if brows.joined:
         between = _band(y - brows.height + 0.02, brows.thickness) * _smooth(brows.inner + 0.08, brows.inner, across)
         cover = np.maximum(cover, brows.joined * look.brow_density * between)
-    return (cover * density * place.front[rows]).astype(np.float32)
+    hidden: Map = (cover * density * place.front[region]).astype(np.float32)
+    return hidden
 
 
-def _beard(look: Paint, rows: slice) -> Map:
+def _beard(look: Paint, region: Region) -> Map:
     """How much of the skin the beard covers."""
     place = _places()
-    across, y, z = place.across[rows], place.y[rows], place.z[rows]
-    moustache = _band(y - 6.765 + 0.25 * across**2, 0.05) * _smooth(0.36, 0.2, across) * place.front[rows]
+    across, y, z = place.across[region], place.y[region], place.z[region]
+    moustache = _band(y - 6.765 + 0.25 * across**2, 0.05) * _smooth(0.36, 0.2, across) * place.front[region]
     cheeks = (
         _smooth(0.25, 0.5, across + (6.7 - y) * 0.9)
         * _smooth(7.2, 6.72, y + 0.1 * across)
@@ -234,8 +238,8 @@ def _beard(look: Paint, rows: slice) -> Map:
     under = _smooth(6.45, 6.3, y) * _smooth(6.0, 6.25, y) * _smooth(0.5, 0.8, z)
     full = np.maximum.reduce([cheeks, chin, under])
     form = (np.maximum(moustache, full), np.maximum(moustache, chin), moustache, chin)[look.beard_form]
-    where = form * (1 - place.lips[rows]) * _smooth(0.2, 0.5, z) * _smooth(6.0, 6.2, y)
-    cover = where * look.beard * (1 + (0.2 + 0.3 * look.beard) * strands()[rows])
+    where = form * (1 - place.lips[region]) * _smooth(0.2, 0.5, z) * _smooth(6.0, 6.2, y)
+    cover = where * look.beard * (1 + (0.12 + 0.15 * look.beard) * strands()[region])
     return np.clip(cover, 0, 0.95).astype(np.float32)
 
 
@@ -245,30 +249,26 @@ def _cover(surface: NDArray[np.float32], share: Map, colour: NDArray[np.float32]
     albedo += share[..., None] * (colour - albedo)
 
 
-def _rows(low: float, high: float) -> slice:
-    """The rows of the texture between two heights."""
-    rows = asset.load().lips.shape[0]
-    top, bottom = asset.TOP, asset.BOTTOM
-    first, last = (int(round((top - y) / (top - bottom) * rows)) for y in (high, low))
-    return slice(max(first, 0), min(last, rows))
-
-
-def _spot(x: float, y: float, width: float, height: float) -> Map:
-    """A soft spot on both sides of the face, 1 in its middle."""
-    return _spots(x, y, width, height)
+def _region(low: float, high: float, around: float) -> Region:
+    """The part of the texture between two heights, up to an angle to either side of the front."""
+    rows, columns = asset.TEXTURE_HEIGHT, asset.TEXTURE_WIDTH
+    first, last = (round((asset.TOP - y) / (asset.TOP - asset.BOTTOM) * rows) for y in (high, low))
+    half = round(around / (2 * asset.HALF_ANGLE) * columns)
+    return slice(first, last), slice(columns // 2 - half, columns // 2 + half)
 
 
 @cache
-def _spots(x: float, y: float, width: float, height: float) -> Map:
+def _spot(x: float, y: float, width: float, height: float) -> Map:
+    """A soft spot on both sides of the face, 1 in its middle."""
     place = _places()
     return np.exp(-(((place.across - x) / width) ** 2) - ((place.y - y) / height) ** 2).astype(np.float32)
 
 
 def _band(distance: Map, width: float) -> Map:
-    return np.exp(-((distance / width) ** 2))
+    return np.asarray(np.exp(-((distance / width) ** 2)), np.float32)
 
 
 def _smooth(start: float, end: float, x: NDArray[np.float32] | float) -> Map:
     """The smoothstep from 0 at ``start`` to 1 at ``end``; falling if ``end`` is below."""
     t = np.clip((np.asarray(x, np.float32) - start) / (end - start), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)

@@ -43,8 +43,8 @@ def glasses_on(glasses: Glasses, vertices: Points) -> tuple[Mesh, Mesh]:
     middle = (left + right) / 2
     apart = max(float(np.linalg.norm(left - right)) / 2 + 0.015, glasses.width + 0.045)
     # Far enough before the eyeballs, and where the bridge of the nose carries them.
-    front = max(float(vertices[head.left_eye, 2].max()), float(vertices[head.right_eye, 2].max())) + 0.09
-    front = max(front, float(vertices[_bridge(), 2].max()) + 0.02)
+    front = max(float(vertices[head.left_eye, 2].max()), float(vertices[head.right_eye, 2].max())) + 0.06
+    front = max(front, float(vertices[_bridge(), 2].max()) - 0.01)
 
     def wrap(x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
         """Onto the front of the glasses, which is bent around the face."""
@@ -78,23 +78,18 @@ def glasses_on(glasses: Glasses, vertices: Points) -> tuple[Mesh, Mesh]:
 
 def mask_on(vertices: Points, key: int) -> Mesh:
     """A mask over mouth and nose, held off the skin and smoothed as cloth is, with loops to the ears."""
-    patch = _mask_patch()
-    skin = patch.on(vertices)
-    points = skin.astype(np.float64)
+    skin = _mask_patch().on(vertices)
+    around, depth = np.arctan2(skin[..., 0], skin[..., 2] - 0.3), np.hypot(skin[..., 0], skin[..., 2] - 0.3)
     # Cloth spans hollows: each point goes out to the mean of its neighbours, never in.
-    for _ in range(6):
-        mean = points.copy()
-        mean[1:-1, 1:-1] = (points[:-2, 1:-1] + points[2:, 1:-1] + points[1:-1, :-2] + points[1:-1, 2:]) / 4
-        points[..., 2] = np.maximum(points[..., 2], mean[..., 2])
-        points[..., 0] = mean[..., 0]
-    centre = points.mean((0, 1)) - [0, 0, 1.0]
-    out = points - centre
-    out /= np.linalg.norm(out, axis=-1, keepdims=True)
+    for _ in range(12):
+        mean = (depth[:-2, 1:-1] + depth[2:, 1:-1] + depth[1:-1, :-2] + depth[1:-1, 2:]) / 4
+        depth[1:-1, 1:-1] = np.maximum(depth[1:-1, 1:-1], mean)
     row = np.linspace(0, 1, _MASK_ROWS)[:, None]
     column = np.linspace(-1, 1, _MASK_COLUMNS)[None]
-    off = 0.035 + 0.05 * (1 - column**2) * np.sin(np.pi * row)
+    off = 0.055 + 0.03 * (1 - column**2) * np.sin(np.pi * row)
     pleats = 0.012 * np.sin(2 * np.pi * 3 * row + 0.3 * (key % 7)) * (np.abs(column) < 0.85)
-    points = points + out * (off + pleats)[..., None]
+    depth = depth + off + pleats
+    points = np.stack([depth * np.sin(around), skin[..., 1], 0.3 + depth * np.cos(around)], axis=-1)
     shade = np.clip(0.97 + 6 * np.gradient(pleats, axis=0), 0.7, 1.15)
     cloth = Mesh(
         points.reshape(-1, 3).astype(np.float32),
@@ -121,7 +116,9 @@ def _tube(path: Points, radius: float) -> Mesh:
 def _bridge() -> NDArray[np.int64]:
     """The vertices of the nose's bridge, which carries glasses."""
     vertices = asset.load().vertices
-    return np.flatnonzero((np.abs(vertices[:, 0]) < 0.06) & (np.abs(vertices[:, 1] - 7.22) < 0.06) & (vertices[:, 2] > 1.2))
+    return np.flatnonzero(
+        (np.abs(vertices[:, 0]) < 0.06) & (np.abs(vertices[:, 1] - 7.22) < 0.06) & (vertices[:, 2] > 1.2)
+    )
 
 
 @cache

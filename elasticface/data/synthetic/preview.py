@@ -1,0 +1,148 @@
+"""Pictures of what the studio takes: a contact sheet, and sweeps that turn one factor at a time."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import files
+from elasticface.data.synthetic import hair, scene
+from elasticface.data.synthetic.person import Person
+from elasticface.data.synthetic.scene import Occluder, Scene, Variation, plain_scene
+from elasticface.data.synthetic.studio import SIZE, Studio
+
+Picture = NDArray[np.uint8]  # [H, W, 3] RGB
+
+_PEOPLE, _PHOTOS = 10, 12
+_STEPS = 9  # of a sweep
+_GAP = 2  # pixels between photos
+_LABELS = 120  # pixels for the names of the factors
+_PAPER, _INK = 255, 60
+
+
+def write_preview(path: Path, seed: int = 0, variation: Variation | None = None, first: int = 0) -> list[Path]:
+    """Draw a contact sheet, rows people and columns photos, and beside it `<name>-sweeps.png`, a row a factor.
+
+    Args:
+        path: of the sheet, a PNG.
+        seed: of the population.
+        variation: of the photos.
+        first: number of the first person shown.
+
+    Returns:
+        What was written.
+    """
+    studio = Studio(seed, variation)
+    pictures = {
+        path: contact_sheet(studio, range(first, first + _PEOPLE), _PHOTOS),
+        path.with_name(f"{path.stem}-sweeps{path.suffix}"): sweeps(studio, first),
+    }
+    for where, picture in pictures.items():
+        files.write_bytes(where, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    return list(pictures)
+
+
+def contact_sheet(studio: Studio, people: Sequence[int], photos: int) -> Picture:
+    """A row for each of the people, uint8 RGB."""
+    return _rows([[studio.image(identity, photo) for photo in range(photos)] for identity in people])
+
+
+def sweeps(studio: Studio, first: int) -> Picture:
+    """One person a row, and one factor that goes from its least to its most; uint8 RGB with the factors' names."""
+    rows, names = [], []
+    for number, (name, shots) in enumerate(_sweeps(studio, first).items()):
+        rows.append([studio.take(studio.seat(person), shot, number) for person, shot in shots])
+        names.append(name)
+    picture = _rows(rows)
+    margin = np.full((len(picture), _LABELS, 3), _PAPER, np.uint8)
+    for row, name in enumerate(names):
+        y = row * (SIZE + _GAP) + SIZE // 2 + 4
+        cv2.putText(margin, name, (6, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (_INK,) * 3, 1, cv2.LINE_AA)
+    return np.concatenate([margin, picture], axis=1)
+
+
+def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]:
+    """Who and what is on each photo of each row."""
+    people = [studio.person(first + n) for n in range(24)]
+    share = np.linspace(0, 1, _STEPS)
+
+    def of_scene(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
+        person = people[number]
+        return [(person, replace(plain_scene(person), **{change: value})) for value in values]  # type: ignore[arg-type]
+
+    def of_person(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
+        changed = [replace(people[number], **{change: value}) for value in values]  # type: ignore[arg-type]
+        return [(person, plain_scene(person)) for person in changed]
+
+    def of_look(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
+        plain = plain_scene(people[number])
+        looks = [replace(plain.look, **{change: value}) for value in values]  # type: ignore[arg-type]
+        return [(people[number], replace(plain, yaw=0.35, look=look)) for look in looks]
+
+    def of_quality(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
+        plain = plain_scene(people[number])
+        changed = [replace(plain.quality, **{change: value}) for value in values]  # type: ignore[arg-type]
+        return [(people[number], replace(plain, quality=quality)) for quality in changed]
+
+    def of_paint(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
+        paint = plain_scene(people[number]).look.paint
+        return of_look(number, "paint", [replace(paint, **{change: value}) for value in values])  # type: ignore[arg-type]
+
+    def of_lamp(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
+        lamp = replace(plain_scene(people[number]).lamp, strength=1.4, ambient=np.full(3, 0.25))
+        return of_scene(number, "lamp", [replace(lamp, **{change: value}) for value in values])  # type: ignore[arg-type]
+
+    man = next(n for n, person in enumerate(people) if person.sex > 0.7)
+    woman = next(n for n, person in enumerate(people) if person.sex < 0.3)
+    styles = [
+        next(style for key in range(999) if (style := hair.draw_style(key, people[sitter])).kind == kind)
+        for kind, sitter in zip(hair.KINDS, (man, man, man, woman, woman, woman, woman, woman, man), strict=True)
+    ]
+    frames = [scene.draw_glasses(key, dark=key % 4 == 3) for key in range(_STEPS)]
+    masks = [scene.MASK_COLOURS[n % len(scene.MASK_COLOURS)] for n in range(_STEPS)]
+    objects = [
+        Occluder(np.array([0.1 + 0.8 * s, 0.9]), np.array([0.2, 0.14]), 3 * s, s, np.array([0.3, 0.2, 0.15]))
+        for s in share
+    ]
+    return {
+        "yaw": of_scene(0, "yaw", list(np.radians(140 * share - 70))),
+        "pitch": of_scene(1, "pitch", list(np.radians(60 * share - 30))),
+        "camera distance": of_scene(2, "distance", list(5 * 5**share)),
+        "expression": [(people[3], replace(plain_scene(people[3]), units=units)) for units in _expressions(people[3])],
+        "light azimuth": of_lamp(4, "azimuth", list(3.2 * share - 1.6)),
+        "light elevation": of_lamp(5, "elevation", list(1.5 * share - 0.25)),
+        "hair": of_look(woman, "hair", styles),
+        "glasses": of_look(6, "glasses", frames),
+        "mask": [
+            (person, replace(shot, yaw=float(yaw)))
+            for (person, shot), yaw in zip(of_look(7, "mask", masks), 2 * share - 1, strict=True)
+        ],
+        "object": of_scene(8, "occluder", objects),
+        "beard": of_paint(man, "beard", list(share)),
+        "age": of_person(9, "age", list(share)),
+        "sex": of_person(10, "sex", list(share)),
+        "weight": of_person(11, "weight", list(2 * share - 1)),
+        "melanin": of_person(12, "melanin", list(0.05 * 44**share)),
+        "blur": of_quality(13, "blur", list(1.4 * share)),
+        "resolution": of_quality(14, "resolution", [round(28 * 4**s) for s in share]),
+        "jpeg quality": of_quality(15, "jpeg", [round(30 + 65 * s) for s in share]),
+    }
+
+
+def _expressions(person: Person) -> list[dict[str, float]]:
+    """Action units of every expression at full strength."""
+    return [scene.units_of(name, 1.0, person) for name in scene.EXPRESSIONS]
+
+
+def _rows(photos: list[list[Picture]]) -> Picture:
+    """Photos in rows with gaps between them."""
+    rows, columns = len(photos), max(map(len, photos))
+    step = SIZE + _GAP
+    picture = np.full((rows * step - _GAP, columns * step - _GAP, 3), _PAPER, np.uint8)
+    for row, line in enumerate(photos):
+        for column, photo in enumerate(line):
+            picture[row * step : row * step + SIZE, column * step : column * step + SIZE] = photo
+    return picture
