@@ -5,6 +5,7 @@ from pathlib import Path
 
 import backbones
 import head
+import synthetic
 from common import RESULTS, machine
 
 from elasticface.files import write_text
@@ -29,17 +30,25 @@ without, so their speed-up is the most that any implementation could reach.
 `python benches/backbones.py`: images per second in batches of {batch}, {size}-d; median and range, {machine}.
 
 {backbones}
+
+## Synthetic faces
+
+`python benches/synthetic.py`: rendering on one core. Processes share nothing, so several render several times as much.
+
+{synthetic}
 """
 
 
 def main() -> None:
-    heads, nets = (json.loads((RESULTS / name).read_text("utf-8")) for name in ("head.json", "backbones.json"))
+    names = "head.json", "backbones.json", "synthetic.json"
+    heads, nets, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
     page = TEXT.format(
         head=head.table(heads),
         backbones=backbones.table(nets),
         batch=nets["batch"],
         size=nets["embedding_size"],
         machine=machine(nets["environment"]),
+        synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)
 

@@ -276,7 +276,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{value:.1%}"
+    return f"{value:.1%}".replace("-", "−")
 
 
 def points(value: float) -> str:

@@ -5,6 +5,8 @@ synthetic_checks.json`; stopped, it goes on where it was. Without, it makes the 
 alone. Real faces are used with ``--lfw`` only, and for nothing but to judge on and, with ``--lfw_train``, for one PCA.
 """
 
+import hashlib
+import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -126,7 +128,7 @@ def study(
     similar = similar_impostors(benchmark, results)
 
     for seed in range(seeds):
-        encoder = model(faces / f"model-{seed}", training, replace(recipe(epochs), seed=seed))
+        encoder = model(faces, training, replace(recipe(epochs), seed=seed))
         for appearance, judged_on in benchmarks.items():
             if any((e["appearance"], e["seed"]) == (appearance, seed) for e in results["appearance"]):
                 continue
@@ -142,12 +144,15 @@ def study(
 
     if lfw is not None:
         large = replace(size, people=large_people, photos=large_photos, epochs=large_epochs)
-        carry_over(results, out, faces, training, large, open_pairs(lfw, lfw_pairs), lfw_train, workers)
+        first = model(faces, training, recipe(epochs))
+        carry_over(results, out, faces, first, large, open_pairs(lfw, lfw_pairs), lfw_train, workers)
         print(carry_over_table(results))
 
 
-def model(folder: Path, training: Path, config: TrainConfig) -> FaceEncoder:
-    """The trained model in a run folder, trained (on) if it is not there."""
+def model(faces: Path, training: Path, config: TrainConfig) -> FaceEncoder:
+    """The model of these settings and photos, trained (on) if it is not there; a run folder in ``faces/models``."""
+    made_of = json.dumps([asdict(config), fingerprint([training])], sort_keys=True)
+    folder = faces / "models" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
     if not (folder / MODEL).is_dir():
         train(training, folder, config, resume=True, way_on="the same command")
     return load(folder)
@@ -354,7 +359,7 @@ def carry_over(
     results: dict[str, Any],
     out: Path,
     faces: Path,
-    training: Path,
+    first: FaceEncoder,
     size: Size,
     lfw: PairBenchmark,
     lfw_train: Path | None,
@@ -386,9 +391,9 @@ def carry_over(
     if "PCA + LDA" not in done:
         judged("PCA + LDA", pca_lda(source))
     if "quickstart" not in done:
-        judged("quickstart", load(faces / "model-0"))
+        judged("quickstart", first)
     if "large" not in done:
-        judged("large", model(faces / "model-large", large, config))
+        judged("large", model(faces, large, config))
 
 
 def carry_over_table(results: dict[str, Any]) -> str:

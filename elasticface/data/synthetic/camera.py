@@ -67,9 +67,9 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
     image = light * (gain * quality.white_balance).astype(np.float32)
     if quality.blur:
         image = cv2.GaussianBlur(image, (0, 0), quality.blur)
-    # A film's shoulder, then the gamma of a screen.
+    # A film's shoulder, then a screen's gamma (2 for 2.2, which a contrast that varies hides).
     image = (1 - np.exp(-1.35 * image)) / np.float32(1 - math.exp(-1.35 * _WHITE))
-    image = np.sqrt(np.clip(image, 0, 1)) ** np.float32(0.909)
+    image = np.sqrt(np.clip(image, 0, 1))
     image = (image - 0.5) * np.float32(quality.contrast) + 0.5
     grey = image.mean(-1, keepdims=True)
     image = grey + (image - grey) * np.float32(quality.saturation)

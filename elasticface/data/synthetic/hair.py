@@ -1,7 +1,7 @@
 """Hair as soft sheets that follow the skull: from the crown to the hairline, and from there down if it is long.
 
 A style says how thick the hair lies and where it ends; a sheet is a grid of points, rows along the strands and columns
-around the head. Three sheets over each other, thinning outwards, give hair its depth.
+around the head. Two sheets over each other, thinning outwards, give hair its depth.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _ROWS, _COLUMNS = 36, 64  # of the scalp that sheets are cut from
 _POLAR = np.linspace(0.10, 2.45, _ROWS)  # angle from straight up
 _AZIMUTH = (np.arange(_COLUMNS) + 0.5) / _COLUMNS * 2 * np.pi - np.pi  # 0 is the front, positive the subject's left
 SHEET_ROWS = 22
-LAYERS = (0.3, 0.65, 1.0)  # how far out each sheet lies
+LAYERS = (0.4, 1.0)  # how far out each sheet lies
 
 # The hairline's height at distances around the head from the front, on the average head.
 _AROUND = (0, 0.45, 0.75, 1.0, 1.25, 1.42, 1.62, 1.8, 2.1, 3.15)
@@ -112,7 +112,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     r = keyed.generator(style.key, "synthetic strands of hair")
     phase = r.uniform(0, 2 * np.pi, 6)
     scalp = _scalp().on(vertices)  # [ROWS, COLUMNS, 3]
-    shift = (scalp - _scalp().on(asset.load().vertices)).mean((0, 1))  # heads differ in height
+    shift = (scalp - _average_scalp()).mean((0, 1))  # heads differ in height
     scalp = np.concatenate([scalp, scalp[:, :1]], axis=1)
     azimuth = np.append(_AZIMUTH, _AZIMUTH[0] + 2 * np.pi)
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
@@ -157,7 +157,6 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     return Sheets(points, alpha.astype(np.float32), along)
 
 
-@cache
 def sheet_triangles() -> NDArray[np.int32]:
     """The triangles of one sheet."""
     return grid_triangles(SHEET_ROWS, _COLUMNS + 1)
@@ -206,7 +205,7 @@ def _hairline(person: Person, style: HairStyle, azimuth: Floats) -> Floats:
 
 def _rows_at_height(heights: Floats) -> Floats:
     """For each column, the fractional row of the scalp where the average head has this height."""
-    scalp = _scalp().on(asset.load().vertices)[..., 1]  # [ROWS, COLUMNS], falling with the rows
+    scalp = _average_scalp()[..., 1]  # [ROWS, COLUMNS], falling with the rows
     scalp = np.minimum.accumulate(np.concatenate([scalp, scalp[:, :1]], axis=1), axis=0)
     above = (scalp > heights).sum(0).clip(1, _ROWS - 1)
     column = np.arange(scalp.shape[1])
@@ -229,6 +228,12 @@ def _scalp() -> Patch:
     directions = np.stack([np.sin(polar) * np.sin(azimuth), np.cos(polar), np.sin(polar) * np.cos(azimuth)], axis=-1)
     shoulders = asset.load().vertices[:, 1] < 6.2
     return attach(np.broadcast_to(CENTRE, directions.shape), directions, exclude=ears() | shoulders)
+
+
+@cache
+def _average_scalp() -> Points:
+    """The nodes on the average head, [ROWS, COLUMNS, 3]."""
+    return _scalp().on(asset.load().vertices)
 
 
 @cache

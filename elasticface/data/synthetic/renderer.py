@@ -86,6 +86,28 @@ def _rotate_into(points: Any, frame: Any, result: Any) -> None:  # pragma: no co
 
 
 @numba.njit(cache=True, error_model="numpy")
+def project(points: Any, distance: float, matrix: Any) -> Any:  # pragma: no cover - compiled
+    """Perspective onto the plane through the head's centre, then an affine map of that plane.
+
+    Args:
+        points: [V, >= 3] in camera space.
+        distance: of the camera.
+        matrix: [2, 3], from the plane (y down) to pixels.
+
+    Returns:
+        float32 [V, 3] of x, y and nearness.
+    """
+    result = np.empty((len(points), 3), np.float32)
+    for n in range(len(points)):
+        near = 1 / (distance - points[n, 2])
+        x, y = points[n, 0] * distance * near, -points[n, 1] * distance * near
+        for axis in range(2):
+            result[n, axis] = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2]
+        result[n, 2] = near
+    return result
+
+
+@numba.njit(cache=True, error_model="numpy")
 def draw_surfaces(
     image: Any, seen: Any, attributes: Any, triangles: Any, parts: Any, materials: Any, light: Any, distance: float
 ) -> None:  # pragma: no cover - compiled
@@ -114,15 +136,15 @@ def draw_surfaces(
                 openness = mean[OPENNESS]
                 if part == SKIN:
                     gloss = skin_colour(mean, colour, normal, materials)
-                    sharpness = 16.0
+                    squarings = 4
                     wrap[0], wrap[1], wrap[2] = 0.34, 0.16, 0.10
                 elif part == EYE:
                     openness = eye_colour(mean, colour, normal, materials)
-                    gloss, sharpness = 0.9, 220.0
+                    gloss, squarings = 0.9, 8
                     wrap[0], wrap[1], wrap[2] = 0.2, 0.12, 0.1
                 else:
                     wrap[0], wrap[1], wrap[2] = 0.1, 0.1, 0.1
-                    gloss, sharpness = 0.2, 40.0
+                    gloss, squarings = 0.2, 5
                     if part == TEETH:
                         colour[0], colour[1], colour[2] = 0.58, 0.54, 0.45
                         openness = 0.45 + 0.4 * openness
@@ -140,7 +162,7 @@ def draw_surfaces(
                 length = math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-9
                 for axis in range(3):
                     normal[axis] /= length
-                radiance(colour, normal, mean, openness, wrap, gloss, sharpness, light, distance)
+                radiance(colour, normal, mean, openness, wrap, gloss, squarings, light, distance)
                 for c in range(3):
                     image[y, x, c] += colour[c] * (count / 4)
 
@@ -216,7 +238,7 @@ def draw_sheet(
                 for axis in range(3):
                     normal[axis] = mean[NORMAL + axis]
                 before = colour[0]
-                radiance(colour, normal, mean, 1.0, wrap, 1.0, 300.0, light, distance)
+                radiance(colour, normal, mean, 1.0, wrap, 1.0, 8, light, distance)
                 alpha = min(1.0, alpha + max(0.0, colour[0] - 2 * before) * 0.5)
             alpha *= covered / 4
             for c in range(3):

@@ -87,11 +87,14 @@ def radiance(
     openness: float,
     wrap: Any,  # [3] how far light creeps around, per channel (scattering under the skin)
     gloss: float,
-    sharpness: float,
+    squarings: int,
     light: Any,
     distance: float,
 ) -> None:  # pragma: no cover - compiled
-    """Wrapped diffuse light, a Blinn highlight with Schlick's Fresnel term, and ambient light under occlusion."""
+    """Wrapped diffuse light, a Blinn highlight with Schlick's Fresnel term, and ambient light under occlusion.
+
+    The highlight's exponent is 2**squarings: by multiplication, so without a libm that differs between machines.
+    """
     nx, ny, nz = normal[0], normal[1], normal[2]
     lx, ly, lz = light.direction[0], light.direction[1], light.direction[2]
     vx, vy, vz = -place[0], -place[1], distance - place[2]
@@ -103,10 +106,12 @@ def radiance(
     length = math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
     half = max(0.0, (nx * hx + ny * hy + nz * hz) / length)
     glance = 1 - max(0.0, (vx * hx + vy * hy + vz * hz) / length)
-    fresnel = 0.04 + 0.96 * glance**5
+    fresnel = 0.04 + 0.96 * (glance * glance) * (glance * glance) * glance
     highlight = 0.0
     if facing > 0 and half > 0.5 and lit > 0:
-        highlight = gloss * (sharpness + 8) / 8 * math.exp(sharpness * math.log(half)) * fresnel * facing * lit
+        for _ in range(squarings):
+            half *= half
+        highlight = gloss * (2**squarings + 8) / 8 * half * fresnel * facing * lit
     rim = 1 - max(0.0, nx * vx + ny * vy + nz * vz)
     sheen = 0.10 * gloss * rim * rim * openness
     for c in range(3):
@@ -206,7 +211,7 @@ def hair_colour(
     coarse = strands[int(0.4 * v + 31) % rows, int(0.45 * u + 57) % columns]
     lump = lumps[int(v * 2.2) % lumps.shape[0], int(0.7 * u) % lumps.shape[1]]
     texture = (0.55 * fine + 0.45 * coarse) * (1 - curls) + lump * curls
-    alpha = mean[COVER] * 1.9 - 0.3 + (texture - 0.5) * 1.3 - 0.55 * layer
+    alpha = mean[COVER] * 1.9 - 0.3 + (texture - 0.5) - 0.5 * layer
     alpha = min(1.0, max(0.0, alpha))
     if alpha == 0:
         return alpha
@@ -231,7 +236,10 @@ def hair_colour(
     shift = 0.22 * (coarse - 0.5)
     half = (tx * hx + ty * hy + tz * hz) / length + shift
     shine = max(0.0, 1 - half * half)
-    shine = 0.06 * materials.gloss * (shine**24) * lit * (0.5 + fine) * (1 - 0.7 * curls)
+    shine *= shine
+    shine *= shine
+    shine *= shine
+    shine = 0.06 * materials.gloss * (shine * shine * shine) * lit * (0.5 + fine) * (1 - 0.7 * curls)
     shade = (0.5 + 0.9 * texture) * (0.45 + 0.55 * layer)
     for c in range(3):
         around = light.ambient[c] + light.gradient[c, 0] * nx + light.gradient[c, 1] * ny + light.gradient[c, 2] * nz

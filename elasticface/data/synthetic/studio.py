@@ -6,7 +6,7 @@ projected vertices before anything is drawn, so no picture is ever resampled.
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ _KEPT = 8  # people
 _REACH = 1.6  # decimetres around the face that cast and catch shadows
 
 Array = NDArray[np.float32]
+
+_draw_person = lru_cache(maxsize=16)(draw_person)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Studio:
     def person(self, identity: int) -> Person:
         """Who has this number."""
         genes, asymmetries = len(shape.genes()), len(shape.asymmetries())
-        return draw_person(self.seed, identity, genes, asymmetries, self.variation.heterogeneity)
+        return _draw_person(self.seed, identity, genes, asymmetries, self.variation.heterogeneity)
 
     def scene(self, identity: int, photo: int) -> Scene:
         """What a photo shows, without taking it."""
@@ -140,12 +142,12 @@ def _expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     solid = np.concatenate(attributes)
     solid_triangles, solid_parts = np.concatenate(triangles), np.concatenate(parts)
     sheets = hair.grow(look.hair, person, vertices)
-    strands = [] if sheets is None else [_sheet_attributes(view, sheets, layer) for layer in range(len(hair.LAYERS))]
+    strands = [] if sheets is None else _sheet_attributes(view, sheets)
 
     # What is worn on the face is too thin for the shadow map.
     casting = [(np.ascontiguousarray(attributes[0][:, :3]), _solid()[0], 1)]
     if strands:
-        casting.append((np.ascontiguousarray(strands[1][:, :3]), _dense_triangles(sheets), 0))
+        casting.append((np.ascontiguousarray(strands[-1][:, :3]), _dense_triangles(sheets), 0))
     light = _light(scene, casting)
     materials = _materials(sitter, scene, view)
 
@@ -178,7 +180,7 @@ class _View:
         head = asset.load()
         ahead = np.array([0, 0, 0.13], np.float32)  # to the front of the eyeball
         marks = [eyes[1] + ahead, eyes[0] + ahead, *vertices[[head.nose_tip, head.right_mouth, head.left_mouth]]]
-        flat = self._project(self.place(np.stack(marks).astype(np.float32)))
+        flat = renderer.project(self.place(np.stack(marks).astype(np.float32)), self.distance, np.eye(2, 3))[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.
         target = align.similarity(flat)
         scale = math.hypot(target[0, 0], target[0, 1])
@@ -193,18 +195,8 @@ class _View:
 
     def screen(self, attributes: Array) -> Array:
         """Pixels at twice the resolution, and nearness: [V, 3]."""
-        result = np.empty((len(attributes), 3), np.float32)
-        flat = self._project(attributes[:, :3])
-        for axis in range(2):
-            row = 2 * self._matrix[axis]
-            result[:, axis] = row[0] * flat[:, 0] + row[1] * flat[:, 1] + row[2]
-        result[:, 2] = 1 / (self.distance - attributes[:, 2])
-        return result
-
-    def _project(self, points: Array) -> NDArray[np.float64]:
-        """Perspective onto the plane through the head's centre, y down: [N, 2]."""
-        shrink = self.distance / (self.distance - points[:, 2])
-        return np.stack([points[:, 0] * shrink, -points[:, 1] * shrink], axis=1).astype(np.float64)
+        pixels: Array = renderer.project(attributes, self.distance, 2 * self._matrix)
+        return pixels
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Array:
@@ -237,19 +229,24 @@ def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
     return result
 
 
-def _sheet_attributes(view: _View, sheets: hair.Sheets, layer: int) -> Array:
+def _sheet_attributes(view: _View, sheets: hair.Sheets) -> list[Array]:
+    """Of each layer. The layers run nearly side by side, so the middle one's directions serve for all."""
     rows, columns = sheets.alpha.shape
-    grid = view.place(sheets.points[layer].reshape(-1, 3))
-    result = np.zeros((len(grid), ATTRIBUTES), np.float32)
-    result[:, :3] = grid
-    result[:, 3:6] = shape.normals(grid, hair.sheet_triangles())
+    places = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
+    middle = places[len(places) // 2]
+    result = np.zeros((len(middle), ATTRIBUTES), np.float32)
+    result[:, 3:6] = shape.normals(middle, hair.sheet_triangles())
     result[:, shading.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
     result[:, shading.TEXTURE + 1] = sheets.along.ravel()
     result[:, shading.OPENNESS] = 1
     result[:, shading.COVER] = sheets.alpha.ravel()
-    tangent: Array = np.gradient(grid.reshape(rows, columns, 3), axis=0)  # type: ignore[assignment]
+    grid = middle.reshape(rows, columns, 3)
+    tangent = np.diff(grid, axis=0, append=2 * grid[-1:] - grid[-2:-1])
     result[:, shading.TANGENT : shading.TANGENT + 3] = tangent.reshape(-1, 3)
-    return result
+    layers = [result.copy() for _ in places]
+    for layer, place in zip(layers, places, strict=True):
+        layer[:, :3] = place
+    return layers
 
 
 def _light(scene: Scene, casting: list[tuple[Array, NDArray[np.int32], int]]) -> Light:

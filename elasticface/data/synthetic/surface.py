@@ -1,6 +1,8 @@
 """Meshes laid over the head: grids that stick to its skin, tubes along paths."""
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numba
@@ -94,6 +96,7 @@ def _leave(origins: Any, directions: Any, vertices: Any, triangles: Any) -> Any:
     return hits, weights
 
 
+@cache
 def grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
     """The triangles of a grid, [2·(rows-1)·(columns-1), 3]; nodes are numbered row by row."""
     node = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
@@ -102,17 +105,37 @@ def grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
 
 
 def tube(path: Points, radius: float, sides: int = 5) -> tuple[Points, NDArray[np.int32]]:
-    """A tube of some radius along a path [N, 3]: its points [N·sides, 3] and triangles."""
-    forward = np.gradient(path, axis=0)
-    forward /= np.linalg.norm(forward, axis=1, keepdims=True) + 1e-9
-    up = np.where(np.abs(forward[:, 1:2]) < 0.9, [[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]])
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right, axis=1, keepdims=True) + 1e-9
-    up = np.cross(right, forward)
-    angle = np.arange(sides + 1) / sides * 2 * np.pi
-    ring = np.cos(angle)[:, None] * right[:, None] + np.sin(angle)[:, None] * up[:, None]  # [N, sides + 1, 3]
-    points = path[:, None] + radius * ring
-    return points.reshape(-1, 3).astype(np.float32), grid_triangles(len(path), sides + 1)
+    """A tube of some radius along a path [N, 3]: its points [N·(sides + 1), 3] and triangles."""
+    points = np.empty((len(path), sides + 1, 3), np.float32)
+    _rings(path, radius, points)
+    return points.reshape(-1, 3), grid_triangles(len(path), sides + 1)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _rings(path: Any, radius: float, points: Any) -> None:  # pragma: no cover - compiled
+    """Around each point of the path a ring that stands upright on it."""
+    count, sides = points.shape[0], points.shape[1] - 1
+    for n in range(count):
+        before, after = max(n - 1, 0), min(n + 1, count - 1)
+        fx, fy, fz = (
+            path[after, 0] - path[before, 0],
+            path[after, 1] - path[before, 1],
+            path[after, 2] - path[before, 2],
+        )
+        length = math.sqrt(fx * fx + fy * fy + fz * fz) + 1e-9
+        fx, fy, fz = fx / length, fy / length, fz / length
+        if abs(fy) < 0.9:
+            rx, ry, rz = -fz, 0.0, fx  # forward × up
+        else:
+            rx, ry, rz = fy, -fx, 0.0  # forward × front
+        length = math.sqrt(rx * rx + ry * ry + rz * rz) + 1e-9
+        rx, ry, rz = rx / length, ry / length, rz / length
+        ux, uy, uz = ry * fz - rz * fy, rz * fx - rx * fz, rx * fy - ry * fx
+        for side in range(sides + 1):
+            cos, sin = math.cos(2 * math.pi * side / sides), math.sin(2 * math.pi * side / sides)
+            points[n, side, 0] = path[n, 0] + radius * (cos * rx + sin * ux)
+            points[n, side, 1] = path[n, 1] + radius * (cos * ry + sin * uy)
+            points[n, side, 2] = path[n, 2] + radius * (cos * rz + sin * uz)
 
 
 def smooth_step(start: float, end: float, x: Any) -> Any:
