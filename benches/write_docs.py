@@ -33,7 +33,7 @@ without, so their speed-up is the most that any implementation could reach.
 
 ## Synthetic faces
 
-`python benches/synthetic.py`: rendering on one core. Processes share nothing, so several render several times as much.
+`python benches/synthetic.py`: rendering in one thread of one process.
 
 {synthetic}
 """

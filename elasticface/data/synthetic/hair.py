@@ -144,8 +144,8 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
         lumps = np.sin(17 * azimuth + 9 * t + phase[5]) * np.sin(31 * t - 7 * azimuth + phase[2])
         thickness = thickness * (1 + 0.22 * style.curls * lumps)
     stays = np.maximum(hangs, falls)  # where the end stands off the skin
-    thickness = thickness * (stays + (1 - stays) * (0.12 + 0.88 * smooth_step(1.0, 0.72, t)))
-    layers = [skull + out * (0.012 + fraction * thickness)[..., None] for fraction in LAYERS]
+    thickness = thickness * (stays + (1 - stays) * (0.03 + 0.97 * smooth_step(1.0, 0.72, t)))
+    layers = [skull + out * (0.008 + fraction * thickness)[..., None] for fraction in LAYERS]
     points = np.stack(layers).astype(np.float32)
 
     along = (t * end / _ROWS * 2.2).astype(np.float32)

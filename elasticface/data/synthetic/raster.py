@@ -1,9 +1,34 @@
-"""The z-buffer: which triangle is seen at each pixel, and where in it."""
+"""Points to pixels, and the z-buffer: which triangle is seen where."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Triangles = NDArray[np.int32]  # [T, 3]
+
+_BACKGROUND = np.float32(-1e9)
+
+
+class Buffers(NamedTuple):
+    """Visibility at twice the picture's resolution."""
+
+    depth: Array  # [2S, 2S]
+    triangle: NDArray[np.int32]  # [2S, 2S], -1 where nothing is seen
+    weights: Array  # [2S, 2S, 2]
+
+
+def buffers(size: int) -> Buffers:
+    """Empty buffers for a picture of ``size`` pixels a side."""
+    side = 2 * size
+    return Buffers(
+        np.full((side, side), _BACKGROUND, np.float32),
+        np.full((side, side), -1, np.int32),
+        np.zeros((side, side, 2), np.float32),
+    )
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -58,3 +83,55 @@ def rasterise(
                     index[y, x] = t
                     weights[y, x, 0] = u
                     weights[y, x, 1] = v
+
+
+def cast_shadows(
+    meshes: list[tuple[Array, NDArray[np.int32], int]], frame: Array, reach: float, size: int = 112
+) -> Array:
+    """The shadow map of meshes (points [V, 3], triangles) under a lamp with this frame, float32 [size, size]."""
+    seen = np.full((size, size), _BACKGROUND, np.float32)
+    index = np.full((size, size), -1, np.int32)
+    weights = np.empty((size, size, 2), np.float32)
+    scale = np.float32(size / (2 * reach))
+    for points, triangles, facing in meshes:
+        local = rotate(points, frame)
+        local[:, :2] = (local[:, :2] + np.float32(reach)) * scale
+        rasterise(local, triangles, seen, index, weights, -facing)
+    return seen
+
+
+def rotate(points: Array, frame: Array) -> Array:
+    """points · frameᵀ without BLAS, whose sums differ from machine to machine."""
+    result = np.empty_like(points)
+    _rotate_into(points, frame, result)
+    return result
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _rotate_into(points: Any, frame: Any, result: Any) -> None:  # pragma: no cover - compiled
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        for axis in range(3):
+            result[n, axis] = frame[axis, 0] * x + frame[axis, 1] * y + frame[axis, 2] * z
+
+
+@numba.njit(cache=True, error_model="numpy")
+def project(points: Any, distance: float, matrix: Any) -> Any:  # pragma: no cover - compiled
+    """Perspective onto the plane through the head's centre, then an affine map of that plane.
+
+    Args:
+        points: [V, >= 3] in camera space.
+        distance: of the camera.
+        matrix: [2, 3], from the plane (y down) to pixels.
+
+    Returns:
+        float32 [V, 3] of x, y and nearness.
+    """
+    result = np.empty((len(points), 3), np.float32)
+    for n in range(len(points)):
+        near = 1 / (distance - points[n, 2])
+        x, y = points[n, 0] * distance * near, -points[n, 1] * distance * near
+        for axis in range(2):
+            result[n, axis] = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2]
+        result[n, 2] = near
+    return result

@@ -1,245 +1,246 @@
-"""Surfaces and light in, linear RGB out. Each pixel of the picture is shaded once per material that is seen in it.
+"""A scene becomes light: the sitter's head is posed, dressed and lit, and what reaches the camera is drawn.
 
-Visibility is found at twice the picture's resolution; the (up to four) samples of a pixel that show the same material
-are averaged *before* shading, and the materials then mixed by how many samples each has. So edges are smooth at the
-price of one shading a pixel.
+Alignment is exact: the five landmarks are known in 3-D, and the similarity onto the ArcFace template is applied to the
+projected vertices before anything is drawn, so no picture is ever resampled.
 """
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cache
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.data.synthetic.raster import rasterise
-from elasticface.data.synthetic.shading import (
-    ATTRIBUTES,
-    COVER,
-    EYE,
-    HAIR,
-    LASHES,
-    MATERIALS,
-    NORMAL,
-    OPENNESS,
-    RIM,
-    SKIN,
-    TEETH,
-    TONGUE,
-    eye_colour,
-    hair_colour,
-    radiance,
-    skin_colour,
-)
+from elasticface import align
+from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
+from elasticface.data.synthetic.person import Person
+from elasticface.data.synthetic.raster import Array, Triangles
+from elasticface.data.synthetic.scene import Scene
+from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
-Array = NDArray[np.float32]
-
-_BACKGROUND = np.float32(-1e9)
+_REACH = 1.6  # decimetres around the face that cast and catch shadows
 
 
-class Buffers(NamedTuple):
-    """Visibility at twice the picture's resolution."""
+@dataclass(frozen=True)
+class Sitter:
+    """A person with the head and skin that are the same on all photos."""
 
-    depth: Array  # [2S, 2S]
-    triangle: NDArray[np.int32]  # [2S, 2S], -1 where nothing is seen
-    weights: Array  # [2S, 2S, 2]
+    person: Person
+    vertices: Array  # [V, 3] at rest
+    skin: texture.Skin
 
 
-def buffers(size: int) -> Buffers:
-    """Empty buffers for a picture of ``size`` pixels a side."""
-    side = 2 * size
-    return Buffers(
-        np.full((side, side), _BACKGROUND, np.float32),
-        np.full((side, side), -1, np.int32),
-        np.zeros((side, side, 2), np.float32),
+def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
+    """The light that reaches the camera, linear RGB [size, size, 3]."""
+    head, look, person = asset.load(), scene.look, sitter.person
+    vertices = shape.express(sitter.vertices, scene.units)
+    eyes = np.stack([vertices[head.left_eye].mean(0), vertices[head.right_eye].mean(0)])
+    centre = np.array([0, eyes[:, 1].mean() - 0.1, eyes[:, 2].mean() - 0.75], np.float32)
+    turn = rotation(scene.yaw, scene.pitch, scene.roll)
+    view = _View(centre, turn, scene, eyes, vertices, size)
+
+    normals = shape.normals(vertices, _skin_triangles())
+    attributes = [_head_attributes(view, vertices, normals, hair.scalp_cover(look.hair, person))]
+    triangles, parts = [_solid()[0]], [_solid()[1]]
+    lenses = None
+    worn = []
+    if look.glasses is not None:
+        frame, lenses = wear.glasses_on(look.glasses, vertices)
+        worn.append((frame, RIM))
+    if look.mask is not None:
+        worn.append((wear.mask_on(vertices, scene.background), FABRIC))
+    for mesh, part in worn:
+        triangles.append(mesh.triangles + np.int32(sum(map(len, attributes))))
+        parts.append(np.full(len(mesh.triangles), part, np.uint8))
+        attributes.append(_mesh_attributes(view, mesh))
+    solid = np.concatenate(attributes)
+    solid_triangles, solid_parts = np.concatenate(triangles), np.concatenate(parts)
+    sheets = hair.grow(look.hair, person, vertices)
+    strands = [] if sheets is None else _sheet_attributes(view, sheets)
+
+    # What is worn on the face is too thin for the shadow map.
+    casting = [(np.ascontiguousarray(attributes[0][:, :3]), _solid()[0], 1)]
+    if strands:
+        casting.append((np.ascontiguousarray(strands[-1][:, :3]), _dense_triangles(sheets), 0))
+    light = _light(scene, casting)
+    materials = _materials(sitter, scene, view)
+
+    image = camera.background(scene.background, size)
+    seen = raster.buffers(size)
+    raster.rasterise(view.screen(solid), solid_triangles, *seen, 1)
+    shading.draw_surfaces(image, seen, solid, solid_triangles, solid_parts, materials, light, scene.distance)
+
+    def draw(sheet: Array, of: Triangles, kind: int, layer: float, facing: int = 0) -> None:
+        seen.triangle.fill(-1)
+        raster.rasterise(view.screen(sheet), of, *seen, facing)
+        shading.draw_sheet(image, seen, sheet, of, kind, layer, materials, light, scene.distance)
+
+    draw(attributes[0], _lashes(), LASHES, 0.0)
+    for sheet, layer in zip(strands, hair.LAYERS, strict=False):
+        # Hair that falls shows its inside behind the neck; other hair has none to show.
+        draw(sheet, hair.sheet_triangles(), HAIR, layer, facing=int(look.hair.length is None))
+    if lenses is not None:
+        draw(_mesh_attributes(view, lenses), lenses.triangles, LENS, 0.0)
+    if scene.occluder is not None:
+        camera.hold_before(image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour)
+    return image
+
+
+class _View:
+    """From the head's space to the camera's, and on to the pixels of the aligned picture."""
+
+    def __init__(self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int) -> None:
+        self.centre, self.turn, self.distance = centre, turn, scene.distance
+        head = asset.load()
+        ahead = np.array([0, 0, 0.13], np.float32)  # to the front of the eyeball
+        marks = [eyes[1] + ahead, eyes[0] + ahead, *vertices[[head.nose_tip, head.right_mouth, head.left_mouth]]]
+        flat = raster.project(self.place(np.stack(marks).astype(np.float32)), self.distance, np.eye(2, 3))[:, :2]
+        # The jitter stands for a detector's errors: what it would have found is sent to the template.
+        target = align.similarity(flat)
+        scale = math.hypot(target[0, 0], target[0, 1])
+        matrix = align.similarity(flat + scene.jitter / scale) * (size / align.SIZE * scene.zoom)
+        matrix[:, 2] += (1 - scene.zoom) * size / 2
+        self._matrix = matrix
+        self.eyes = self.place(eyes.astype(np.float32))
+
+    def place(self, points: Array) -> Array:
+        """Into camera space, [N, 3]."""
+        return raster.rotate(points - self.centre, self.turn)
+
+    def screen(self, attributes: Array) -> Array:
+        """Pixels at twice the resolution, and nearness: [V, 3]."""
+        pixels: Array = raster.project(attributes, self.distance, 2 * self._matrix)
+        return pixels
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> Array:
+    """Turn about y, then x, then z; radians. float32 [3, 3]."""
+    (cy, sy), (cp, sp), (cr, sr) = ((math.cos(angle), math.sin(angle)) for angle in (yaw, pitch, roll))
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    turn: Array = np.einsum("ij,jk,kl->il", about_z, about_x, about_y).astype(np.float32)
+    return turn
+
+
+def _head_attributes(view: _View, vertices: Array, normals: Array, cover: Array) -> Array:
+    head = asset.load()
+    result = np.zeros((len(vertices), ATTRIBUTES), np.float32)
+    result[:, shading.POSITION : shading.POSITION + 3] = view.place(vertices)
+    result[:, shading.NORMAL : shading.NORMAL + 3] = raster.rotate(normals, view.turn)
+    result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
+    result[:, shading.OPENNESS] = head.occlusion
+    result[:, shading.COVER] = cover
+    return result
+
+
+def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
+    result = np.zeros((len(mesh.points), ATTRIBUTES), np.float32)
+    result[:, :3] = view.place(mesh.points)
+    result[:, 3:6] = shape.normals(result[:, :3].copy(), mesh.triangles)
+    result[:, shading.OPENNESS] = 0.85
+    result[:, shading.COVER] = mesh.shade
+    return result
+
+
+def _sheet_attributes(view: _View, sheets: hair.Sheets) -> list[Array]:
+    """Of each layer. The layers run nearly side by side, so the middle one's directions serve for all."""
+    rows, columns = sheets.alpha.shape
+    places = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
+    middle = places[len(places) // 2]
+    result = np.zeros((len(middle), ATTRIBUTES), np.float32)
+    result[:, 3:6] = shape.normals(middle, hair.sheet_triangles())
+    result[:, shading.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
+    result[:, shading.TEXTURE + 1] = sheets.along.ravel()
+    result[:, shading.OPENNESS] = 1
+    result[:, shading.COVER] = sheets.alpha.ravel()
+    grid = middle.reshape(rows, columns, 3)
+    tangent = np.diff(grid, axis=0, append=2 * grid[-1:] - grid[-2:-1])
+    result[:, shading.TANGENT : shading.TANGENT + 3] = tangent.reshape(-1, 3)
+    layers = [result.copy() for _ in places]
+    for layer, place in zip(layers, places, strict=True):
+        layer[:, :3] = place
+    return layers
+
+
+def _light(scene: Scene, casting: list[tuple[Array, Triangles, int]]) -> Light:
+    lamp = scene.lamp
+    cos = math.cos(lamp.elevation)
+    direction = np.array([math.sin(lamp.azimuth) * cos, math.sin(lamp.elevation), math.cos(lamp.azimuth) * cos])
+    right = np.cross(direction, [0.02, 1, 0.03])
+    right /= np.linalg.norm(right)
+    frame = np.stack([right, np.cross(direction, right), direction]).astype(np.float32)
+    return Light(
+        direction.astype(np.float32),
+        (1.1 * lamp.strength * lamp.colour).astype(np.float32),
+        lamp.ambient.astype(np.float32),
+        lamp.gradient.astype(np.float32),
+        raster.cast_shadows(casting, frame, _REACH),
+        frame,
+        _REACH,
     )
 
 
-def cast_shadows(
-    meshes: list[tuple[Array, NDArray[np.int32], int]], frame: Array, reach: float, size: int = 112
-) -> Array:
-    """The shadow map of meshes (points [V, 3], triangles) under a lamp with this frame, float32 [size, size]."""
-    seen = np.full((size, size), _BACKGROUND, np.float32)
-    index = np.full((size, size), -1, np.int32)
-    weights = np.empty((size, size, 2), np.float32)
-    scale = np.float32(size / (2 * reach))
-    for points, triangles, facing in meshes:
-        local = rotate(points, frame)
-        local[:, :2] = (local[:, :2] + np.float32(reach)) * scale
-        rasterise(local, triangles, seen, index, weights, -facing)
-    return seen
+def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
+    look, person = scene.look, sitter.person
+    skin = texture.paint(sitter.skin, person, look.paint)
+    glasses = look.glasses
+    clear = np.zeros(4)
+    gaze = view.turn @ rotation(scene.gaze[0], scene.gaze[1], 0)
+    return Materials(
+        skin=skin.surface,
+        relief=skin.relief,
+        hair=look.paint.hair_colour.astype(np.float32),
+        gloss=look.hair.gloss,
+        curls=look.hair.curls,
+        strands=_strands(),
+        lumps=_lumps(),
+        eyes=view.eyes,
+        gaze=np.ascontiguousarray(gaze.T, np.float32),
+        iris=person.iris.astype(np.float32),
+        pupil=person.pupil,
+        sclera=person.sclera,
+        rim=(np.zeros(3) if glasses is None else glasses.colour).astype(np.float32),
+        lens=(clear if glasses is None else np.array([0.015, 0.015, 0.018, glasses.dark])).astype(np.float32),
+        fabric=(np.zeros(3) if look.mask is None else look.mask).astype(np.float32),
+        cloth=look.cloth.astype(np.float32),
+        neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
+    )
 
 
-def rotate(points: Array, frame: Array) -> Array:
-    """points · frameᵀ without BLAS, whose sums differ from machine to machine."""
-    result = np.empty_like(points)
-    _rotate_into(points, frame, result)
-    return result
+@cache
+def _solid() -> tuple[Triangles, NDArray[np.uint8]]:
+    head = asset.load()
+    solid = head.parts != asset.LASHES
+    return np.ascontiguousarray(head.triangles[solid]), head.parts[solid]
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _rotate_into(points: Any, frame: Any, result: Any) -> None:  # pragma: no cover - compiled
-    for n in range(len(points)):
-        x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        for axis in range(3):
-            result[n, axis] = frame[axis, 0] * x + frame[axis, 1] * y + frame[axis, 2] * z
+@cache
+def _skin_triangles() -> Triangles:
+    head = asset.load()
+    return np.ascontiguousarray(head.triangles[head.parts == asset.SKIN])
 
 
-@numba.njit(cache=True, error_model="numpy")
-def project(points: Any, distance: float, matrix: Any) -> Any:  # pragma: no cover - compiled
-    """Perspective onto the plane through the head's centre, then an affine map of that plane.
-
-    Args:
-        points: [V, >= 3] in camera space.
-        distance: of the camera.
-        matrix: [2, 3], from the plane (y down) to pixels.
-
-    Returns:
-        float32 [V, 3] of x, y and nearness.
-    """
-    result = np.empty((len(points), 3), np.float32)
-    for n in range(len(points)):
-        near = 1 / (distance - points[n, 2])
-        x, y = points[n, 0] * distance * near, -points[n, 1] * distance * near
-        for axis in range(2):
-            result[n, axis] = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2]
-        result[n, 2] = near
-    return result
+@cache
+def _lashes() -> Triangles:
+    head = asset.load()
+    return np.ascontiguousarray(head.triangles[head.parts == asset.LASHES])
 
 
-@numba.njit(cache=True, error_model="numpy")
-def draw_surfaces(
-    image: Any, seen: Any, attributes: Any, triangles: Any, parts: Any, materials: Any, light: Any, distance: float
-) -> None:  # pragma: no cover - compiled
-    """Shade what the buffers show onto ``image``, float32 [S, S, 3] linear RGB, in place."""
-    size = len(image)
-    sums = np.zeros((MATERIALS, ATTRIBUTES), np.float32)
-    counts = np.zeros(MATERIALS, np.int64)
-    colour, normal, wrap = np.zeros(3), np.zeros(3), np.zeros(3)
-    for y in range(size):
-        for x in range(size):
-            covered = _gather(seen, x, y, attributes, triangles, parts, sums, counts)
-            if covered == 0:
-                continue
-            for c in range(3):
-                image[y, x, c] *= 1 - covered / 4
-            for part in range(MATERIALS):
-                count = counts[part]
-                if count == 0:
-                    continue
-                counts[part] = 0
-                mean = sums[part]
-                for a in range(ATTRIBUTES):
-                    mean[a] /= count
-                for axis in range(3):
-                    normal[axis] = mean[NORMAL + axis]
-                openness = mean[OPENNESS]
-                if part == SKIN:
-                    gloss = skin_colour(mean, colour, normal, materials)
-                    squarings = 4
-                    wrap[0], wrap[1], wrap[2] = 0.34, 0.16, 0.10
-                elif part == EYE:
-                    openness = eye_colour(mean, colour, normal, materials)
-                    gloss, squarings = 0.9, 8
-                    wrap[0], wrap[1], wrap[2] = 0.2, 0.12, 0.1
-                else:
-                    wrap[0], wrap[1], wrap[2] = 0.1, 0.1, 0.1
-                    gloss, squarings = 0.2, 5
-                    if part == TEETH:
-                        colour[0], colour[1], colour[2] = 0.58, 0.54, 0.45
-                        openness = 0.45 + 0.4 * openness
-                    elif part == TONGUE:
-                        colour[0], colour[1], colour[2] = 0.34, 0.11, 0.10
-                        openness = 0.4 * openness
-                    elif part == RIM:
-                        for c in range(3):
-                            colour[c] = materials.rim[c]
-                        gloss = 0.8
-                    else:
-                        for c in range(3):
-                            colour[c] = materials.fabric[c] * mean[COVER]
-                        gloss = 0.0
-                length = math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-9
-                for axis in range(3):
-                    normal[axis] /= length
-                radiance(colour, normal, mean, openness, wrap, gloss, squarings, light, distance)
-                for c in range(3):
-                    image[y, x, c] += colour[c] * (count / 4)
+def _dense_triangles(sheets: hair.Sheets | None) -> Triangles:
+    """The triangles of a sheet that are dense enough to cast a shadow."""
+    assert sheets is not None
+    triangles = hair.sheet_triangles()
+    return triangles[(sheets.alpha.ravel()[triangles] > 0.6).all(1)]
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _gather(
-    seen: Any, x: int, y: int, attributes: Any, triangles: Any, parts: Any, sums: Any, counts: Any
-) -> int:  # pragma: no cover - compiled
-    """Add up the attributes of a pixel's four samples by material; returns how many samples show anything.
-
-    ``counts`` must be zero for all materials; whoever reads a material's sum sets its count back to zero.
-    """
-    covered = 0
-    for row in (2 * y, 2 * y + 1):
-        for column in (2 * x, 2 * x + 1):
-            t = seen.triangle[row, column]
-            if t < 0:
-                continue
-            u, v = seen.weights[row, column, 0], seen.weights[row, column, 1]
-            w = np.float32(1) - u - v
-            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            part = parts[t]
-            if counts[part] == 0:
-                for a in range(ATTRIBUTES):
-                    sums[part, a] = u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
-            else:
-                for a in range(ATTRIBUTES):
-                    sums[part, a] += u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
-            counts[part] += 1
-            covered += 1
-    return covered
+@cache
+def _strands() -> Array:
+    """Noise along hairs, [256, 512], 0..1 around 0.5; rows run along the hair."""
+    return surface.smooth_noise("strands of hair", 256, 512, along=14, across=0.9)
 
 
-@numba.njit(cache=True, error_model="numpy")
-def draw_sheet(
-    image: Any,
-    seen: Any,
-    attributes: Any,
-    triangles: Any,
-    kind: int,
-    layer: float,
-    materials: Any,
-    light: Any,
-    distance: float,
-) -> None:  # pragma: no cover - compiled
-    """Mix a translucent sheet (HAIR, LASHES or LENS) that the buffers show over ``image``, in place.
-
-    Hair is lit as strands (Kajiya and Kay 1989): by the sine to the tangent. ``layer`` is 0 at the scalp .. 1 outside.
-    """
-    size = len(image)
-    sums = np.zeros((1, ATTRIBUTES), np.float32)
-    counts = np.zeros(1, np.int64)
-    parts = np.zeros(len(triangles), np.uint8)
-    colour, normal, wrap = np.zeros(3), np.zeros(3), np.full(3, 0.1)
-    for y in range(size):
-        for x in range(size):
-            covered = _gather(seen, x, y, attributes, triangles, parts, sums, counts)
-            if covered == 0:
-                continue
-            counts[0] = 0
-            mean = sums[0]
-            for a in range(ATTRIBUTES):
-                mean[a] /= covered
-            if kind == HAIR:
-                alpha = hair_colour(mean, colour, layer, materials, light, distance)
-            elif kind == LASHES:
-                alpha = 0.55
-                colour[0], colour[1], colour[2] = 0.006, 0.005, 0.004
-            else:
-                alpha = materials.lens[3]
-                for c in range(3):
-                    colour[c] = materials.lens[c]
-                for axis in range(3):
-                    normal[axis] = mean[NORMAL + axis]
-                before = colour[0]
-                radiance(colour, normal, mean, 1.0, wrap, 1.0, 8, light, distance)
-                alpha = min(1.0, alpha + max(0.0, colour[0] - 2 * before) * 0.5)
-            alpha *= covered / 4
-            for c in range(3):
-                image[y, x, c] += alpha * (colour[c] - image[y, x, c])
+@cache
+def _lumps() -> Array:
+    """Noise of curls, [256, 256], 0..1 around 0.5."""
+    return surface.smooth_noise("curls", 256, 256, along=1.6, across=1.6)

@@ -1,7 +1,13 @@
-"""What colour a surface has where it is seen, and what light comes back from it.
+"""What is seen and light in, linear RGB out. Each pixel of the picture is shaded once per material that it shows.
+
+Visibility is known at twice the picture's resolution; the (up to four) samples of a pixel that show the same material
+are averaged *before* shading, and the materials then mixed by how many samples each has. So edges are smooth at the
+price of one shading a pixel.
 
 Everything is in camera space: x right, y up, z towards the camera, which is at (0, 0, distance). Units: decimetres.
-Colours are linear RGB.
+
+All compiled code that calls other compiled code is in one file with it: numba renews its cache when the caller's file
+changes, not when the callee's does.
 """
 
 import math
@@ -80,7 +86,7 @@ def _lit(x: float, y: float, z: float, facing: float, light: Any) -> float:  # p
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def radiance(
+def _radiance(
     colour: Any,  # [3] albedo in, radiance out
     normal: Any,  # [3] unit
     place: Any,  # [3]
@@ -127,7 +133,7 @@ def radiance(
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> float:  # pragma: no cover - compiled
+def _skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> float:  # pragma: no cover - compiled
     """Albedo into ``colour``, relief into ``normal``; returns the gloss."""
     texture, relief = materials.skin, materials.relief
     rows, columns = relief.shape
@@ -168,7 +174,7 @@ def skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> float:  
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def eye_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> Any:  # pragma: no cover - compiled
+def _eye_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> Any:  # pragma: no cover - compiled
     """Pupil, iris with a dark ring, and sclera by the angle from the gaze; returns the openness to ambient light."""
     nearest, best = 0, 1e9
     for eye in range(2):
@@ -200,7 +206,7 @@ def eye_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> Any:  # p
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def hair_colour(
+def _hair_colour(
     mean: Any, colour: Any, layer: float, materials: Any, light: Any, distance: float
 ) -> Any:  # pragma: no cover - compiled
     """Radiance of hair into ``colour``; returns its opacity."""
@@ -211,7 +217,7 @@ def hair_colour(
     coarse = strands[int(0.4 * v + 31) % rows, int(0.45 * u + 57) % columns]
     lump = lumps[int(v * 2.2) % lumps.shape[0], int(0.7 * u) % lumps.shape[1]]
     texture = (0.55 * fine + 0.45 * coarse) * (1 - curls) + lump * curls
-    alpha = mean[COVER] * 1.9 - 0.3 + (texture - 0.5) - 0.5 * layer
+    alpha = mean[COVER] * 2.3 - 0.35 + (texture - 0.5) - 0.5 * layer
     alpha = min(1.0, max(0.0, alpha))
     if alpha == 0:
         return alpha
@@ -225,8 +231,9 @@ def hair_colour(
     vx, vy, vz = -px, -py, distance - pz
     length = math.sqrt(vx * vx + vy * vy + vz * vz)
     vx, vy, vz = vx / length, vy / length, vz / length
-    if nx * vx + ny * vy + nz * vz < 0:  # the inside of a lock
-        nx, ny, nz = -nx, -ny, -nz
+    frontal = nx * vx + ny * vy + nz * vz
+    if frontal < 0:  # the inside of a lock
+        nx, ny, nz, frontal = -nx, -ny, -nz, -frontal
     facing = nx * lx + ny * ly + nz * lz
     lit = _lit(px, py, pz, facing, light) * min(1.0, max(0.0, 0.5 + 1.2 * facing))
     along = tx * lx + ty * ly + tz * lz
@@ -240,9 +247,148 @@ def hair_colour(
     shine *= shine
     shine *= shine
     shine = 0.06 * materials.gloss * (shine * shine * shine) * lit * (0.5 + fine) * (1 - 0.7 * curls)
+    shine *= min(1.0, 1.5 * frontal)  # else single hairs glint along the outline
     shade = (0.5 + 0.9 * texture) * (0.45 + 0.55 * layer)
     for c in range(3):
         around = light.ambient[c] + light.gradient[c, 0] * nx + light.gradient[c, 1] * ny + light.gradient[c, 2] * nz
         body = materials.hair[c] * shade * (light.colour[c] * 0.9 * diffuse + 0.8 * max(0.02, around))
         colour[c] = body + shine * light.colour[c] * (0.4 + 2 * materials.hair[c])
     return alpha
+
+
+@numba.njit(cache=True, error_model="numpy")
+def draw_surfaces(
+    image: Any, seen: Any, attributes: Any, triangles: Any, parts: Any, materials: Any, light: Any, distance: float
+) -> None:  # pragma: no cover - compiled
+    """Shade what the buffers show onto ``image``, float32 [S, S, 3] linear RGB, in place."""
+    size = len(image)
+    sums = np.zeros((MATERIALS, ATTRIBUTES), np.float32)
+    counts = np.zeros(MATERIALS, np.int64)
+    colour, normal, wrap = np.zeros(3), np.zeros(3), np.zeros(3)
+    for y in range(size):
+        for x in range(size):
+            covered = _gather(seen, x, y, attributes, triangles, parts, sums, counts)
+            if covered == 0:
+                continue
+            for c in range(3):
+                image[y, x, c] *= 1 - covered / 4
+            for part in range(MATERIALS):
+                count = counts[part]
+                if count == 0:
+                    continue
+                counts[part] = 0
+                mean = sums[part]
+                for a in range(ATTRIBUTES):
+                    mean[a] /= count
+                for axis in range(3):
+                    normal[axis] = mean[NORMAL + axis]
+                openness = mean[OPENNESS]
+                if part == SKIN:
+                    gloss = _skin_colour(mean, colour, normal, materials)
+                    squarings = 4
+                    wrap[0], wrap[1], wrap[2] = 0.34, 0.16, 0.10
+                elif part == EYE:
+                    openness = _eye_colour(mean, colour, normal, materials)
+                    gloss, squarings = 0.9, 8
+                    wrap[0], wrap[1], wrap[2] = 0.2, 0.12, 0.1
+                else:
+                    wrap[0], wrap[1], wrap[2] = 0.1, 0.1, 0.1
+                    gloss, squarings = 0.2, 5
+                    if part == TEETH:
+                        colour[0], colour[1], colour[2] = 0.58, 0.54, 0.45
+                        openness = 0.45 + 0.4 * openness
+                    elif part == TONGUE:
+                        colour[0], colour[1], colour[2] = 0.34, 0.11, 0.10
+                        openness = 0.4 * openness
+                    elif part == RIM:
+                        for c in range(3):
+                            colour[c] = materials.rim[c]
+                        gloss = 0.8
+                    else:
+                        for c in range(3):
+                            colour[c] = materials.fabric[c] * mean[COVER]
+                        gloss = 0.0
+                length = math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-9
+                for axis in range(3):
+                    normal[axis] /= length
+                _radiance(colour, normal, mean, openness, wrap, gloss, squarings, light, distance)
+                for c in range(3):
+                    image[y, x, c] += colour[c] * (count / 4)
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _gather(
+    seen: Any, x: int, y: int, attributes: Any, triangles: Any, parts: Any, sums: Any, counts: Any
+) -> int:  # pragma: no cover - compiled
+    """Add up the attributes of a pixel's four samples by material; returns how many samples show anything.
+
+    ``counts`` must be zero for all materials; whoever reads a material's sum sets its count back to zero.
+    """
+    covered = 0
+    for row in (2 * y, 2 * y + 1):
+        for column in (2 * x, 2 * x + 1):
+            t = seen.triangle[row, column]
+            if t < 0:
+                continue
+            u, v = seen.weights[row, column, 0], seen.weights[row, column, 1]
+            w = np.float32(1) - u - v
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            part = parts[t]
+            if counts[part] == 0:
+                for a in range(ATTRIBUTES):
+                    sums[part, a] = u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
+            else:
+                for a in range(ATTRIBUTES):
+                    sums[part, a] += u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
+            counts[part] += 1
+            covered += 1
+    return covered
+
+
+@numba.njit(cache=True, error_model="numpy")
+def draw_sheet(
+    image: Any,
+    seen: Any,
+    attributes: Any,
+    triangles: Any,
+    kind: int,
+    layer: float,
+    materials: Any,
+    light: Any,
+    distance: float,
+) -> None:  # pragma: no cover - compiled
+    """Mix a translucent sheet (HAIR, LASHES or LENS) that the buffers show over ``image``, in place.
+
+    Hair is lit as strands (Kajiya and Kay 1989): by the sine to the tangent. ``layer`` is 0 at the scalp .. 1 outside.
+    """
+    size = len(image)
+    sums = np.zeros((1, ATTRIBUTES), np.float32)
+    counts = np.zeros(1, np.int64)
+    parts = np.zeros(len(triangles), np.uint8)
+    colour, normal, wrap = np.zeros(3), np.zeros(3), np.full(3, 0.1)
+    for y in range(size):
+        for x in range(size):
+            covered = _gather(seen, x, y, attributes, triangles, parts, sums, counts)
+            if covered == 0:
+                continue
+            counts[0] = 0
+            mean = sums[0]
+            for a in range(ATTRIBUTES):
+                mean[a] /= covered
+            if kind == HAIR:
+                alpha = _hair_colour(mean, colour, layer, materials, light, distance)
+            elif kind == LASHES:
+                alpha = 0.55
+                colour[0], colour[1], colour[2] = 0.006, 0.005, 0.004
+            else:
+                alpha = materials.lens[3]
+                for c in range(3):
+                    colour[c] = materials.lens[c]
+                for axis in range(3):
+                    normal[axis] = mean[NORMAL + axis]
+                before = colour[0]
+                _radiance(colour, normal, mean, 1.0, wrap, 1.0, 8, light, distance)
+                alpha = min(1.0, alpha + max(0.0, colour[0] - 2 * before) * 0.5)
+            alpha *= covered / 4
+            for c in range(3):
+                image[y, x, c] += alpha * (colour[c] - image[y, x, c])

@@ -1,42 +1,23 @@
-"""Where people are photographed: (seed, identity, photo) -> an aligned picture, and what is in it.
-
-Alignment is exact: the five landmarks are known in 3-D, and the similarity onto the ArcFace template is applied to the
-projected vertices before anything is drawn, so no picture is ever resampled.
-"""
+"""Where people are photographed: (seed, identity, photo) -> an aligned picture, and what is in it."""
 
 import math
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import align, keyed
-from elasticface.data.synthetic import asset, camera, hair, renderer, shading, shape, surface, texture, wear
+from elasticface.data.synthetic import camera, shape, texture
 from elasticface.data.synthetic.person import Person, draw_person
-from elasticface.data.synthetic.raster import rasterise
+from elasticface.data.synthetic.renderer import Sitter, expose
 from elasticface.data.synthetic.scene import Scene, Variation, draw_scene
-from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 SIZE = align.SIZE
 RENDERER_VERSION = 1
 """Goes up whenever the same (seed, identity, photo) gives another picture."""
 
 _KEPT = 8  # people
-_REACH = 1.6  # decimetres around the face that cast and catch shadows
-
-Array = NDArray[np.float32]
-
 _draw_person = lru_cache(maxsize=16)(draw_person)
-
-
-@dataclass(frozen=True)
-class Sitter:
-    """A person with the head and skin that are the same on all photos."""
-
-    person: Person
-    vertices: Array  # [V, 3] at rest
-    skin: texture.Skin
 
 
 class Studio:
@@ -113,220 +94,4 @@ class Studio:
             size: side in pixels; 112 is what models expect.
         """
         grain = keyed.generator(self.seed, "synthetic grain", sitter.person.number, photo)
-        return camera.develop(_expose(sitter, scene, size), scene.quality, grain)
-
-
-def _expose(sitter: Sitter, scene: Scene, size: int) -> Array:
-    """The light that reaches the camera, linear RGB [size, size, 3]."""
-    head, look, person = asset.load(), scene.look, sitter.person
-    vertices = shape.express(sitter.vertices, scene.units)
-    eyes = np.stack([vertices[head.left_eye].mean(0), vertices[head.right_eye].mean(0)])
-    centre = np.array([0, eyes[:, 1].mean() - 0.1, eyes[:, 2].mean() - 0.75], np.float32)
-    turn = rotation(scene.yaw, scene.pitch, scene.roll)
-    view = _View(centre, turn, scene, eyes, vertices, size)
-
-    normals = shape.normals(vertices, _skin_triangles())
-    attributes = [_head_attributes(view, vertices, normals, hair.scalp_cover(look.hair, person))]
-    triangles, parts = [_solid()[0]], [_solid()[1]]
-    lenses = None
-    worn = []
-    if look.glasses is not None:
-        frame, lenses = wear.glasses_on(look.glasses, vertices)
-        worn.append((frame, RIM))
-    if look.mask is not None:
-        worn.append((wear.mask_on(vertices, scene.background), FABRIC))
-    for mesh, part in worn:
-        triangles.append(mesh.triangles + np.int32(sum(map(len, attributes))))
-        parts.append(np.full(len(mesh.triangles), part, np.uint8))
-        attributes.append(_mesh_attributes(view, mesh))
-    solid = np.concatenate(attributes)
-    solid_triangles, solid_parts = np.concatenate(triangles), np.concatenate(parts)
-    sheets = hair.grow(look.hair, person, vertices)
-    strands = [] if sheets is None else _sheet_attributes(view, sheets)
-
-    # What is worn on the face is too thin for the shadow map.
-    casting = [(np.ascontiguousarray(attributes[0][:, :3]), _solid()[0], 1)]
-    if strands:
-        casting.append((np.ascontiguousarray(strands[-1][:, :3]), _dense_triangles(sheets), 0))
-    light = _light(scene, casting)
-    materials = _materials(sitter, scene, view)
-
-    image = camera.background(scene.background, size)
-    seen = renderer.buffers(size)
-    rasterise(view.screen(solid), solid_triangles, *seen, 1)
-    renderer.draw_surfaces(image, seen, solid, solid_triangles, solid_parts, materials, light, scene.distance)
-
-    def draw(sheet: Array, of: NDArray[np.int32], kind: int, layer: float, facing: int = 0) -> None:
-        seen.triangle.fill(-1)
-        rasterise(view.screen(sheet), of, *seen, facing)
-        renderer.draw_sheet(image, seen, sheet, of, kind, layer, materials, light, scene.distance)
-
-    draw(attributes[0], _lashes(), LASHES, 0.0)
-    for sheet, layer in zip(strands, hair.LAYERS, strict=False):
-        # Hair that falls shows its inside behind the neck; other hair has none to show.
-        draw(sheet, hair.sheet_triangles(), HAIR, layer, facing=int(look.hair.length is None))
-    if lenses is not None:
-        draw(_mesh_attributes(view, lenses), lenses.triangles, LENS, 0.0)
-    if scene.occluder is not None:
-        camera.hold_before(image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour)
-    return image
-
-
-class _View:
-    """From the head's space to the camera's, and on to the pixels of the aligned picture."""
-
-    def __init__(self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int) -> None:
-        self.centre, self.turn, self.distance = centre, turn, scene.distance
-        head = asset.load()
-        ahead = np.array([0, 0, 0.13], np.float32)  # to the front of the eyeball
-        marks = [eyes[1] + ahead, eyes[0] + ahead, *vertices[[head.nose_tip, head.right_mouth, head.left_mouth]]]
-        flat = renderer.project(self.place(np.stack(marks).astype(np.float32)), self.distance, np.eye(2, 3))[:, :2]
-        # The jitter stands for a detector's errors: what it would have found is sent to the template.
-        target = align.similarity(flat)
-        scale = math.hypot(target[0, 0], target[0, 1])
-        matrix = align.similarity(flat + scene.jitter / scale) * (size / SIZE * scene.zoom)
-        matrix[:, 2] += (1 - scene.zoom) * size / 2
-        self._matrix = matrix
-        self.eyes = self.place(eyes.astype(np.float32))
-
-    def place(self, points: Array) -> Array:
-        """Into camera space, [N, 3]."""
-        return renderer.rotate(points - self.centre, self.turn)
-
-    def screen(self, attributes: Array) -> Array:
-        """Pixels at twice the resolution, and nearness: [V, 3]."""
-        pixels: Array = renderer.project(attributes, self.distance, 2 * self._matrix)
-        return pixels
-
-
-def rotation(yaw: float, pitch: float, roll: float) -> Array:
-    """Turn about y, then x, then z; radians. float32 [3, 3]."""
-    (cy, sy), (cp, sp), (cr, sr) = ((math.cos(angle), math.sin(angle)) for angle in (yaw, pitch, roll))
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    turn: Array = np.einsum("ij,jk,kl->il", about_z, about_x, about_y).astype(np.float32)
-    return turn
-
-
-def _head_attributes(view: _View, vertices: Array, normals: Array, cover: Array) -> Array:
-    head = asset.load()
-    result = np.zeros((len(vertices), ATTRIBUTES), np.float32)
-    result[:, shading.POSITION : shading.POSITION + 3] = view.place(vertices)
-    result[:, shading.NORMAL : shading.NORMAL + 3] = renderer.rotate(normals, view.turn)
-    result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
-    result[:, shading.OPENNESS] = head.occlusion
-    result[:, shading.COVER] = cover
-    return result
-
-
-def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
-    result = np.zeros((len(mesh.points), ATTRIBUTES), np.float32)
-    result[:, :3] = view.place(mesh.points)
-    result[:, 3:6] = shape.normals(result[:, :3].copy(), mesh.triangles)
-    result[:, shading.OPENNESS] = 0.85
-    result[:, shading.COVER] = mesh.shade
-    return result
-
-
-def _sheet_attributes(view: _View, sheets: hair.Sheets) -> list[Array]:
-    """Of each layer. The layers run nearly side by side, so the middle one's directions serve for all."""
-    rows, columns = sheets.alpha.shape
-    places = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
-    middle = places[len(places) // 2]
-    result = np.zeros((len(middle), ATTRIBUTES), np.float32)
-    result[:, 3:6] = shape.normals(middle, hair.sheet_triangles())
-    result[:, shading.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
-    result[:, shading.TEXTURE + 1] = sheets.along.ravel()
-    result[:, shading.OPENNESS] = 1
-    result[:, shading.COVER] = sheets.alpha.ravel()
-    grid = middle.reshape(rows, columns, 3)
-    tangent = np.diff(grid, axis=0, append=2 * grid[-1:] - grid[-2:-1])
-    result[:, shading.TANGENT : shading.TANGENT + 3] = tangent.reshape(-1, 3)
-    layers = [result.copy() for _ in places]
-    for layer, place in zip(layers, places, strict=True):
-        layer[:, :3] = place
-    return layers
-
-
-def _light(scene: Scene, casting: list[tuple[Array, NDArray[np.int32], int]]) -> Light:
-    lamp = scene.lamp
-    cos = math.cos(lamp.elevation)
-    direction = np.array([math.sin(lamp.azimuth) * cos, math.sin(lamp.elevation), math.cos(lamp.azimuth) * cos])
-    right = np.cross(direction, [0.02, 1, 0.03])
-    right /= np.linalg.norm(right)
-    frame = np.stack([right, np.cross(direction, right), direction]).astype(np.float32)
-    return Light(
-        direction.astype(np.float32),
-        (1.1 * lamp.strength * lamp.colour).astype(np.float32),
-        lamp.ambient.astype(np.float32),
-        lamp.gradient.astype(np.float32),
-        renderer.cast_shadows(casting, frame, _REACH),
-        frame,
-        _REACH,
-    )
-
-
-def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
-    look, person = scene.look, sitter.person
-    skin = texture.paint(sitter.skin, person, look.paint)
-    glasses = look.glasses
-    clear = np.zeros(4)
-    gaze = view.turn @ rotation(scene.gaze[0], scene.gaze[1], 0)
-    return Materials(
-        skin=skin.surface,
-        relief=skin.relief,
-        hair=look.paint.hair_colour.astype(np.float32),
-        gloss=look.hair.gloss,
-        curls=look.hair.curls,
-        strands=_strands(),
-        lumps=_lumps(),
-        eyes=view.eyes,
-        gaze=np.ascontiguousarray(gaze.T, np.float32),
-        iris=person.iris.astype(np.float32),
-        pupil=person.pupil,
-        sclera=person.sclera,
-        rim=(np.zeros(3) if glasses is None else glasses.colour).astype(np.float32),
-        lens=(clear if glasses is None else np.array([0.015, 0.015, 0.018, glasses.dark])).astype(np.float32),
-        fabric=(np.zeros(3) if look.mask is None else look.mask).astype(np.float32),
-        cloth=look.cloth.astype(np.float32),
-        neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
-    )
-
-
-@cache
-def _solid() -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    head = asset.load()
-    solid = head.parts != asset.LASHES
-    return np.ascontiguousarray(head.triangles[solid]), head.parts[solid]
-
-
-@cache
-def _skin_triangles() -> NDArray[np.int32]:
-    head = asset.load()
-    return np.ascontiguousarray(head.triangles[head.parts == asset.SKIN])
-
-
-@cache
-def _lashes() -> NDArray[np.int32]:
-    head = asset.load()
-    return np.ascontiguousarray(head.triangles[head.parts == asset.LASHES])
-
-
-def _dense_triangles(sheets: hair.Sheets | None) -> NDArray[np.int32]:
-    """The triangles of a sheet that are dense enough to cast a shadow."""
-    assert sheets is not None
-    triangles = hair.sheet_triangles()
-    return triangles[(sheets.alpha.ravel()[triangles] > 0.6).all(1)]
-
-
-@cache
-def _strands() -> Array:
-    """Noise along hairs, [256, 512], 0..1 around 0.5; rows run along the hair."""
-    return surface.smooth_noise("strands of hair", 256, 512, along=14, across=0.9)
-
-
-@cache
-def _lumps() -> Array:
-    """Noise of curls, [256, 256], 0..1 around 0.5."""
-    return surface.smooth_noise("curls", 256, 256, along=1.6, across=1.6)
+        return camera.develop(expose(sitter, scene, size), scene.quality, grain)
