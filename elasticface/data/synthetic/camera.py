@@ -1,6 +1,7 @@
 """From light to a file: what is behind the person, what is before, and what the camera makes of it."""
 
 import math
+from functools import cache
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ def background(key: int, size: int) -> Image:
     tone = math.exp(r.uniform(math.log(0.03), math.log(0.8)))
     image = np.empty((size, size, 3), np.float32)
     image[:] = tone * _tint(r, 0.25)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    y, x = _grid(size)
     for _ in range(int(r.integers(0, 7))):  # furniture, windows, people, trees
         colour = math.exp(r.uniform(math.log(0.02), math.log(0.9))) * _tint(r, 0.3)
         centre, extent = r.uniform(-0.1, 1.1, 2), r.uniform(0.08, 0.7, 2)
@@ -47,7 +48,7 @@ def background(key: int, size: int) -> Image:
 def hold_before(image: Image, thing: Occluder, light: NDArray[np.float64]) -> None:
     """Put an object between camera and face, in place. ``light`` [3] falls on it."""
     size = len(image)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    y, x = _grid(size)
     cos, sin = math.cos(thing.angle), math.sin(thing.angle)
     along = (cos * (x - thing.centre[0]) + sin * (y - thing.centre[1])) / thing.size[0]
     across = (cos * (y - thing.centre[1]) - sin * (x - thing.centre[0])) / thing.size[1]
@@ -71,12 +72,13 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
     image = (1 - np.exp(-1.35 * image)) / np.float32(1 - math.exp(-1.35 * _WHITE))
     image = np.sqrt(np.clip(image, 0, 1))
     image = (image - 0.5) * np.float32(quality.contrast) + 0.5
-    grey = image.mean(-1, keepdims=True)
+    grey = ((image[..., 0] + image[..., 1] + image[..., 2]) / 3)[..., None]
     image = grey + (image - grey) * np.float32(quality.saturation)
-    pixels = image * 255
+    image *= 255
     if quality.noise:
-        pixels += r.standard_normal(pixels.shape, np.float32) * np.float32(quality.noise)
-    result = np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
+        image += r.standard_normal(image.shape, np.float32) * np.float32(quality.noise)
+    image += 0.5
+    result = np.clip(image, 0, 255, out=image).astype(np.uint8)
     if quality.resolution < size:
         small = cv2.resize(result, (quality.resolution, quality.resolution), interpolation=cv2.INTER_AREA)
         result = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
@@ -84,6 +86,12 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         _, data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])
         result = decode(data, "the camera's file")
     return np.ascontiguousarray(result)
+
+
+@cache
+def _grid(size: int) -> NDArray[np.float32]:
+    """y and x in 0..1, [2, size, size]."""
+    return np.mgrid[0:size, 0:size].astype(np.float32) / np.float32(size)
 
 
 def _tint(r: np.random.Generator, strength: float) -> NDArray[np.float64]:

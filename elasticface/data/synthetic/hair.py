@@ -24,10 +24,10 @@ _OF_MEN = (0.08, 0.15, 0.31, 0.20, 0.08, 0.02, 0.05, 0.02, 0.09)
 _OF_WOMEN = (0.0, 0.01, 0.06, 0.10, 0.10, 0.23, 0.30, 0.12, 0.08)
 
 CENTRE = np.array([0.0, 7.5, 0.4], np.float32)  # of the skull
-_ROWS, _COLUMNS = 36, 64  # of the scalp that sheets are cut from
+_ROWS, _COLUMNS = 36, 48  # of the scalp that sheets are cut from
 _POLAR = np.linspace(0.10, 2.45, _ROWS)  # angle from straight up
 _AZIMUTH = (np.arange(_COLUMNS) + 0.5) / _COLUMNS * 2 * np.pi - np.pi  # 0 is the front, positive the subject's left
-SHEET_ROWS = 22
+SHEET_ROWS = 18
 LAYERS = (0.4, 1.0)  # how far out each sheet lies
 
 # The hairline's height at distances around the head from the front, on the average head.
@@ -99,10 +99,10 @@ def scalp_cover(style: HairStyle, person: Person) -> NDArray[np.float32]:
     """How much of the skin the roots of the hair hide, per vertex of the head, float32 [V], 0..1."""
     if style.cover == 0:
         return np.zeros(len(asset.load().vertices), np.float32)
-    place = _vertex_places()
-    line = _hairline(person, style, place[0])
+    height, free, recess, front = _vertex_hairlines()
+    line = free + person.hairline * front + person.receding * recess
     soft = 0.05 + 0.10 * (style.kind in ("bald", "buzz"))
-    return np.asarray(style.cover * smooth_step(-soft, 0.09, place[1] - line), np.float32)
+    return np.asarray(style.cover * smooth_step(-soft, 0.09, height - line), np.float32)
 
 
 def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
@@ -118,7 +118,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
     t = np.linspace(0, 1, SHEET_ROWS)[:, None]  # root of the sheet at the crown .. its end
 
-    line = _hairline(person, style, azimuth)
+    line = _hairline(person, azimuth)
     line = line + 0.025 * np.sin(9 * azimuth + phase[0]) + 0.02 * np.sin(21 * azimuth + phase[1])
     hangs = np.zeros_like(azimuth)
     if style.fringe is not None:
@@ -195,12 +195,17 @@ def _let_fall(
     return mixed.astype(np.float32), (along + falls * (longer - along)).astype(np.float32)
 
 
-def _hairline(person: Person, style: HairStyle, azimuth: Floats) -> Floats:
+def _hairline(person: Person, azimuth: Floats) -> Floats:
     """The height [A] where hair begins to grow, on the average head."""
+    free, recess, front = _hairline_parts(azimuth)
+    return np.asarray(free + person.hairline * front + person.receding * recess)
+
+
+def _hairline_parts(azimuth: Floats) -> tuple[Floats, Floats, Floats]:
+    """At some azimuths: the average hairline, how much of a receding one's way it goes, and whether it is the front."""
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
-    line = _FOREHEAD + np.interp(around, _AROUND, _LINE)
     recess = np.interp(around, (0, 0.3, 0.7, 1.0, 1.2), (0.6, 0.8, 1.3, 0.6, 0))
-    return np.asarray(line + person.hairline * (around < 1.2) + person.receding * recess)
+    return _FOREHEAD + np.interp(around, _AROUND, _LINE), recess, np.asarray(around < 1.2)
 
 
 def _rows_at_height(heights: Floats) -> Floats:
@@ -248,10 +253,10 @@ def ears() -> NDArray[np.bool_]:
 
 
 @cache
-def _vertex_places() -> tuple[Points, Points]:
-    """Azimuth and height of every vertex of the average head; eyes, teeth and ears count as below any hairline."""
+def _vertex_hairlines() -> tuple[Floats, Floats, Floats, Floats]:
+    """For every vertex of the average head its height and :func:`_hairline_parts`; ears lie below any hairline."""
     head = asset.load()
     relative = head.vertices - CENTRE
     height = head.vertices[:, 1].copy()
     height[ears()] = 0
-    return np.arctan2(relative[:, 0], relative[:, 2]), height
+    return height, *_hairline_parts(np.arctan2(relative[:, 0], relative[:, 2]))

@@ -140,16 +140,17 @@ def _skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> float: 
     x = min(max(mean[TEXTURE] * columns - 0.5, 1.0), columns - 2.001)
     y = min(max(mean[TEXTURE + 1] * rows - 0.5, 1.0), rows - 2.001)
     i, j = int(y), int(x)
-    fy, fx = y - i, x - j
-    gloss = 0.0
-    for c in range(4):
-        value = (1 - fy) * ((1 - fx) * texture[i, j, c] + fx * texture[i, j + 1, c]) + fy * (
-            (1 - fx) * texture[i + 1, j, c] + fx * texture[i + 1, j + 1, c]
+    fy, fx = np.float32(y - i), np.float32(x - j)
+    one = np.float32(1)
+    a, b, c, d = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
+    for channel in range(4):  # the fourth is the gloss
+        colour[channel] = (
+            a * texture[i, j, channel]
+            + b * texture[i, j + 1, channel]
+            + c * texture[i + 1, j, channel]
+            + d * texture[i + 1, j + 1, channel]
         )
-        if c < 3:
-            colour[c] = value
-        else:
-            gloss = value
+    gloss = colour[3]
     slope_x = relief[i, j + 1] - relief[i, j - 1]
     slope_y = relief[i + 1, j] - relief[i - 1, j]
     flat = math.sqrt(normal[0] ** 2 + normal[2] ** 2) + 1e-6
@@ -211,11 +212,11 @@ def _hair_colour(
 ) -> Any:  # pragma: no cover - compiled
     """Radiance of hair into ``colour``; returns its opacity."""
     strands, lumps, curls = materials.strands, materials.lumps, materials.curls
-    rows, columns = strands.shape
-    u, v = mean[TEXTURE] * columns, mean[TEXTURE + 1] * 60
-    fine = strands[int(v) % rows, int(2.0 * u) % columns]
-    coarse = strands[int(0.4 * v + 31) % rows, int(0.45 * u + 57) % columns]
-    lump = lumps[int(v * 2.2) % lumps.shape[0], int(0.7 * u) % lumps.shape[1]]
+    across, down = strands.shape[1] - 1, strands.shape[0] - 1  # sizes are powers of two, so & is the remainder
+    u, v = mean[TEXTURE] * strands.shape[1], mean[TEXTURE + 1] * 60
+    fine = strands[int(v) & down, int(2.0 * u) & across]
+    coarse = strands[int(0.4 * v + 31) & down, int(0.45 * u + 57) & across]
+    lump = lumps[int(v * 2.2) & (lumps.shape[0] - 1), int(0.7 * u) & (lumps.shape[1] - 1)]
     texture = (0.55 * fine + 0.45 * coarse) * (1 - curls) + lump * curls
     alpha = mean[COVER] * 2.3 - 0.35 + (texture - 0.5) - 0.5 * layer
     alpha = min(1.0, max(0.0, alpha))
@@ -264,7 +265,8 @@ def draw_surfaces(
     size = len(image)
     sums = np.zeros((MATERIALS, ATTRIBUTES), np.float32)
     counts = np.zeros(MATERIALS, np.int64)
-    colour, normal, wrap = np.zeros(3), np.zeros(3), np.zeros(3)
+    mean = np.zeros(ATTRIBUTES, np.float32)
+    colour, normal, wrap = np.zeros(4), np.zeros(3), np.zeros(3)
     for y in range(size):
         for x in range(size):
             covered = _gather(seen, x, y, attributes, triangles, parts, sums, counts)
@@ -277,9 +279,8 @@ def draw_surfaces(
                 if count == 0:
                     continue
                 counts[part] = 0
-                mean = sums[part]
                 for a in range(ATTRIBUTES):
-                    mean[a] /= count
+                    mean[a] = sums[part, a] / count
                 for axis in range(3):
                     normal[axis] = mean[NORMAL + axis]
                 openness = mean[OPENNESS]
@@ -325,23 +326,29 @@ def _gather(
     ``counts`` must be zero for all materials; whoever reads a material's sum sets its count back to zero.
     """
     covered = 0
-    for row in (2 * y, 2 * y + 1):
-        for column in (2 * x, 2 * x + 1):
+    last, samples, u, v = -1, 0, np.float32(0), np.float32(0)  # neighbours mostly lie in one triangle
+    for sample in range(5):
+        t = -1
+        if sample < 4:
+            row, column = 2 * y + sample // 2, 2 * x + sample % 2
             t = seen.triangle[row, column]
-            if t < 0:
-                continue
-            u, v = seen.weights[row, column, 0], seen.weights[row, column, 1]
-            w = np.float32(1) - u - v
-            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            part = parts[t]
-            if counts[part] == 0:
-                for a in range(ATTRIBUTES):
-                    sums[part, a] = u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
-            else:
+        if t != last:
+            if last >= 0:
+                w = samples - u - v
+                i, j, k = triangles[last, 0], triangles[last, 1], triangles[last, 2]
+                part = parts[last]
+                if counts[part] == 0:
+                    for a in range(ATTRIBUTES):
+                        sums[part, a] = 0
                 for a in range(ATTRIBUTES):
                     sums[part, a] += u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
-            counts[part] += 1
-            covered += 1
+                counts[part] += samples
+                covered += samples
+            last, samples, u, v = t, 0, np.float32(0), np.float32(0)
+        if t >= 0:
+            u += seen.weights[row, column, 0]
+            v += seen.weights[row, column, 1]
+            samples += 1
     return covered
 
 
@@ -365,6 +372,7 @@ def draw_sheet(
     sums = np.zeros((1, ATTRIBUTES), np.float32)
     counts = np.zeros(1, np.int64)
     parts = np.zeros(len(triangles), np.uint8)
+    mean = np.zeros(ATTRIBUTES, np.float32)
     colour, normal, wrap = np.zeros(3), np.zeros(3), np.full(3, 0.1)
     for y in range(size):
         for x in range(size):
@@ -372,9 +380,8 @@ def draw_sheet(
             if covered == 0:
                 continue
             counts[0] = 0
-            mean = sums[0]
             for a in range(ATTRIBUTES):
-                mean[a] /= covered
+                mean[a] = sums[0, a] / covered
             if kind == HAIR:
                 alpha = _hair_colour(mean, colour, layer, materials, light, distance)
             elif kind == LASHES:

@@ -10,6 +10,7 @@ channels' absorptions m and h.
 from dataclasses import dataclass
 from functools import cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,9 @@ from elasticface.data.synthetic.person import Person
 
 Map = NDArray[np.float32]  # [H, W]
 Region = tuple[slice, slice]  # rows and columns of the texture
+
+HEIGHT, WIDTH = 240, 288
+"""Texels: 1.4 mm each, where a pixel of an aligned picture is 1.8 mm of a face."""
 
 BASE = np.array([0.68, 0.58, 0.52], np.float32)  # linear RGB albedo of skin without pigment
 MELANIN = np.array([0.72, 1.00, 1.27], np.float32)
@@ -146,22 +150,26 @@ class _Places:
 @cache
 def _places() -> _Places:
     head = asset.load()
-    positions, covered = asset.position_map(head)
+    positions, covered = asset.position_map(head, HEIGHT, WIDTH)
+    lips, eyelids = (
+        cv2.resize(mask, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for mask in (head.lips, head.eyelids)
+    )
     x, y, z = (np.ascontiguousarray(positions[..., axis]) for axis in range(3))
-    return _Places(x, np.abs(x), y, z, _smooth(0.6, 1.0, z), covered, head.lips, _smooth(0.5, 1, head.eyelids))
+    return _Places(
+        x, np.abs(x), y, z, _smooth(0.6, 1.0, z), covered, np.asarray(lips), _smooth(0.45, 0.9, np.asarray(eyelids))
+    )
 
 
 @cache
 def _noises() -> NDArray[np.float32]:
     """Smooth noise, periodic, of unit variance: [level, copy, H, W], levels from pores to half a cheek."""
-    height, width = asset.load().lips.shape
     r = keyed.generator(0, "synthetic noise")
-    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    result = np.empty((5, 3, height, width), np.float32)
-    for level, radius in enumerate((0.6, 1.5, 3.6, 9.6, 24.0)):  # texels
+    fy, fx = np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None]
+    result = np.empty((5, 3, HEIGHT, WIDTH), np.float32)
+    for level, radius in enumerate((0.5, 1.1, 2.7, 7.2, 18.0)):  # texels
         blur = np.exp(-2 * (np.pi * radius) ** 2 * (fx**2 + fy**2))
         for copy in range(3):
-            field = np.fft.irfft2(np.fft.rfft2(r.standard_normal((height, width))) * blur, s=(height, width))
+            field = np.fft.irfft2(np.fft.rfft2(r.standard_normal((HEIGHT, WIDTH))) * blur, s=(HEIGHT, WIDTH))
             result[level, copy] = field / field.std()
     return result
 
@@ -169,11 +177,10 @@ def _noises() -> NDArray[np.float32]:
 @cache
 def strands() -> Map:
     """Noise drawn out along the rows' direction, unit variance: the hairs of brows and beards."""
-    height, width = asset.load().lips.shape
-    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    blur = np.exp(-2 * np.pi**2 * ((0.6 * fx) ** 2 + (1.7 * fy) ** 2))
-    white = keyed.generator(0, "synthetic strands").standard_normal((height, width))
-    field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(height, width))
+    fy, fx = np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None]
+    blur = np.exp(-2 * np.pi**2 * ((0.5 * fx) ** 2 + (1.3 * fy) ** 2))
+    white = keyed.generator(0, "synthetic strands").standard_normal((HEIGHT, WIDTH))
+    field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(HEIGHT, WIDTH))
     noise: Map = (field / field.std()).astype(np.float32)
     return noise
 
@@ -251,10 +258,9 @@ def _cover(surface: NDArray[np.float32], share: Map, colour: NDArray[np.float32]
 
 def _region(low: float, high: float, around: float) -> Region:
     """The part of the texture between two heights, up to an angle to either side of the front."""
-    rows, columns = asset.TEXTURE_HEIGHT, asset.TEXTURE_WIDTH
-    first, last = (round((asset.TOP - y) / (asset.TOP - asset.BOTTOM) * rows) for y in (high, low))
-    half = round(around / (2 * asset.HALF_ANGLE) * columns)
-    return slice(first, last), slice(columns // 2 - half, columns // 2 + half)
+    first, last = (round((asset.TOP - y) / (asset.TOP - asset.BOTTOM) * HEIGHT) for y in (high, low))
+    half = round(around / (2 * asset.HALF_ANGLE) * WIDTH)
+    return slice(first, last), slice(WIDTH // 2 - half, WIDTH // 2 + half)
 
 
 @cache
