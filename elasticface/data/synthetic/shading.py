@@ -133,7 +133,7 @@ def _radiance(
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def _skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> float:  # pragma: no cover - compiled
+def _skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> Any:  # pragma: no cover - compiled
     """Albedo into ``colour``, relief into ``normal``; returns the gloss."""
     texture, relief = materials.skin, materials.relief
     rows, columns = relief.shape
@@ -142,13 +142,13 @@ def _skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> float: 
     i, j = int(y), int(x)
     fy, fx = np.float32(y - i), np.float32(x - j)
     one = np.float32(1)
-    a, b, c, d = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
+    here, right, below, across = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
     for channel in range(4):  # the fourth is the gloss
         colour[channel] = (
-            a * texture[i, j, channel]
-            + b * texture[i, j + 1, channel]
-            + c * texture[i + 1, j, channel]
-            + d * texture[i + 1, j + 1, channel]
+            here * texture[i, j, channel]
+            + right * texture[i, j + 1, channel]
+            + below * texture[i + 1, j, channel]
+            + across * texture[i + 1, j + 1, channel]
         )
     gloss = colour[3]
     slope_x = relief[i, j + 1] - relief[i, j - 1]
@@ -164,9 +164,9 @@ def _skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> float: 
         for c in range(3):
             colour[c] += cover * (materials.hair[c] * 0.8 + 0.1 * colour[c] - colour[c])
         gloss *= 1 - 0.8 * cover
-    below = mean[TEXTURE + 1] - materials.neckline
-    if below > 0:  # clothes
-        worn = min(1.0, below * 90)
+    depth = mean[TEXTURE + 1] - materials.neckline
+    if depth > 0:  # clothes
+        worn = min(1.0, depth * 90)
         fold = 0.85 + 0.3 * texture[(3 * i) % rows, (2 * j) % columns, 3]
         for c in range(3):
             colour[c] += worn * (materials.cloth[c] * fold - colour[c])

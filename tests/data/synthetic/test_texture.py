@@ -85,9 +85,7 @@ def test_more_pigment_is_darker_in_every_channel(sitter, covered, field, value):
     assert (much < little).mean() > 0.99
 
 
-@pytest.mark.parametrize(
-    ("field", "absorption"), [("melanin", texture.MELANIN), ("haemoglobin", texture.HAEMOGLOBIN)]
-)
+@pytest.mark.parametrize(("field", "absorption"), [("melanin", texture.MELANIN), ("haemoglobin", texture.HAEMOGLOBIN)])
 def test_pigments_absorb_by_beer_and_lambert(sitter, covered, field, absorption):
     little, much = (
         texture.draw_skin(replace(sitter.person, **{field: amount}), 0).surface[covered][:, :3].astype(np.float64)
@@ -245,10 +243,10 @@ def test_thicker_brows_cover_more(sitter):
 
 def test_joined_brows_meet_over_the_nose(sitter, place):
     between = (np.abs(place[..., 0]) < 0.03) & (np.abs(place[..., 1] - sitter.person.brows.height) < 0.04)
-    apart, joined = (
-        replace(sitter.person, brows=replace(sitter.person.brows, joined=amount)) for amount in (0.0, 0.8)
+    apart, joined = (replace(sitter.person, brows=replace(sitter.person.brows, joined=amount)) for amount in (0.0, 0.8))
+    free, hairy = (
+        texture.paint(sitter.skin, person, BARE).surface[between][:, :3].mean() for person in (apart, joined)
     )
-    free, hairy = (texture.paint(sitter.skin, person, BARE).surface[between][:, :3].mean() for person in (apart, joined))
     assert hairy < 0.8 * free
 
 
