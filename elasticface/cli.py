@@ -344,8 +344,8 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _check_preview(path: Path) -> None:
-    if path.suffix.lower() != ".png" or path.is_dir():
-        raise InputError(f"--preview {path}: not the name of a picture; give a file that ends in .png")
+    if path.suffix.lower() not in (".png", ".jpg") or path.is_dir():
+        raise InputError(f"--preview {path}: not the name of a picture; give a file that ends in .png or .jpg")
     _check_writable(path.parent)
 
 

@@ -447,7 +447,7 @@ def test_a_refused_set_has_no_preview(previews: list[Any], people: Path) -> None
             "synthesize FACES --identities 3 --images-per-identity 4",
             "holds something that is no set of synthetic faces",
         ),
-        ("synthesize --preview FACES", "not the name of a picture; give a file that ends in .png"),
+        ("synthesize --preview FACES", "not the name of a picture; give a file that ends in .png or .jpg"),
         ("synthesize --preview sheet.png --first -1", "first must be 0 to 999,999, got -1"),
         ("train synthetic:identities=3 --out run", "synthetic:identities=3: images is missing"),
         (

@@ -71,20 +71,20 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
     # A film's shoulder, then a screen's gamma (2 for 2.2, which a contrast that varies hides).
     image = (1 - np.exp(-1.35 * image)) / np.float32(1 - math.exp(-1.35 * _WHITE))
     image = np.sqrt(np.clip(image, 0, 1))
-    image = (image - 0.5) * np.float32(quality.contrast) + 0.5
-    grey = ((image[..., 0] + image[..., 1] + image[..., 2]) / 3)[..., None]
-    image = grey + (image - grey) * np.float32(quality.saturation)
-    image *= 255
+    # Contrast around middle grey, saturation around each pixel's own grey, and 0..255: one affine map of the colours.
+    colours = quality.saturation * np.eye(3) + (1 - quality.saturation) / 3
+    affine = np.column_stack([quality.contrast * colours, np.full(3, 0.5 - 0.5 * quality.contrast)])
+    image = np.asarray(cv2.transform(image, 255 * affine), np.float32)
     if quality.noise:
         image += r.standard_normal(image.shape, np.float32) * np.float32(quality.noise)
     image += 0.5
     result = np.clip(image, 0, 255, out=image).astype(np.uint8)
     if quality.resolution < size:
         small = cv2.resize(result, (quality.resolution, quality.resolution), interpolation=cv2.INTER_AREA)
-        result = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
+        result = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
     if quality.jpeg < 100:
         _, data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])
-        result = decode(data, "the camera's file")
+        result = decode(np.asarray(data, np.uint8), "the camera's file")
     return np.ascontiguousarray(result)
 
 

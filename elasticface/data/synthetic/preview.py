@@ -27,7 +27,7 @@ def write_preview(path: Path, seed: int = 0, variation: Variation | None = None,
     """Draw a contact sheet, rows people and columns photos, and beside it `<name>-sweeps.png`, a row a factor.
 
     Args:
-        path: of the sheet, a PNG.
+        path: of the sheet, a .png or .jpg.
         seed: of the population.
         variation: of the photos.
         first: number of the first person shown.
@@ -41,7 +41,7 @@ def write_preview(path: Path, seed: int = 0, variation: Variation | None = None,
         path.with_name(f"{path.stem}-sweeps{path.suffix}"): sweeps(studio, first),
     }
     for where, picture in pictures.items():
-        files.write_bytes(where, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        files.write_bytes(where, cv2.imencode(where.suffix, picture[..., ::-1])[1].tobytes())
     return list(pictures)
 
 

@@ -67,20 +67,22 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
 
     image = camera.background(scene.background, size)
     seen = raster.buffers(size)
-    raster.rasterise(view.screen(solid), solid_triangles, *seen, 1)
+    pixels = view.screen(solid)
+    raster.rasterise(pixels, solid_triangles, *seen, 1)
     shading.draw_surfaces(image, seen, solid, solid_triangles, solid_parts, materials, light, scene.distance)
 
-    def draw(sheet: Array, of: Triangles, kind: int, layer: float, facing: int = 0) -> None:
+    def draw(sheet: Array, pixels: Array, of: Triangles, kind: int, layer: float, facing: int = 0) -> None:
         seen.triangle.fill(-1)
-        raster.rasterise(view.screen(sheet), of, *seen, facing)
+        raster.rasterise(pixels, of, *seen, facing)
         shading.draw_sheet(image, seen, sheet, of, kind, layer, materials, light, scene.distance)
 
-    draw(attributes[0], _lashes(), LASHES, 0.0)
+    draw(solid, pixels, _lashes(), LASHES, 0.0)
     for sheet, layer in zip(strands, hair.LAYERS, strict=False):
         # Hair that falls shows its inside behind the neck; other hair has none to show.
-        draw(sheet, hair.sheet_triangles(), HAIR, layer, facing=int(look.hair.length is None))
+        draw(sheet, view.screen(sheet), hair.sheet_triangles(), HAIR, layer, facing=int(look.hair.length is None))
     if lenses is not None:
-        draw(_mesh_attributes(view, lenses), lenses.triangles, LENS, 0.0)
+        glass = _mesh_attributes(view, lenses)
+        draw(glass, view.screen(glass), lenses.triangles, LENS, 0.0)
     if scene.occluder is not None:
         camera.hold_before(image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour)
     return image

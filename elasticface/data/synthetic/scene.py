@@ -199,7 +199,7 @@ def plain_scene(person: Person) -> Scene:
         look=replace(usual, mask=None, glasses=None),
         occluder=None,
         background=0,
-        quality=Quality(0.0, 0.6, np.ones(3), 1.0, 1.0, 0.0, 112, 0.0, 100),
+        quality=Quality(0.0, 0.45, np.ones(3), 1.0, 1.0, 0.0, 112, 0.0, 100),
     )
 
 
@@ -337,7 +337,7 @@ def _draw_quality(r: np.random.Generator, k: float) -> Quality:
     worse = r.random()
     return Quality(
         exposure=float(r.normal(0, 0.22)),
-        metering=float(r.uniform(0.4, 0.8)),
+        metering=float(r.uniform(0.3, 0.65)),
         white_balance=np.exp(r.normal(0, 0.06, 3)),
         contrast=float(r.uniform(0.88, 1.18)),
         saturation=0.0 if r.random() < 0.03 else float(r.uniform(0.7, 1.2)),

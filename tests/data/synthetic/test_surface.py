@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticface.data.synthetic import asset, surface
+from elasticface.data.synthetic import asset
 from elasticface.data.synthetic.surface import Patch, attach, grid_triangles, smooth_noise, smooth_step, tube
 
 INSIDE = np.array([0.0, 7.4, 0.5])
@@ -215,11 +215,3 @@ def test_smooth_noise_has_no_seam_and_is_as_smooth_as_asked(along, across):
 def test_two_noises_are_not_one_noise():
     one, other = (smooth_noise(purpose, 128, 128, 1, 1).ravel() for purpose in ("one", "other"))
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.1
-
-
-def test_the_rooms_of_the_module_do_not_share_what_can_be_changed():
-    """Triangles are kept for the next caller, so nobody may write to them; whoever shifts them makes new ones."""
-    before = grid_triangles(3, 3).copy()
-    shifted = surface.grid_triangles(3, 3) + 5
-    assert np.array_equal(grid_triangles(3, 3), before)
-    assert not np.shares_memory(shifted, grid_triangles(3, 3))
