@@ -52,8 +52,8 @@ class Size:
     epochs: int
 
 
-FULL = Size(people=600, photos=16, unseen_people=120, unseen_photos=16, pairs=6000, epochs=9)
-SMALL = Size(people=60, photos=10, unseen_people=40, unseen_photos=8, pairs=600, epochs=3)
+FULL = Size(people=720, photos=16, unseen_people=120, unseen_photos=16, pairs=6000, epochs=9)
+SMALL = Size(people=100, photos=10, unseen_people=40, unseen_photos=8, pairs=600, epochs=10)
 _ABOUT_SMALL = "With --small there is too little to learn from for a good model: it only shows the way."
 
 
@@ -114,7 +114,7 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
             f"{size.pairs:,} pairs of their photos are the test: the same person or not?"
         ):
             _render(unseen, size.unseen_people, size.unseen_photos, size.people, seed, workers)
-            _pair_up(unseen, size, seed)
+            pair_up(unseen, size, seed)
         with _phase(
             f"3/4 Training a small network with {NAME}, the loss whose margins are drawn anew for every photo, "
             f"for {size.epochs} epochs. Ctrl-C saves."
@@ -166,7 +166,8 @@ def _render(out: Path, people: int, photos: int, first: int, seed: int, workers:
     )
 
 
-def _pair_up(unseen: Path, size: Size, seed: int) -> None:
+def pair_up(unseen: Path, size: Size, seed: int) -> None:
+    """Draw the pairs to judge on, and write them beside the unseen people's photos."""
     source = FolderSource(unseen)
     of_people = list(np.arange(len(source)).reshape(size.unseen_people, size.unseen_photos))
     drawn = draw_pairs(of_people, size.pairs // (2 * FOLDS), FOLDS, seed)

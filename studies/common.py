@@ -20,14 +20,12 @@ from elasticface.benchmarks.baseline import whitened_pca
 from elasticface.benchmarks.pairs import PAIRS_FILE, PairBenchmark, PairResult, Pairs, evaluate_pairs
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.data import Source
-from elasticface.data.folder import FolderSource
 from elasticface.data.images import IMAGE_SUFFIXES
-from elasticface.data.split import draw_pairs, write_pairs
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.write import write_faces
 from elasticface.errors import InputError, Stopped
 from elasticface.model import Card, FaceEncoder
-from elasticface.quickstart import FOLDS, TRAINING, UNSEEN, Size
+from elasticface.quickstart import TRAINING, UNSEEN, Size, pair_up
 from elasticface.rundir import read_config
 
 RESULTS = Path(__file__).parent / "results"
@@ -55,10 +53,7 @@ def render(folder: Path, size: Size, workers: int) -> tuple[Path, Path]:
     training, unseen = folder / TRAINING, folder / UNSEEN
     write_faces(training, identities=size.people, images_per_identity=size.photos, seed=SEED, first=0, workers=workers)
     render_unseen(unseen, size, Variation(), workers)
-    source = FolderSource(unseen)
-    of_people = list(np.arange(len(source)).reshape(size.unseen_people, size.unseen_photos))
-    drawn = draw_pairs(of_people, size.pairs // (2 * FOLDS), FOLDS, SEED)
-    write_pairs(unseen / PAIRS_FILE, drawn, [source.name(image) for image in range(len(source))])
+    pair_up(unseen, size, SEED)
     return training, unseen
 
 

@@ -1,0 +1,280 @@
+"""elasticface.data.synthetic.camera: backgrounds, things held before the face, and what a camera makes of light."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from elasticface.data.synthetic import camera
+from elasticface.data.synthetic.scene import Occluder, Quality
+
+FAITHFUL = Quality(
+    exposure=0.0,
+    metering=0.6,
+    white_balance=np.ones(3),
+    contrast=1.0,
+    saturation=1.0,
+    blur=0.0,
+    resolution=112,
+    noise=0.0,
+    jpeg=100,
+)
+
+
+@pytest.fixture(scope="module")
+def light() -> np.ndarray:
+    """A colourful picture with small and large shapes."""
+    r = np.random.default_rng(0)
+    coarse = np.kron(r.random((7, 7, 3)), np.ones((16, 16, 1)))
+    return (0.4 * coarse + 0.15 * r.random((112, 112, 3))).astype(np.float32)
+
+
+def develop(light: np.ndarray, seed: int = 0, **changes) -> np.ndarray:
+    return camera.develop(light, replace(FAITHFUL, **changes), np.random.default_rng(seed))
+
+
+def detail(picture: np.ndarray) -> float:
+    """The mean step between neighbouring pixels."""
+    pixels = picture.astype(np.float64)
+    return float(np.abs(np.diff(pixels, axis=0)).mean() + np.abs(np.diff(pixels, axis=1)).mean())
+
+
+# ---------------------------------------------------------------------------------------------- backgrounds
+
+
+@pytest.mark.parametrize("size", [2, 33, 56, 112, 113, 224])
+def test_a_background_is_finite_light_of_the_asked_size(size):
+    for key in range(5):
+        image = camera.background(key, size)
+        assert image.shape == (size, size, 3)
+        assert image.dtype == np.float32
+        assert np.isfinite(image).all()
+        assert image.min() > 0
+
+
+def test_a_background_is_a_function_of_its_key():
+    assert np.array_equal(camera.background(3, 112), camera.background(3, 112))
+    assert len({camera.background(key, 28).tobytes() for key in range(30)}) == 30
+    with pytest.raises(ValueError, match="must be >= 0"):
+        camera.background(-1, 112)
+
+
+def test_a_larger_background_shows_the_same_place():
+    for key in range(5):
+        small, large = camera.background(key, 56), camera.background(key, 112)
+        halved = large.reshape(56, 2, 56, 2, 3).mean((1, 3))
+        assert np.abs(halved - small).mean() < 0.1 * small.mean() + 0.01
+
+
+def test_some_places_are_dark_and_some_are_bright():
+    means = [camera.background(key, 28).mean() for key in range(60)]
+    assert min(means) < 0.12
+    assert max(means) > 0.4
+
+
+def test_places_are_out_of_focus():
+    steps = [np.abs(np.diff(camera.background(key, 112), axis=1)).max() for key in range(20)]
+    assert np.median(steps) < 0.15
+
+
+# ---------------------------------------------------------------------------------------------- objects
+
+
+def thing(**changes) -> Occluder:
+    values = {"centre": (0.4, 0.6), "size": (0.25, 0.1), "angle": 0.5, "roundness": 0.5, "colour": (0.2, 0.3, 0.1)}
+    values |= changes
+    return Occluder(
+        *(np.array(values[name]) for name in ("centre", "size")),
+        values["angle"],
+        values["roundness"],
+        np.array(values["colour"]),
+    )
+
+
+def held(one: Occluder, size: int = 112, light: float = 1.0, before: float = 0.77) -> np.ndarray:
+    image = np.full((size, size, 3), before, np.float32)
+    camera.hold_before(image, one, np.full(3, light))
+    return image
+
+
+def sides(one: Occluder, size: int = 112) -> np.ndarray:
+    """How far out each pixel lies along and across the object, 1 at its border: [size, size, 2]."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    dx, dy = x - one.centre[0], y - one.centre[1]
+    along = np.cos(one.angle) * dx + np.sin(one.angle) * dy
+    across = np.cos(one.angle) * dy - np.sin(one.angle) * dx
+    return np.abs(np.stack([along / one.size[0], across / one.size[1]], -1))
+
+
+@pytest.mark.parametrize("size", [56, 112])
+@pytest.mark.parametrize(("angle", "roundness"), [(0.0, 0.0), (0.5, 0.3), (2.0, 1.0)])
+def test_an_object_hides_its_area_and_touches_nothing_else(size, angle, roundness):
+    one = thing(angle=angle, roundness=roundness)
+    image, out = held(one, size), sides(one, size)
+    edge = 1.5 / (size * one.size.min())  # it is soft over a pixel or two
+    assert (image[(out > 1 + edge).any(-1)] == np.float32(0.77)).all()
+    inside = image[np.hypot(*np.moveaxis(out, -1, 0)) < 1 - edge]
+    assert len(inside)
+    assert (inside < 0.5).all()
+
+
+def test_a_round_object_has_no_corners():
+    one, other = thing(roundness=0.0), thing(roundness=1.0)
+    corner = (sides(one) > 0.75).all(-1) & (sides(one) < 0.85).all(-1)
+    assert (held(one)[corner] < 0.6).all()
+    assert (held(other)[corner] == np.float32(0.77)).all()
+
+
+def test_an_object_has_its_colour_in_the_light_that_falls_on_it():
+    middle = (int(0.6 * 112), int(0.4 * 112))
+    dim, bright = (held(thing(), light=amount)[middle] for amount in (0.5, 1.0))
+    np.testing.assert_allclose(bright, 2 * dim, rtol=1e-4)
+    np.testing.assert_allclose(bright / bright.sum(), np.array([0.2, 0.3, 0.1]) / 0.6, rtol=1e-4)
+
+
+def test_an_object_outside_of_the_picture_is_not_seen():
+    assert (held(thing(centre=(2.0, 2.0))) == np.float32(0.77)).all()
+
+
+# ---------------------------------------------------------------------------------------------- development
+
+
+@pytest.mark.parametrize("size", [33, 56, 112, 160])
+@pytest.mark.parametrize("quality", [{}, {"blur": 1.0, "noise": 4.0, "jpeg": 50, "resolution": 30}])
+def test_a_picture_is_uint8_of_the_light_s_size(light, size, quality):
+    part = np.ascontiguousarray(np.tile(light, (2, 2, 1))[:size, :size])
+    picture = develop(part, **quality)
+    assert picture.shape == (size, size, 3)
+    assert picture.dtype == np.uint8
+    assert picture.flags.c_contiguous
+
+
+@pytest.mark.parametrize("quality", [{}, {"noise": 4.0}, {"jpeg": 50}, {"blur": 1.0, "noise": 2.0, "resolution": 40}])
+def test_a_picture_is_a_function_of_light_quality_and_generator(light, quality):
+    before = light.copy()
+    first = develop(light, **quality)
+    assert np.array_equal(develop(light, **quality), first)
+    assert np.array_equal(light, before)
+    assert np.array_equal(develop(light, seed=1, **quality), first) == ("noise" not in quality)
+
+
+def test_more_exposure_is_brighter_everywhere(light):
+    dark, plain, bright = (develop(light, exposure=exposure).astype(int) for exposure in (-0.5, 0.0, 0.5))
+    assert (dark <= plain).all()
+    assert (plain <= bright).all()
+    assert dark.mean() < plain.mean() - 10
+    assert plain.mean() < bright.mean() - 10
+
+
+def test_an_exposure_meter_follows_the_face(light):
+    """Twice the light gives the same picture if it follows it all the way, and a brighter one the less it does."""
+    means = [develop(2 * light, metering=m).mean() - develop(light, metering=m).mean() for m in (0.0, 0.5, 1.0)]
+    assert means[0] > means[1] + 5
+    assert means[1] > 5
+    assert abs(means[2]) < 0.5
+
+
+def test_what_is_around_the_face_does_not_change_the_exposure(light):
+    around = light.copy()
+    around[:10], around[:, :10], around[:, -10:] = 1.0, 1.0, 1.0
+    same = develop(around)[40:80, 40:72]
+    assert np.array_equal(same, develop(light)[40:80, 40:72])
+
+
+def test_brighter_light_never_gets_darker():
+    ramp = np.repeat(np.linspace(0, 3, 112, dtype=np.float32)[None, :, None], 112, 0).repeat(3, 2)
+    picture = develop(ramp).astype(int)
+    assert (np.diff(picture, axis=1) >= 0).all()
+    assert picture.min() == 0
+    assert picture.max() == 255
+
+
+@pytest.mark.parametrize("quality", [{}, {"contrast": 1.2, "exposure": 1.0}, {"noise": 6.0, "saturation": 1.2}])
+def test_black_and_white_do_not_wrap_around(quality):
+    black, white = (develop(np.full((112, 112, 3), value, np.float32), metering=0.0, **quality) for value in (0, 50))
+    assert black.max() < 64
+    assert white.min() > 192
+
+
+@pytest.mark.parametrize("channel", range(3))
+def test_white_balance_raises_its_channel(light, channel):
+    gains = np.ones(3)
+    gains[channel] = 1.4
+    change = develop(light, white_balance=gains).astype(int) - develop(light).astype(int)
+    assert (change[..., channel] >= 0).all()
+    assert change[..., channel].mean() > 8
+    assert not np.delete(change, channel, axis=2).any()
+
+
+def test_contrast_spreads_grey_levels_around_the_middle(light):
+    flat, plain, hard = (develop(light, contrast=contrast).astype(float) for contrast in (0.8, 1.0, 1.2))
+    assert flat.std() < plain.std() < hard.std()
+    dark, bright = plain < 100, plain > 150
+    assert (flat[dark] >= plain[dark]).all()
+    assert (flat[bright] <= plain[bright]).all()
+
+
+def test_saturation_spreads_the_channels(light):
+    spread = [np.ptp(develop(light, saturation=s).astype(int), axis=2).mean() for s in (0.0, 0.6, 1.0, 1.3)]
+    assert spread == sorted(spread)
+    assert spread[0] == 0
+    assert spread[1] > 5
+
+
+@pytest.mark.parametrize("quality", [{}, {"blur": 1.0}, {"resolution": 40}, {"jpeg": 40}, {"exposure": 1.0}])
+def test_without_saturation_a_picture_is_grey(light, quality):
+    picture = develop(light, saturation=0.0, **quality)
+    assert (picture[..., 0] == picture[..., 1]).all()
+    assert (picture[..., 1] == picture[..., 2]).all()
+
+
+@pytest.mark.xfail(reason="noise is drawn for each channel, on grey pictures as well", strict=True)
+def test_without_saturation_a_noisy_picture_is_grey(light):
+    assert np.ptp(develop(light, saturation=0.0, noise=4.0).astype(int), axis=2).max() == 0
+
+
+def test_blur_takes_detail_away(light):
+    details = [detail(develop(light, blur=blur)) for blur in (0.0, 0.5, 1.0, 2.0)]
+    assert details[0] > details[1] > details[2] > details[3]
+    assert abs(develop(light, blur=1.0).mean() - develop(light).mean()) < 3
+
+
+def test_a_lower_resolution_takes_detail_away(light):
+    details = [detail(develop(light, resolution=resolution)) for resolution in (112, 80, 50, 28)]
+    assert details[0] > details[1] > details[2] > details[3]
+    assert abs(develop(light, resolution=28).mean() - develop(light).mean()) < 3
+
+
+def test_full_resolution_changes_nothing(light):
+    assert np.array_equal(develop(light, resolution=112), develop(light, resolution=500))
+
+
+@pytest.mark.parametrize("amount", [1.0, 3.0, 6.0])
+def test_noise_has_its_standard_deviation_and_no_bias(amount):
+    grey = np.full((112, 112, 3), 0.2, np.float32)
+    noise = develop(grey, noise=amount).astype(float) - develop(grey).astype(float)
+    assert abs(noise.std() / np.hypot(amount, 0.29) - 1) < 0.05  # and that of rounding
+    assert abs(noise.mean()) < 0.51  # the picture without noise is rounded as well
+
+
+def test_noise_of_neighbours_is_independent():
+    noise = develop(np.full((112, 112, 3), 0.2, np.float32), noise=5.0).astype(float)
+    noise -= noise.mean()
+    for shifted in (noise[1:] * noise[:-1], noise[:, 1:] * noise[:, :-1]):
+        assert abs(shifted.mean() / noise.var()) < 0.05
+
+
+def test_worse_jpeg_is_farther_from_the_picture(light):
+    plain = develop(light).astype(int)
+    errors = [np.abs(develop(light, jpeg=quality).astype(int) - plain).mean() for quality in (100, 95, 70, 30)]
+    assert errors[0] == 0
+    assert 0 < errors[1] < errors[2] < errors[3]
+
+
+def test_channels_keep_their_order_through_a_file(light):
+    red = np.zeros((112, 112, 3), np.float32)
+    red[..., 0] = 0.5
+    for quality in ({}, {"jpeg": 90}, {"resolution": 50}):
+        picture = develop(red, **quality).mean((0, 1))
+        assert picture[0] > 100
+        assert picture[1:].max() < 40
