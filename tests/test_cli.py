@@ -440,8 +440,8 @@ def test_a_refused_set_has_no_preview(previews: list[Any], people: Path) -> None
         ("synthesize out --identities 3 --images-per-identity 4 --appearance odd", "appearance"),
         ("synthesize out --identities 3 --images-per-identity 4 --workers 0", "workers must be 1 to 256, got 0"),
         (
-            "synthesize out --identities 3 --images-per-identity 4 --preview sheet.jpg",
-            "sheet.jpg: not the name of a pic",
+            "synthesize out --identities 3 --images-per-identity 4 --preview sheet.gif",
+            "sheet.gif: not the name of a pic",
         ),
         (
             "synthesize FACES --identities 3 --images-per-identity 4",

@@ -101,7 +101,7 @@ def test_roots_cover_the_crown_and_no_more_than_the_style_says(head, sitters, ki
     for sitter in sitters:
         style = a_style(kind, sitter.person)
         cover = scalp_cover(style, sitter.person)
-        assert 0 <= cover.min()
+        assert cover.min() >= 0
         assert cover.max() <= np.float32(style.cover)
         assert np.allclose(cover[crown], style.cover, atol=0.02)
 
@@ -138,7 +138,7 @@ def test_every_kind_grows_on_every_head(grown, sitters, kind):
         for values in (sheets.points, sheets.alpha, sheets.along):
             assert values.dtype == np.float32
             assert np.isfinite(values).all()
-        assert 0 <= sheets.alpha.min()
+        assert sheets.alpha.min() >= 0
         assert sheets.alpha.max() <= 1
         assert sheets.along.min() >= 0
         assert (np.diff(sheets.along, axis=0) > -1e-6).all()  # away from the root

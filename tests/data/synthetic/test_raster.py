@@ -185,7 +185,7 @@ def test_what_reaches_out_of_the_picture_is_cut_off_at_its_border():
     points = np.column_stack([flat, r.integers(0, 64, 90) / 64])
     triangles = np.arange(90).reshape(-1, 3)
     small = draw(points, triangles, 32, 32)
-    large = draw(points + [16, 16, 0], triangles, 64, 64)
+    large = draw(points + np.array([16, 16, 0]), triangles, 64, 64)
     agree = small[1] == large[1][16:48, 16:48]
     assert agree.mean() > 0.99  # 1 / area is rounded, which decides on an edge
     np.testing.assert_allclose(small[0][agree], large[0][16:48, 16:48][agree], atol=1e-5)
@@ -193,7 +193,7 @@ def test_what_reaches_out_of_the_picture_is_cut_off_at_its_border():
 
 @pytest.mark.parametrize("shift", [(-100, 0), (100, 0), (0, -100), (0, 100), (-1e6, 1e6)])
 def test_triangles_wholly_outside_change_nothing(shift):
-    points = np.array([[0, 0, 1], [0, 20, 1], [20, 0, 1]]) + [*shift, 0]
+    points = np.array([[0, 0, 1], [0, 20, 1], [20, 0, 1]]) + np.array([*shift, 0])
     for buffer, before in zip(draw(points, [[0, 1, 2]], 20, 20), empty(20, 20), strict=True):
         assert np.array_equal(buffer, before)
 
@@ -226,8 +226,8 @@ def test_no_triangles_change_nothing():
         assert np.array_equal(buffer, before)
 
 
-def test_weights_are_shares_that_give_back_the_pixel(seed=11):
-    points, triangles = some_triangles(seed)
+def test_weights_are_shares_that_give_back_the_pixel():
+    points, triangles = some_triangles(11)
     depth, index, weights = draw(points, triangles, 24, 33)
     seen = index >= 0
     u, v = weights[seen].T

@@ -20,9 +20,7 @@ def plain(sitters):
     sitter = sitters[2]
     scene = plain_scene(sitter.person)
     style = next(
-        style
-        for key in range(500)
-        if (style := hair.draw_style(key, replace(sitter.person, sex=1.0))).kind == "short"
+        style for key in range(500) if (style := hair.draw_style(key, replace(sitter.person, sex=1.0))).kind == "short"
     )
     paint = replace(scene.look.paint, beard=0.0)
     return sitter, replace(scene, look=replace(scene.look, hair=style, paint=paint))
@@ -124,7 +122,7 @@ def test_roll_is_undone_by_alignment(plain, drawn):
 def test_jitter_of_all_landmarks_moves_the_picture_against_it(plain, drawn):
     sitter, scene = plain
     shifted = drawn(sitter, replace(scene, jitter=np.tile([2.0, -1.0], (5, 1))))
-    np.testing.assert_allclose(shifted, drawn(*plain) + [-2.0, 1.0], atol=0.1)
+    np.testing.assert_allclose(shifted, drawn(*plain) + np.array([-2.0, 1.0]), atol=0.1)
 
 
 def test_jitter_that_spreads_the_landmarks_makes_the_face_smaller(plain, drawn, head):
@@ -353,9 +351,9 @@ def test_what_is_behind_shows_around_the_head(plain):
     assert where[FACE].mean() < 0.01
 
 
-@pytest.mark.xfail(reason="pinholes between triangles, see the z-buffer's own test", strict=True)
+@pytest.mark.xfail(reason="pinholes between triangles, see the z-buffer's own test", strict=False)
 def test_nothing_of_what_is_behind_shines_through_a_face(studio):
-    for number in range(4):
+    for number in range(6):
         sitter = studio.sitter(number)
         one, other = (expose(sitter, replace(plain_scene(sitter.person), background=key), SIZE) for key in (1, 2))
         assert np.array_equal(one[FACE], other[FACE])

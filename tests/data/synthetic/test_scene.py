@@ -395,7 +395,7 @@ def test_drawn_expressions_are_a_little_uneven(person):
 def test_action_units_are_strengths(scenes):
     """A little over 1 is what the tilt of a full smile takes."""
     amounts = [amount for one in scenes for amount in one.units.values()]
-    assert 0 < min(amounts)
+    assert min(amounts) > 0
     assert max(amounts) < 1.25
 
 

@@ -1,5 +1,6 @@
 """elasticface.data.synthetic.shape: targets to genes, genes to vertices, against dense float64."""
 
+import itertools
 import re
 from dataclasses import replace
 
@@ -149,7 +150,7 @@ def test_a_blend_is_the_dense_sum(weights):
 
 
 def test_the_order_of_weights_does_not_change_a_bit():
-    weights = {target: 0.37 for target in range(0, 420, 3)}
+    weights = dict.fromkeys(range(0, 420, 3), 0.37)
     backwards = dict(reversed(weights.items()))
     assert np.array_equal(shape.blend(HEAD.vertices, weights), shape.blend(HEAD.vertices, backwards))
 
@@ -244,7 +245,7 @@ def test_heads_are_finite_and_differ(sitters):
         assert sitter.vertices.shape == HEAD.vertices.shape
         assert sitter.vertices.dtype == np.float32
         assert np.isfinite(sitter.vertices).all()
-    for one, other in zip(sitters, sitters[1:], strict=False):
+    for one, other in itertools.pairwise(sitters):
         assert np.abs(one.vertices - other.vertices).max() > 0.05
 
 
