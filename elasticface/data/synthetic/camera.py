@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import keyed
+from elasticface import align, keyed
 from elasticface.data.images import decode
 from elasticface.data.synthetic.scene import Occluder, Quality
 
@@ -75,12 +75,14 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
     colours = quality.saturation * np.eye(3) + (1 - quality.saturation) / 3
     affine = np.column_stack([quality.contrast * colours, np.full(3, 0.5 - 0.5 * quality.contrast)])
     image = np.asarray(cv2.transform(image, 255 * affine), np.float32)
-    if quality.noise:
-        image += r.standard_normal(image.shape, np.float32) * np.float32(quality.noise)
+    if quality.noise:  # of one channel alone in a grey picture
+        channels = 3 if quality.saturation else 1
+        image += r.standard_normal((*image.shape[:2], channels), np.float32) * np.float32(quality.noise)
     image += 0.5
     result = np.clip(image, 0, 255, out=image).astype(np.uint8)
-    if quality.resolution < size:
-        small = cv2.resize(result, (quality.resolution, quality.resolution), interpolation=cv2.INTER_AREA)
+    if quality.resolution < align.SIZE:
+        side = quality.resolution * size // align.SIZE
+        small = cv2.resize(result, (side, side), interpolation=cv2.INTER_AREA)
         result = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
     if quality.jpeg < 100:
         _, data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])

@@ -62,15 +62,16 @@ def rasterise(
             continue
         z0, z1, z2 = points[i, 2], points[j, 2], points[k, 2]
         share = 1 / area
-        u_x, u_y, u_0 = (y1 - y2) * share, (x2 - x1) * share, (x1 * y2 - x2 * y1) * share
-        v_x, v_y, v_0 = (y2 - y0) * share, (x0 - x2) * share, (x2 * y0 - x0 * y2) * share
+        # Weights are counted from the third corner: from the picture's, float32 would leave pinholes along edges.
+        u_x, u_y = (y1 - y2) * share, (x2 - x1) * share
+        v_x, v_y = (y2 - y0) * share, (x0 - x2) * share
         for y in range(top, bottom + 1):
-            u_row = u_y * (y + 0.5) + u_0
-            v_row = v_y * (y + 0.5) + v_0
+            u_row = u_y * (y + 0.5 - y2)
+            v_row = v_y * (y + 0.5 - y2)
             entered = False
             for x in range(left, right + 1):
-                u = u_x * (x + 0.5) + u_row
-                v = v_x * (x + 0.5) + v_row
+                u = u_x * (x + 0.5 - x2) + u_row
+                v = v_x * (x + 0.5 - x2) + v_row
                 w = 1 - u - v
                 if u < 0 or v < 0 or w < 0:
                     if entered:

@@ -124,7 +124,7 @@ class Quality:
     contrast: float  # about 1
     saturation: float  # about 1; 0 is a grey picture
     blur: float  # standard deviation in pixels, 0 none
-    resolution: int  # pixels a side that the picture was reduced to before
+    resolution: int  # pixels a side that an aligned picture was reduced to before, 112 for none
     noise: float  # standard deviation in grey levels
     jpeg: int  # quality 30..95, 100 for none
 
@@ -164,6 +164,7 @@ def draw_scene(person: Person, seed: int, photo: int, appearance: Appearance) ->
     r = keyed.generator(seed, "synthetic photo", person.number, photo)
     k = person.heterogeneity
     expression, strength, units = _draw_expression(r, person)
+    look = draw_look(person, keyed.generator(seed, "synthetic look", person.number, photo), appearance)
     return Scene(
         yaw=math.radians(_normal(r, 20 * k + 6, 70)),
         pitch=math.radians(_normal(r, 8 * k + 3, 30)),
@@ -175,7 +176,9 @@ def draw_scene(person: Person, seed: int, photo: int, appearance: Appearance) ->
         distance=math.exp(r.uniform(math.log(5.5), math.log(25))),
         jitter=r.normal(0, 0.9, (5, 2)),
         lamp=_draw_lamp(r, k),
-        look=draw_look(person, keyed.generator(seed, "synthetic look", person.number, photo), appearance),
+        look=replace(look, mask=MASK_COLOURS[r.integers(4)] * r.uniform(0.8, 1.1))
+        if r.random() < 0.04 * min(k, 2)
+        else look,
         occluder=_draw_occluder(r, person) if r.random() < 0.08 * min(k, 2) else None,
         background=int(r.integers(2**31)),
         quality=_draw_quality(r, k),
@@ -204,7 +207,7 @@ def plain_scene(person: Person) -> Scene:
 
 
 def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) -> Look:
-    """How the person looks on the day of one photo."""
+    """How the person looks on the day of one photo, without a mask: that is no question of looks, see draw_scene."""
     habits, k = person.habits, person.heterogeneity
     if appearance == "frozen":  # every draw from the person's own key: the same on all photos
         r = keyed.generator(habits.hair, "synthetic usual look")
@@ -242,8 +245,8 @@ def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) ->
             eye_shadow=made_up * r.uniform(0.1, 0.6),
             eye_shadow_colour=int(r.integers(len(EYE_SHADOWS))),
         ),
-        glasses=draw_glasses(frame, dark=bool(r.random() < 0.12)) if glasses_now else None,
-        mask=MASK_COLOURS[r.integers(4)] * r.uniform(0.8, 1.1) if r.random() < 0.04 * min(k, 2) else None,
+        glasses=draw_glasses(frame, dark=appearance != "frozen" and bool(r.random() < 0.12)) if glasses_now else None,
+        mask=None,
         cloth=_cloth_colour(r),
         neckline=float(r.uniform(5.5, 6.0)),
     )

@@ -309,12 +309,17 @@ def draw_surfaces(
                         for c in range(3):
                             colour[c] = materials.fabric[c] * mean[COVER]
                         gloss = 0.0
-                length = math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-9
-                for axis in range(3):
-                    normal[axis] /= length
+                _to_unit_length(normal)
                 _radiance(colour, normal, mean, openness, wrap, gloss, squarings, light, distance)
                 for c in range(3):
                     image[y, x, c] += colour[c] * (count / 4)
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _to_unit_length(vector: Any) -> None:  # pragma: no cover - compiled
+    length = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2) + 1e-9
+    for axis in range(3):
+        vector[axis] /= length
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
@@ -393,6 +398,7 @@ def draw_sheet(
                     colour[c] = materials.lens[c]
                 for axis in range(3):
                     normal[axis] = mean[NORMAL + axis]
+                _to_unit_length(normal)
                 before = colour[0]
                 _radiance(colour, normal, mean, 1.0, wrap, 1.0, 8, light, distance)
                 alpha = min(1.0, alpha + max(0.0, colour[0] - 2 * before) * 0.5)

@@ -40,6 +40,8 @@ _DAMPING = (
     (r"^head/head-(?!age|fat|angle)", 0.45),
     (r"nose-(scale-(depth|vert)|trans|point-up|hump|greek|curve|septum|compression)", 0.65),
 )
+# The macro targets of weight shape the body; on the face it shows by this gene, in standard deviations a unit.
+_FAT, _PLUMPNESS = "head/head-fat-incr", 2.5
 _LEFT_OUT = re.compile(r"^(expr|macro|asym|neck)/|head-trans|ear-flap|(nose|mouth)-trans-(in|out)|head-age")
 
 
@@ -77,7 +79,8 @@ def neutral(person: Person) -> Vertices:
     for gene, value, sides in zip(genes(), person.genes, person.sides, strict=True):
         for side in range(len(gene.positive)):
             deviation = sides[side] if len(gene.positive) == 2 else 0.0
-            weight = float(np.clip(value + deviation, -3, 3)) * gene.spread
+            plump = _PLUMPNESS * person.weight if gene.name == _FAT else 0.0
+            weight = float(np.clip(value + deviation + plump, -3, 3)) * gene.spread
             targets = gene.positive if weight > 0 else gene.negative
             if targets:
                 weights[targets[side]] = abs(weight)

@@ -231,7 +231,6 @@ def test_without_saturation_a_picture_is_grey(light, quality):
     assert (picture[..., 1] == picture[..., 2]).all()
 
 
-@pytest.mark.xfail(reason="noise is drawn for each channel, on grey pictures as well", strict=True)
 def test_without_saturation_a_noisy_picture_is_grey(light):
     assert np.ptp(develop(light, saturation=0.0, noise=4.0).astype(int), axis=2).max() == 0
 

@@ -240,7 +240,6 @@ def test_weights_are_shares_that_give_back_the_pixel():
     np.testing.assert_allclose(place[:, 2], depth[seen], atol=1e-4)
 
 
-@pytest.mark.xfail(reason="x1 * y2 - x2 * y1 in float32 loses the digits that decide on an edge", strict=True)
 def test_neighbours_leave_no_hole_between_them():
     """A crumpled grid of triangles about as large as a head's, over the whole of a picture as large as a photo's."""
     holes = 0

@@ -222,9 +222,9 @@ def test_even_a_person_who_never_varies_can_be_photographed(person):
 def test_a_frozen_look_is_the_same_on_all_photos_of_all_seeds(studio):
     for number in range(12):
         person = studio.person(number)
-        first = asdict(shot(person, 0, "frozen").look)
+        first = asdict(replace(shot(person, 0, "frozen").look, mask=None))  # a mask is an occlusion, and no look
         for photo, seed in ((1, 0), (57, 0), (0, 3)):
-            np.testing.assert_equal(asdict(shot(person, photo, "frozen", seed).look), first)
+            np.testing.assert_equal(asdict(replace(shot(person, photo, "frozen", seed).look, mask=None)), first)
 
 
 def test_a_frozen_look_follows_the_person_s_habits(studio):
@@ -240,7 +240,6 @@ def test_frozen_looks_differ_between_people(studio):
     assert len({repr(shot(studio.person(number), 0, "frozen").look) for number in range(20)}) == 20
 
 
-@pytest.mark.xfail(reason="a mask is drawn with the frozen look, so some people wear it on every photo", strict=True)
 def test_nobody_wears_a_mask_on_all_photos(studio):
     for number in range(100):
         assert any(shot(studio.person(number), photo, "frozen").look.mask is None for photo in range(5))

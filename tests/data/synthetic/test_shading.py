@@ -476,7 +476,6 @@ def test_lenses_reflect_the_lamp():
     assert on.max() > off.max() + 0.1
 
 
-@pytest.mark.xfail(reason="a mean of normals is shorter than 1, and its 256th power much smaller", strict=True)
 def test_lenses_shine_between_their_corners_as_at_them():
     flat, bent = a_square(), a_square()
     bent.attributes[:, NORMAL] = np.array([-1, 1, 1, -1]) * np.sin(0.15)

@@ -218,7 +218,6 @@ def test_a_picture_of_another_size_shows_the_same(studio, size):
     assert np.abs(one - other).mean() < 6
 
 
-@pytest.mark.xfail(reason="a resolution of 112 pixels counts as a reduction in a larger picture", strict=True)
 def test_a_larger_picture_shows_more_detail(studio):
     sitter = studio.sitter(1)
     scene = plain_scene(sitter.person)
