@@ -2,8 +2,10 @@
 
 import math
 from functools import cache
+from typing import Any
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,8 @@ Image = NDArray[np.float32]  # [S, S, 3] linear RGB
 
 _GREY = 0.24  # mean of a well exposed face
 _WHITE = 1.15  # radiance that becomes white
+_STEEP = 1.71  # how bright a film makes the first light that falls on it; from there on its answer bends
+_BEND = _STEEP - 1 / _WHITE  # so that white comes out as 1
 
 
 def background(key: int, size: int) -> Image:
@@ -24,25 +28,45 @@ def background(key: int, size: int) -> Image:
     tone = math.exp(r.uniform(math.log(0.03), math.log(0.8)))
     image = np.empty((size, size, 3), np.float32)
     image[:] = tone * _tint(r, 0.25)
-    y, x = _grid(size)
+    things = []
     for _ in range(int(r.integers(0, 7))):  # furniture, windows, people, trees
         colour = math.exp(r.uniform(math.log(0.02), math.log(0.9))) * _tint(r, 0.3)
-        centre, extent = r.uniform(-0.1, 1.1, 2), r.uniform(0.08, 0.7, 2)
-        if r.random() < 0.6:  # something upright with straight edges
-            distance = np.maximum(np.abs(x - centre[0]) / extent[0], np.abs(y - centre[1]) / (1.6 * extent[1]))
-        else:
-            distance = np.sqrt(((x - centre[0]) / extent[0]) ** 2 + ((y - centre[1]) / extent[1]) ** 2)
-        share = np.clip((1 - distance) * size * min(extent) / 4 + 0.5, 0, 1) * r.uniform(0.5, 1)
-        image += share[..., None] * (colour.astype(np.float32) - image)
-    for _ in range(int(r.integers(2, 8)) if r.random() < 0.2 else 0):  # lights out of focus
-        centre, radius = r.uniform(0, 1, 2), r.uniform(0.02, 0.07)
-        distance = np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / radius
-        image += (np.clip((1 - distance) * 4, 0, 1) * r.uniform(0.2, 1))[..., None] * _tint(r, 0.3).astype(np.float32)
+        (x, y), (width, height) = r.uniform(-0.1, 1.1, 2), r.uniform(0.08, 0.7, 2)
+        upright = r.random() < 0.6  # with straight edges
+        edge = size * min(width, height) / 4
+        things.append((x, y, width, 1.6 * height if upright else height, upright, edge, r.uniform(0.5, 1), *colour))
+    lights = []
+    for _ in range(int(r.integers(2, 8)) if r.random() < 0.2 else 0):  # out of focus
+        (x, y), radius = r.uniform(0, 1, 2), r.uniform(0.02, 0.07)
+        lights.append((x, y, radius, radius, False, 4.0, 1.0, *(r.uniform(0.2, 1) * _tint(r, 0.3))))
+    _lay(image, np.array(things, np.float32).reshape(-1, 10), np.float32(1))
+    _lay(image, np.array(lights, np.float32).reshape(-1, 10), np.float32(0))
+    y, x = _grid(size)
     angle, slope = r.uniform(0, 2 * math.pi), r.uniform(0, 0.6)
     image *= (1 + slope * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5)))[..., None]
     image[:] = cv2.GaussianBlur(image, (0, 0), math.exp(r.uniform(math.log(0.4), math.log(3.5))) * full / 112)
     large = cv2.resize(np.clip(image, 0.004, 1.6), (full, full), interpolation=cv2.INTER_LINEAR)
     return np.asarray(large, np.float32)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _lay(image: Any, shapes: Any, covering: Any) -> None:  # pragma: no cover - compiled
+    """Lay shapes over ``image`` [S, S, 3], in place: they cover what is below, or with ``covering`` 0 shine before it.
+
+    A shape [10] has x, y, half its width and height in shares of the side; 1 if it is a rectangle, 0 an ellipse; how
+    sharp its edge is; its opacity; and its colour [3].
+    """
+    size = len(image)
+    for n in range(len(shapes)):
+        shape = shapes[n]
+        for row in range(size):
+            down = (np.float32(row) / np.float32(size) - shape[1]) / shape[3]
+            for column in range(size):
+                along = (np.float32(column) / np.float32(size) - shape[0]) / shape[2]
+                distance = max(abs(along), abs(down)) if shape[4] > 0 else math.hypot(along, down)
+                share = min(max((1 - distance) * shape[5] + 0.5 * covering, 0.0), 1.0) * shape[6]
+                for c in range(3):
+                    image[row, column, c] += share * (shape[7 + c] - covering * image[row, column, c])
 
 
 def hold_before(image: Image, thing: Occluder, light: NDArray[np.float64]) -> None:
@@ -65,21 +89,23 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
     size = len(light)
     face = light[size // 4 : -size // 6, size // 4 : -size // 4].mean()
     gain = (_GREY / max(float(face), 0.02)) ** quality.metering * math.exp(quality.exposure)
-    image = light * (gain * quality.white_balance).astype(np.float32)
     if quality.blur:
-        image = cv2.GaussianBlur(image, (0, 0), quality.blur)
-    # A film's shoulder, then a screen's gamma (2 for 2.2, which a contrast that varies hides).
-    image = (1 - np.exp(-1.35 * image)) / np.float32(1 - math.exp(-1.35 * _WHITE))
-    image = np.sqrt(np.clip(image, 0, 1))
-    # Contrast around middle grey, saturation around each pixel's own grey, and 0..255: one affine map of the colours.
-    colours = quality.saturation * np.eye(3) + (1 - quality.saturation) / 3
-    affine = np.column_stack([quality.contrast * colours, np.full(3, 0.5 - 0.5 * quality.contrast)])
-    image = np.asarray(cv2.transform(image, 255 * affine), np.float32)
+        light = np.asarray(cv2.GaussianBlur(light, (0, 0), quality.blur), np.float32)
+    grain = np.zeros((0, 0, 1), np.float32)
     if quality.noise:  # of one channel alone in a grey picture
-        channels = 3 if quality.saturation else 1
-        image += r.standard_normal((*image.shape[:2], channels), np.float32) * np.float32(quality.noise)
-    image += 0.5
-    result = np.clip(image, 0, 255, out=image).astype(np.uint8)
+        grain = r.standard_normal((*light.shape[:2], 3 if quality.saturation else 1), np.float32)
+    # Contrast around middle grey, and saturation around each pixel's own grey: one affine map of the colours.
+    colours = quality.contrast * (quality.saturation * np.eye(3) + (1 - quality.saturation) / 3)
+    result = np.empty(light.shape, np.uint8)
+    _expose(
+        light,
+        (gain * quality.white_balance).astype(np.float32),
+        (255 * colours).astype(np.float32),
+        np.float32(127.5 * (1 - quality.contrast) + 0.5),
+        grain,
+        np.float32(quality.noise),
+        result,
+    )
     if quality.resolution < align.SIZE:
         side = quality.resolution * size // align.SIZE
         small = cv2.resize(result, (side, side), interpolation=cv2.INTER_AREA)
@@ -88,6 +114,27 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         _, data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])
         result = decode(np.asarray(data, np.uint8), "the camera's file")
     return np.ascontiguousarray(result)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _expose(
+    light: Any, gain: Any, colours: Any, black: Any, grain: Any, noise: Any, result: Any
+) -> None:  # pragma: no cover - compiled
+    """Light [S, S, 3] times ``gain`` [3] onto the film, its noise and colours, into ``result`` uint8 [S, S, 3]."""
+    one, zero = np.float32(1), np.float32(0)
+    steep, bend = np.float32(_STEEP), np.float32(_BEND)
+    film, channels = np.empty(3, np.float32), grain.shape[2]
+    for y in range(light.shape[0]):
+        for x in range(light.shape[1]):
+            for c in range(3):
+                lit = light[y, x, c] * gain[c]
+                # The film's shoulder, then a screen's gamma: 2 for 2.2, which a contrast that varies hides.
+                film[c] = math.sqrt(min(max(steep * lit / (one + bend * lit), zero), one))
+            for c in range(3):
+                value = colours[c, 0] * film[0] + colours[c, 1] * film[1] + colours[c, 2] * film[2] + black
+                if noise > zero:
+                    value += noise * grain[y, x, min(c, channels - 1)]
+                result[y, x, c] = np.uint8(min(max(value, zero), np.float32(255)))
 
 
 @cache

@@ -4,10 +4,12 @@ A style says how thick the hair lies and where it ends; a sheet is a grid of poi
 around the head. Two sheets over each other, thinning outwards, give hair its depth.
 """
 
+import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,8 +67,13 @@ class Sheets:
 
 def draw_style(key: int, person: Person) -> HairStyle:
     """A style that suits the person."""
+    return _draw_style(key, person.sex > 0.5)
+
+
+@lru_cache(maxsize=64)  # of people who mostly wear their hair as usual
+def _draw_style(key: int, as_men: bool) -> HairStyle:
     r = keyed.generator(key, "synthetic hair")
-    kind = str(r.choice(KINDS, p=_OF_MEN if person.sex > 0.5 else _OF_WOMEN))
+    kind = str(r.choice(KINDS, p=_OF_MEN if as_men else _OF_WOMEN))
     top, side = {
         "bald": (0.0, 0.0),
         "buzz": (0.02, 0.015),
@@ -116,7 +123,6 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     scalp = np.concatenate([scalp, scalp[:, :1]], axis=1)
     azimuth = np.append(_AZIMUTH, _AZIMUTH[0] + 2 * np.pi)
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
-    t = np.linspace(0, 1, SHEET_ROWS)[:, None]  # root of the sheet at the crown .. its end
 
     line = _hairline(person, azimuth)
     line = line + 0.025 * np.sin(9 * azimuth + phase[0]) + 0.02 * np.sin(21 * azimuth + phase[1])
@@ -131,30 +137,14 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
         line = np.minimum(line, 7.35) * falls + line * (1 - falls)
     end = _rows_at_height(line)  # [A], fractional rows of the scalp
 
-    rows = t * end
-    skull = _between_rows(scalp, rows)
-    out = skull - (CENTRE + shift)
-    out /= np.linalg.norm(out, axis=-1, keepdims=True)
-
-    height = smooth_step(0.9, 0.1, rows / (_ROWS - 1) * 2)
-    thickness = style.side + (style.top - style.side) * height
-    bumps = 0.2 * np.sin(5 * azimuth + phase[3] + style.parting) + 0.15 * np.sin(11 * azimuth + 6 * t + phase[4])
-    thickness = thickness * (1 + bumps) * (1 + 0.35 * style.parting * np.sin(azimuth) * height)
-    if style.curls > 0.5:
-        lumps = np.sin(17 * azimuth + 9 * t + phase[5]) * np.sin(31 * t - 7 * azimuth + phase[2])
-        thickness = thickness * (1 + 0.22 * style.curls * lumps)
-    stays = np.maximum(hangs, falls)  # where the end stands off the skin
-    thickness = thickness * (stays + (1 - stays) * (0.03 + 0.97 * smooth_step(1.0, 0.72, t)))
-    layers = [skull + out * (0.008 + fraction * thickness)[..., None] for fraction in LAYERS]
-    points = np.stack(layers).astype(np.float32)
-
-    along = (t * end / _ROWS * 2.2).astype(np.float32)
+    points = np.empty((len(LAYERS), SHEET_ROWS, len(azimuth), 3), np.float32)
+    alpha, along = np.empty((2, *points.shape[1:3]), np.float32)
+    centre = CENTRE + shift
+    _lay(scalp, centre, end, hangs, falls, azimuth, phase, style.top, style.side, style.parting, style.curls, points)
+    _thin_out(end, np.maximum(hangs, falls), alpha, along)
     if style.length is not None:
-        points, along = _let_fall(points, along, falls, style, style.length + float(shift[1]), azimuth, phase)
-    wisps = 1 - smooth_step(0.82, 1.0, t) * 0.9
-    edge = 1 - smooth_step(0.86, 1.0, t)
-    alpha = edge + (wisps - edge) * stays
-    return Sheets(points, alpha.astype(np.float32), along)
+        _let_fall(falls, azimuth, phase, style.length + float(shift[1]), style.waves, points, along)
+    return Sheets(points, alpha, along)
 
 
 def sheet_triangles() -> NDArray[np.int32]:
@@ -162,37 +152,107 @@ def sheet_triangles() -> NDArray[np.int32]:
     return grid_triangles(SHEET_ROWS, _COLUMNS + 1)
 
 
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _step(start: float, end: float, x: float) -> float:  # pragma: no cover - compiled
+    """:func:`elasticface.data.synthetic.surface.smooth_step` of one number."""
+    t = min(max((x - start) / (end - start), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _lay(
+    scalp: Any,
+    centre: Any,
+    end: Any,
+    hangs: Any,
+    falls: Any,
+    azimuth: Any,
+    phase: Any,
+    top: float,
+    side: float,
+    parting: float,
+    curls: float,
+    points: Any,
+) -> None:  # pragma: no cover - compiled
+    """Lay the columns of the sheets [layers, R, A, 3] on the scalp [ROWS, A, 3], from the crown to row ``end`` [A]."""
+    layers, rows, columns, _ = points.shape
+    out = np.empty(3)
+    for column in range(columns):
+        around = azimuth[column]
+        stays = max(hangs[column], falls[column])  # where the end stands off the skin
+        for row in range(rows):
+            t = row / (rows - 1)
+            at = t * end[column]
+            low = min(int(at), len(scalp) - 2)
+            share, length = at - low, 0.0
+            for axis in range(3):
+                skull = scalp[low, column, axis] * (1 - share) + scalp[low + 1, column, axis] * share
+                points[:, row, column, axis] = skull
+                out[axis] = skull - centre[axis]
+                length += out[axis] ** 2
+            height = _step(0.9, 0.1, at / (len(scalp) - 1) * 2)
+            thickness = side + (top - side) * height
+            bumps = 0.2 * math.sin(5 * around + phase[3] + parting) + 0.15 * math.sin(11 * around + 6 * t + phase[4])
+            thickness *= (1 + bumps) * (1 + 0.35 * parting * math.sin(around) * height)
+            if curls > 0.5:
+                lumps = math.sin(17 * around + 9 * t + phase[5]) * math.sin(31 * t - 7 * around + phase[2])
+                thickness *= 1 + 0.22 * curls * lumps
+            thickness *= stays + (1 - stays) * (0.03 + 0.97 * _step(1.0, 0.72, t))
+            for layer in range(layers):
+                off = (0.008 + LAYERS[layer] * thickness) / math.sqrt(length)
+                for axis in range(3):
+                    points[layer, row, column, axis] += off * out[axis]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _thin_out(end: Any, stays: Any, alpha: Any, along: Any) -> None:  # pragma: no cover - compiled
+    """How dense the hair is [R, A], and how far from its root."""
+    rows, columns = alpha.shape
+    for row in range(rows):
+        t = row / (rows - 1)
+        wisps = 1 - 0.9 * _step(0.82, 1.0, t)
+        edge = 1 - _step(0.86, 1.0, t)
+        for column in range(columns):
+            alpha[row, column] = edge + (wisps - edge) * stays[column]
+            along[row, column] = t * end[column] / _ROWS * 2.2
+
+
+@numba.njit(cache=True, error_model="numpy")
 def _let_fall(
-    points: Points,
-    along: NDArray[np.float32],
-    falls: Floats,
-    style: HairStyle,
-    lowest: float,
-    azimuth: Floats,
-    phase: Floats,
-) -> tuple[Points, NDArray[np.float32]]:
+    falls: Any, azimuth: Any, phase: Any, lowest: float, waves: float, points: Any, along: Any
+) -> None:  # pragma: no cover - compiled
     """Squeeze each strand that falls onto the upper rows, and let the rest hang down from its widest point."""
     share = 0.5  # of the rows, for the part on the skull
-    t = np.linspace(0, 1, SHEET_ROWS)
-    upper = np.interp(np.minimum(t / share, 1), t, np.arange(SHEET_ROWS))
-    low = np.minimum(upper.astype(int), SHEET_ROWS - 2)
-    weight = (upper - low)[:, None, None]
-    squeezed = points[:, low] * (1 - weight) + points[:, low + 1] * weight  # [layers, R, A, 3]
-    down = np.clip((t - share) / (1 - share), 0, 1)[:, None]  # [R, 1]
-    corner = points[:, -1:]  # where it leaves the skull
-    drop = np.maximum(corner[..., 1] - lowest, 0.05)  # [layers, 1, A]
-    swing = style.waves * np.sin(9 * down * drop + 3 * azimuth + phase[5]) * down
-    swell = 1 + 0.10 * smooth_step(0, 0.6, down) + 0.04 * np.sin(7 * azimuth + phase[4])
-    hanging = squeezed.copy()
-    below = down[:, 0] > 0
-    hanging[..., 0] = np.where(below[:, None], corner[..., 0] * swell + swing * np.sin(azimuth), squeezed[..., 0])
-    hanging[..., 2] = np.where(
-        below[:, None], (corner[..., 2] - 0.3) * swell + 0.3 + swing * np.cos(azimuth), squeezed[..., 2]
-    )
-    hanging[..., 1] = np.where(below[:, None], corner[..., 1] - drop * down, squeezed[..., 1])
-    mixed = points + falls[:, None] * (hanging - points)
-    longer = along * np.minimum(t / share, 1)[:, None] + down * drop[-1]
-    return mixed.astype(np.float32), (along + falls * (longer - along)).astype(np.float32)
+    layers, rows, columns, _ = points.shape
+    strand, hanging = np.empty((rows, 3)), np.empty(3)
+    for column in range(columns):
+        if falls[column] == 0:
+            continue
+        around = azimuth[column]
+        swing, bulge = phase[5] + 3 * around, 0.04 * math.sin(7 * around + phase[4])
+        for layer in range(layers):
+            strand[:] = points[layer, :, column]
+            leaves = strand[rows - 1]
+            drop = max(leaves[1] - lowest, 0.05)
+            for row in range(rows):
+                t = row / (rows - 1)
+                down = max(0.0, (t - share) / (1 - share))
+                if down == 0:
+                    upper = t / share * (rows - 1)
+                    low = min(int(upper), rows - 2)
+                    for axis in range(3):
+                        hanging[axis] = strand[low, axis] + (upper - low) * (strand[low + 1, axis] - strand[low, axis])
+                else:
+                    swell = 1 + 0.10 * _step(0.0, 0.6, down) + bulge
+                    off = waves * math.sin(9 * down * drop + swing) * down
+                    hanging[0] = leaves[0] * swell + off * math.sin(around)
+                    hanging[1] = leaves[1] - drop * down
+                    hanging[2] = (leaves[2] - 0.3) * swell + 0.3 + off * math.cos(around)
+                for axis in range(3):
+                    points[layer, row, column, axis] += falls[column] * (hanging[axis] - strand[row, axis])
+                if layer == layers - 1:
+                    longer = along[row, column] * min(t / share, 1.0) + down * drop
+                    along[row, column] += falls[column] * (longer - along[row, column])
 
 
 def _hairline(person: Person, azimuth: Floats) -> Floats:
@@ -216,14 +276,6 @@ def _rows_at_height(heights: Floats) -> Floats:
     column = np.arange(scalp.shape[1])
     upper, lower = scalp[above - 1, column], scalp[above, column]
     return np.asarray(above - 1 + np.clip((upper - heights) / np.maximum(upper - lower, 1e-6), 0, 1))
-
-
-def _between_rows(points: Points, rows: Floats) -> Floats:
-    """Points at fractional rows: [ROWS, A, 3] and [R, A] -> [R, A, 3]."""
-    low = np.clip(rows.astype(int), 0, len(points) - 2)
-    weight = (rows - low)[..., None]
-    column = np.arange(points.shape[1])
-    return np.asarray(points[low, column] * (1 - weight) + points[low + 1, column] * weight)
 
 
 @cache

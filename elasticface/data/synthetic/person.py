@@ -34,7 +34,7 @@ HAIR_COLOURS = np.array(
         [0.16, 0.055, 0.022],
     ]
 )
-GREY_HAIR = np.array([0.40, 0.40, 0.405])
+GREY_HAIR = np.array([0.41, 0.395, 0.375])
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _brows(r: np.random.Generator, sex: float) -> Brows:
         height=float(r.normal(7.49, 0.02)),
         arch=float(r.uniform(0, 0.07)),
         apex=float(r.uniform(0.55, 0.75)),
-        tilt=float(r.normal(0, 0.025)),
+        tilt=float(r.normal(-0.012, 0.022)),
         drop=float(r.uniform(0.1, 0.5)),
         thickness=float(r.uniform(0.028, 0.055) * (0.8 + 0.35 * sex)),
         density=float(r.uniform(0.5, 0.95)),

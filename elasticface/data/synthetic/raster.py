@@ -11,6 +11,7 @@ Array = NDArray[np.float32]
 Triangles = NDArray[np.int32]  # [T, 3]
 
 _BACKGROUND = np.float32(-1e9)
+_OVERLAP = np.float32(1e-5)  # by which a triangle reaches over its edges, so that rounding leaves no pinholes in them
 
 
 class Buffers(NamedTuple):
@@ -18,7 +19,7 @@ class Buffers(NamedTuple):
 
     depth: Array  # [2S, 2S]
     triangle: NDArray[np.int32]  # [2S, 2S], -1 where nothing is seen
-    weights: Array  # [2S, 2S, 2]
+    weights: Array  # [2S, 2S, 2], of the first two corners where a triangle is seen
 
 
 def buffers(size: int) -> Buffers:
@@ -27,7 +28,7 @@ def buffers(size: int) -> Buffers:
     return Buffers(
         np.full((side, side), _BACKGROUND, np.float32),
         np.full((side, side), -1, np.int32),
-        np.zeros((side, side, 2), np.float32),
+        np.empty((side, side, 2), np.float32),
     )
 
 
@@ -46,6 +47,7 @@ def rasterise(
         facing: 1 leaves out triangles whose corners run clockwise with y down, -1 the others, 0 takes all.
     """
     height, width = index.shape
+    one, half = np.float32(1), np.float32(0.5)
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, y0 = points[i, 0], points[i, 1]
@@ -61,29 +63,28 @@ def rasterise(
         if left > right or top > bottom:
             continue
         z0, z1, z2 = points[i, 2], points[j, 2], points[k, 2]
-        share = 1 / area
-        # Weights are counted from the third corner: from the picture's, float32 would leave pinholes along edges.
+        share = one / area
         u_x, u_y = (y1 - y2) * share, (x2 - x1) * share
         v_x, v_y = (y2 - y0) * share, (x0 - x2) * share
+        # Weights are counted from the third corner: from the picture's, float32 would lose what decides on an edge.
+        start = np.float32(left) + half - x2
         for y in range(top, bottom + 1):
-            u_row = u_y * (y + 0.5 - y2)
-            v_row = v_y * (y + 0.5 - y2)
+            down = np.float32(y) + half - y2
+            u, v = u_x * start + u_y * down, v_x * start + v_y * down
             entered = False
             for x in range(left, right + 1):
-                u = u_x * (x + 0.5 - x2) + u_row
-                v = v_x * (x + 0.5 - x2) + v_row
-                w = 1 - u - v
-                if u < 0 or v < 0 or w < 0:
-                    if entered:
-                        break
-                    continue
-                entered = True
-                z = u * z0 + v * z1 + w * z2
-                if z > depth[y, x]:
-                    depth[y, x] = z
-                    index[y, x] = t
-                    weights[y, x, 0] = u
-                    weights[y, x, 1] = v
+                if min(u, v, one - u - v) >= -_OVERLAP:
+                    entered = True
+                    z = u * (z0 - z2) + v * (z1 - z2) + z2
+                    if z > depth[y, x]:
+                        depth[y, x] = z
+                        index[y, x] = t
+                        weights[y, x, 0] = u
+                        weights[y, x, 1] = v
+                elif entered:
+                    break
+                u += u_x
+                v += v_x
 
 
 def cast_shadows(

@@ -19,6 +19,7 @@ from elasticface.data.synthetic.scene import Scene
 from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 _REACH = 1.6  # decimetres around the face that cast and catch shadows
+_SPREAD = float(np.std(align.TEMPLATE, axis=0).max())  # of the landmarks from top to bottom, pixels
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ class _View:
         marks = [eyes[1] + ahead, eyes[0] + ahead, *vertices[[head.nose_tip, head.right_mouth, head.left_mouth]]]
         flat = raster.project(self.place(np.stack(marks).astype(np.float32)), self.distance, np.eye(2, 3))[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.
-        target = align.similarity(flat)
-        scale = math.hypot(target[0, 0], target[0, 1])
+        scale = _SPREAD / float(np.std(flat, axis=0).max())
         matrix = align.similarity(flat + scene.jitter / scale) * (size / align.SIZE * scene.zoom)
         matrix[:, 2] += (1 - scene.zoom) * size / 2
         self._matrix = matrix
@@ -118,21 +118,31 @@ class _View:
 def rotation(yaw: float, pitch: float, roll: float) -> Array:
     """Turn about y, then x, then z; radians. float32 [3, 3]."""
     (cy, sy), (cp, sp), (cr, sr) = ((math.cos(angle), math.sin(angle)) for angle in (yaw, pitch, roll))
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    turn: Array = np.einsum("ij,jk,kl->il", about_z, about_x, about_y).astype(np.float32)
-    return turn
+    return np.array(
+        [
+            [cr * cy - sr * sp * sy, -sr * cp, cr * sy + sr * sp * cy],
+            [sr * cy + cr * sp * sy, cr * cp, sr * sy - cr * sp * cy],
+            [-cp * sy, sp, cp * cy],
+        ],
+        np.float32,
+    )
 
 
 def _head_attributes(view: _View, vertices: Array, normals: Array, cover: Array) -> Array:
-    head = asset.load()
-    result = np.zeros((len(vertices), ATTRIBUTES), np.float32)
+    result = _same_for_all().copy()
     result[:, shading.POSITION : shading.POSITION + 3] = view.place(vertices)
     result[:, shading.NORMAL : shading.NORMAL + 3] = raster.rotate(normals, view.turn)
+    result[:, shading.COVER] = cover
+    return result
+
+
+@cache
+def _same_for_all() -> Array:
+    """The attributes that all heads share, [V, ATTRIBUTES]."""
+    head = asset.load()
+    result = np.zeros((len(head.vertices), ATTRIBUTES), np.float32)
     result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
     result[:, shading.OPENNESS] = head.occlusion
-    result[:, shading.COVER] = cover
     return result
 
 
@@ -168,12 +178,13 @@ def _sheet_attributes(view: _View, sheets: hair.Sheets) -> list[Array]:
 def _light(scene: Scene, casting: list[tuple[Array, Triangles, int]]) -> Light:
     lamp = scene.lamp
     cos = math.cos(lamp.elevation)
-    direction = np.array([math.sin(lamp.azimuth) * cos, math.sin(lamp.elevation), math.cos(lamp.azimuth) * cos])
-    right = np.cross(direction, [0.02, 1, 0.03])
-    right /= np.linalg.norm(right)
-    frame = np.stack([right, np.cross(direction, right), direction]).astype(np.float32)
+    # Turned by azimuth and elevation, the camera's own axes are those of the lamp.
+    x, y, z = math.sin(lamp.azimuth) * cos, math.sin(lamp.elevation), math.cos(lamp.azimuth) * cos
+    right = (math.cos(lamp.azimuth), 0.0, -math.sin(lamp.azimuth))
+    up = (-y * math.sin(lamp.azimuth), cos, -y * math.cos(lamp.azimuth))
+    frame = np.array([right, up, (x, y, z)], np.float32)
     return Light(
-        direction.astype(np.float32),
+        frame[2].copy(),
         (1.1 * lamp.strength * lamp.colour).astype(np.float32),
         lamp.ambient.astype(np.float32),
         lamp.gradient.astype(np.float32),

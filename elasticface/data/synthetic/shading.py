@@ -7,7 +7,8 @@ price of one shading a pixel.
 Everything is in camera space: x right, y up, z towards the camera, which is at (0, 0, distance). Units: decimetres.
 
 All compiled code that calls other compiled code is in one file with it: numba renews its cache when the caller's file
-changes, not when the callee's does.
+changes, not when the callee's does. There an array handed to a function costs atomic counts of its references: so
+functions take a row of the picture at a time, and those that a single pixel calls take vectors that are tuples.
 """
 
 import math
@@ -22,6 +23,8 @@ Array = NDArray[np.float32]
 # Columns of a vertex' attributes.
 POSITION, NORMAL, TEXTURE, OPENNESS, COVER, TANGENT = 0, 3, 6, 8, 9, 10
 ATTRIBUTES = 16  # 13, and room to add them up eight at a time
+# What a fragment, which is one material's share of a pixel, has in these columns once its material is known.
+_ALBEDO, _GLOSS, _LIT = 10, 13, 14
 
 # What a triangle is made of. The first five are the asset's.
 SKIN, EYE, TEETH, TONGUE, LASHES, RIM, FABRIC = range(1, 8)
@@ -63,134 +66,308 @@ class Materials(NamedTuple):
     neckline: float  # height below which it is worn, in texture rows
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _lit(x: float, y: float, z: float, facing: float, light: Any) -> float:  # pragma: no cover - compiled
-    """The share of the lamp's light that arrives: four looks at the shadow map.
+class _Lamp(NamedTuple):
+    """A :class:`Light` as compiled code hands it on: vectors are tuples."""
 
-    The bias grows where light grazes the surface; a constant one would draw stripes.
-    """
-    frame, shadow, reach = light.frame, light.shadow, light.reach
-    size = len(shadow)
-    scale = size / (2 * reach)
-    right = (frame[0, 0] * x + frame[0, 1] * y + frame[0, 2] * z + reach) * scale
-    up = (frame[1, 0] * x + frame[1, 1] * y + frame[1, 2] * z + reach) * scale
-    near = frame[2, 0] * x + frame[2, 1] * y + frame[2, 2] * z + 0.05 + 0.15 * (1 - max(0.0, facing))
-    lit = 0.0
-    for j in range(2):
-        row = math.floor(up + 1.6 * j - 0.8)
-        for i in range(2):
-            column = math.floor(right + 1.6 * i - 0.8)
-            if column < 0 or row < 0 or column >= size or row >= size or near > shadow[row, column]:
-                lit += 0.25
-    return lit
+    direction: Any
+    colour: Any
+    ambient: Any
+    gradient: Any  # three vectors, one a colour
+    right: Any  # across the shadow map
+    up: Any
+    reach: float
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+_compiled = numba.njit(cache=True, error_model="numpy")
+_inlined = numba.njit(cache=True, error_model="numpy", inline="always")
+
+
+@_inlined
+def _vector(array: Any) -> Any:  # pragma: no cover - compiled
+    return array[0], array[1], array[2]
+
+
+@_inlined
+def _dot(a: Any, b: Any) -> Any:  # pragma: no cover - compiled
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@_inlined
+def _unit(a: Any) -> Any:  # pragma: no cover - compiled
+    share = 1 / (math.sqrt(_dot(a, a)) + 1e-9)
+    return a[0] * share, a[1] * share, a[2] * share
+
+
+@_inlined
+def _between(a: Any, b: Any, share: Any) -> Any:  # pragma: no cover - compiled
+    """The vector that is ``share`` of the way from ``a`` to ``b``."""
+    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])
+
+
+@_inlined
+def _times(a: Any, factor: Any) -> Any:  # pragma: no cover - compiled
+    return a[0] * factor, a[1] * factor, a[2] * factor
+
+
+@_inlined
+def _lamp(light: Any) -> Any:  # pragma: no cover - compiled
+    gradient = _vector(light.gradient[0]), _vector(light.gradient[1]), _vector(light.gradient[2])
+    right, up = _vector(light.frame[0]), _vector(light.frame[1])
+    direction, colour, ambient = _vector(light.direction), _vector(light.colour), _vector(light.ambient)
+    return _Lamp(direction, colour, ambient, gradient, right, up, light.reach)
+
+
+@_inlined
+def _around(normal: Any, lamp: Any) -> Any:  # pragma: no cover - compiled
+    """The ambient light that falls on a surface, a vector of colours."""
+    return (
+        max(0.02, lamp.ambient[0] + _dot(lamp.gradient[0], normal)),
+        max(0.02, lamp.ambient[1] + _dot(lamp.gradient[1], normal)),
+        max(0.02, lamp.ambient[2] + _dot(lamp.gradient[2], normal)),
+    )
+
+
+@_inlined
+def _wrapped(facing: float, wrap: float) -> float:  # pragma: no cover - compiled
+    return max(0.0, (facing + wrap) / (1 + wrap))
+
+
+@_inlined
 def _radiance(
-    colour: Any,  # [3] albedo in, radiance out
-    normal: Any,  # [3] unit
-    place: Any,  # [3]
+    albedo: Any,
+    normal: Any,  # unit
+    place: Any,
     openness: float,
-    wrap: Any,  # [3] how far light creeps around, per channel (scattering under the skin)
-    gloss: float,
+    wrap: Any,  # how far light creeps around, per colour (scattering under the skin)
+    gloss: Any,  # 0..1
     squarings: int,
-    light: Any,
+    lit: Any,  # share of the lamp's light, 0..1
+    lamp: Any,
     distance: float,
-) -> None:  # pragma: no cover - compiled
+) -> Any:  # pragma: no cover - compiled
     """Wrapped diffuse light, a Blinn highlight with Schlick's Fresnel term, and ambient light under occlusion.
 
     The highlight's exponent is 2**squarings: by multiplication, so without a libm that differs between machines.
     """
-    nx, ny, nz = normal[0], normal[1], normal[2]
-    lx, ly, lz = light.direction[0], light.direction[1], light.direction[2]
-    vx, vy, vz = -place[0], -place[1], distance - place[2]
-    length = math.sqrt(vx * vx + vy * vy + vz * vz)
-    vx, vy, vz = vx / length, vy / length, vz / length
-    facing = nx * lx + ny * ly + nz * lz
-    lit = _lit(place[0], place[1], place[2], facing, light)
-    hx, hy, hz = lx + vx, ly + vy, lz + vz
-    length = math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
-    half = max(0.0, (nx * hx + ny * hy + nz * hz) / length)
-    glance = 1 - max(0.0, (vx * hx + vy * hy + vz * hz) / length)
+    view = _unit((-place[0], -place[1], distance - place[2]))
+    facing = _dot(normal, lamp.direction)
+    halfway = _unit((lamp.direction[0] + view[0], lamp.direction[1] + view[1], lamp.direction[2] + view[2]))
+    half = max(0.0, _dot(normal, halfway))
+    glance = 1 - max(0.0, _dot(view, halfway))
     fresnel = 0.04 + 0.96 * (glance * glance) * (glance * glance) * glance
     highlight = 0.0
     if facing > 0 and half > 0.5 and lit > 0:
         for _ in range(squarings):
             half *= half
         highlight = gloss * (2**squarings + 8) / 8 * half * fresnel * facing * lit
-    rim = 1 - max(0.0, nx * vx + ny * vy + nz * vz)
+    rim = 1 - max(0.0, _dot(normal, view))
     sheen = 0.10 * gloss * rim * rim * openness
-    for c in range(3):
-        diffuse = max(0.0, (facing + wrap[c]) / (1 + wrap[c])) * lit
-        around = light.ambient[c] + light.gradient[c, 0] * nx + light.gradient[c, 1] * ny + light.gradient[c, 2] * nz
-        # Light that comes back from the skin around a crease is red: occlusion bites less there.
-        closed = openness * (0.85 + 0.15 * openness) if c else openness * (0.9 + 0.1 * openness) + 0.03
-        colour[c] = (
-            colour[c] * (light.colour[c] * diffuse + max(0.02, around) * closed)
-            + highlight * light.colour[c]
-            + sheen * light.ambient[c]
-        )
+    around = _around(normal, lamp)
+    # Light that comes back from the skin around a crease is red: occlusion bites less there.
+    red = openness * (0.9 + 0.1 * openness) + 0.03
+    closed = openness * (0.85 + 0.15 * openness)
+    colour, ambient = lamp.colour, lamp.ambient
+    return (
+        albedo[0] * (colour[0] * _wrapped(facing, wrap[0]) * lit + around[0] * red)
+        + highlight * colour[0]
+        + sheen * ambient[0],
+        albedo[1] * (colour[1] * _wrapped(facing, wrap[1]) * lit + around[1] * closed)
+        + highlight * colour[1]
+        + sheen * ambient[1],
+        albedo[2] * (colour[2] * _wrapped(facing, wrap[2]) * lit + around[2] * closed)
+        + highlight * colour[2]
+        + sheen * ambient[2],
+    )
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _skin_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> Any:  # pragma: no cover - compiled
-    """Albedo into ``colour``, relief into ``normal``; returns the gloss."""
-    texture, relief = materials.skin, materials.relief
+@_inlined
+def _hair_radiance(
+    hair: Any,
+    place: Any,
+    normal: Any,
+    tangent: Any,
+    shade: float,
+    gloss: float,
+    shift: float,  # of the highlight along the hair
+    lit: float,
+    lamp: Any,
+    distance: float,
+) -> Any:  # pragma: no cover - compiled
+    """Radiance of hair, lit as strands: by the sine of the light to their tangent (Kajiya and Kay 1989)."""
+    tangent = _unit(tangent)
+    view = _unit((-place[0], -place[1], distance - place[2]))
+    frontal = _dot(normal, view)
+    if frontal < 0:  # the inside of a lock
+        normal, frontal = _times(normal, -1.0), -frontal
+    lit *= min(1.0, max(0.0, 0.5 + 1.2 * _dot(normal, lamp.direction)))
+    along = _dot(tangent, lamp.direction)
+    diffuse = math.sqrt(max(0.0, 1 - along * along)) * lit
+    halfway = _unit((lamp.direction[0] + view[0], lamp.direction[1] + view[1], lamp.direction[2] + view[2]))
+    half = _dot(tangent, halfway) + shift
+    shine = max(0.0, 1 - half * half)
+    shine *= shine
+    shine *= shine
+    shine *= shine
+    shine = 0.06 * gloss * (shine * shine * shine) * lit
+    shine *= min(1.0, 1.5 * frontal)  # else single hairs glint along the outline
+    around = _around(normal, lamp)
+    colour = lamp.colour
+    return (
+        hair[0] * shade * (colour[0] * 0.9 * diffuse + 0.8 * around[0]) + shine * colour[0] * (0.4 + 2 * hair[0]),
+        hair[1] * shade * (colour[1] * 0.9 * diffuse + 0.8 * around[1]) + shine * colour[1] * (0.4 + 2 * hair[1]),
+        hair[2] * shade * (colour[2] * 0.9 * diffuse + 0.8 * around[2]) + shine * colour[2] * (0.4 + 2 * hair[2]),
+    )
+
+
+@_compiled
+def _gather(
+    seen: Any,
+    y: int,
+    attributes: Any,
+    triangles: Any,
+    parts: Any,
+    fragments: Any,
+    pixels: Any,
+    samples: Any,
+    kinds: Any,
+) -> int:  # pragma: no cover - compiled
+    """The fragments of a row of pixels: of each the means of its samples' attributes.
+
+    Args:
+        seen: the buffers.
+        y: the row.
+        attributes: [V, ATTRIBUTES] of the vertices.
+        triangles: [T, 3].
+        parts: [T].
+        fragments: [F, ATTRIBUTES], written.
+        pixels: [F] columns, written.
+        samples: [F] how many of the pixel's four, written.
+        kinds: [F] parts, written.
+
+    Returns:
+        How many there are.
+    """
+    found = 0
+    for x in range(seen.triangle.shape[1] // 2):
+        first = found  # of this pixel
+        last, count, u, v = -1, 0, np.float32(0), np.float32(0)  # neighbours mostly lie in one triangle
+        for sample in range(5):
+            t = -1
+            if sample < 4:
+                row, column = 2 * y + sample // 2, 2 * x + sample % 2
+                t = seen.triangle[row, column]
+            if t != last:
+                if last >= 0:
+                    w = np.float32(count) - u - v
+                    i, j, k = triangles[last, 0], triangles[last, 1], triangles[last, 2]
+                    n = first
+                    while n < found and kinds[n] != parts[last]:
+                        n += 1
+                    if n == found:
+                        found += 1
+                        pixels[n], kinds[n], samples[n] = x, parts[last], 0
+                        for a in range(ATTRIBUTES):
+                            fragments[n, a] = u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
+                    else:
+                        for a in range(ATTRIBUTES):
+                            fragments[n, a] += u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
+                    samples[n] += count
+                last, count, u, v = t, 0, np.float32(0), np.float32(0)
+            if t >= 0:
+                u += seen.weights[row, column, 0]
+                v += seen.weights[row, column, 1]
+                count += 1
+        for n in range(first, found):
+            share = np.float32(1) / np.float32(samples[n])
+            for a in range(ATTRIBUTES):
+                fragments[n, a] *= share
+    return found
+
+
+@_compiled
+def _cast(fragments: Any, lamp: Any, shadow: Any) -> None:  # pragma: no cover - compiled
+    """Write what share of the lamp's light arrives at fragments: four looks at the shadow map for each.
+
+    The bias grows where light grazes the surface; a constant one would draw stripes.
+    """
+    size = len(shadow)
+    scale = size / (2 * lamp.reach)
+    for n in range(len(fragments)):
+        place = fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]
+        facing = _dot((fragments[n, NORMAL], fragments[n, NORMAL + 1], fragments[n, NORMAL + 2]), lamp.direction)
+        right = (_dot(lamp.right, place) + lamp.reach) * scale
+        up = (_dot(lamp.up, place) + lamp.reach) * scale
+        near = _dot(lamp.direction, place) + 0.05 + 0.15 * (1 - max(0.0, facing))
+        lit = np.float32(0)
+        for j in range(2):
+            row = math.floor(up + 1.6 * j - 0.8)
+            for i in range(2):
+                column = math.floor(right + 1.6 * i - 0.8)
+                if column < 0 or row < 0 or column >= size or row >= size or near > shadow[row, column]:
+                    lit += np.float32(0.25)
+        fragments[n, _LIT] = lit
+
+
+@_compiled
+def _colour_skin(fragments: Any, kinds: Any, materials: Any) -> None:  # pragma: no cover - compiled
+    """Write albedo and gloss of the skin, and its normal bent by the relief; hair's roots and clothes are on it too."""
+    texture, relief, strands, hair, cloth = (
+        materials.skin,
+        materials.relief,
+        materials.strands,
+        materials.hair,
+        materials.cloth,
+    )
     rows, columns = relief.shape
-    x = min(max(mean[TEXTURE] * columns - 0.5, 1.0), columns - 2.001)
-    y = min(max(mean[TEXTURE + 1] * rows - 0.5, 1.0), rows - 2.001)
-    i, j = int(y), int(x)
-    fy, fx = np.float32(y - i), np.float32(x - j)
     one = np.float32(1)
-    here, right, below, across = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
-    for channel in range(4):  # the fourth is the gloss
-        colour[channel] = (
-            here * texture[i, j, channel]
-            + right * texture[i, j + 1, channel]
-            + below * texture[i + 1, j, channel]
-            + across * texture[i + 1, j + 1, channel]
-        )
-    gloss = colour[3]
-    slope_x = relief[i, j + 1] - relief[i, j - 1]
-    slope_y = relief[i + 1, j] - relief[i - 1, j]
-    flat = math.sqrt(normal[0] ** 2 + normal[2] ** 2) + 1e-6
-    normal[0], normal[2] = normal[0] - slope_x * normal[2] / flat, normal[2] + slope_x * normal[0] / flat
-    normal[1] += slope_y
-    cover = mean[COVER]
-    if cover > 0:  # the scalp under hair
-        strands = materials.strands
-        noise = strands[i % strands.shape[0], (2 * j) % strands.shape[1]]
-        cover = min(1.0, max(0.0, cover * (0.75 + 0.5 * noise)))
-        for c in range(3):
-            colour[c] += cover * (materials.hair[c] * 0.8 + 0.1 * colour[c] - colour[c])
-        gloss *= 1 - 0.8 * cover
-    depth = mean[TEXTURE + 1] - materials.neckline
-    if depth > 0:  # clothes
-        worn = min(1.0, depth * 90)
-        fold = 0.85 + 0.3 * texture[(3 * i) % rows, (2 * j) % columns, 3]
-        for c in range(3):
-            colour[c] += worn * (materials.cloth[c] * fold - colour[c])
-        gloss *= 1 - worn
-    return gloss
+    for n in range(len(fragments)):
+        if kinds[n] != SKIN:
+            continue
+        v = fragments[n, TEXTURE + 1]
+        x = min(max(fragments[n, TEXTURE] * columns - 0.5, 1.0), columns - 2.001)
+        y = min(max(v * rows - 0.5, 1.0), rows - 2.001)
+        i, j = int(y), int(x)
+        fy, fx = np.float32(y - i), np.float32(x - j)
+        here, right, below, across = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
+        for c in range(4):  # the fourth is the gloss
+            fragments[n, _ALBEDO + c] = (
+                here * texture[i, j, c]
+                + right * texture[i, j + 1, c]
+                + below * texture[i + 1, j, c]
+                + across * texture[i + 1, j + 1, c]
+            )
+        slope_x = relief[i, j + 1] - relief[i, j - 1]
+        slope_y = relief[i + 1, j] - relief[i - 1, j]
+        nx, nz = fragments[n, NORMAL], fragments[n, NORMAL + 2]
+        flat = math.sqrt(nx * nx + nz * nz) + 1e-6
+        fragments[n, NORMAL] = nx - slope_x * nz / flat
+        fragments[n, NORMAL + 1] += slope_y
+        fragments[n, NORMAL + 2] = nz + slope_x * nx / flat
+        cover = fragments[n, COVER]
+        if cover > 0:
+            noise = strands[i % strands.shape[0], (2 * j) % strands.shape[1]]
+            hidden = min(1.0, max(0.0, cover * (0.75 + 0.5 * noise)))
+            for c in range(3):
+                fragments[n, _ALBEDO + c] += hidden * (0.8 * hair[c] - 0.9 * fragments[n, _ALBEDO + c])
+            fragments[n, _GLOSS] *= 1 - 0.8 * hidden
+        depth = v - materials.neckline
+        if depth > 0:
+            worn = min(1.0, depth * 90)
+            fold = 0.85 + 0.3 * texture[(3 * i) % rows, (2 * j) % columns, 3]
+            for c in range(3):
+                fragments[n, _ALBEDO + c] += worn * (cloth[c] * fold - fragments[n, _ALBEDO + c])
+            fragments[n, _GLOSS] *= 1 - worn
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _eye_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> Any:  # pragma: no cover - compiled
-    """Pupil, iris with a dark ring, and sclera by the angle from the gaze; returns the openness to ambient light."""
-    nearest, best = 0, 1e9
-    for eye in range(2):
-        d = 0.0
-        for axis in range(3):
-            d += (mean[POSITION + axis] - materials.eyes[eye, axis]) ** 2
-        if d < best:
-            nearest, best = eye, d
-    radius = math.sqrt(best) + 1e-9
-    for axis in range(3):
-        normal[axis] = (mean[POSITION + axis] - materials.eyes[nearest, axis]) / radius
-    gaze = materials.gaze
-    right = gaze[0, 0] * normal[0] + gaze[0, 1] * normal[1] + gaze[0, 2] * normal[2]
-    up = gaze[1, 0] * normal[0] + gaze[1, 1] * normal[1] + gaze[1, 2] * normal[2]
-    forward = gaze[2, 0] * normal[0] + gaze[2, 1] * normal[1] + gaze[2, 2] * normal[2]
+@_compiled
+def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - compiled
+    """Pupil, iris with a dark ring, and sclera by the angle from the gaze: write albedo, normal and openness."""
+    eyes, gaze = materials.eyes, materials.gaze
+    place = fragment[POSITION], fragment[POSITION + 1], fragment[POSITION + 2]
+    from_one = place[0] - eyes[0, 0], place[1] - eyes[0, 1], place[2] - eyes[0, 2]
+    from_other = place[0] - eyes[1, 0], place[1] - eyes[1, 1], place[2] - eyes[1, 2]
+    normal = _unit(from_one if _dot(from_one, from_one) <= _dot(from_other, from_other) else from_other)
+    right, up, forward = _dot(gaze[0], normal), _dot(gaze[1], normal), _dot(gaze[2], normal)
     angle = math.acos(min(max(forward, -1.0), 1.0))
     iris = 0.53
     edge = min(1.0, max(0.0, (angle - iris) / 0.10))
@@ -201,163 +378,72 @@ def _eye_colour(mean: Any, colour: Any, normal: Any, materials: Any) -> Any:  # 
     inside = min(1.0, max(0.0, (angle - materials.pupil) / 0.05))
     for c in range(3):
         white = (0.64, 0.59, 0.55)[c] * materials.sclera * (0.5 + 0.5 * edge)
-        colour[c] = (0.008 + inside * (materials.iris[c] * rays * ring - 0.008)) * (1 - edge) + white * edge
+        fragment[_ALBEDO + c] = (0.008 + inside * (materials.iris[c] * rays * ring - 0.008)) * (1 - edge) + white * edge
+        fragment[NORMAL + c] = normal[c]
     lid = min(1.0, max(0.4, 1.15 - 2.0 * max(0.0, up - 0.15)))
-    return (0.35 + 0.65 * mean[OPENNESS]) * lid
+    fragment[OPENNESS] = (0.35 + 0.65 * fragment[OPENNESS]) * lid
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _hair_colour(
-    mean: Any, colour: Any, layer: float, materials: Any, light: Any, distance: float
-) -> Any:  # pragma: no cover - compiled
-    """Radiance of hair into ``colour``; returns its opacity."""
-    strands, lumps, curls = materials.strands, materials.lumps, materials.curls
-    across, down = strands.shape[1] - 1, strands.shape[0] - 1  # sizes are powers of two, so & is the remainder
-    u, v = mean[TEXTURE] * strands.shape[1], mean[TEXTURE + 1] * 60
-    fine = strands[int(v) & down, int(2.0 * u) & across]
-    coarse = strands[int(0.4 * v + 31) & down, int(0.45 * u + 57) & across]
-    lump = lumps[int(v * 2.2) & (lumps.shape[0] - 1), int(0.7 * u) & (lumps.shape[1] - 1)]
-    texture = (0.55 * fine + 0.45 * coarse) * (1 - curls) + lump * curls
-    alpha = mean[COVER] * 2.3 - 0.35 + (texture - 0.5) - 0.5 * layer
-    alpha = min(1.0, max(0.0, alpha))
-    if alpha == 0:
-        return alpha
-
-    lx, ly, lz = light.direction[0], light.direction[1], light.direction[2]
-    tx, ty, tz = mean[TANGENT], mean[TANGENT + 1], mean[TANGENT + 2]
-    length = math.sqrt(tx * tx + ty * ty + tz * tz) + 1e-9
-    tx, ty, tz = tx / length, ty / length, tz / length
-    nx, ny, nz = mean[NORMAL], mean[NORMAL + 1], mean[NORMAL + 2]
-    px, py, pz = mean[POSITION], mean[POSITION + 1], mean[POSITION + 2]
-    vx, vy, vz = -px, -py, distance - pz
-    length = math.sqrt(vx * vx + vy * vy + vz * vz)
-    vx, vy, vz = vx / length, vy / length, vz / length
-    frontal = nx * vx + ny * vy + nz * vz
-    if frontal < 0:  # the inside of a lock
-        nx, ny, nz, frontal = -nx, -ny, -nz, -frontal
-    facing = nx * lx + ny * ly + nz * lz
-    lit = _lit(px, py, pz, facing, light) * min(1.0, max(0.0, 0.5 + 1.2 * facing))
-    along = tx * lx + ty * ly + tz * lz
-    diffuse = math.sqrt(max(0.0, 1 - along * along)) * lit
-    hx, hy, hz = lx + vx, ly + vy, lz + vz
-    length = math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
-    shift = 0.22 * (coarse - 0.5)
-    half = (tx * hx + ty * hy + tz * hz) / length + shift
-    shine = max(0.0, 1 - half * half)
-    shine *= shine
-    shine *= shine
-    shine *= shine
-    shine = 0.06 * materials.gloss * (shine * shine * shine) * lit * (0.5 + fine) * (1 - 0.7 * curls)
-    shine *= min(1.0, 1.5 * frontal)  # else single hairs glint along the outline
-    shade = (0.5 + 0.9 * texture) * (0.45 + 0.55 * layer)
-    for c in range(3):
-        around = light.ambient[c] + light.gradient[c, 0] * nx + light.gradient[c, 1] * ny + light.gradient[c, 2] * nz
-        body = materials.hair[c] * shade * (light.colour[c] * 0.9 * diffuse + 0.8 * max(0.02, around))
-        colour[c] = body + shine * light.colour[c] * (0.4 + 2 * materials.hair[c])
-    return alpha
-
-
-@numba.njit(cache=True, error_model="numpy")
+@_compiled
 def draw_surfaces(
     image: Any, seen: Any, attributes: Any, triangles: Any, parts: Any, materials: Any, light: Any, distance: float
 ) -> None:  # pragma: no cover - compiled
     """Shade what the buffers show onto ``image``, float32 [S, S, 3] linear RGB, in place."""
     size = len(image)
-    sums = np.zeros((MATERIALS, ATTRIBUTES), np.float32)
-    counts = np.zeros(MATERIALS, np.int64)
-    mean = np.zeros(ATTRIBUTES, np.float32)
-    colour, normal, wrap = np.zeros(4), np.zeros(3), np.zeros(3)
+    lamp = _lamp(light)
+    fragments = np.empty((4 * size, ATTRIBUTES), np.float32)
+    pixels, samples, kinds = np.empty(4 * size, np.int64), np.empty(4 * size, np.int64), np.empty(4 * size, np.uint8)
+    rim, fabric = _vector(materials.rim), _vector(materials.fabric)
+    uncovered = np.empty(size, np.float32)
     for y in range(size):
+        found = _gather(seen, y, attributes, triangles, parts, fragments, pixels, samples, kinds)
+        _cast(fragments[:found], lamp, light.shadow)
+        _colour_skin(fragments[:found], kinds, materials)
+        row = image[y]
+        uncovered[:] = 4
+        for n in range(found):
+            uncovered[pixels[n]] -= samples[n]
         for x in range(size):
-            covered = _gather(seen, x, y, attributes, triangles, parts, sums, counts)
-            if covered == 0:
-                continue
             for c in range(3):
-                image[y, x, c] *= 1 - covered / 4
-            for part in range(MATERIALS):
-                count = counts[part]
-                if count == 0:
-                    continue
-                counts[part] = 0
-                for a in range(ATTRIBUTES):
-                    mean[a] = sums[part, a] / count
-                for axis in range(3):
-                    normal[axis] = mean[NORMAL + axis]
-                openness = mean[OPENNESS]
-                if part == SKIN:
-                    gloss = _skin_colour(mean, colour, normal, materials)
-                    squarings = 4
-                    wrap[0], wrap[1], wrap[2] = 0.34, 0.16, 0.10
-                elif part == EYE:
-                    openness = _eye_colour(mean, colour, normal, materials)
-                    gloss, squarings = 0.9, 8
-                    wrap[0], wrap[1], wrap[2] = 0.2, 0.12, 0.1
+                row[x, c] *= uncovered[x] / 4
+        for n in range(found):
+            kind = kinds[n]
+            if kind == EYE:
+                _colour_eye(fragments[n], materials)
+            openness = fragments[n, OPENNESS]
+            gloss, squarings, wrap = np.float32(0.2), 5, (0.1, 0.1, 0.1)
+            if kind in (SKIN, EYE):
+                albedo = fragments[n, _ALBEDO], fragments[n, _ALBEDO + 1], fragments[n, _ALBEDO + 2]
+                if kind == SKIN:
+                    gloss, squarings, wrap = fragments[n, _GLOSS], 4, (0.34, 0.16, 0.10)
                 else:
-                    wrap[0], wrap[1], wrap[2] = 0.1, 0.1, 0.1
-                    gloss, squarings = 0.2, 5
-                    if part == TEETH:
-                        colour[0], colour[1], colour[2] = 0.58, 0.54, 0.45
-                        openness = 0.45 + 0.4 * openness
-                    elif part == TONGUE:
-                        colour[0], colour[1], colour[2] = 0.34, 0.11, 0.10
-                        openness = 0.4 * openness
-                    elif part == RIM:
-                        for c in range(3):
-                            colour[c] = materials.rim[c]
-                        gloss = 0.8
-                    else:
-                        for c in range(3):
-                            colour[c] = materials.fabric[c] * mean[COVER]
-                        gloss = 0.0
-                _to_unit_length(normal)
-                _radiance(colour, normal, mean, openness, wrap, gloss, squarings, light, distance)
-                for c in range(3):
-                    image[y, x, c] += colour[c] * (count / 4)
+                    gloss, squarings, wrap = np.float32(0.9), 8, (0.2, 0.12, 0.1)
+            elif kind == TEETH:
+                albedo, openness = (0.62, 0.57, 0.47), 0.7 + 0.3 * openness
+            elif kind == TONGUE:
+                albedo, openness = (0.34, 0.11, 0.10), 0.4 * openness
+            elif kind == RIM:
+                albedo, gloss = rim, np.float32(0.8)
+            else:
+                albedo, gloss = _times(fabric, fragments[n, COVER]), np.float32(0)
+            colour = _radiance(
+                albedo,
+                _unit((fragments[n, NORMAL], fragments[n, NORMAL + 1], fragments[n, NORMAL + 2])),
+                (fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]),
+                openness,
+                wrap,
+                gloss,
+                squarings,
+                fragments[n, _LIT],
+                lamp,
+                distance,
+            )
+            x = pixels[n]
+            for c in range(3):
+                row[x, c] += colour[c] * (samples[n] / 4)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _to_unit_length(vector: Any) -> None:  # pragma: no cover - compiled
-    length = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2) + 1e-9
-    for axis in range(3):
-        vector[axis] /= length
-
-
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _gather(
-    seen: Any, x: int, y: int, attributes: Any, triangles: Any, parts: Any, sums: Any, counts: Any
-) -> int:  # pragma: no cover - compiled
-    """Add up the attributes of a pixel's four samples by material; returns how many samples show anything.
-
-    ``counts`` must be zero for all materials; whoever reads a material's sum sets its count back to zero.
-    """
-    covered = 0
-    last, samples, u, v = -1, 0, np.float32(0), np.float32(0)  # neighbours mostly lie in one triangle
-    for sample in range(5):
-        t = -1
-        if sample < 4:
-            row, column = 2 * y + sample // 2, 2 * x + sample % 2
-            t = seen.triangle[row, column]
-        if t != last:
-            if last >= 0:
-                w = samples - u - v
-                i, j, k = triangles[last, 0], triangles[last, 1], triangles[last, 2]
-                part = parts[last]
-                if counts[part] == 0:
-                    for a in range(ATTRIBUTES):
-                        sums[part, a] = 0
-                for a in range(ATTRIBUTES):
-                    sums[part, a] += u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
-                counts[part] += samples
-                covered += samples
-            last, samples, u, v = t, 0, np.float32(0), np.float32(0)
-        if t >= 0:
-            u += seen.weights[row, column, 0]
-            v += seen.weights[row, column, 1]
-            samples += 1
-    return covered
-
-
-@numba.njit(cache=True, error_model="numpy")
+@_compiled
 def draw_sheet(
     image: Any,
     seen: Any,
@@ -371,37 +457,52 @@ def draw_sheet(
 ) -> None:  # pragma: no cover - compiled
     """Mix a translucent sheet (HAIR, LASHES or LENS) that the buffers show over ``image``, in place.
 
-    Hair is lit as strands (Kajiya and Kay 1989): by the sine to the tangent. ``layer`` is 0 at the scalp .. 1 outside.
+    ``layer`` of hair is 0 at the scalp .. 1 outside.
     """
     size = len(image)
-    sums = np.zeros((1, ATTRIBUTES), np.float32)
-    counts = np.zeros(1, np.int64)
-    parts = np.zeros(len(triangles), np.uint8)
-    mean = np.zeros(ATTRIBUTES, np.float32)
-    colour, normal, wrap = np.zeros(3), np.zeros(3), np.full(3, 0.1)
+    lamp = _lamp(light)
+    fragments, parts = np.empty((size, ATTRIBUTES), np.float32), np.zeros(len(triangles), np.uint8)
+    pixels, samples, kinds = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint8)
+    strands, lumps, curls = materials.strands, materials.lumps, materials.curls
+    across, down = strands.shape[1] - 1, strands.shape[0] - 1  # sizes are powers of two, so & is the remainder
+    hair, lens = _vector(materials.hair), _vector(materials.lens)
     for y in range(size):
-        for x in range(size):
-            covered = _gather(seen, x, y, attributes, triangles, parts, sums, counts)
-            if covered == 0:
-                continue
-            counts[0] = 0
-            for a in range(ATTRIBUTES):
-                mean[a] = sums[0, a] / covered
+        found = _gather(seen, y, attributes, triangles, parts, fragments, pixels, samples, kinds)
+        if kind != LASHES:
+            _cast(fragments[:found], lamp, light.shadow)
+        row = image[y]
+        for n in range(found):
+            place = fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]
+            normal = fragments[n, NORMAL], fragments[n, NORMAL + 1], fragments[n, NORMAL + 2]
+            lit = fragments[n, _LIT]
             if kind == HAIR:
-                alpha = _hair_colour(mean, colour, layer, materials, light, distance)
+                u, v = fragments[n, TEXTURE] * strands.shape[1], fragments[n, TEXTURE + 1] * 60
+                fine = strands[int(v) & down, int(2.0 * u) & across]
+                coarse = strands[int(0.4 * v + 31) & down, int(0.45 * u + 57) & across]
+                lump = lumps[int(v * 2.2) & (lumps.shape[0] - 1), int(0.7 * u) & (lumps.shape[1] - 1)]
+                grain = (0.55 * fine + 0.45 * coarse) * (1 - curls) + lump * curls
+                alpha = min(1.0, max(0.0, fragments[n, COVER] * 2.3 - 0.35 + (grain - 0.5) - 0.5 * layer))
+                if alpha == 0:
+                    continue
+                colour = _hair_radiance(
+                    hair,
+                    place,
+                    normal,
+                    (fragments[n, TANGENT], fragments[n, TANGENT + 1], fragments[n, TANGENT + 2]),
+                    (0.5 + 0.9 * grain) * (0.45 + 0.55 * layer),
+                    materials.gloss * (1 - 0.7 * curls) * (0.5 + fine),
+                    0.22 * (coarse - 0.5),
+                    lit,
+                    lamp,
+                    distance,
+                )
             elif kind == LASHES:
-                alpha = 0.55
-                colour[0], colour[1], colour[2] = 0.006, 0.005, 0.004
+                alpha, colour = 0.55, (0.006, 0.005, 0.004)
             else:
-                alpha = materials.lens[3]
-                for c in range(3):
-                    colour[c] = materials.lens[c]
-                for axis in range(3):
-                    normal[axis] = mean[NORMAL + axis]
-                _to_unit_length(normal)
-                before = colour[0]
-                _radiance(colour, normal, mean, 1.0, wrap, 1.0, 8, light, distance)
-                alpha = min(1.0, alpha + max(0.0, colour[0] - 2 * before) * 0.5)
-            alpha *= covered / 4
+                wrap = (0.1, 0.1, 0.1)
+                colour = _radiance(lens, _unit(normal), place, 1.0, wrap, 1.0, 8, lit, lamp, distance)
+                alpha = min(1.0, materials.lens[3] + max(0.0, colour[0] - 2 * lens[0]) * 0.5)
+            alpha *= samples[n] / 4
+            x = pixels[n]
             for c in range(3):
-                image[y, x, c] += alpha * (colour[c] - image[y, x, c])
+                row[x, c] += alpha * (colour[c] - row[x, c])

@@ -9,8 +9,10 @@ channels' absorptions m and h.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -108,6 +110,7 @@ def draw_skin(person: Person, seed: int) -> Skin:
         surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
     gloss = (0.55 + 0.45 * _spot(0, 7, 0.14, 0.5) + 0.2 * (place.y > 7.6)) * place.front + 0.3 + 0.9 * place.lips
     surface[..., 3] = np.clip(gloss * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
+    _cover(surface, (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges, LASH_COLOUR)
     surface[~place.covered] = surface[place.covered].mean(0)
     return Skin(surface, (0.06 * relief).astype(np.float32))
 
@@ -120,16 +123,14 @@ def paint(skin: Skin, person: Person, look: Paint) -> Skin:
     if look.lipstick:
         mouth = _region(6.4, 6.9, 0.6)
         _cover(surface[mouth], place.lips[mouth] * look.lipstick, LIPSTICKS[look.lipstick_colour])
-    eyes = _region(7.15, 7.6, 0.8)
     if look.eye_shadow:
+        eyes = _region(7.15, 7.6, 0.8)
         shadow = _spot(0.30, 7.36, 0.17, 0.06)[eyes] * place.front[eyes]
         _cover(surface[eyes], look.eye_shadow * shadow, EYE_SHADOWS[look.eye_shadow_colour])
-    _cover(surface[eyes], (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges[eyes], LASH_COLOUR)
     brows = _region(7.25, 7.75, 0.8)
-    _cover(surface[brows], _brows(person, look, brows), colour * 0.6 + 0.004)
+    _cover(surface[brows], _brows(person, look, brows), np.float32(0.6) * colour + np.float32(0.004))
     if look.beard:
-        jaw = _region(5.9, 7.3, 1.6)
-        _cover(surface[jaw], _beard(look, jaw), colour * 0.7 + 0.004)
+        _cover(surface[_jaw()], _beard(look), np.float32(0.7) * colour + np.float32(0.004))
     return Skin(surface, skin.relief)
 
 
@@ -223,7 +224,7 @@ def _brows(person: Person, look: Paint, region: Region) -> Map:
     )
     half = brows.thickness * look.brow_thickness * (1.1 - 0.55 * np.clip(t, 0, 1))
     density = np.clip(brows.density * look.brow_density + 0.12 * strands()[region], 0, 1)
-    cover = np.exp(-(np.abs((y - middle) / half) ** 2.2)) * _smooth(-0.12, 0.2, t) * _smooth(1.08, 0.8, t)
+    cover = _band(y - middle, half) * _smooth(-0.12, 0.2, t) * _smooth(1.08, 0.8, t)
     if brows.joined:
         between = _band(y - brows.height + 0.02, brows.thickness) * _smooth(brows.inner + 0.08, brows.inner, across)
         cover = np.maximum(cover, brows.joined * look.brow_density * between)
@@ -231,11 +232,24 @@ def _brows(person: Person, look: Paint, region: Region) -> Map:
     return hidden
 
 
-def _beard(look: Paint, region: Region) -> Map:
-    """How much of the skin the beard covers."""
-    place = _places()
+def _jaw() -> Region:
+    """Where beards may grow."""
+    return _region(5.9, 7.3, 1.6)
+
+
+def _beard(look: Paint) -> Map:
+    """How much of the jaw's skin the beard covers."""
+    cover = _beard_forms()[look.beard_form] * np.float32(look.beard)
+    cover *= 1 + np.float32(0.12 + 0.15 * look.beard) * strands()[_jaw()]
+    return np.clip(cover, 0, 0.95, out=cover)
+
+
+@cache
+def _beard_forms() -> tuple[Map, ...]:
+    """Where on the jaw each of ``BEARDS`` grows, 0..1."""
+    place, region = _places(), _jaw()
     across, y, z = place.across[region], place.y[region], place.z[region]
-    moustache = _band(y - 6.765 + 0.25 * across**2, 0.05) * _smooth(0.36, 0.2, across) * place.front[region]
+    moustache = _band(y - 6.745 + 0.25 * across**2, 0.05) * _smooth(0.4, 0.24, across) * place.front[region]
     cheeks = (
         _smooth(0.25, 0.5, across + (6.7 - y) * 0.9)
         * _smooth(7.2, 6.72, y + 0.1 * across)
@@ -244,16 +258,18 @@ def _beard(look: Paint, region: Region) -> Map:
     chin = np.exp(-((across / 0.22) ** 2)) * _smooth(6.52, 6.36, y)
     under = _smooth(6.45, 6.3, y) * _smooth(6.0, 6.25, y) * _smooth(0.5, 0.8, z)
     full = np.maximum.reduce([cheeks, chin, under])
-    form = (np.maximum(moustache, full), np.maximum(moustache, chin), moustache, chin)[look.beard_form]
-    where = form * (1 - place.lips[region]) * _smooth(0.2, 0.5, z) * _smooth(6.0, 6.2, y)
-    cover = where * look.beard * (1 + (0.12 + 0.15 * look.beard) * strands()[region])
-    return np.clip(cover, 0, 0.95).astype(np.float32)
+    grows = (1 - place.lips[region]) * _smooth(0.2, 0.5, z) * _smooth(6.0, 6.2, y)
+    forms = np.maximum(moustache, full), np.maximum(moustache, chin), moustache, chin
+    return tuple((form * grows).astype(np.float32) for form in forms)
 
 
-def _cover(surface: NDArray[np.float32], share: Map, colour: NDArray[np.float32]) -> None:
-    """Mix a colour into the albedo, in place."""
-    albedo = surface[..., :3]
-    albedo += share[..., None] * (colour - albedo)
+@numba.njit(cache=True, error_model="numpy")
+def _cover(surface: Any, share: Any, colour: Any) -> None:  # pragma: no cover - compiled
+    """Mix a colour [3] into the albedo of ``surface`` [H, W, 4] by ``share`` [H, W], in place."""
+    for row in range(len(share)):
+        for column in range(share.shape[1]):
+            for c in range(3):
+                surface[row, column, c] += share[row, column] * (colour[c] - surface[row, column, c])
 
 
 def _region(low: float, high: float, around: float) -> Region:
@@ -270,7 +286,7 @@ def _spot(x: float, y: float, width: float, height: float) -> Map:
     return np.exp(-(((place.across - x) / width) ** 2) - ((place.y - y) / height) ** 2).astype(np.float32)
 
 
-def _band(distance: Map, width: float) -> Map:
+def _band(distance: Map, width: Map | float) -> Map:
     return np.asarray(np.exp(-((distance / width) ** 2)), np.float32)
 
 

@@ -14,6 +14,7 @@ Points = NDArray[np.float32]  # [..., 3]
 
 _AROUND = 28  # points of a lens' outline
 _MASK_ROWS, _MASK_COLUMNS = 14, 25
+_CHIN_ROWS = 7  # the lowest rows of a mask
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def mask_on(vertices: Points, key: int) -> Mesh:
     """A mask over mouth and nose, held off the skin and smoothed as cloth is, with loops to the ears."""
     skin = _mask_patch().on(vertices)
     around, depth = np.arctan2(skin[..., 0], skin[..., 2] - 0.3), np.hypot(skin[..., 0], skin[..., 2] - 0.3)
+    # A chin may be farther out between two rows than at either.
+    depth[-_CHIN_ROWS:-1] = np.maximum(depth[-_CHIN_ROWS:-1], depth[-_CHIN_ROWS - 1 : -2] + 0.02)
     # Cloth spans hollows: each point goes out to the mean of its neighbours, never in.
     for _ in range(12):
         mean = (depth[:-2, 1:-1] + depth[2:, 1:-1] + depth[1:-1, :-2] + depth[1:-1, 2:]) / 4

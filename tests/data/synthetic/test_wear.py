@@ -181,7 +181,6 @@ def test_a_mask_lies_outside_of_nearly_all_skin(faces, skin, outermost, expressi
             assert inside.max() < 0.15
 
 
-@pytest.mark.xfail(reason="under a chin and an open jaw the skin comes through", strict=True)
 def test_no_point_of_a_mask_lies_inside(faces, skin, outermost):
     for _, _, vertices in faces:
         assert how_far_inside(vertices, cloth_of(wear.mask_on(vertices, 3)), skin, outermost).max() < 0
