@@ -99,12 +99,6 @@ def _unit(a: Any) -> Any:  # pragma: no cover - compiled
 
 
 @_inlined
-def _between(a: Any, b: Any, share: Any) -> Any:  # pragma: no cover - compiled
-    """The vector that is ``share`` of the way from ``a`` to ``b``."""
-    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])
-
-
-@_inlined
 def _times(a: Any, factor: Any) -> Any:  # pragma: no cover - compiled
     return a[0] * factor, a[1] * factor, a[2] * factor
 
@@ -128,8 +122,12 @@ def _around(normal: Any, lamp: Any) -> Any:  # pragma: no cover - compiled
 
 
 @_inlined
-def _wrapped(facing: float, wrap: float) -> float:  # pragma: no cover - compiled
-    return max(0.0, (facing + wrap) / (1 + wrap))
+def _reflected(
+    albedo: Any, facing: Any, wrap: Any, lit: Any, lamp: Any, around: Any, highlight: Any, sheen: Any
+) -> Any:  # pragma: no cover - compiled
+    """One colour of what a surface sends to the camera."""
+    diffuse = max(0.0, (facing + wrap) / (1 + wrap)) * lit
+    return albedo * (lamp * diffuse + around) + highlight * lamp + sheen
 
 
 @_inlined
@@ -164,19 +162,17 @@ def _radiance(
     sheen = 0.10 * gloss * rim * rim * openness
     around = _around(normal, lamp)
     # Light that comes back from the skin around a crease is red: occlusion bites less there.
-    red = openness * (0.9 + 0.1 * openness) + 0.03
-    closed = openness * (0.85 + 0.15 * openness)
-    colour, ambient = lamp.colour, lamp.ambient
+    red, others = openness * (0.9 + 0.1 * openness) + 0.03, openness * (0.85 + 0.15 * openness)
     return (
-        albedo[0] * (colour[0] * _wrapped(facing, wrap[0]) * lit + around[0] * red)
-        + highlight * colour[0]
-        + sheen * ambient[0],
-        albedo[1] * (colour[1] * _wrapped(facing, wrap[1]) * lit + around[1] * closed)
-        + highlight * colour[1]
-        + sheen * ambient[1],
-        albedo[2] * (colour[2] * _wrapped(facing, wrap[2]) * lit + around[2] * closed)
-        + highlight * colour[2]
-        + sheen * ambient[2],
+        _reflected(
+            albedo[0], facing, wrap[0], lit, lamp.colour[0], around[0] * red, highlight, sheen * lamp.ambient[0]
+        ),
+        _reflected(
+            albedo[1], facing, wrap[1], lit, lamp.colour[1], around[1] * others, highlight, sheen * lamp.ambient[1]
+        ),
+        _reflected(
+            albedo[2], facing, wrap[2], lit, lamp.colour[2], around[2] * others, highlight, sheen * lamp.ambient[2]
+        ),
     )
 
 
