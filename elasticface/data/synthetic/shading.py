@@ -79,6 +79,7 @@ class _Lamp(NamedTuple):
 
 
 _compiled = numba.njit(cache=True, error_model="numpy")
+_inner = numba.njit(cache=True, error_model="numpy", no_cpython_wrapper=True)  # for compiled code: sooner compiled
 _inlined = numba.njit(cache=True, error_model="numpy", inline="always")
 
 
@@ -103,7 +104,7 @@ def _times(a: Any, factor: Any) -> Any:  # pragma: no cover - compiled
     return a[0] * factor, a[1] * factor, a[2] * factor
 
 
-@_inlined
+@_inner
 def _lamp(light: Any) -> Any:  # pragma: no cover - compiled
     gradient = _vector(light.gradient[0]), _vector(light.gradient[1]), _vector(light.gradient[2])
     right, up = _vector(light.frame[0]), _vector(light.frame[1])
@@ -130,7 +131,7 @@ def _reflected(
     return albedo * (lamp * diffuse + around) + highlight * lamp + sheen
 
 
-@_inlined
+@_inner
 def _radiance(
     albedo: Any,
     normal: Any,  # unit
@@ -176,7 +177,7 @@ def _radiance(
     )
 
 
-@_inlined
+@_inner
 def _hair_radiance(
     hair: Any,
     place: Any,
@@ -215,7 +216,7 @@ def _hair_radiance(
     )
 
 
-@_compiled
+@_inner
 def _gather(
     seen: Any,
     y: int,
@@ -280,7 +281,7 @@ def _gather(
     return found
 
 
-@_compiled
+@_inner
 def _cast(fragments: Any, lamp: Any, shadow: Any) -> None:  # pragma: no cover - compiled
     """Write what share of the lamp's light arrives at fragments: four looks at the shadow map for each.
 
@@ -304,7 +305,7 @@ def _cast(fragments: Any, lamp: Any, shadow: Any) -> None:  # pragma: no cover -
         fragments[n, _LIT] = lit
 
 
-@_compiled
+@_inner
 def _colour_skin(fragments: Any, kinds: Any, materials: Any) -> None:  # pragma: no cover - compiled
     """Write albedo and gloss of the skin, and its normal bent by the relief; hair's roots and clothes are on it too."""
     texture, relief, strands, hair, cloth = (
@@ -355,7 +356,7 @@ def _colour_skin(fragments: Any, kinds: Any, materials: Any) -> None:  # pragma:
             fragments[n, _GLOSS] *= 1 - worn
 
 
-@_compiled
+@_inner
 def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - compiled
     """Pupil, iris with a dark ring, and sclera by the angle from the gaze: write albedo, normal and openness."""
     eyes, gaze = materials.eyes, materials.gaze
@@ -495,8 +496,9 @@ def draw_sheet(
             elif kind == LASHES:
                 alpha, colour = 0.55, (0.006, 0.005, 0.004)
             else:
-                wrap = (0.1, 0.1, 0.1)
-                colour = _radiance(lens, _unit(normal), place, 1.0, wrap, 1.0, 8, lit, lamp, distance)
+                # In the types that solid surfaces have, so that it is compiled once.
+                albedo, wrap, gloss = _times(lens, 1.0), (0.1, 0.1, 0.1), np.float32(1)
+                colour = _radiance(albedo, _unit(normal), place, 1.0, wrap, gloss, np.int64(8), lit, lamp, distance)
                 alpha = min(1.0, materials.lens[3] + max(0.0, colour[0] - 2 * lens[0]) * 0.5)
             alpha *= samples[n] / 4
             x = pixels[n]
