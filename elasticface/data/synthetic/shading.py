@@ -79,7 +79,8 @@ class _Lamp(NamedTuple):
 
 
 _compiled = numba.njit(cache=True, error_model="numpy")
-_inner = numba.njit(cache=True, error_model="numpy", no_cpython_wrapper=True)  # for compiled code: sooner compiled
+# For compiled code alone: what Python needs to call a function takes as long to compile as the function.
+_inner: Any = numba.njit(cache=True, error_model="numpy", no_cpython_wrapper=True)  # type: ignore[call-overload]
 _inlined = numba.njit(cache=True, error_model="numpy", inline="always")
 
 
