@@ -80,7 +80,8 @@ class _Lamp(NamedTuple):
 
 _compiled = numba.njit(cache=True, error_model="numpy")
 # For compiled code alone: what Python needs to call a function takes as long to compile as the function.
-_inner: Any = numba.njit(cache=True, error_model="numpy", no_cpython_wrapper=True)  # type: ignore[call-overload]
+_ALONE: dict[str, Any] = {"no_cpython_wrapper": True}
+_inner = numba.njit(cache=True, error_model="numpy", **_ALONE)
 _inlined = numba.njit(cache=True, error_model="numpy", inline="always")
 
 
