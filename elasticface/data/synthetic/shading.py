@@ -12,13 +12,15 @@ functions take a row of the picture at a time, and those that a single pixel cal
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Columns of a vertex' attributes.
 POSITION, NORMAL, TEXTURE, OPENNESS, COVER, TANGENT = 0, 3, 6, 8, 9, 10
@@ -79,10 +81,14 @@ class _Lamp(NamedTuple):
 
 
 _compiled = numba.njit(cache=True, error_model="numpy")
-# For compiled code alone: what Python needs to call a function takes as long to compile as the function.
-_ALONE: dict[str, Any] = {"no_cpython_wrapper": True}
-_inner = numba.njit(cache=True, error_model="numpy", **_ALONE)
 _inlined = numba.njit(cache=True, error_model="numpy", inline="always")
+
+
+def _inner(function: _Function) -> _Function:
+    """For compiled code alone: what Python needs to call a function takes as long to compile as the function."""
+    options: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True}
+    compiled: _Function = numba.njit(**options)(function)
+    return compiled
 
 
 @_inlined
@@ -141,7 +147,7 @@ def _radiance(
     openness: float,
     wrap: Any,  # how far light creeps around, per colour (scattering under the skin)
     gloss: Any,  # 0..1
-    squarings: int,
+    squarings: Any,
     lit: Any,  # share of the lamp's light, 0..1
     lamp: Any,
     distance: float,
