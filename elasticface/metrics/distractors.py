@@ -16,7 +16,8 @@ from elasticface.metrics.checks import checked_ids, checked_rates, checked_rows,
 _Floats = npt.NDArray[np.float64]
 _Scores = npt.NDArray[np.floating[Any]]
 
-_BLOCK_CELLS = 1 << 22  # scores at a time: large enough for a fast product, small enough for the cache
+_BLOCK_CELLS = 1 << 24  # scores at a time: a product of fewer is slower
+_SOME_CELLS = 1 << 20  # of them that are copied at a time, where any are of interest
 _SPARE = 1 << 16  # scores beyond the kept ones that may gather before they are sorted out
 
 
@@ -49,7 +50,7 @@ def distractor_search(
     it, a mate that ties with a distractor wins. Verification: genuine are all pairs of images of a person, impostors
     all pairs of probe and distractor; TAR at FAR is read as by ``tar_at_far`` with the rule "at-most".
 
-    Beside one chunk it holds some ten million scores, and those that the largest FAR asks for.
+    Beside one chunk it holds some twenty million scores, and those that the largest FAR asks for.
 
     Args:
         probes: [N, D], of unit length for cosines.
@@ -142,6 +143,12 @@ def _pass_over(
     return seen
 
 
+def _pieces(rows: npt.NDArray[np.int64], width: int) -> list[npt.NDArray[np.int64]]:
+    """Rows of so many cells, some at a time."""
+    step = max(_SOME_CELLS // width, 1)
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+
 class _Best:
     """The ``depth`` best scores of each probe, [N, depth] ascending."""
 
@@ -154,10 +161,10 @@ class _Best:
         if depth == 1:
             np.maximum(self.scores[:, 0], tops, out=self.scores[:, 0])
             return
-        better = np.flatnonzero(tops > self.scores[:, 0])
-        both = np.concatenate([self.scores[better], scores[better]], axis=1)
-        both.partition(both.shape[1] - depth, axis=1)
-        self.scores[better] = np.sort(both[:, -depth:], axis=1)
+        for better in _pieces(np.flatnonzero(tops > self.scores[:, 0]), scores.shape[1]):
+            both = np.concatenate([self.scores[better], scores[better]], axis=1)
+            both.partition(both.shape[1] - depth, axis=1)
+            self.scores[better] = np.sort(both[:, -depth:], axis=1)
 
 
 class _Highest:
@@ -171,14 +178,12 @@ class _Highest:
 
     def see(self, scores: _Scores, tops: _Scores) -> None:
         """Scores [N, n], and the best of each row [N]."""
-        rows = np.flatnonzero(tops > self.lowest)
-        if not len(rows):
-            return
-        some = scores[rows]
-        self.parts.append(some[some > self.lowest])
-        self.size += len(self.parts[-1])
-        if self.size > self.keep + max(self.keep, _SPARE):
-            self._sort_out()
+        for rows in _pieces(np.flatnonzero(tops > self.lowest), scores.shape[1]):
+            some = scores[rows]
+            self.parts.append(some[some > self.lowest])
+            self.size += len(self.parts[-1])
+            if self.size > self.keep + max(self.keep, _SPARE):
+                self._sort_out()
 
     def descending(self) -> _Scores:
         """[keep], or as many as there were."""

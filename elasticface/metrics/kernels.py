@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LANES = 64  # partial sums of a dot product: more than a processor adds at once, so that none waits for another
+_TOGETHER = 256  # pairs looked up at once: one after the other, each would wait for memory
 
 
 def in_threads(work: Callable[[int, int], None], edges: NDArray[np.int64]) -> None:
@@ -52,27 +53,36 @@ def dot_pairs(
     have the same score in either order and in any list.
     """
     size = rows.shape[1]
-    whole = size // _LANES * _LANES
+    whole = size // (2 * _LANES) * (2 * _LANES)
     sums = np.empty(_LANES, rows.dtype)
-    for position in range(begin, end):
-        p = order[position]
-        a, b = rows[first[p]], rows[second[p]]
-        for k in range(_LANES):
-            sums[k] = 0
-        for d in range(0, whole, _LANES):
-            x, y = a[d : d + _LANES], b[d : d + _LANES]
+    a_of, b_of = np.empty(_TOGETHER, np.int64), np.empty(_TOGETHER, np.int64)
+    found = np.empty(_TOGETHER, rows.dtype)
+    for start in range(begin, end, _TOGETHER):
+        count = min(_TOGETHER, end - start)
+        for n in range(count):
+            p = order[start + n]
+            a_of[n], b_of[n] = first[p], second[p]
+        for n in range(count):
+            a, b = rows[a_of[n]], rows[b_of[n]]
             for k in range(_LANES):
-                sums[k] += x[k] * y[k]
-        for k in range(size - whole):
-            sums[k] += a[whole + k] * b[whole + k]
-        # Halves of known length, one loop each: the compiler makes vectors of them.
-        for k in range(32):
-            sums[k] += sums[k + 32]
-        for k in range(16):
-            sums[k] += sums[k + 16]
-        for k in range(8):
-            sums[k] += sums[k + 8]
-        scores[p] = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+                sums[k] = 0
+            for d in range(0, whole, 2 * _LANES):
+                x, y = a[d : d + 2 * _LANES], b[d : d + 2 * _LANES]
+                for k in range(_LANES):
+                    sums[k] += x[k] * y[k] + x[k + _LANES] * y[k + _LANES]
+            for d in range(whole, size, _LANES):
+                for k in range(min(_LANES, size - d)):
+                    sums[k] += a[d + k] * b[d + k]
+            # Halves of known length, one loop each: the compiler makes vectors of them.
+            for k in range(32):
+                sums[k] += sums[k + 32]
+            for k in range(16):
+                sums[k] += sums[k + 16]
+            for k in range(8):
+                sums[k] += sums[k + 8]
+            found[n] = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+        for n in range(count):
+            scores[order[start + n]] = found[n]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

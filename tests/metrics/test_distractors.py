@@ -44,6 +44,7 @@ def test_streamed_figures_equal_those_of_all_scores_at_once(seed, count, sizes, 
     ranks = [1, 2, 3]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distractors, "_BLOCK_CELLS", cells)
+        patch.setattr(distractors, "_SOME_CELLS", cells // 2 + 1)
         patch.setattr(distractors, "_SPARE", spare)
         found = distractor_search(probes, subjects, chunks(strangers, sizes), count, ranks=ranks, fars=FARS)
     impostors = probes.astype(np.float64) @ strangers.T.astype(np.float64)
