@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import backbones
+import benchmarks
 import head
 import synthetic
 from common import RESULTS, machine
@@ -31,6 +32,14 @@ without, so their speed-up is the most that any implementation could reach.
 
 {backbones}
 
+## Figures of the large benchmarks
+
+`python benches/benchmarks.py`: from embeddings to figures, on synthetic numbers in the benchmarks' shape. "longhand"
+is the protocol as it reads, in NumPy: a loop over templates, pairs gathered by 100,000, one sort. "bare product" is
+that of all probes with all distractors, chunk by chunk, its result thrown away.
+
+{benchmarks}
+
 ## Synthetic faces
 
 `python benches/synthetic.py`: rendering in one thread of one process.
@@ -40,14 +49,15 @@ without, so their speed-up is the most that any implementation could reach.
 
 
 def main() -> None:
-    names = "head.json", "backbones.json", "synthetic.json"
-    heads, nets, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
+    names = "head.json", "backbones.json", "benchmarks.json", "synthetic.json"
+    heads, nets, figures, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
     page = TEXT.format(
         head=head.table(heads),
         backbones=backbones.table(nets),
         batch=nets["batch"],
         size=nets["embedding_size"],
         machine=machine(nets["environment"]),
+        benchmarks=benchmarks.tables(figures),
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)

@@ -15,7 +15,7 @@ from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
-from elasticface import environment, files, metrics, resampling
+from elasticface import environment, files, metrics
 from elasticface.benchmarks.baseline import whitened_pca
 from elasticface.benchmarks.pairs import PAIRS_FILE, PairBenchmark, PairResult, Pairs, evaluate_pairs
 from elasticface.config import RECIPES, TrainConfig
@@ -24,6 +24,7 @@ from elasticface.data.images import IMAGE_SUFFIXES
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.write import write_faces
 from elasticface.errors import InputError, Stopped
+from elasticface.metrics import resampling
 from elasticface.model import Card, FaceEncoder
 from elasticface.quickstart import TRAINING, UNSEEN, Size, pair_up
 from elasticface.rundir import read_config

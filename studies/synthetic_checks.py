@@ -43,7 +43,7 @@ from common import (
 )
 from numpy.typing import NDArray
 
-from elasticface import files, keyed, metrics, resampling
+from elasticface import files, keyed, metrics
 from elasticface.benchmarks import pairs as protocol
 from elasticface.benchmarks.baseline import whitened_pca
 from elasticface.benchmarks.pairs import PAIRS_FILE, PairBenchmark, open_pairs
@@ -53,9 +53,10 @@ from elasticface.data.synthetic.scene import Appearance, Variation
 from elasticface.data.synthetic.studio import Studio
 from elasticface.data.synthetic.write import write_faces
 from elasticface.errors import InputError
+from elasticface.metrics import resampling
+from elasticface.metrics.resampling import interval
 from elasticface.model import FaceEncoder, load
 from elasticface.quickstart import FULL, UNSEEN, Size
-from elasticface.resampling import interval
 from elasticface.rundir import MODEL
 from elasticface.training import train
 

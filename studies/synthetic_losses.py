@@ -45,8 +45,8 @@ from elasticface.benchmarks.pairs import open_pairs
 from elasticface.config import TrainConfig
 from elasticface.data import open_dataset
 from elasticface.heads import LOSSES
+from elasticface.metrics.resampling import interval
 from elasticface.quickstart import FULL, Size
-from elasticface.resampling import interval
 from elasticface.rundir import read_metrics
 from elasticface.training import train
 

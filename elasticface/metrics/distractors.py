@@ -1,0 +1,200 @@
+"""Probes and their mates among a million strangers, in one pass over the strangers: MegaFace.
+
+Scores are float32 (or float64) dot products that are never all there at once: of each chunk of distractors they are
+made in blocks, of which the best per probe and the few highest of all are kept. That is all the figures need, exactly.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elasticface.metrics.checks import checked_ids, checked_rates, checked_rows, most_within
+
+_Floats = npt.NDArray[np.float64]
+_Scores = npt.NDArray[np.floating[Any]]
+
+_BLOCK_CELLS = 1 << 22  # scores at a time: enough for a fast product, few enough for the cache
+_SOME_CELLS = 1 << 20  # of them that are copied at a time, where any are of interest
+_SPARE = 1 << 16  # scores beyond the kept ones that may gather before they are sorted out
+
+
+@dataclass(frozen=True, eq=False)
+class DistractorSearch:
+    """The figures of probes against distractors. Rates are fractions in [0, 1]."""
+
+    rank_rates: _Floats  # like the ranks asked for
+    tars: _Floats  # like the FARs asked for, by the "at-most" rule
+    hits: npt.NDArray[np.int64]  # [M] of each ordered mate pair, the best rank among those asked for; 0: beyond them
+    pairs: npt.NDArray[np.int64]  # [M, 2], probe and mate, rows of probes
+    mate_scores: _Scores  # [M]
+    best_distractor: _Scores  # [N], of each probe
+    distractors: int
+
+
+def distractor_search(
+    probes: npt.ArrayLike,
+    subjects: npt.ArrayLike,
+    distractors: Iterable[npt.ArrayLike],
+    count: int,
+    *,
+    ranks: Sequence[int] = (1,),
+    fars: npt.ArrayLike = (1e-6,),
+) -> DistractorSearch:
+    """Identification and verification of probes against distractors: MegaFace's protocol.
+
+    Identification: each probe is searched for each of its mates alone among all distractors, once for every ordered
+    pair of images of a person. The rank of a mate is 1 + the number of distractors that score more: as the protocol has
+    it, a mate that ties with a distractor wins. Verification: genuine are all pairs of images of a person, impostors
+    all pairs of probe and distractor; TAR at FAR is read as by ``tar_at_far`` with the rule "at-most".
+
+    Beside one chunk it holds some five million scores, and those that the largest FAR asks for.
+
+    Args:
+        probes: [N, D], of unit length for cosines.
+        subjects: [N] ints, who is on each probe.
+        distractors: chunks [n, D] of any n; taken one after the other, once.
+        count: how many distractors there are in all, >= 1.
+        ranks: 1..count.
+        fars: target rates in [0, 1], any shape.
+
+    Raises:
+        ValueError: shapes that disagree, vectors with NaN or inf, no two probes of one subject, another number of
+            distractors than ``count``, a rank outside 1..count, or a target outside [0, 1].
+
+    Source: Kemelmacher-Shlizerman et al., "The MegaFace Benchmark" (2016).
+    """
+    images = checked_rows(probes, "probes")
+    people = checked_ids(subjects, len(images), "subjects", "probes")
+    wanted, targets = np.asarray(ranks), checked_rates(fars, "fars")
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if wanted.size and not (np.issubdtype(wanted.dtype, np.integer) and wanted.min() >= 1 and wanted.max() <= count):
+        raise ValueError(f"ranks must be ints in 1..{count}, the number of distractors; got {wanted.tolist()}")
+    pairs, mate_scores = _mates(images, people)
+    impostors = len(images) * count
+    room = most_within(targets, impostors)  # how many impostors each target may accept
+    # One more than there is room for decides; with room for all of them none does.
+    best = _Best(len(images), int(wanted.max(initial=1)), images.dtype)
+    highest = _Highest(int(min(room.max(initial=0) + 1, impostors)), images.dtype)
+    seen = _pass_over(images, distractors, count, best, highest)
+    if seen != count:
+        raise ValueError(f"there are {seen} distractors where count says {count}")
+
+    # Rank k: at least the k-th best distractor's score, in ascending order at place -k.
+    within = np.stack([mate_scores >= best.scores[pairs[:, 0], -k] for k in wanted.ravel()] or [[]])  # [ranks, M]
+    hits = np.zeros(len(pairs), np.int64)
+    for k, row in sorted(zip(wanted.ravel().tolist(), within, strict=False), key=lambda of: -of[0]):
+        hits[row] = k
+    rejected = highest.descending()[np.minimum(room, impostors - 1)]
+    accepted = mate_scores > rejected[..., None]
+    tars = np.where(room == impostors, 1.0, np.count_nonzero(accepted, axis=-1) / len(pairs))
+    return DistractorSearch(
+        rank_rates=np.count_nonzero(within, axis=1).reshape(wanted.shape) / len(pairs) if wanted.size else np.empty(0),
+        tars=np.asarray(tars),
+        hits=hits,
+        pairs=pairs,
+        mate_scores=mate_scores,
+        best_distractor=best.scores[:, -1].copy(),
+        distractors=count,
+    )
+
+
+def _mates(images: _Scores, people: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], _Scores]:
+    """All ordered pairs of two images of a person, [M, 2] by probe, and their scores [M]."""
+    order = np.argsort(people, kind="stable")
+    pairs, scores = [], []
+    for rows in np.split(order, 1 + np.flatnonzero(np.diff(people[order]))):
+        first, second = np.nonzero(~np.eye(len(rows), dtype=np.bool_))
+        pairs.append(np.stack([rows[first], rows[second]], axis=1))
+        scores.append((images[rows] @ images[rows].T)[first, second])
+    found = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+    if not len(found):
+        raise ValueError(f"no two of the {len(images)} probes have the same subject")
+    by_probe = np.lexsort((found[:, 1], found[:, 0]))
+    return found[by_probe], np.concatenate(scores)[by_probe]
+
+
+def _pass_over(
+    images: _Scores, distractors: Iterable[npt.ArrayLike], count: int, best: "_Best", highest: "_Highest"
+) -> int:
+    """Show the scores of all distractors to ``best`` and ``highest``; return how many there were."""
+    step = max(_BLOCK_CELLS // len(images), 1)
+    memory = np.empty(len(images) * step, images.dtype)
+    seen = 0
+    for chunk in distractors:
+        rows = checked_rows(chunk, f"distractors from {seen} on")
+        if rows.shape[1] != images.shape[1]:
+            raise ValueError(f"probes and distractors must be [N, D] and [n, D], got {images.shape} and {rows.shape}")
+        seen += len(rows)
+        if seen > count:
+            raise ValueError(f"there are more distractors than the {count} that count says")
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step].astype(images.dtype, copy=False)
+            scores = memory[: len(images) * len(block)].reshape(len(images), len(block))
+            np.matmul(images, block.T, out=scores)
+            tops = scores.max(axis=1)  # [N]
+            if not np.isfinite(tops).all():
+                raise ValueError(f"scores of distractors from {seen - len(rows) + start} on are beyond {images.dtype}")
+            best.see(scores, tops)
+            highest.see(scores, tops)
+    return seen
+
+
+def _pieces(rows: npt.NDArray[np.int64], width: int) -> list[npt.NDArray[np.int64]]:
+    """Rows of so many cells, some at a time."""
+    step = max(_SOME_CELLS // width, 1)
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+
+class _Best:
+    """The ``depth`` best scores of each probe, [N, depth] ascending."""
+
+    def __init__(self, probes: int, depth: int, dtype: npt.DTypeLike) -> None:
+        self.scores = np.full((probes, depth), -np.inf, dtype)
+
+    def see(self, scores: _Scores, tops: _Scores) -> None:
+        """Scores [N, n], and the best of each row [N]."""
+        depth = self.scores.shape[1]
+        if depth == 1:
+            np.maximum(self.scores[:, 0], tops, out=self.scores[:, 0])
+            return
+        for better in _pieces(np.flatnonzero(tops > self.scores[:, 0]), scores.shape[1]):
+            both = np.concatenate([self.scores[better], scores[better]], axis=1)
+            both.partition(both.shape[1] - depth, axis=1)
+            self.scores[better] = np.sort(both[:, -depth:], axis=1)
+
+
+class _Highest:
+    """The ``keep`` highest of all scores."""
+
+    def __init__(self, keep: int, dtype: npt.DTypeLike) -> None:
+        self.keep = keep
+        self.parts = [np.empty(0, dtype)]
+        self.size = 0
+        self.lowest = -np.inf  # of those kept, once there are enough: nothing up to it is needed any more
+
+    def see(self, scores: _Scores, tops: _Scores) -> None:
+        """Scores [N, n], and the best of each row [N]."""
+        for rows in _pieces(np.flatnonzero(tops > self.lowest), scores.shape[1]):
+            some = scores[rows]
+            self.parts.append(some[some > self.lowest])
+            self.size += len(self.parts[-1])
+            if self.size > self.keep + max(self.keep, _SPARE):
+                self._sort_out()
+
+    def descending(self) -> _Scores:
+        """[keep], or as many as there were."""
+        self._sort_out()
+        return np.sort(self.parts[0])[::-1]
+
+    def _sort_out(self) -> None:
+        scores = np.concatenate(self.parts)
+        if len(scores) > self.keep:
+            scores.partition(len(scores) - self.keep)
+            scores = scores[-self.keep :].copy()
+        if len(scores) == self.keep:
+            self.lowest = float(scores.min())
+        self.parts, self.size = [scores], len(scores)
