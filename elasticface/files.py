@@ -16,6 +16,9 @@ from elasticface.errors import InputError
 RESERVE = 1 << 30
 """Bytes of a disk that what can be made again leaves free."""
 
+MOST_TEXT = 1 << 28
+"""The most bytes of a file that is read as one text: a list of five million pairs."""
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
@@ -67,6 +70,45 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON in ``path``, whole or not at all. NaN and infinity are refused: they are not JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
+    """The content of a file that the user or a file of theirs has named.
+
+    Args:
+        path: the file.
+        advice: what to do where it cannot be read, for the message.
+        most: bytes that are read; a larger file is refused before it takes the memory.
+
+    Raises:
+        InputError: the file cannot be read, or is larger.
+    """
+    content = bytearray()
+    try:
+        with path.open("rb") as file:
+            if most is None:
+                return file.read()
+            # In parts, since the size that a file is said to have is none where it is a pipe or a device.
+            while part := file.read(1 << 20):
+                content += part
+                if len(content) > most:
+                    raise InputError(f"{printable(path)}: more than {most:,} bytes; is it the right file?")
+    except OSError as error:
+        then = f"; {advice}" if advice else ""
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}{then}") from error
+    return bytes(content)
+
+
+def read_text(path: Path, advice: str = "") -> str:
+    """A file as text: UTF-8, a byte order mark removed, at most ``MOST_TEXT`` bytes.
+
+    Raises:
+        InputError: the file cannot be read, is larger, or not UTF-8.
+    """
+    try:
+        return read_bytes(path, advice, MOST_TEXT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{printable(path)}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
 
 def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
