@@ -206,7 +206,7 @@ def test_what_is_not_there_is_said(people: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.csv: cannot be read"):
         open_pairs(people, landmarks=tmp_path / "absent.csv")
     (tmp_path / "latin.txt").write_bytes("Jos\xe9\t1\t2\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.txt: not a text in UTF-8"):
+    with pytest.raises(InputError, match=r"latin\.txt: not UTF-8 text \(byte 3\)"):
         open_pairs(people, pairs=tmp_path / "latin.txt")
 
 
