@@ -151,9 +151,16 @@ def room(path: Path) -> int:
     return max(0, shutil.disk_usage(nearest).free - RESERVE)
 
 
-def printable(name: str | Path) -> str:
-    """A name as one line of text: file names may hold line ends, and bytes that are not UTF-8."""
+def printable(name: str | Path, most: int | None = None) -> str:
+    """A name as one line of text: file names may hold line ends, and bytes that are not UTF-8.
+
+    Args:
+        name: what to show.
+        most: characters to show; of a longer name, as a row in a stranger's file may hold it, the middle is left out.
+    """
     text = str(name)
+    if most is not None and len(text) > most:
+        text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
 
 

@@ -246,7 +246,7 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
         pair = [path if path in known else by_stem.get(stem) for path, stem in keys]
         for (path, _), photo in zip(keys, pair, strict=True):
             if photo is None:
-                raise InputError(f"{where}: no photo {printable(path)} there; add it or take the row out")
+                raise InputError(f"{where}: no photo {printable(path, 100)} there; add it or take the row out")
         found.append((str(pair[0]), str(pair[1]), genuine))
     first, second, same = zip(*found, strict=True) if found else ((), (), ())
     return checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
