@@ -133,7 +133,7 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
     root = Path(path)
     if is_pack(root):
         if pairs or landmarks:
-            raise InputError(f"{printable(root)}: a pack brings its pairs and aligned faces; leave out the options")
+            raise InputError(f"{printable(root)}: a pack has pairs and faces itself; leave out --pairs and --landmarks")
         return open_pack(root)
     if not root.exists():
         raise InputError(f"{root}: no such folder or tar")

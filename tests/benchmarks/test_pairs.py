@@ -372,7 +372,7 @@ def test_pairs_that_cannot_be_judged_are_refused_at_once(same: list[bool], messa
 def test_a_pack_takes_no_pairs_or_landmarks_beside_it(ten_folds: Path, tmp_path: Path) -> None:
     path = packed(tmp_path / "x.bin", ten_folds)
     for options in ({"pairs": ten_folds / "pairs.txt"}, {"landmarks": ten_folds / "none.csv"}):
-        with pytest.raises(InputError, match=r"x\.bin: a pack brings its pairs and aligned faces"):
+        with pytest.raises(InputError, match=r"x\.bin: a pack has pairs and faces itself"):
             open_pairs(path, **options)
 
 
