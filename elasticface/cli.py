@@ -37,6 +37,12 @@ _ALIGN = """Warp photos onto the 112x112 template that face recognition models e
 PHOTOS is a folder or an uncompressed tar; each photo with five points in FILE.csv becomes OUT/<its name>. The CSV has
 the header file,score,x_leye,y_leye,x_reye,y_reye,x_nose,y_nose,x_lmouth,y_lmouth,x_rmouth,y_rmouth."""
 
+_PACK = """Put a benchmark's pairs and aligned faces into one .bin, as the field passes benchmarks on.
+
+DIR is what evaluate takes: a folder or an uncompressed tar with pairs.txt, or CFP's own folder (OUT.bin is then called
+cfp_fp.bin or cfp_ff.bin). Aligned JPEG and PNG files go in as they are; photos with landmarks are aligned and stored as
+PNG. A model has the very same figures on the pack as on DIR."""
+
 _SPLIT = """Hold people out of a folder of identity folders, to judge a model on faces it has not seen.
 
 OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds."""
@@ -52,8 +58,9 @@ it needs no settings then, the run folder has them."""
 _EVALUATE = """Measure a model the way the field does, and write results.json and report.html.
 
 MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
-folder or an uncompressed tar with pairs.txt (LFW's format, or lines of `path path 0|1`), its photos aligned or with
-landmarks5.csv beside it."""
+pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.txt (LFW's format, or lines of
+`path path 0|1`), its photos aligned or with landmarks5.csv beside it; or the folder of CFP, likewise, which is measured
+as cfp_fp and cfp_ff."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -138,6 +145,15 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     split.add_argument("--seed", type=int, default=0, help="of the choice")
     subcommands.add_subcommand("split", split, help="hold people out, with pairs to verify on")
 
+    pack = _Parser(description=_PACK)
+    pack.add_argument("dir", type=str, help="folder or tar with pairs.txt, or CFP's folder")
+    pack.add_argument("out", type=str, help="the pack, a file that ends in .bin")
+    pack.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in DIR")
+    pack.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    pack.add_argument("--size", type=int, default=112, help="side of the faces in pixels")
+    pack.add_argument("--overwrite", action="store_true", help="take the place of a file that is there")
+    subcommands.add_subcommand("pack", pack, help="a benchmark -> one .bin file")
+
     train = _Parser(description=_TRAIN.format(recipes=", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))))
     train.add_argument("data", type=str, help="folder of identity folders, or synthetic:…")
     train.add_argument("--out", type=str, required=True, help="the run folder")
@@ -148,7 +164,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
 
     evaluate = _Parser(description=_EVALUATE)
     evaluate.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
-    evaluate.add_argument("benchmarks", type=str, nargs="+", help="folders or tars with pairs.txt")
+    evaluate.add_argument("benchmarks", type=str, nargs="+", help="packs, folders or tars with pairs.txt, CFP's folder")
     evaluate.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
     evaluate.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
     evaluate.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
@@ -167,6 +183,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
         "synthesize": _synthesize,
         "align": _align,
         "split": _split,
+        "pack": _pack,
         "train": _train,
         "evaluate": _evaluate,
     }
@@ -303,6 +320,19 @@ def _split(options: Namespace) -> None:
     print("\n".join(summary.lines()))
 
 
+def _pack(options: Namespace) -> None:
+    from elasticface.benchmarks.opening import open_benchmark
+    from elasticface.benchmarks.packing import check_out, choose, pack
+
+    out = Path(options.out)
+    check_out(out, options.overwrite)
+    _check_writable(out.parent)
+    if not 1 <= options.size <= 4096:
+        raise InputError(f"--size must be 1 to 4096, not {options.size}")
+    benchmark = choose(open_benchmark(options.dir, options.pairs, options.landmarks), out)
+    print("\n".join(pack(benchmark, out, options.size, options.overwrite).lines()))
+
+
 def _train(options: Namespace) -> None:
     settings = {setting.name: options[setting.name] for setting in dataclasses.fields(TrainConfig)}
     config = TrainConfig(**settings)
@@ -316,7 +346,7 @@ def _evaluate(options: Namespace) -> None:
     from rich.console import Console
 
     from elasticface.benchmarks.baseline import whitened_pca
-    from elasticface.benchmarks.pairs import open_pairs
+    from elasticface.benchmarks.opening import open_benchmarks
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, RESULTS, evaluate
     from elasticface.model import load
@@ -326,12 +356,7 @@ def _evaluate(options: Namespace) -> None:
     names = ("size", "channels", "scale", "mean", "std")
     preprocessing = {name: options[name] for name in names if options[name] is not None}
     encoders = [load(options.model, options.backbone, device=options.device, **preprocessing)]
-    benchmarks = [open_pairs(path, options.pairs, options.landmarks) for path in options.benchmarks]
-    called = [benchmark.name for benchmark in benchmarks]
-    benchmarks = [  # two folders may have one name
-        dataclasses.replace(benchmark, name=path) if called.count(benchmark.name) > 1 else benchmark
-        for path, benchmark in zip(options.benchmarks, benchmarks, strict=True)
-    ]
+    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks)
     model = Path(options.model)
     run = model if (model / "model").is_dir() else None
     out = Path(options.out) if options.out else run or Path("results")

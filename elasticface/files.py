@@ -16,6 +16,9 @@ from elasticface.errors import InputError
 RESERVE = 1 << 30
 """Bytes of a disk that what can be made again leaves free."""
 
+MOST_TEXT = 1 << 28
+"""The most bytes of a file that is read as one text: a list of five million pairs."""
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
@@ -69,6 +72,45 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
+    """The content of a file that the user or a file of theirs has named.
+
+    Args:
+        path: the file.
+        advice: what to do where it cannot be read, for the message.
+        most: bytes that are read; a larger file is refused before it takes the memory.
+
+    Raises:
+        InputError: the file cannot be read, or is larger.
+    """
+    content = bytearray()
+    try:
+        with path.open("rb") as file:
+            if most is None:
+                return file.read()
+            # In parts, since the size that a file is said to have is none where it is a pipe or a device.
+            while part := file.read(1 << 20):
+                content += part
+                if len(content) > most:
+                    raise InputError(f"{printable(path)}: more than {most:,} bytes; is it the right file?")
+    except OSError as error:
+        then = f"; {advice}" if advice else ""
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}{then}") from error
+    return bytes(content)
+
+
+def read_text(path: Path, advice: str = "") -> str:
+    """A file as text: UTF-8, a byte order mark removed, at most ``MOST_TEXT`` bytes.
+
+    Raises:
+        InputError: the file cannot be read, is larger, or not UTF-8.
+    """
+    try:
+        return read_bytes(path, advice, MOST_TEXT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{printable(path)}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
 def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
     """Remove the temporary files that killed writers have left anywhere below ``folder``.
 
@@ -109,9 +151,16 @@ def room(path: Path) -> int:
     return max(0, shutil.disk_usage(nearest).free - RESERVE)
 
 
-def printable(name: str | Path) -> str:
-    """A name as one line of text: file names may hold line ends, and bytes that are not UTF-8."""
+def printable(name: str | Path, most: int | None = None) -> str:
+    """A name as one line of text: file names may hold line ends, and bytes that are not UTF-8.
+
+    Args:
+        name: what to show.
+        most: characters to show; of a longer name, as a row in a stranger's file may hold it, the middle is left out.
+    """
     text = str(name)
+    if most is not None and len(text) > most:
+        text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
 
 

@@ -148,7 +148,7 @@ class FaceEncoder:
         name = "image"
         if isinstance(image, str | Path):
             name = str(image)
-            image = images.decode(_read(Path(image)), name)
+            image = images.decode(files.read_bytes(Path(image)), name)
         size = self.card.preprocessing.size
         if image.dtype != np.uint8 or image.shape != (size, size, 3):
             raise InputError(
@@ -223,7 +223,7 @@ def _read_card(path: Path) -> Card:
     if path.stat().st_size > _MAX_CARD_BYTES:
         raise InputError(f"{path}: {path.stat().st_size} bytes is too much for a model card")
     try:
-        content = json.loads(_read(path).decode("utf-8"))
+        content = json.loads(files.read_bytes(path).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -250,7 +250,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
     if not source.exists():
         return {}
     try:
-        content = yaml.safe_load(_read(source).decode("utf-8"))
+        content = yaml.safe_load(files.read_bytes(source).decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -304,13 +304,6 @@ def _filled(card: Card, state: dict[str, Tensor], source: Path) -> nn.Module:
             raise InputError(f"{source}: does not fit {card.backbone}: {name} holds {state[name].dtype}")
     network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()}, assign=True)
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _batches(items: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:

@@ -1,4 +1,4 @@
-"""Verification on a list of pairs: LFW and its kin, from a folder or tar of photos, aligned or with landmarks.
+"""Verification on a list of pairs: LFW and its kin, from photos (aligned, or with landmarks) or from a pack.
 
 Protocol (the paper, section 4.2, as the field runs it): embed the image and its mirror image, add the two,
 L2-normalise; squared L2 distance; thresholds 0, .01, … 3.99; ten contiguous folds, each judged by the first threshold
@@ -8,16 +8,18 @@ that is best on the other nine; mean ± standard deviation over the folds. No PC
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import metrics, progress
+from elasticface import files, metrics, progress
 from elasticface.align import align
 from elasticface.benchmarks import slices
 from elasticface.benchmarks.slices import Metadata, Slice
 from elasticface.data import images
 from elasticface.data.landmarks import read_landmarks
+from elasticface.data.packs import read_pack
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
 from elasticface.files import printable
@@ -28,7 +30,24 @@ PROTOCOL = (
     "{images}, L2-normalised; squared L2 distance, thresholds 0, .01, … 3.99; "
     "{folds} contiguous folds, each judged by the best threshold of the others; mean ± standard deviation"
 )
-PAIRS_FILE, LANDMARKS_FILE = "pairs.txt", "landmarks5.csv"
+PAIRS_FILE, LANDMARKS_FILE, PACK_SUFFIX = "pairs.txt", "landmarks5.csv", ".bin"
+_LONGEST_SIDE = 32_766  # of a photo that OpenCV 4 warps
+FOLDS = 10  # where a list of pairs says nothing else; a pack never does
+
+
+class Images(Protocol):
+    """Where a benchmark's photos come from, encoded: :class:`Photos` of a folder or tar, the images of a pack, …"""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What there is to be read."""
+
+    def read(self, name: str, /) -> bytes:
+        """The bytes of one image.
+
+        Raises:
+            DamagedImage: it cannot be read.
+        """
 
 
 @dataclass(frozen=True)
@@ -69,10 +88,13 @@ class PairBenchmark:
     """Photos and the pairs to judge on them."""
 
     name: str
-    photos: Photos
+    photos: Images
     pairs: Pairs
     landmarks: dict[str, NDArray[np.float64]] | None  # None: the photos are aligned
     metadata: Metadata | None = None  # what is in the photos, where it is known
+    if_unaligned: str = (  # what to do about photos that are not aligned, for the message
+        f"give the landmarks ({LANDMARKS_FILE} beside {PAIRS_FILE}, or --landmarks), or run `elasticface align` first"
+    )
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
@@ -80,17 +102,19 @@ class PairBenchmark:
         Raises:
             InputError: a damaged photo, one that is not aligned and has no landmarks, or landmarks in one place.
         """
-        photo = images.decode(self.photos.read(name), name)
+        label = f"{self.name}: {printable(name)}"
+        photo = images.decode(self.photos.read(name), label)
         if self.landmarks is not None:
+            if max(photo.shape) > _LONGEST_SIDE:
+                raise images.DamagedImage(f"{label}: a side is longer than {_LONGEST_SIDE:,} pixels; shrink it")
             try:
-                return align(photo, self.landmarks[name], size)
+                with np.errstate(all="ignore"):  # absurd coordinates overflow to what `align` refuses
+                    return align(photo, self.landmarks[name], size)
             except ValueError as error:
-                raise InputError(f"{name}: {error}; mend its row in the landmarks") from error
+                raise InputError(f"{label}: {error}; mend its row in the landmarks") from error
         if photo.shape[:2] != (size, size):
-            raise InputError(
-                f"{name}: {photo.shape[1]}x{photo.shape[0]} is no aligned face of {size}x{size}; give the landmarks "
-                f"({LANDMARKS_FILE} beside {PAIRS_FILE}, or --landmarks), or run `elasticface align` first"
-            )
+            sides = f"{photo.shape[1]}x{photo.shape[0]}"
+            raise InputError(f"{label}: {sides} is no aligned face of {size}x{size}; {self.if_unaligned}")
         return photo
 
 
@@ -98,7 +122,8 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
     """The benchmark at ``path``, with what a `metadata.csv` there says of its photos.
 
     Args:
-        path: a folder or an uncompressed tar with the photos and `pairs.txt`; or a folder with `pairs.txt` and a tar.
+        path: a folder or an uncompressed tar with the photos and `pairs.txt`; a folder with `pairs.txt` and a tar; or
+            a pack (`.bin`).
         pairs: the list of pairs, where it is not `pairs.txt` in there or, for a tar, beside it.
         landmarks: five points a photo, where they are not `landmarks5.csv` in there. Without any, photos are aligned.
 
@@ -106,26 +131,80 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
         InputError: a file that is missing or wrong, or pairs that name photos that are not there.
     """
     root = Path(path)
+    if is_pack(root):
+        if pairs or landmarks:
+            raise InputError(f"{printable(root)}: a pack has pairs and faces itself; leave out --pairs and --landmarks")
+        return open_pack(root)
     if not root.exists():
         raise InputError(f"{root}: no such folder or tar")
     beside = root if root.is_dir() else root.parent
-    photos = Photos(_photos_path(root))
+    photos = Photos(photos_path(root))
     pairs_file = Path(pairs) if pairs else beside / PAIRS_FILE
     if pairs or pairs_file.exists():
-        text = _read_text(pairs_file)
+        text = files.read_text(pairs_file)
     elif PAIRS_FILE in photos:
         text, pairs_file = photos.read_text(PAIRS_FILE), root / PAIRS_FILE
     else:
         raise InputError(f"{root}: no {PAIRS_FILE} in it; give the list of pairs with --pairs")
-    landmarks_file = Path(landmarks) if landmarks else beside / LANDMARKS_FILE
-    points = read_landmarks(landmarks_file) if landmarks or landmarks_file.exists() else None
     listed = parse_pairs(text, str(pairs_file), photos.names)
-    if points is not None:
-        for name in sorted({*listed.first, *listed.second}):
-            if name not in points:
-                raise InputError(f"{landmarks_file}: no row for {name}, which {pairs_file} lists")
+    points = find_landmarks(beside, landmarks, listed, str(pairs_file))
     metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})
     return PairBenchmark(root.resolve().name.removesuffix(".tar"), photos, listed, points, metadata)
+
+
+def is_pack(path: Path) -> bool:
+    """Whether ``path`` is taken for a pack: a `.bin` that is no folder."""
+    return path.suffix.lower() == PACK_SUFFIX and not path.is_dir()
+
+
+def open_pack(path: str | Path) -> PairBenchmark:
+    """The benchmark in a pack: ten contiguous folds, as packs always have.
+
+    Its images are named by their position, ``000000`` and ``000001`` for the first pair; the later of two that are the
+    same to the byte have the name of the first, and so are embedded once.
+
+    Raises:
+        InputError: see :func:`elasticface.data.read_pack`; or too few pairs, or pairs of one kind.
+    """
+    encoded, same = read_pack(path)
+    position: dict[bytes, int] = {}
+    names = [f"{position.setdefault(image, number):06d}" for number, image in enumerate(encoded)]
+    pairs = checked(Pairs(tuple(names[::2]), tuple(names[1::2]), same, FOLDS), printable(path))
+    photos = _Packed({f"{number:06d}": image for image, number in position.items()})
+    unaligned = "a pack holds faces aligned to the model's size; make one of the photos by `elasticface pack`"
+    return PairBenchmark(Path(path).stem, photos, pairs, None, if_unaligned=unaligned)
+
+
+def checked(pairs: Pairs, source: str) -> Pairs:
+    """``pairs``, if they can be judged.
+
+    Raises:
+        InputError: fewer pairs than folds or than two, or pairs of one kind alone; said of ``source``.
+    """
+    count, folds, same = len(pairs.same), pairs.folds, pairs.same
+    if not 2 <= folds <= count:
+        raise InputError(f"{source}: {count} pairs in {folds} folds; there must be 2 folds and a pair in each")
+    if same.all() or not same.any():
+        raise InputError(f"{source}: only {'genuine' if same.all() else 'impostor'} pairs; both kinds are needed")
+    return pairs
+
+
+def find_landmarks(
+    folder: Path, given: str | Path | None, pairs: Pairs, source: str
+) -> dict[str, NDArray[np.float64]] | None:
+    """Five points of every listed photo, from ``given`` or `landmarks5.csv` in ``folder``; None where that is absent.
+
+    Raises:
+        InputError: a file that is wrong, or one without a photo that ``source``, the list of pairs, names.
+    """
+    path = Path(given) if given else folder / LANDMARKS_FILE
+    if not given and not path.exists():
+        return None
+    points = read_landmarks(path)
+    for name in sorted({*pairs.first, *pairs.second}):
+        if name not in points:
+            raise InputError(f"{path}: no row for {printable(name)}, which {source} lists")
+    return points
 
 
 def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
@@ -147,9 +226,9 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
     known = set(names)
     lines = [(row, line.split("\t") if "\t" in line else line.split()) for row, line in enumerate(text.split("\n"), 1)]
     rows = [(row, [part.strip() for part in parts]) for row, parts in lines if any(part.strip() for part in parts)]
-    folds = 10
+    folds = FOLDS
     if rows and 1 <= len(rows[0][1]) <= 2 and all(map(_is_count, rows[0][1])):
-        folds = int(rows[0][1][0]) if len(rows[0][1]) == 2 else 10
+        folds = int(rows[0][1][0]) if len(rows[0][1]) == 2 else FOLDS
         rows = rows[1:]
     found: list[tuple[str, str, bool]] = []
     for row, parts in rows:
@@ -167,14 +246,10 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
         pair = [path if path in known else by_stem.get(stem) for path, stem in keys]
         for (path, _), photo in zip(keys, pair, strict=True):
             if photo is None:
-                raise InputError(f"{where}: no photo {printable(path)} there; add it or take the row out")
+                raise InputError(f"{where}: no photo {printable(path, 100)} there; add it or take the row out")
         found.append((str(pair[0]), str(pair[1]), genuine))
-    if not 2 <= folds <= len(found):
-        raise InputError(f"{source}: {len(found)} pairs in {folds} folds; there must be 2 folds and a pair in each")
-    same = np.array([genuine for _, _, genuine in found])
-    if same.all() or not same.any():
-        raise InputError(f"{source}: only {'genuine' if same.all() else 'impostor'} pairs; both kinds are needed")
-    return Pairs(tuple(a for a, _, _ in found), tuple(b for _, b, _ in found), same, folds)
+    first, second, same = zip(*found, strict=True) if found else ((), (), ())
+    return checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
 
 
 def evaluate_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = True) -> PairResult:
@@ -250,6 +325,20 @@ def figures(
     )
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """The images of a pack, by name."""
+
+    images: dict[str, bytes]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.images)
+
+    def read(self, name: str) -> bytes:
+        return self.images[name]
+
+
 def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[NDArray[np.float32], dict[str, int]]:
     """Embeddings [N, D] of the listed photos, and where each photo's is; a damaged photo has none."""
     listed = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
@@ -276,7 +365,7 @@ def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
     return cosines.astype(np.float32)
 
 
-def _photos_path(root: Path) -> Path:
+def photos_path(root: Path) -> Path:
     """Where the photos are: in ``root`` itself, or in the one tar that lies in it where no person's folder does."""
     if root.is_file() or any(child.is_dir() and not child.name.startswith(".") for child in root.iterdir()):
         return root
@@ -294,12 +383,3 @@ def _lfw_photo(name: str, number: str) -> tuple[str, str]:
     """(what to say of it, path without suffix) of LFW's photo ``number`` of ``name``."""
     stem = f"{name}/{name}_{int(number):04d}"
     return stem, stem
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text in UTF-8 ({error.reason} at byte {error.start})") from error

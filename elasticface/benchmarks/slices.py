@@ -161,7 +161,7 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
                 given = dict(zip(header, cells, strict=True))
                 name = given["file"].removeprefix("./")
                 if name in found:
-                    raise InputError(f"{where}: {printable(name)} is in row {found[name][0]} already; keep one")
+                    raise InputError(f"{where}: {printable(name, 200)} is in row {found[name][0]} already; keep one")
                 if name in wanted:
                     found[name] = row, {column: _value(column, given[column], where) for column in columns}
     except OSError as error:

@@ -151,19 +151,11 @@ def read_identities(path: str | Path) -> set[str]:
     Raises:
         InputError: the file cannot be read, is not UTF-8, or names no one.
     """
-    label = printable(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"{label}: cannot be read: {error.strerror}; give a text file with one identity a line"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{label}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    text = files.read_text(Path(path), "give a text file with one identity a line")
     lines = (line.strip() for line in text.splitlines())
     names = {line for line in lines if line and not line.startswith("#")}
     if not names:
-        raise InputError(f"{label}: names no identity; give one a line")
+        raise InputError(f"{printable(path)}: names no identity; give one a line")
     return names
 
 

@@ -51,7 +51,9 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
                     where = f"{label}, row {row}"
                     name, values = _parse(cells, where)
                     if name in rows:
-                        raise InputError(f"{where}: {printable(name)} is listed in row {rows[name]} already; keep one")
+                        raise InputError(
+                            f"{where}: {printable(name, 200)} is listed in row {rows[name]} already; keep one"
+                        )
                     rows[name] = row
                     numbers.extend(values)
     except OSError as error:
@@ -79,9 +81,9 @@ def _parse(cells: list[str], where: str) -> tuple[str, list[float]]:
         try:
             value = float(cell)
         except ValueError:
-            raise InputError(f"{where}: {column} is {printable(repr(cell))}; it must be a number") from None
+            raise InputError(f"{where}: {column} is {printable(repr(cell), 60)}; it must be a number") from None
         if not math.isfinite(value):
-            raise InputError(f"{where}: {column} is {cell.strip()}; it must be finite, remove the row")
+            raise InputError(f"{where}: {column} is {printable(cell.strip(), 60)}; it must be finite, remove the row")
         values.append(value)
     return name, values[1:]  # without the score
 

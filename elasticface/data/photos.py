@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage
 from elasticface.errors import InputError
-from elasticface.files import printable
+from elasticface.files import MOST_TEXT, printable
 
 MAX_BYTES = 2**26
 """The largest file that is read as an image, 64 MiB: beyond every photo, and small enough for every worker's memory."""
@@ -91,17 +91,17 @@ class Photos:
         """A file of any suffix as text, such as a ``pairs.txt`` that lies beside the images. UTF-8, BOM removed.
 
         Raises:
-            InputError: not there, not readable, or not UTF-8.
+            InputError: not there, not readable, larger than ``files.MOST_TEXT``, or not UTF-8.
         """
         label = f"{printable(self.path)}: {printable(name)}"
         try:
-            return self._read(name).decode("utf-8-sig")
+            return self._read(name, MOST_TEXT).decode("utf-8-sig")
         except _Unreadable as error:
             raise InputError(f"{label}: {error}") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{label}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
-    def _read(self, name: str, limit: int | None = None) -> bytes:
+    def _read(self, name: str, limit: int) -> bytes:
         if name not in self:
             raise _Unreadable("there is no such file")
         try:
@@ -110,8 +110,9 @@ class Photos:
             else:
                 path = self._root / name
                 offset, size = 0, path.stat().st_size
-            if limit is not None and size > limit:
-                raise _Unreadable(f"{size} bytes, more than the {limit} that an image may have; shrink or remove it")
+            if size > limit:
+                kind = "an image" if limit == MAX_BYTES else "a text"
+                raise _Unreadable(f"{size} bytes, more than the {limit} that {kind} may have; shrink or remove it")
             with path.open("rb") as file:
                 file.seek(offset)
                 data = file.read(size)

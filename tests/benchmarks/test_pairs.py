@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,11 +15,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from elasticface.align import TEMPLATE
-from elasticface.benchmarks.pairs import FARS, PairBenchmark, PairResult, Pairs, evaluate_pairs, figures, open_pairs
+from elasticface.benchmarks.pairs import (
+    FARS,
+    PairBenchmark,
+    PairResult,
+    Pairs,
+    evaluate_pairs,
+    figures,
+    open_pack,
+    open_pairs,
+)
 from elasticface.benchmarks.pairs import parse_pairs as parse
 from elasticface.data import images
 from elasticface.data.align_photos import align_photos
 from elasticface.data.landmarks import COLUMNS, read_landmarks
+from elasticface.data.packs import write_pack
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
 from elasticface.model import Card, FaceEncoder, load
@@ -206,7 +217,7 @@ def test_what_is_not_there_is_said(people: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.csv: cannot be read"):
         open_pairs(people, landmarks=tmp_path / "absent.csv")
     (tmp_path / "latin.txt").write_bytes("Jos\xe9\t1\t2\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.txt: not a text in UTF-8"):
+    with pytest.raises(InputError, match=r"latin\.txt: not UTF-8 text \(byte 3\)"):
         open_pairs(people, pairs=tmp_path / "latin.txt")
 
 
@@ -283,6 +294,93 @@ def test_landmarks_in_one_place_are_refused_by_the_photos_name(unaligned: Path, 
     (tmp_path / "flat.csv").write_text(lines(*rows))
     with pytest.raises(InputError, match=r"person_00/person_00_0001\.png: .*one place"):
         evaluate_pairs(encoder(), open_pairs(unaligned, landmarks=tmp_path / "flat.csv"))
+
+
+def test_a_photo_too_long_to_be_warped_is_skipped_and_not_the_end(unaligned: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    shutil.copytree(unaligned, folder)
+    (folder / "person_01" / "person_01_0002.png").write_bytes(images.encode(np.zeros((1, 33_000, 3), np.uint8), ".png"))
+    result = evaluate_pairs(encoder(), open_pairs(folder))
+    assert result.counts["skipped_pairs"] > 0
+
+
+# ---------------------------------------------------------------------------------------------- packs
+
+
+def packed(path: Path, folder: Path) -> Path:
+    """The pack of a folder's pairs in their order."""
+    pairs = open_pairs(folder).pairs
+    names = [name for both in zip(pairs.first, pairs.second, strict=True) for name in both]
+    write_pack(path, [(folder / name).read_bytes() for name in names], pairs.same)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ten_folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(write_people(tmp_path_factory.mktemp("ten") / "faces", 6, 6), 6, 6, folds=10)
+
+
+def test_a_pack_gives_the_figures_of_its_folder(ten_folds: Path, tmp_path: Path) -> None:
+    path = packed(tmp_path / "agedb_30.bin", ten_folds)
+    found = open_pairs(path)
+    assert found.name == "agedb_30"
+    assert (found.pairs.folds, len(found.pairs.same), found.landmarks) == (10, 60, None)
+    assert_same_figures(evaluate_pairs(encoder(), found), evaluate_pairs(encoder(), open_pairs(ten_folds)))
+
+
+def test_images_of_a_pack_are_named_by_position_and_equal_ones_by_the_first(ten_folds: Path, tmp_path: Path) -> None:
+    content = [(ten_folds / name).read_bytes() for name in photo_names(ten_folds)[:20]]
+    write_pack(tmp_path / "x.bin", [*content, *content], [True, False] * 10)
+    found = open_pack(tmp_path / "x.bin")
+    assert found.pairs.first == tuple(f"{number:06d}" for number in range(0, 20, 2)) * 2
+    assert found.pairs.second == tuple(f"{number:06d}" for number in range(1, 20, 2)) * 2
+    assert found.photos.names == [f"{number:06d}" for number in range(20)]
+    assert [found.photos.read(name) for name in found.photos.names] == content
+
+
+def test_a_damaged_image_of_a_pack_takes_its_pairs_with_it(
+    ten_folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = [(ten_folds / name).read_bytes() for name in photo_names(ten_folds)[:36]]
+    content[5] = b"no picture"
+    content[8] = b""
+    write_pack(tmp_path / "lfw.bin", content, [True, False] * 9)
+    result = evaluate_pairs(encoder(), open_pack(tmp_path / "lfw.bin"))
+    assert (result.counts["pairs"], result.counts["skipped_pairs"]) == (16, 2)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "skipped: lfw: 000005: not an image" in told
+    assert "skipped: lfw: 000008: the image is empty" in told
+
+
+def test_images_of_another_size_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    folder = write_people(tmp_path / "faces", 5, 4, size=56)
+    write_pack(tmp_path / "lfw.bin", [(folder / n).read_bytes() for n in photo_names(folder)], [True, False] * 5)
+    with pytest.raises(InputError, match=r"lfw: 000000: 56x56 is no aligned face of 112x112; .*elasticface pack"):
+        evaluate_pairs(encoder(), open_pack(tmp_path / "lfw.bin"))
+
+
+@pytest.mark.parametrize(
+    ("same", "message"),
+    [([True, False] * 4, "8 pairs in 10 folds"), ([True] * 12, "only genuine pairs"), ([0] * 10, "only impostor")],
+)
+def test_pairs_that_cannot_be_judged_are_refused_at_once(same: list[bool], message: str, tmp_path: Path) -> None:
+    write_pack(tmp_path / "lfw.bin", [b"x"] * 2 * len(same), same)
+    with pytest.raises(InputError, match=rf"lfw\.bin: {message}"):
+        open_pairs(tmp_path / "lfw.bin")
+
+
+def test_a_pack_takes_no_pairs_or_landmarks_beside_it(ten_folds: Path, tmp_path: Path) -> None:
+    path = packed(tmp_path / "x.bin", ten_folds)
+    for options in ({"pairs": ten_folds / "pairs.txt"}, {"landmarks": ten_folds / "none.csv"}):
+        with pytest.raises(InputError, match=r"x\.bin: a pack has pairs and faces itself"):
+            open_pairs(path, **options)
+
+
+def test_a_folder_that_ends_like_a_pack_is_a_folder(ten_folds: Path, tmp_path: Path) -> None:
+    shutil.copytree(ten_folds, tmp_path / "faces.bin")
+    assert len(open_pairs(tmp_path / "faces.bin").pairs.same) == 60
+    with pytest.raises(InputError, match=r"absent\.bin: cannot be read: No such file"):
+        open_pairs(tmp_path / "absent.bin")
 
 
 # ---------------------------------------------------------------------------------------------- figures

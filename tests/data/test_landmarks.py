@@ -92,6 +92,14 @@ def test_a_long_first_line_is_not_repeated_whole(read):
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("cell", ["9" * 5000, "x" * 5000, "1.2" * 2000])
+def test_a_long_value_or_name_is_not_repeated_whole(read, cell):
+    for row in (f"b.jpg,1,{POINTS.replace('6', cell)}\n", f"{cell}.jpg,1,{POINTS}\n" * 2):
+        with pytest.raises(InputError) as caught:
+            read(GOOD + row)
+        assert len(str(caught.value)) < 500
+
+
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"none.csv: cannot be read: No such file or directory; give a CSV file"):
         read_landmarks(tmp_path / "none.csv")

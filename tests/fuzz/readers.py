@@ -1,0 +1,261 @@
+"""What is fuzzed: each reader of files from outside, with valid files to begin from. Add yours to ``READERS``."""
+
+import pickle
+import tarfile
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import Reader
+
+from elasticface.align import TEMPLATE
+from elasticface.benchmarks import slices
+from elasticface.benchmarks.cfp import open_cfp
+from elasticface.benchmarks.pairs import PairBenchmark, open_pairs
+from elasticface.data import images
+from elasticface.data.align_photos import read_identities
+from elasticface.data.images import DamagedImage
+from elasticface.data.landmarks import COLUMNS
+from elasticface.data.packs import write_pack
+from elasticface.data.photos import Photos
+
+SIDE = 8  # pixels of the faces
+PEOPLE, PHOTOS = 4, 3
+
+
+def picture(number: int, suffix: str = ".png", side: int = SIDE) -> bytes:
+    """A face of noise; encoded."""
+    pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
+    return images.encode(pixels, suffix)
+
+
+def photo_names() -> list[str]:
+    return [f"P{person}/P{person}_{photo:04d}.png" for person in range(PEOPLE) for photo in range(1, PHOTOS + 1)]
+
+
+def use(benchmark: PairBenchmark, most: int = 3) -> None:
+    """What evaluation does with a benchmark, but for the model."""
+    pairs = benchmark.pairs
+    assert len(pairs.first) == len(pairs.second) == len(pairs.same) >= pairs.folds >= 2
+    for name in [*pairs.first[:most], *pairs.second[-most:]]:
+        try:
+            face = benchmark.face(name, SIDE)
+        except DamagedImage:
+            continue
+        assert face.shape == (SIDE, SIDE, 3)
+
+
+# ---------------------------------------------------------------------------------------------- packs
+
+
+def _packs() -> list[bytes]:
+    """Packs of every protocol and flavour."""
+    encoded = [picture(0), picture(1, ".jpg"), *(b"%d" % number for number in range(18))]  # most bytes are opcodes
+    same = [True, False] * 5
+    flavours: list[Any] = [
+        (encoded, same),
+        ([bytearray(image) for image in encoded], same),
+        ([np.frombuffer(image, np.uint8) for image in encoded], same),
+        ([image.decode("latin-1") for image in encoded], same),
+        (encoded, [np.bool_(flag) for flag in same]),
+        (encoded, np.array(same, np.int64)),
+    ]
+    found = [pickle.dumps(flavour, protocol) for protocol in range(6) for flavour in flavours]
+    two = b"(lp1\n" + b"".join(b"S" + ascii(image)[1:].encode() + b"\np%d\na" % n for n, image in enumerate(encoded, 2))
+    found.append(b"(" + two + b"(lp90\n" + b"I01\naI00\na" * 5 + b"tp91\n.")  # Python 2
+    return found
+
+
+def _prepare_pack(folder: Path) -> None:
+    write_pack(folder / "x.bin", [picture(number) for number in range(20)], [True, False] * 5)
+
+
+_OPCODES = [
+    *(bytes([code]) for code in b".()]}{elatRbcioqphgjNIKJMUTXSVBC"),
+    *(bytes([code]) for code in (*range(0x80, 0x8F), *range(0x92, 0x99))),
+    *(f"c{name}\n".encode() for name in ("os\nsystem", "builtins\neval", "numpy\nload")),
+    *(f"cnumpy\n{name}\n".encode() for name in ("ndarray", "dtype")),
+    b"cnumpy.core.multiarray\n_reconstruct\n",
+    b"cnumpy.core.multiarray\nscalar\n",
+    b"cnumpy.core.numeric\n_frombuffer\n",
+    b"c_codecs\nencode\n",
+    b"\x8c\x02os\x8c\x06system\x93",
+    b"(S'touch ran'\nios\nsystem\n",
+    b"X\x06\0\0\0latin1",
+    b"h\x00h\x01",
+    b"\x8b\xff\xff\xff\x7f",
+    b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"L9999999999999999999999L\n",
+    b"(" * 1000,
+    b"]" * 1000,
+]
+
+
+# ---------------------------------------------------------------------------------------------- texts
+
+_TEXT = [
+    *(word.encode() for word in ("\n", "\r\n", "\t", " ", ",", '"', "\0", "\ufeff", "\u2028", "\x1b[31m", "é", "\x85")),
+    *(b"../", b"../../etc/passwd", b"/etc/passwd", b"..\\", b"file", b"1", b"0", b"\xff", b"\xed\xa0\x80", b"x" * 300),
+    b"\n" * 1000,
+    b"," * 1000,
+    b'"' + b"x" * 200_000,
+]
+
+
+def _write_photos(folder: Path, names: Sequence[str], side: int = SIDE) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture(number, side=side))
+
+
+def _lfw_pairs() -> str:
+    genuine = [f"P{person}\t1\t{photo}" for person in range(PEOPLE) for photo in range(2, PHOTOS + 1)]
+    impostor = [f"P{p}\t1\tP{(p + 1) % PEOPLE}\t{photo}" for p in range(PEOPLE) for photo in range(2, PHOTOS + 1)]
+    return "2\t4\n" + "\n".join([*genuine[:4], *impostor[:4], *genuine[4:], *impostor[4:]]) + "\n"
+
+
+def _path_pairs() -> str:
+    names = photo_names()
+    return "".join(f"{names[i]}\t{names[i + 1]}\t{(i + 1) % PHOTOS and 1}\n" for i in range(len(names) - 1))
+
+
+def _prepare_pairs(folder: Path) -> None:
+    _write_photos(folder, photo_names())
+    (folder / "pairs.txt").write_text(_lfw_pairs())
+
+
+def _landmarks() -> str:
+    points = ",".join(f"{value * SIDE / 112:.2f}" for value in TEMPLATE.ravel())
+    return "\n".join([",".join(COLUMNS), *(f"{name},0.99,{points}" for name in photo_names())]) + "\n"
+
+
+def _prepare_landmarks(folder: Path) -> None:
+    _prepare_pairs(folder)
+    (folder / "landmarks5.csv").write_text(_landmarks())
+
+
+def _metadata() -> str:
+    rows = [f"{name},{n * 9 - 50},{n / 7},{'smile' if n % 2 else 'none'},none" for n, name in enumerate(photo_names())]
+    return "\n".join(["file,yaw,heterogeneity,expression,occlusion", *rows]) + "\n"
+
+
+def _prepare_metadata(folder: Path) -> None:
+    _prepare_pairs(folder)
+    (folder / "metadata.csv").write_text(_metadata())
+
+
+def _read_metadata(folder: Path) -> None:
+    benchmark = open_pairs(folder)
+    pairs = benchmark.pairs
+    slices.slices(pairs.first, pairs.second, pairs.same, pairs.same, benchmark.metadata or {})
+
+
+def _cfp_names(kind: str) -> list[str]:
+    return [f"Data/Images/{p:03d}/{kind}/{n:02d}.png" for p in range(1, PEOPLE + 1) for n in (1, 2)]
+
+
+def _prepare_cfp(folder: Path) -> None:
+    for letter, kind in (("F", "frontal"), ("P", "profile")):
+        names = _cfp_names(kind)
+        _write_photos(folder, names)
+        (folder / "Protocol").mkdir(exist_ok=True)
+        rows = [f"{number} ../{name}\n" for number, name in enumerate(names, 1)]
+        (folder / f"Protocol/Pair_list_{letter}.txt").write_text("".join(rows))
+    for kind in ("FP", "FF"):
+        for split in range(1, 11):
+            (folder / f"Protocol/Split/{kind}/{split:02d}").mkdir(parents=True, exist_ok=True)
+            (folder / f"Protocol/Split/{kind}/{split:02d}/same.txt").write_text("1,2\n3,4\n")
+            (folder / f"Protocol/Split/{kind}/{split:02d}/diff.txt").write_text("1,4\n3,8\n")
+
+
+def _read_cfp(folder: Path) -> None:
+    for benchmark in open_cfp(folder):
+        use(benchmark, most=1)
+
+
+# ---------------------------------------------------------------------------------------------- photos
+
+_TAR = [b"../../etc/passwd", b"/etc/passwd", b"\0" * 512, b"ustar\x0000", b"77777777777", b"\x80" + b"\xff" * 11]
+_TAR += [b"x", b"L", b"K", b"S", b"2", b"1"]
+_IMAGE = [b"\xff\xd8", b"\xff\xd9", b"\xff\xc0", b"\xff\xda", b"\xff\xe1", b"Exif\0\0"]
+_IMAGE += [b"IEND", b"IHDR", b"IDAT", b"PLTE", b"tRNS"]
+
+
+def _tar(format: int) -> bytes:
+    content = BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=format) as tar:
+        for number, name in enumerate([*photo_names()[:3], "long" * 60 + "/é.png"]):
+            data = picture(number)
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, BytesIO(data))
+    return content.getvalue()
+
+
+def _read_tar(folder: Path) -> None:
+    photos = Photos(folder / "x.tar")
+    for name in photos:
+        photos.read(name)
+
+
+def _read_image(folder: Path) -> None:
+    image = images.decode((folder / "x.jpg").read_bytes(), "x.jpg")
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+
+
+def _writes(file: str, content: bytes) -> Callable[[Path], None]:
+    def prepare(folder: Path) -> None:
+        (folder / file).write_bytes(content)
+
+    return prepare
+
+
+_CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")
+
+READERS: dict[str, Reader] = {
+    "packs": Reader(
+        read=lambda folder: use(open_pairs(folder / "x.bin")),
+        prepare=_prepare_pack,
+        fuzzed=["x.bin"],
+        words=_OPCODES,
+        also=[("x.bin", content) for content in _packs()],
+    ),
+    "pairs": Reader(
+        read=lambda folder: use(open_pairs(folder), most=1),
+        prepare=_prepare_pairs,
+        fuzzed=["pairs.txt"],
+        words=_TEXT,
+        also=[("pairs.txt", _path_pairs().encode())],
+    ),
+    "landmarks": Reader(
+        read=lambda folder: use(open_pairs(folder)),
+        prepare=_prepare_landmarks,
+        fuzzed=["landmarks5.csv"],
+        words=_TEXT,
+    ),
+    "metadata": Reader(read=_read_metadata, prepare=_prepare_metadata, fuzzed=["metadata.csv"], words=_TEXT),
+    "cfp": Reader(read=_read_cfp, prepare=_prepare_cfp, fuzzed=[f"Protocol/{name}" for name in _CFP], words=_TEXT),
+    "identities": Reader(
+        read=lambda folder: read_identities(folder / "people.txt"),
+        prepare=_writes("people.txt", "# these\nAnn Lee\nZoë\n\nBob\n".encode()),
+        fuzzed=["people.txt"],
+        words=_TEXT,
+    ),
+    "tars": Reader(
+        read=_read_tar,
+        prepare=_writes("x.tar", _tar(tarfile.GNU_FORMAT)),
+        fuzzed=["x.tar"],
+        words=_TAR,
+        also=[("x.tar", _tar(tarfile.PAX_FORMAT))],
+    ),
+    "images": Reader(
+        read=_read_image,
+        prepare=_writes("x.jpg", picture(0, ".jpg", 32)),
+        fuzzed=["x.jpg"],
+        words=_IMAGE,
+        also=[("x.jpg", picture(1, ".png", 32))],
+    ),
+}

@@ -1,0 +1,57 @@
+"""elasticface.files: what is read stays within its bounds, and names are shown as one short line."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from elasticface import files
+from elasticface.errors import InputError
+
+
+def test_a_file_is_read_whole_or_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(range(256)) * 9000)
+    assert (
+        files.read_bytes(tmp_path / "x") == files.read_bytes(tmp_path / "x", most=1 << 30) == bytes(range(256)) * 9000
+    )
+    with pytest.raises(InputError, match=r"absent: cannot be read: No such file or directory$"):
+        files.read_bytes(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"absent: cannot be read: No such file or directory; look elsewhere$"):
+        files.read_text(tmp_path / "absent", "look elsewhere")
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory$"):
+        files.read_text(tmp_path)
+
+
+def test_a_file_beyond_the_bound_is_refused_though_its_size_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x" * 101)
+    assert len(files.read_bytes(tmp_path / "x", most=101)) == 101
+    with pytest.raises(InputError, match="x: more than 100 bytes; is it the right file"):
+        files.read_bytes(tmp_path / "x", most=100)
+    with pytest.raises(InputError, match="/dev/zero: more than 5,000,000 bytes"):
+        files.read_bytes(Path("/dev/zero"), most=5_000_000)
+
+
+def test_text_is_utf8_and_its_mark_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbfZo\xc3\xab\r\n")
+    assert files.read_text(tmp_path / "x") == "Zoë\r\n"
+    (tmp_path / "x").write_bytes(b"Zo\xeb")
+    with pytest.raises(InputError, match=r"x: not UTF-8 text \(byte 2\); save it as UTF-8"):
+        files.read_text(tmp_path / "x")
+    monkeypatch.setattr(files, "MOST_TEXT", 2)
+    with pytest.raises(InputError, match="x: more than 2 bytes"):
+        files.read_text(tmp_path / "x")
+
+
+def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"10\t300\n")
+    os.close(writing)
+    assert files.read_text(Path(f"/dev/fd/{reading}")) == "10\t300\n"
+    os.close(reading)
+
+
+def test_names_are_shown_as_one_line_and_long_ones_without_their_middle() -> None:
+    assert files.printable(Path("a/Zoë.jpg")) == "a/Zoë.jpg"
+    assert files.printable("two\nlines\x1b[31m") == "two\\nlines\\x1b[31m"
+    assert files.printable("x" * 1000) == "x" * 1000
+    assert files.printable("a" * 500 + "b" * 500, 100) == "a" * 50 + "…" + "b" * 50
