@@ -53,7 +53,9 @@ _EVALUATE = """Measure a model the way the field does, and write results.json an
 
 MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
 folder or an uncompressed tar with pairs.txt (LFW's format, or lines of `path path 0|1`), its photos aligned or with
-landmarks5.csv beside it."""
+landmarks5.csv beside it; or a folder of IJB-B, IJB-C or MegaFace, for which MODEL may also be ready-made features: a
+.npy with a row an image, or a folder of MegaFace's matrix files. A stopped evaluation of these goes on with the
+embeddings in --features."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -148,12 +150,20 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
 
     evaluate = _Parser(description=_EVALUATE)
     evaluate.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
-    evaluate.add_argument("benchmarks", type=str, nargs="+", help="folders or tars with pairs.txt")
+    evaluate.add_argument("benchmarks", type=str, nargs="+", help="folders or tars with pairs.txt, IJB, MegaFace")
     evaluate.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
     evaluate.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
     evaluate.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    evaluate.add_argument("--features", type=str | None, default=None, help="folder for embeddings; OUT/features")
     evaluate.add_argument("--baseline", type=str | None, default=None, help="training faces; shows whitened PCA beside")
     evaluate.add_argument("--flip", action=ActionYesNo(no_prefix="no-"), default=True, help="add the mirror image")
+    evaluate.add_argument(
+        "--keep-norm", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: an image counts by its norm"
+    )
+    evaluate.add_argument(
+        "--weigh-by-detector-score", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: and by that score"
+    )
+    evaluate.add_argument("--suffix", type=str | None, default=None, help="MegaFace features: <image>_SUFFIX.bin")
     evaluate.add_argument("--backbone", type=str | None, default=None, help="architecture of a .pth")
     evaluate.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     evaluate.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
@@ -316,17 +326,25 @@ def _evaluate(options: Namespace) -> None:
     from rich.console import Console
 
     from elasticface.benchmarks.baseline import whitened_pca
-    from elasticface.benchmarks.pairs import open_pairs
+    from elasticface.benchmarks.features import FeatureFiles
+    from elasticface.benchmarks.ijb import TemplateOptions
+    from elasticface.benchmarks.open import Model, is_features, open_benchmark
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, RESULTS, evaluate
     from elasticface.model import load
-    from elasticface.report import terminal_table
+    from elasticface.progress import console
+    from elasticface.report import terminal_tables
+    from elasticface.report_large import LARGE, notes
     from elasticface.rundir import read_metrics
 
     names = ("size", "channels", "scale", "mean", "std")
     preprocessing = {name: options[name] for name in names if options[name] is not None}
-    encoders = [load(options.model, options.backbone, device=options.device, **preprocessing)]
-    benchmarks = [open_pairs(path, options.pairs, options.landmarks) for path in options.benchmarks]
+    if is_features(options.model):
+        models: list[Model] = [FeatureFiles(Path(options.model), options.suffix)]
+    else:
+        models = [load(options.model, options.backbone, device=options.device, **preprocessing)]
+    making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
+    benchmarks = [open_benchmark(path, options.pairs, options.landmarks, making) for path in options.benchmarks]
     called = [benchmark.name for benchmark in benchmarks]
     benchmarks = [  # two folders may have one name
         dataclasses.replace(benchmark, name=path) if called.count(benchmark.name) > 1 else benchmark
@@ -337,9 +355,14 @@ def _evaluate(options: Namespace) -> None:
     out = Path(options.out) if options.out else run or Path("results")
     _check_writable(out)
     if options.baseline:
-        encoders.append(whitened_pca(open_dataset(options.baseline)))
-    results = evaluate(encoders, benchmarks, out, flip=options.flip, curves=read_metrics(model))
-    Console().print(terminal_table(results))
+        models.append(whitened_pca(open_dataset(options.baseline)))
+    features = Path(options.features) if options.features else None
+    if features is not None:
+        _check_writable(features)
+    results = evaluate(models, benchmarks, out, flip=options.flip, features=features, curves=read_metrics(model))
+    Console().print(*terminal_tables(results), sep="\n")
+    for note in notes(result for result in results if isinstance(result, LARGE)):
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     print(f"{out / RESULTS}\n{out / REPORT}")
 
 

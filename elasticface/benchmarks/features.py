@@ -46,6 +46,7 @@ class Features:
     rows: Floats  # [N, D], a memory map; zeros where there was nothing to embed
     usable: NDArray[np.bool_]  # [N], False for an image that is missing or damaged
     damaged: dict[str, str]  # name -> what is wrong with it
+    given: bool = False  # they came ready-made: how is not known
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ def embed_to(
     cache = _Cache(folder / key[:24], key, (len(names), encoder.card.embedding_size), block)
     for done in _blocks_to_do(cache, title, len(names), block):
         span = range(done, min(done + block, len(names)))
-        rows, damaged = _embed(encoder, span, names, face, flip)
-        cache.add(done, rows, damaged)
+        cache.add(done, *_embed(encoder, span, names, face, flip))
     damaged = cache.damaged
     for name, why in list(damaged.items())[:_NAMED]:
         progress.console.print(f"skipped: {why or name}", markup=False, soft_wrap=True)
@@ -204,9 +204,7 @@ class _Cache:
                     progress.console.print(f"{printable(self.folder)}: damaged from row {number * self._block} on")
                     break
                 self._checksums.append(checksum)
-            self._unusable = {
-                row: (str(name), str(why)) for row, name, why in note["unusable"] if 0 <= row < self.done
-            }
+            self._unusable = {row: (str(name), str(why)) for row, name, why in note["unusable"] if 0 <= row < self.done}
         except (OSError, ValueError, KeyError, TypeError):  # not there, or not as it was written
             return False
         return True

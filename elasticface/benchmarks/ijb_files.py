@@ -171,7 +171,9 @@ def _read_templates(path: Path, known: Ids, media_file: Path) -> Templates:
                 raise InputError(f"{where}: template {template} has no image in {media_file.name}")
             subjects[template] = subject
         elif subjects[template] != subject:
-            raise InputError(f"{where}: template {template} is of subject {subject}, and of {subjects[template]} before")
+            raise InputError(
+                f"{where}: template {template} is of subject {subject}, and of {subjects[template]} before"
+            )
     if not subjects:
         raise InputError(f"{label}: no templates after the first line; fetch it again")
     name = path.stem.rpartition("_")[2]
@@ -216,5 +218,5 @@ def _check_gallery(gallery: Templates, template_ids: Ids, path: Path) -> None:
         subject = subjects[counts > 1][0]
         twice = template_ids[gallery.templates[gallery.subjects == subject][:2]]
         raise InputError(
-            f"{printable(path)}: subject {subject} has the templates {twice[0]} and {twice[1]}; a gallery has one of each"
+            f"{printable(path)}: subject {subject} has the templates {twice[0]} and {twice[1]}; a gallery has one"
         )

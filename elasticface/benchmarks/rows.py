@@ -129,7 +129,7 @@ def read_points(path: Path) -> PointRows:
         if rows != block.rows:
             raise _changed(path)
         # What the compiled reader leaves to Python's own: numbers of many digits, and what is no number.
-        for row in np.flatnonzero(np.isnan(numbers).any(axis=1)):
+        for row in np.flatnonzero(np.isnan(numbers).any(axis=1)).tolist():
             numbers[row] = _numbers(_line(data, bounds[row, 0]).split()[1:])
         beyond = ~np.isfinite(numbers)
         beyond[:, :-1] |= np.abs(numbers[:, :-1]) > _LARGEST_COORDINATE
@@ -342,7 +342,7 @@ def _parse_pairs(
     value, digits = 0, 0
     a, b = 0, 0
     for at in range(len(data)):
-        digit = np.int64(data[at]) - _ZERO
+        digit = int(data[at]) - _ZERO
         if 0 <= digit <= 9:
             value = value * 10 + digit
             digits += 1

@@ -1,0 +1,75 @@
+"""Any benchmark from its path, whatever it is, and any of them measured."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from elasticface.benchmarks.features import FeatureFiles
+from elasticface.benchmarks.ijb import IjbBenchmark, TemplateOptions, open_ijb
+from elasticface.benchmarks.ijb_files import KINDS, kind_of
+from elasticface.benchmarks.megaface import MegaFaceBenchmark, open_megaface
+from elasticface.benchmarks.megaface_files import SETS, is_megaface
+from elasticface.benchmarks.pairs import PairBenchmark, PairResult, evaluate_pairs, open_pairs
+from elasticface.benchmarks.results import LargeResult
+from elasticface.errors import InputError
+from elasticface.files import printable
+from elasticface.model import FaceEncoder
+
+Benchmark = PairBenchmark | IjbBenchmark | MegaFaceBenchmark
+Model = FaceEncoder | FeatureFiles
+Result = PairResult | LargeResult
+
+
+def open_benchmark(
+    path: str | Path,
+    pairs: str | Path | None = None,
+    landmarks: str | Path | None = None,
+    options: TemplateOptions | None = None,
+) -> Benchmark:
+    """The benchmark at ``path``: a folder of IJB-B, IJB-C or MegaFace, or photos with a list of pairs.
+
+    Args:
+        path: the folder, or a tar of photos.
+        pairs: a list of pairs; with it ``path`` is photos.
+        landmarks: five points a photo; likewise.
+        options: how images become IJB templates; the mirror image is MegaFace's, too.
+
+    Raises:
+        InputError: nothing there, or something missing or wrong in it.
+    """
+    options = options or TemplateOptions()
+    if pairs is None and landmarks is None:
+        if kind_of(path) is not None:
+            return open_ijb(path, options)
+        if is_megaface(path):
+            return open_megaface(path, options.add_mirror_image)
+        within = [name for name in map(str.upper, KINDS) if kind_of(Path(path) / name) is not None]
+        if within:
+            folder = printable(path)
+            raise InputError(f"{folder}: not a benchmark itself; give {' or '.join(f'{folder}/{n}' for n in within)}")
+    return open_pairs(path, pairs, landmarks)
+
+
+def is_features(path: str | Path) -> bool:
+    """Whether ``path`` is ready-made features and not a model: a `.npy`, or a folder of MegaFace's features."""
+    path = Path(path)
+    in_folder = (any((path / name).exists() for name in (which, f"{which}.npy")) for which in SETS)
+    return path.suffix == ".npy" or (path.is_dir() and all(in_folder))
+
+
+def measure(model: Model, benchmark: Benchmark, flip: bool, features: Path) -> Sequence[Result]:
+    """What one model reaches on one benchmark.
+
+    Args:
+        model: an encoder, or ready-made features.
+        benchmark: what to measure on.
+        flip: add the embedding of the mirror image, on pairs; the other benchmarks know it.
+        features: folder for the embeddings of the large benchmarks.
+
+    Raises:
+        InputError: what the benchmark cannot use.
+    """
+    if not isinstance(benchmark, PairBenchmark):
+        return benchmark.measure(model, features)
+    if isinstance(model, FeatureFiles):
+        raise InputError(f"{benchmark.name}: needs a model; {printable(model.path)} is features of another benchmark")
+    return [evaluate_pairs(model, benchmark, flip)]
