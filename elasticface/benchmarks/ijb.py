@@ -144,9 +144,11 @@ def pool(
     """Templates [T, D] of unit length, and which of them have an image [T]; the others are zero.
 
     Raises:
-        InputError: embeddings that hold NaN or infinity.
+        InputError: no embeddings, or some that hold NaN or infinity.
     """
     rows = np.flatnonzero(features.usable)
+    if not len(rows):
+        raise InputError(f"{files.root}: none of its {len(files.names)} images could be read; is it the right folder?")
     rows = rows[np.argsort(files.templates[rows], kind="stable")]
     of_row = files.templates[rows]
     bounds = np.append(np.flatnonzero(np.append(True, of_row[1:] != of_row[:-1])), len(rows))
