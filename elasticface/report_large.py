@@ -61,7 +61,8 @@ def terminal_tables(results: Iterable[LargeResult]) -> list[Table]:
             benchmarks = _by(of_kind, lambda result: result.benchmark)
             parts = [_table(name, rows, plots.looks(r.model for r in of_kind)) for rows in benchmarks.values()]
             targets = sorted({target for part in parts for target in part.targets}, key=float)
-            table = Table(title=f"{kind}: {name}, in %", title_justify="left", box=SIMPLE_HEAD)
+            title = f"{kind}: {name}, in %"
+            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, min_width=len(title))
             table.add_column("Benchmark")
             table.add_column("Model", overflow="fold")
             for target in targets:

@@ -51,10 +51,11 @@ class IjbRows:
 def write_ijb(
     root: Path, kind: str = "ijbc", subjects: int = 10, seed: int = 0, pictures: bool = True, sigma: float = 60
 ) -> IjbRows:
-    """A folder with a gallery template and two probe templates a subject, stills and videos, a third of it unmated.
+    """A folder with a gallery template and two probe templates a subject, of stills and videos.
 
-    The subjects are dealt to the two galleries in turn; the pairs are all of a gallery and a probe template. A medium of
-    the first template comes again in the second, and template ids are neither contiguous nor in order.
+    The subjects are dealt to the two galleries in turn, so half of the probes have no mate in one; the pairs are all of
+    a gallery and a probe template. The first medium of a subject is in all its templates, and template ids
+    are neither contiguous nor in order.
     """
     rng = np.random.default_rng(seed)
     rows = IjbRows()
@@ -62,17 +63,18 @@ def write_ijb(
     medium = 100
     for subject in range(1, subjects + 1):
         face = pattern(rng)
+        shared = medium = medium + 1
         for role in range(3):
             template = ids.pop()
             if role == 0:
                 rows.galleries[subject % 2][template] = subject
             else:
                 rows.probes[template] = subject
-            for _ in range(int(rng.integers(1, 4))):
+            for number in range(int(rng.integers(1, 4))):
                 medium += 1
                 for _ in range(int(rng.integers(1, 4))):
                     name = f"{len(rows.faces) + 1}.jpg"
-                    rows.faces.append((name, template, medium if role else medium - medium % 3))
+                    rows.faces.append((name, template, medium if number else shared))
                     rows.points.append(_picture(root / "loose_crop" / name, noisy(face, rng, sigma), rng, pictures))
     everyone = {**rows.galleries[0], **rows.galleries[1]}
     rows.pairs = [(g, p, int(a == b)) for g, a in everyone.items() for p, b in rows.probes.items()]

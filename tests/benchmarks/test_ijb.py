@@ -53,9 +53,10 @@ def dot(a: Vector, b: Vector) -> float:
 def longhand_tar(scores: list[float], same: list[int], far: float, rule: str) -> float:
     genuine = [s for s, label in zip(scores, same, strict=True) if label]
     impostor = [s for s, label in zip(scores, same, strict=True) if not label]
-    curve = [(0, 0)]
-    for threshold in sorted(set(scores), reverse=True):
-        curve.append((sum(s >= threshold for s in impostor), sum(s >= threshold for s in genuine)))
+    curve = [(0, 0)] + [
+        (sum(s >= threshold for s in impostor), sum(s >= threshold for s in genuine))
+        for threshold in sorted(set(scores), reverse=True)
+    ]
     if rule == "at-most":
         return max(hits / len(genuine) for alarms, hits in curve if alarms / len(impostor) <= far)
     kept = [
