@@ -328,7 +328,7 @@ def _evaluate(options: Namespace) -> None:
     from elasticface.benchmarks.baseline import whitened_pca
     from elasticface.benchmarks.features import FeatureFiles
     from elasticface.benchmarks.ijb import TemplateOptions
-    from elasticface.benchmarks.open import Model, is_features, open_benchmark
+    from elasticface.benchmarks.opening import Model, is_features, open_benchmarks
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, RESULTS, evaluate
     from elasticface.model import load
@@ -344,12 +344,7 @@ def _evaluate(options: Namespace) -> None:
     else:
         models = [load(options.model, options.backbone, device=options.device, **preprocessing)]
     making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
-    benchmarks = [open_benchmark(path, options.pairs, options.landmarks, making) for path in options.benchmarks]
-    called = [benchmark.name for benchmark in benchmarks]
-    benchmarks = [  # two folders may have one name
-        dataclasses.replace(benchmark, name=path) if called.count(benchmark.name) > 1 else benchmark
-        for path, benchmark in zip(options.benchmarks, benchmarks, strict=True)
-    ]
+    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making)
     model = Path(options.model)
     run = model if (model / "model").is_dir() else None
     out = Path(options.out) if options.out else run or Path("results")

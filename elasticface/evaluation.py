@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from elasticface import environment, files, report
-from elasticface.benchmarks.open import Benchmark, Model, Result, measure
+from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
 from elasticface.benchmarks.pairs import PairBenchmark
 from elasticface.model import FaceEncoder
 

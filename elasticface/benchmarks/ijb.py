@@ -331,12 +331,12 @@ def _closed_set_rank(
     gallery_subjects: NDArray[np.int32],
     ranks: Sequence[int],
 ) -> NDArray[np.float64]:
-    """Share of the mated probes whose mate has fewer than k gallery scores above its own, for each k of ``ranks``."""
+    """Share of the mated probes whose mate is among the first k of the gallery; ties count against it."""
     is_mate = probe_subjects[:, None] == gallery_subjects  # [probes, gallery]
     mated = is_mate.any(axis=1)
     mates = scores[mated][is_mate[mated]]  # [mated]: a gallery has one template of each subject
-    above = (scores[mated] > mates[:, None]).sum(axis=1)
-    return np.array([np.mean(above < k) for k in ranks])
+    place = (scores[mated] >= mates[:, None]).sum(axis=1)  # the mate itself is one of them
+    return np.array([np.mean(place <= k) for k in ranks])
 
 
 def _tpir_at_fpir(

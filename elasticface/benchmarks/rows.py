@@ -114,12 +114,12 @@ def read_points(path: Path) -> PointRows:
     """Rows `name x y x y x y x y x y score`.
 
     Raises:
-        InputError: as above, or a number that is not finite or a coordinate beyond a million pixels.
+        InputError: as above, or a number that is not finite, a coordinate beyond a million pixels, or a negative score.
     """
     blocks = _plan(path)
     values = np.empty((blocks[-1].first + blocks[-1].rows, _POINT_NUMBERS))
     names: list[str] = []
-    wanted = "not `name`, ten coordinates (finite, to a million pixels) and a finite score"
+    wanted = "not `name`, ten coordinates (finite, to a million pixels) and a score, finite and not negative"
     for block in blocks:
         data, numbers = _read(path, block), values[block.first : block.first + block.rows]
         bounds = np.empty((block.rows, 2), np.int64)
@@ -133,6 +133,7 @@ def read_points(path: Path) -> PointRows:
             numbers[row] = _numbers(_line(data, bounds[row, 0]).split()[1:])
         beyond = ~np.isfinite(numbers)
         beyond[:, :-1] |= np.abs(numbers[:, :-1]) > _LARGEST_COORDINATE
+        beyond[:, -1] |= numbers[:, -1] < 0
         if beyond.any():
             row = int(np.flatnonzero(beyond.any(axis=1))[0])
             raise _wrong(path, block.first + row, data, bounds[row, 0], wanted)

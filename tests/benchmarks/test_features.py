@@ -139,7 +139,7 @@ def test_embeddings_of_anything_else_are_kept_apart(tmp_path: Path, other: str) 
 
 def test_functions_are_told_apart_by_what_they_give(tmp_path: Path) -> None:
     for factor in (1, 2):
-        embedded(tmp_path, FaceEncoder(lambda x, k=factor: k * patches(x), Card("f", embedding_size=147)))
+        embedded(tmp_path, FaceEncoder(lambda x, k=factor: k * patches(x), Card("f", embedding_size=48)))
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -182,7 +182,7 @@ def test_a_broken_model_leaves_nothing_that_would_be_used(tmp_path: Path) -> Non
             return patches(x) * torch.nan
 
     with pytest.raises(InputError, match="broken: its embeddings hold NaN or infinity"):
-        embedded(tmp_path, FaceEncoder(Broken(), Card("broken", embedding_size=147)))
+        embedded(tmp_path, FaceEncoder(Broken(), Card("broken", embedding_size=48)))
     assert not (cache_of(tmp_path) / PROGRESS).exists()
 
 

@@ -15,7 +15,7 @@ from large import write_features, write_matrix, write_megaface
 from elasticface.benchmarks.megaface_files import is_megaface, open_feature_folder, read_matrix, read_megaface
 from elasticface.errors import InputError
 
-FREELY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FREELY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_the_lists_are_read_in_their_order(tmp_path: Path) -> None:

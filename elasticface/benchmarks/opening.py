@@ -1,5 +1,6 @@
 """Any benchmark from its path, whatever it is, and any of them measured."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def open_benchmark(
     pairs: str | Path | None = None,
     landmarks: str | Path | None = None,
     options: TemplateOptions | None = None,
-) -> Benchmark:
-    """The benchmark at ``path``: a folder of IJB-B, IJB-C or MegaFace, or photos with a list of pairs.
+) -> list[Benchmark]:
+    """The benchmarks at ``path``: a folder of IJB-B, IJB-C or MegaFace, or photos with a list of pairs.
 
     Args:
         path: the folder, or a tar of photos.
@@ -39,14 +40,33 @@ def open_benchmark(
     options = options or TemplateOptions()
     if pairs is None and landmarks is None:
         if kind_of(path) is not None:
-            return open_ijb(path, options)
+            return [open_ijb(path, options)]
         if is_megaface(path):
-            return open_megaface(path, options.add_mirror_image)
+            return [open_megaface(path, options.add_mirror_image)]
         within = [name for name in map(str.upper, KINDS) if kind_of(Path(path) / name) is not None]
         if within:
             folder = printable(path)
             raise InputError(f"{folder}: not a benchmark itself; give {' or '.join(f'{folder}/{n}' for n in within)}")
-    return open_pairs(path, pairs, landmarks)
+    return [open_pairs(path, pairs, landmarks)]
+
+
+def open_benchmarks(
+    paths: Sequence[str | Path],
+    pairs: str | Path | None = None,
+    landmarks: str | Path | None = None,
+    options: TemplateOptions | None = None,
+) -> list[Benchmark]:
+    """The benchmarks at all ``paths``, of different names: where two have one, they are called by their paths.
+
+    Raises:
+        InputError: as :func:`open_benchmark`.
+    """
+    found = [(str(path), one) for path in paths for one in open_benchmark(path, pairs, landmarks, options)]
+    names = [benchmark.name for _, benchmark in found]
+    return [
+        benchmark if names.count(benchmark.name) == 1 else dataclasses.replace(benchmark, name=given)
+        for given, benchmark in found
+    ]
 
 
 def is_features(path: str | Path) -> bool:
