@@ -27,6 +27,7 @@ KINDS = {"ijbb": "IJB-B", "ijbc": "IJB-C"}
 _GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 _IMAGES = "loose_crop"
 _BLOCK = 1 << 20  # pairs whose ids are looked up at a time
+_LARGEST_TABLE = 1 << 22  # ids: 16 MiB
 _MOST_CSV_BYTES = 1 << 29  # twenty times the published files
 
 Ids = NDArray[np.int32]
@@ -146,11 +147,18 @@ def _check_same_images(media: list[str], points: list[str], media_file: Path, po
 
 def _to_rows(ids: Ids, known: Ids, source: Path, media_file: Path) -> None:
     """Each id of ``ids`` [P] becomes, in place, its row in ``known`` [T]."""
+    largest = int(known[-1])
+    table = np.full(largest + 2, -1, np.int32) if largest < _LARGEST_TABLE else None
+    if table is not None:  # four times as fast as a search, and the published ids are small
+        table[known] = np.arange(len(known))
     for start in range(0, len(ids), _BLOCK):
         block = ids[start : start + _BLOCK]
-        found = np.searchsorted(known, block)
-        np.minimum(found, len(known) - 1, out=found)
-        wrong = known[found] != block
+        if table is not None:
+            found = table[np.minimum(block, largest + 1)]
+            wrong = found < 0
+        else:
+            found = np.minimum(np.searchsorted(known, block), len(known) - 1)
+            wrong = known[found] != block
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(
@@ -183,7 +191,7 @@ def _read_templates(path: Path, known: Ids, media_file: Path) -> Templates:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, int, int]]:
-    """Row of the file, template and subject."""
+    """Row of the file, template and subject, of each row that has not those of the one before it."""
     label = printable(path)
     try:
         if path.stat().st_size > _MOST_CSV_BYTES:
@@ -194,9 +202,13 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, int, int]]:
             columns = [header.index(name) for name in ("TEMPLATE_ID", "SUBJECT_ID") if name in header]
             if len(columns) < 2:
                 raise InputError(f"{label}, row 1: no columns TEMPLATE_ID and SUBJECT_ID")
+            last: list[str] = []
             for cells in reader:
                 if cells:
-                    values = [cells[column].strip() if column < len(cells) else "" for column in columns]
+                    words = [cells[column] if column < len(cells) else "" for column in columns]
+                    if words == last:  # a template's images stand together
+                        continue
+                    last, values = words, [word.strip() for word in words]
                     if not all(value.isascii() and value.isdecimal() and int(value) < 2**31 for value in values):
                         given = printable(",".join(cells)[:100])
                         raise InputError(f"{label}, row {reader.line_num}: TEMPLATE_ID or SUBJECT_ID no id: {given}")

@@ -228,9 +228,10 @@ def _append_names(path: Path, names: list[str], block: Bytes, bounds: NDArray[np
     data = block.tobytes()
     # One look at the block for what makes a name unfit; only where it is found, one at each name.
     doubtful = any(mark in data for mark in (b"..", b"/", b"\\", b"\0"))
+    ascii_text = data.decode("ascii") if data.isascii() else None
     for start, stop in bounds.tolist():
         try:
-            name = data[start:stop].decode()
+            name = data[start:stop].decode() if ascii_text is None else ascii_text[start:stop]
         except UnicodeDecodeError:
             raise _wrong(path, len(names), block, start, "the name is not UTF-8") from None
         if doubtful and (why := flaw(name)) is not None:

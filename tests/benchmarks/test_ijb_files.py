@@ -30,6 +30,25 @@ def test_everything_in_the_folder_is_read(tmp_path: Path, kind: str) -> None:
         assert dict(zip(ids, read.subjects.tolist(), strict=True)) == written
 
 
+def test_ids_may_be_as_large_as_they_like(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, subjects=4, pictures=False)
+    small = read_ijb(tmp_path)
+    far = 2**31 - 1 - max(template for _, template, _ in rows.faces)
+    rows.faces = [(name, template + far, medium) for name, template, medium in rows.faces]
+    rows.pairs = [(a + far, b + far, c) for a, b, c in rows.pairs]
+    rows.galleries = [{template + far: s for template, s in gallery.items()} for gallery in rows.galleries]
+    rows.probes = {template + far: s for template, s in rows.probes.items()}
+    write_rows(tmp_path, "ijbc", rows)
+    large = read_ijb(tmp_path)
+    assert large.template_ids.max() == 2**31 - 1
+    assert np.array_equal(large.first, small.first)
+    assert np.array_equal(large.second, small.second)
+    rows.pairs[2] = (far + 1, far + 2, 1)
+    write_rows(tmp_path, "ijbc", rows)
+    with pytest.raises(InputError, match=rf"template_pair_label\.txt, row 3: template {far + 1} has no image"):
+        read_ijb(tmp_path)
+
+
 def test_without_galleries_there_is_no_search(tmp_path: Path) -> None:
     write_ijb(tmp_path, pictures=False)
     for file in tmp_path.glob("meta/*_1N_*"):
