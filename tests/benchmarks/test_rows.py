@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,11 +107,41 @@ def test_the_first_of_several_wrong_rows_is_named(tmp_path: Path, monkeypatch: p
     ],
 )
 def test_a_file_without_rows_is_refused(
-    tmp_path: Path, read: object, data: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, read: Callable[[Path], object], data: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "BLOCK", 64)
     with pytest.raises(InputError, match=message):
-        read(written(tmp_path, data))  # type: ignore[operator]
+        read(written(tmp_path, data))
+
+
+@pytest.mark.parametrize("read", [read_pairs, read_media, read_points])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = {read_pairs: "1 2 0\n", read_media: "a 1 2\n", read_points: f"a {POINTS}\n"}[read]  # type: ignore[index]
+    path, plan = written(tmp_path, text * 9), rows._plan
+
+    def then_changed(path: Path, most: int) -> object:
+        blocks = plan(path, most)
+        path.write_text(changes.pop())
+        return blocks
+
+    monkeypatch.setattr(rows, "_plan", then_changed)
+    changes = [text * 4, text * 8 + " " * (len(text) - 1) + "\n", "\n" + text * 8 + text[:-1]]
+    while changes:
+        path.write_text(text * 9)
+        with pytest.raises(InputError, match=r"changed while it was read|row 9: .* a blank row|row 1: .* a blank row"):
+            read(path)
+
+
+@pytest.mark.parametrize("read", [read_pairs, read_media, read_points])
+def test_more_rows_than_any_protocol_has_are_refused(
+    tmp_path: Path, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_PAIRS", 3)
+    monkeypatch.setattr(rows, "MOST_IMAGES", 3)
+    with pytest.raises(InputError, match="more than 3 rows"):
+        read(written(tmp_path, "1 2 0\n" * 4))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
