@@ -119,7 +119,7 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
 
 
 def test_the_roc_can_be_downloaded(tmp_path: Path) -> None:
-    found = page(tmp_path / "report.html", [make_result(), *ALL])
+    found = page(tmp_path / "report.html", ALL)
     rows = [row for row in csv.reader(io.StringIO(found.download("roc.csv"))) if row and row[0] == "IJB-C 1:1"]
     assert [(model, float(far), float(tar)) for _, model, far, tar in rows] == [
         ("one", 0, 0.1),
@@ -130,7 +130,7 @@ def test_the_roc_can_be_downloaded(tmp_path: Path) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
-    first, again = (page(tmp_path / f"{name}.html", [make_result(), *ALL]).html for name in "ab")
+    first, again = (page(tmp_path / f"{name}.html", ALL).html for name in "ab")
     assert first == again
 
 
