@@ -69,7 +69,7 @@ def test_rows_are_what_the_encoder_gives_without_normalising(tmp_path: Path, fli
         np.testing.assert_allclose(found.rows[row], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("stop", (0, 5, 6, 13, 22))
+@pytest.mark.parametrize("stop", [0, 5, 6, 13, 22])
 def test_killed_anywhere_it_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
     whole = embedded(tmp_path / "whole")
     looked: list[int] = []
