@@ -59,8 +59,10 @@ _EVALUATE = """Measure a model the way the field does, and write results.json an
 
 MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
 pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.txt (LFW's format, or lines of
-`path path 0|1`), its photos aligned or with landmarks5.csv beside it; or the folder of CFP, likewise, which is measured
-as cfp_fp and cfp_ff."""
+`path path 0|1`), its photos aligned or with landmarks5.csv beside it; the folder of CFP, likewise, which is measured as
+cfp_fp and cfp_ff; or a folder of IJB-B, IJB-C or MegaFace, for which MODEL may also be ready-made features: a .npy with
+a row an image, or a folder of MegaFace's matrix files. A stopped evaluation of these goes on with the embeddings in
+--features."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -164,12 +166,22 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
 
     evaluate = _Parser(description=_EVALUATE)
     evaluate.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
-    evaluate.add_argument("benchmarks", type=str, nargs="+", help="packs, folders or tars with pairs.txt, CFP's folder")
+    evaluate.add_argument(
+        "benchmarks", type=str, nargs="+", help="packs, folders or tars with pairs.txt, CFP, IJB, MegaFace"
+    )
     evaluate.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
     evaluate.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
     evaluate.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    evaluate.add_argument("--features", type=str | None, default=None, help="folder for embeddings; OUT/features")
     evaluate.add_argument("--baseline", type=str | None, default=None, help="training faces; shows whitened PCA beside")
     evaluate.add_argument("--flip", action=ActionYesNo(no_prefix="no-"), default=True, help="add the mirror image")
+    evaluate.add_argument(
+        "--keep-norm", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: an image counts by its norm"
+    )
+    evaluate.add_argument(
+        "--weigh-by-detector-score", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: and by that score"
+    )
+    evaluate.add_argument("--suffix", type=str | None, default=None, help="MegaFace features: <image>_SUFFIX.bin")
     evaluate.add_argument("--backbone", type=str | None, default=None, help="architecture of a .pth")
     evaluate.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     evaluate.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
@@ -323,13 +335,18 @@ def _split(options: Namespace) -> None:
 def _pack(options: Namespace) -> None:
     from elasticface.benchmarks.opening import open_benchmark
     from elasticface.benchmarks.packing import check_out, choose, pack
+    from elasticface.benchmarks.pairs import PairBenchmark
 
     out = Path(options.out)
     check_out(out, options.overwrite)
     _check_writable(out.parent)
     if not 1 <= options.size <= 4096:
         raise InputError(f"--size must be 1 to 4096, not {options.size}")
-    benchmark = choose(open_benchmark(options.dir, options.pairs, options.landmarks), out)
+    found = open_benchmark(options.dir, options.pairs, options.landmarks)
+    lists = [benchmark for benchmark in found if isinstance(benchmark, PairBenchmark)]
+    if not lists:
+        raise InputError(f"{options.dir}: {found[0].name} is no list of pairs of photos; a pack holds nothing else")
+    benchmark = choose(lists, out)
     print("\n".join(pack(benchmark, out, options.size, options.overwrite).lines()))
 
 
@@ -346,25 +363,38 @@ def _evaluate(options: Namespace) -> None:
     from rich.console import Console
 
     from elasticface.benchmarks.baseline import whitened_pca
-    from elasticface.benchmarks.opening import open_benchmarks
+    from elasticface.benchmarks.features import FeatureFiles
+    from elasticface.benchmarks.ijb import TemplateOptions
+    from elasticface.benchmarks.opening import Model, is_features, open_benchmarks
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, RESULTS, evaluate
     from elasticface.model import load
-    from elasticface.report import terminal_table
+    from elasticface.progress import console
+    from elasticface.report import terminal_tables
+    from elasticface.report_large import LARGE, notes
     from elasticface.rundir import read_metrics
 
     names = ("size", "channels", "scale", "mean", "std")
     preprocessing = {name: options[name] for name in names if options[name] is not None}
-    encoders = [load(options.model, options.backbone, device=options.device, **preprocessing)]
-    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks)
+    if is_features(options.model):
+        models: list[Model] = [FeatureFiles(Path(options.model), options.suffix)]
+    else:
+        models = [load(options.model, options.backbone, device=options.device, **preprocessing)]
+    making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
+    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making)
     model = Path(options.model)
     run = model if (model / "model").is_dir() else None
     out = Path(options.out) if options.out else run or Path("results")
     _check_writable(out)
     if options.baseline:
-        encoders.append(whitened_pca(open_dataset(options.baseline)))
-    results = evaluate(encoders, benchmarks, out, flip=options.flip, curves=read_metrics(model))
-    Console().print(terminal_table(results))
+        models.append(whitened_pca(open_dataset(options.baseline)))
+    features = Path(options.features) if options.features else None
+    if features is not None:
+        _check_writable(features)
+    results = evaluate(models, benchmarks, out, flip=options.flip, features=features, curves=read_metrics(model))
+    Console().print(*terminal_tables(results), sep="\n")
+    for note in notes(result for result in results if isinstance(result, LARGE)):
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     print(f"{out / RESULTS}\n{out / REPORT}")
 
 

@@ -5,28 +5,32 @@ from pathlib import Path
 from typing import Any
 
 from elasticface import environment, files, report
-from elasticface.benchmarks.pairs import PairBenchmark, PairResult, evaluate_pairs
+from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
+from elasticface.benchmarks.pairs import PairBenchmark
 from elasticface.model import FaceEncoder
 
-RESULTS, REPORT = "results.json", "report.html"
+RESULTS, REPORT, FEATURES = "results.json", "report.html", "features"
 
 
 def evaluate(
-    encoders: Sequence[FaceEncoder],
-    benchmarks: Sequence[PairBenchmark],
+    models: Sequence[Model],
+    benchmarks: Sequence[Benchmark],
     out: Path,
     *,
     flip: bool = True,
+    features: Path | None = None,
     curves: Sequence[dict[str, Any]] | None = None,
     guide: report.Guide | None = None,
-) -> list[PairResult]:
+) -> list[Result]:
     """Measure every model on every benchmark; write ``out/results.json`` and ``out/report.html``.
 
     Args:
-        encoders: the models, to be compared with each other; the report shows faces as the first one sees them.
+        models: to be compared with each other; the report shows faces as the first encoder sees them.
         benchmarks: of different names.
         out: the folder; it is made if it is not there.
-        flip: add the embedding of the mirror image, as the verification protocols do.
+        flip: add the embedding of the mirror image, as the verification protocols do; on pairs.
+        features: where the embeddings of the large benchmarks are kept, so that a stopped evaluation goes on; a folder
+            in ``out`` unless given.
         curves: the lines of a run's `metrics.jsonl`, for the report.
         guide: what the report tells beside the figures.
 
@@ -36,9 +40,12 @@ def evaluate(
     Raises:
         InputError: photos that cannot be used, or a model whose embeddings are no numbers.
     """
-    results = [evaluate_pairs(encoder, benchmark, flip) for benchmark in benchmarks for encoder in encoders]
-    size = encoders[0].card.preprocessing.size
-    photos = {benchmark.name: benchmark for benchmark in benchmarks}
+    kept = features or out / FEATURES
+    results = [
+        result for benchmark in benchmarks for model in models for result in measure(model, benchmark, flip, kept)
+    ]
+    size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
+    photos = {benchmark.name: benchmark for benchmark in benchmarks if isinstance(benchmark, PairBenchmark)}
     made_with = environment.describe()
     files.write_json(out / RESULTS, report.results_json(results, made_with))
     report.write_report(

@@ -131,7 +131,8 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
             model = FaceEncoder(trained.network, replace(trained.card, name=NAME), trained.device)
             baseline = whitened_pca(faces)
             guide = _guide(faces, size)
-            results = evaluate([model, baseline], [open_pairs(unseen)], out, curves=read_metrics(run), guide=guide)
+            found = evaluate([model, baseline], [open_pairs(unseen)], out, curves=read_metrics(run), guide=guide)
+            results = [result for result in found if isinstance(result, PairResult)]
     return Outcome(size, results, out / REPORT)
 
 

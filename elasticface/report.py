@@ -24,7 +24,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from elasticface import plots
+from elasticface import plots, report_large
+from elasticface.benchmarks.results import LargeResult, as_dictionary
 from elasticface.benchmarks.slices import FACTORS, Slice
 from elasticface.files import write_text
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from elasticface.benchmarks.pairs import PairResult
 
 Picture = NDArray[np.uint8]
+Results = Sequence["PairResult | LargeResult"]
 Floats = NDArray[np.float64]
 
 FORMAT_VERSION = 1
@@ -73,30 +75,23 @@ def terminal_table(results: Sequence["PairResult"]) -> Table:
     return table
 
 
-def results_json(results: Sequence["PairResult"], environment: Mapping[str, Any]) -> dict[str, Any]:
+def terminal_tables(results: Results) -> list[Table]:
+    """A table of the results on pairs, where there are any, and one for each kind of figure of the large benchmarks."""
+    pairs, large = _apart(results)
+    return [*([terminal_table(pairs)] if pairs else []), *report_large.terminal_tables(large)]
+
+
+def results_json(results: Results, environment: Mapping[str, Any]) -> dict[str, Any]:
     """Figures, protocol, rules, counts, models and versions, in plain types: None for NaN, no raw scores.
+
+    Each result says its ``"kind"``, on which its figures depend.
 
     Args:
         results: what the benchmarks gave.
         environment: versions and hardware, kept under ``"environment"``; its ``"versions"`` also stand by themselves.
     """
     figures = [
-        {
-            "model": result.model,
-            "benchmark": result.benchmark,
-            "protocol": result.protocol,
-            "counts": result.counts,
-            "accuracy": result.accuracy,
-            "accuracy_std": result.accuracy_std,
-            "per_fold": result.per_fold,
-            "threshold": result.threshold,  # on squared L2 distance
-            "threshold_cosine": _cosine_threshold(result),
-            "eer": result.eer,
-            "tar_at_far": result.tar_at_far,
-            "intervals": result.intervals,
-            "slices": [dataclasses.asdict(piece) for piece in result.slices],
-        }
-        for result in results
+        as_dictionary(result) if isinstance(result, report_large.LARGE) else _pair_figures(result) for result in results
     ]
     plain: dict[str, Any] = _plain(
         {
@@ -109,6 +104,37 @@ def results_json(results: Sequence["PairResult"], environment: Mapping[str, Any]
         }
     )
     return plain
+
+
+def _pair_figures(result: "PairResult") -> dict[str, Any]:
+    return {
+        "kind": "pairs",
+        "model": result.model,
+        "benchmark": result.benchmark,
+        "protocol": result.protocol,
+        "counts": result.counts,
+        "accuracy": result.accuracy,
+        "accuracy_std": result.accuracy_std,
+        "per_fold": result.per_fold,
+        "threshold": result.threshold,  # on squared L2 distance
+        "threshold_cosine": _cosine_threshold(result),
+        "eer": result.eer,
+        "tar_at_far": result.tar_at_far,
+        "intervals": result.intervals,
+        "slices": [dataclasses.asdict(piece) for piece in result.slices],
+    }
+
+
+def _apart(results: Results) -> tuple[list["PairResult"], list[LargeResult]]:
+    """The results on pairs, and those of the large benchmarks."""
+    pairs: list[PairResult] = []
+    large: list[LargeResult] = []
+    for result in results:
+        if isinstance(result, report_large.LARGE):
+            large.append(result)
+        else:
+            pairs.append(result)
+    return pairs, large
 
 
 # ---------------------------------------------------------------------------------------------- the page
@@ -173,7 +199,7 @@ class Guide:
 
 def write_report(
     path: Path,
-    results: Sequence["PairResult"],
+    results: Results,
     environment: Mapping[str, Any],
     pictures: Callable[["PairResult", str], Picture] | None,
     curves: Sequence[dict[str, Any]] | None = None,
@@ -204,13 +230,15 @@ def write_report(
     )
     templates.filters |= {"percent": _percent, "power": plots.power, "interval": _interval}
     looks = plots.looks(result.model for result in results)
+    pairs, large = _apart(results)
     benchmarks = [
-        _benchmark(number, rows, looks, pictures) for number, rows in enumerate(_by_benchmark(results).values())
+        _benchmark(number, rows, looks, pictures) for number, rows in enumerate(_by_benchmark(pairs).values())
     ]
     page = templates.get_template("report.html").render(
         benchmarks=benchmarks,
+        large=report_large.sections(large, looks),
         models=list(looks),
-        fars=_fars(results),
+        fars=_fars(pairs),
         rules=RULES,
         nan=math.nan,
         training=_training(curves or ()),
@@ -218,7 +246,7 @@ def write_report(
         faces_uri=_jpeg(guide.faces) if guide else None,
         environment=list(_flat(_plain(environment))),
         json_uri=_data_uri("application/json", json.dumps(results_json(results, environment), indent=2).encode()),
-        csv_uri=_data_uri("text/csv", _roc_csv(benchmarks).encode(errors="replace")),
+        csv_uri=_data_uri("text/csv", _roc_csv(benchmarks, large).encode(errors="replace")),
     )
     # File names need not be UTF-8; what cannot be written is shown as "?".
     write_text(path, page.encode(errors="replace").decode())
@@ -375,13 +403,15 @@ def _fars(results: Iterable["PairResult"]) -> list[str]:
     return sorted({far for result in results for rates in result.tar_at_far.values() for far in rates}, key=float)
 
 
-def _roc_csv(benchmarks: Iterable[dict[str, Any]]) -> str:
+def _roc_csv(benchmarks: Iterable[dict[str, Any]], large: Iterable[LargeResult]) -> str:
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["benchmark", "model", "far", "tar"])
     for entry in (entry for benchmark in benchmarks for entry in benchmark["entries"]):
         for far, tar in zip(*entry.roc, strict=True):
             rows.writerow([entry.result.benchmark, entry.result.model, f"{far:.9g}", f"{tar:.9g}"])
+    for benchmark, model, far, tar in report_large.roc_rows(large):
+        rows.writerow([benchmark, model, f"{far:.9g}", f"{tar:.9g}"])
     return text.getvalue()
 
 

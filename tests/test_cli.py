@@ -23,6 +23,7 @@ import pytest
 import torch
 import yaml
 from conftest import write_pairs, write_people
+from large import write_features, write_ijb, write_megaface
 from onnx import TensorProto, helper
 
 import elasticface
@@ -127,7 +128,7 @@ CONTRACT = {
     "pack": "dir out --pairs --landmarks --size --overwrite",
     "train": "data --out --config --loss --backbone --epochs --seed --resume --batch-size --max-steps --lr --workers"
     " --validate --sync-batchnorm --sample-rate --log-every --device --precision",
-    "evaluate": "model benchmarks --out --pairs --landmarks --mean --std",
+    "evaluate": "model benchmarks --out --pairs --landmarks --mean --std --features",
 }
 
 
@@ -760,3 +761,56 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(people: Path) -> None:
     steps = int(checkpoint.name.removeprefix("step-"))
     done(*way_on.split()[1:], "--max-steps", str(steps + 1))
     assert Path("run/model/model.json").exists()
+
+
+# ---------------------------------------------------------------------------------------------- large benchmarks
+
+
+def test_ijb_and_megaface_are_evaluated_beside_pairs_and_go_on_where_they_were(people: Path, model: Path) -> None:
+    write_ijb(Path("IJBC"), subjects=4)
+    write_megaface(Path("megaface"), people=3, distractors=10, pictures=True)
+    out = done("evaluate", model, people, "IJBC", "megaface", "--out", "results")
+    assert "IJB 1:1 verification: TAR at FAR, nearest" in out
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    names = ["faces", "IJB-C 1:1", "IJB-C 1:N", "MegaFace", "MegaFace (R)"]
+    assert [result["benchmark"] for result in found] == names
+    page = Path("results/report.html").read_text()
+    assert all(f"{name}</h2>" in page for name in names)
+    kept = content(Path("results/features"))
+    shutil.rmtree("IJBC/loose_crop")
+    Path("IJBC/loose_crop").mkdir()  # no image is looked at again
+    shutil.copytree("results/features", "elsewhere")
+    done("evaluate", model, "IJBC", "--out", "again", "--features", "elsewhere")
+    again = json.loads(Path("again/results.json").read_text())["results"]
+    assert again == [result for result in found if result["benchmark"].startswith("IJB-C")]
+    assert content(Path("elsewhere")) == kept
+    assert sorted(os.listdir("again")) == ["report.html", "results.json"]
+
+
+def test_features_do_for_a_model() -> None:
+    rows = write_ijb(Path("IJBC"), pictures=False)
+    np.save("published.npy", np.random.default_rng(0).normal(size=(len(rows.faces), 8)).astype(np.float32))
+    done("evaluate", "published.npy", "IJBC", "--no-keep-norm")
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    assert [result["model"] for result in found] == ["published", "published"]
+    assert found[0]["options"] == {"keep_norm": False, "weigh_by_detector_score": True}
+    assert found[0]["protocol"].startswith("features as given, norm removed, times the detector's score;")
+    np.save("short.npy", np.zeros((3, 8), np.float32))
+    assert "short.npy: 3 rows where IJB-C has" in refused("evaluate", "short.npy", "IJBC")
+    assert "no loose_crop in it" in refused("evaluate", small_model(), "IJBC")
+
+
+def small_model() -> Path:
+    FaceEncoder(backbones.create("tiny", 8), Card("small", "tiny", 8)).save(Path("small"))
+    return Path("small")
+
+
+def test_a_folder_of_features_does_for_a_model_on_megaface() -> None:
+    rows = write_megaface(Path("megaface"))
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(len(names), 8)).astype(np.float32) for names in (rows.probes, rows.distractors)]
+    write_features(Path("r100"), rows, values[0], values[1])
+    done("evaluate", "r100", "megaface", "--suffix", "r100")
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    assert [result["benchmark"] for result in found] == ["MegaFace", "MegaFace (R)"]
+    assert "_other.bin" in refused("evaluate", "r100", "megaface", "--suffix", "other")

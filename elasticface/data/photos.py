@@ -66,7 +66,7 @@ class Photos:
 
     def __contains__(self, name: object) -> bool:
         """Whether there is a file ``name`` that can be read: an image, or any other such as a ``pairs.txt``."""
-        if not isinstance(name, str) or _flaw(name) is not None:
+        if not isinstance(name, str) or flaw(name) is not None:
             return False
         if self._index is not None:
             return name in self._index
@@ -140,13 +140,13 @@ class Photos:
                 if file.startswith(".") or not _is_image(name):
                     continue
                 path = os.path.join(parent, file)
-                flaw = _flaw(name)
-                if flaw is None and os.path.islink(path) and not self._inside(Path(path)):
-                    flaw = "a link that leads out of the folder"
-                if flaw is None:
+                why = flaw(name)
+                if why is None and os.path.islink(path) and not self._inside(Path(path)):
+                    why = "a link that leads out of the folder"
+                if why is None:
                     yield name
                 else:
-                    self.left_out[name] = flaw
+                    self.left_out[name] = why
 
     def _read_index(self) -> dict[str, tuple[int, int]]:
         label = printable(self.path)
@@ -181,8 +181,8 @@ class Photos:
     def _enter(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
         if member.isdir():
             return
-        flaw = _flaw(member.name)
-        if flaw is not None:
+        why = flaw(member.name)
+        if why is not None:
             name = member.name
         else:
             parts = [part for part in member.name.split("/") if part not in ("", ".")]
@@ -190,11 +190,11 @@ class Photos:
                 return
             name = "/".join(parts)
             if not member.isreg() or member.issparse():
-                flaw = "a link, a device or a sparse file"
-        if flaw is None:
+                why = "a link, a device or a sparse file"
+        if why is None:
             index[name] = (member.offset_data, member.size)
         elif _is_image(name):
-            self.left_out[name] = flaw
+            self.left_out[name] = why
 
 
 class _Unreadable(Exception):
@@ -222,8 +222,8 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _flaw(name: str) -> str | None:
-    """What makes a name unfit to be a path below anything."""
+def flaw(name: str) -> str | None:
+    """What makes a name unfit to be a path below anything, or None."""
     if name.startswith("/"):
         return "an absolute path"
     if ".." in name.split("/"):

@@ -4,7 +4,7 @@ Each figure is what the field's evaluation scripts compute, number for number, a
 Arrays in, plain numbers or small dataclasses out. The bootstrap over people is `elasticface.metrics.resampling`.
 """
 
-from elasticface.metrics.distractors import DistractorSearch, distractor_search
+from elasticface.metrics.distractors import DistractorSearch, DistractorTally, distractor_search
 from elasticface.metrics.identification import (
     Searches,
     closed_set_rank,
@@ -23,6 +23,7 @@ from elasticface.metrics.verification import Verification, accuracy_from_distanc
 
 __all__ = [
     "DistractorSearch",
+    "DistractorTally",
     "Eer",
     "Roc",
     "Searches",

@@ -66,40 +66,90 @@ def distractor_search(
 
     Source: Kemelmacher-Shlizerman et al., "The MegaFace Benchmark" (2016).
     """
-    images = checked_rows(probes, "probes")
-    people = checked_ids(subjects, len(images), "subjects", "probes")
-    wanted, targets = np.asarray(ranks), checked_rates(fars, "fars")
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    if wanted.size and not (np.issubdtype(wanted.dtype, np.integer) and wanted.min() >= 1 and wanted.max() <= count):
-        raise ValueError(f"ranks must be ints in 1..{count}, the number of distractors; got {wanted.tolist()}")
-    pairs, mate_scores = _mates(images, people)
-    impostors = len(images) * count
-    room = most_within(targets, impostors)  # how many impostors each target may accept
-    # One more than there is room for decides; with room for all of them none does.
-    best = _Best(len(images), int(wanted.max(initial=1)), images.dtype)
-    highest = _Highest(int(min(room.max(initial=0) + 1, impostors)), images.dtype)
-    seen = _pass_over(images, distractors, count, best, highest)
-    if seen != count:
-        raise ValueError(f"there are {seen} distractors where count says {count}")
+    tally = DistractorTally(probes, subjects, count, ranks=ranks, fars=fars)
+    for chunk in distractors:
+        tally.see(chunk)
+    return tally.figures()
 
-    # Rank k: at least the k-th best distractor's score, in ascending order at place -k.
-    within = np.stack([mate_scores >= best.scores[pairs[:, 0], -k] for k in wanted.ravel()] or [[]])  # [ranks, M]
-    hits = np.zeros(len(pairs), np.int64)
-    for k, row in sorted(zip(wanted.ravel().tolist(), within, strict=False), key=lambda of: -of[0]):
-        hits[row] = k
-    rejected = highest.descending()[np.minimum(room, impostors - 1)]
-    accepted = mate_scores > rejected[..., None]
-    tars = np.where(room == impostors, 1.0, np.count_nonzero(accepted, axis=-1) / len(pairs))
-    return DistractorSearch(
-        rank_rates=np.count_nonzero(within, axis=1).reshape(wanted.shape) / len(pairs) if wanted.size else np.empty(0),
-        tars=np.asarray(tars),
-        hits=hits,
-        pairs=pairs,
-        mate_scores=mate_scores,
-        best_distractor=best.scores[:, -1].copy(),
-        distractors=count,
-    )
+
+class DistractorTally:
+    """:func:`distractor_search` for who has the distractors one chunk after the other: several searches, one reading.
+
+    Args and raises: those of :func:`distractor_search`.
+    """
+
+    def __init__(
+        self,
+        probes: npt.ArrayLike,
+        subjects: npt.ArrayLike,
+        count: int,
+        *,
+        ranks: Sequence[int] = (1,),
+        fars: npt.ArrayLike = (1e-6,),
+    ) -> None:
+        self._images = checked_rows(probes, "probes")
+        people = checked_ids(subjects, len(self._images), "subjects", "probes")
+        self._ranks, targets = np.asarray(ranks), checked_rates(fars, "fars")
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        wanted = self._ranks
+        if wanted.size and not (
+            np.issubdtype(wanted.dtype, np.integer) and wanted.min() >= 1 and wanted.max() <= count
+        ):
+            raise ValueError(f"ranks must be ints in 1..{count}, the number of distractors; got {wanted.tolist()}")
+        self._pairs, self._mate_scores = _mates(self._images, people)
+        self._count, self._seen = count, 0
+        self._impostors = len(self._images) * count
+        self._room = most_within(targets, self._impostors)  # how many impostors each target may accept
+        # One more than there is room for decides; with room for all of them none does.
+        self._best = _Best(len(self._images), int(wanted.max(initial=1)), self._images.dtype)
+        self._highest = _Highest(int(min(self._room.max(initial=0) + 1, self._impostors)), self._images.dtype)
+        self._step = max(_BLOCK_CELLS // len(self._images), 1)
+        self._memory = np.empty(len(self._images) * self._step, self._images.dtype)
+
+    def see(self, chunk: npt.ArrayLike) -> None:
+        """Search the next distractors, [n, D] of any n."""
+        images, before = self._images, self._seen
+        rows = checked_rows(chunk, f"distractors from {before} on")
+        if rows.shape[1] != images.shape[1]:
+            raise ValueError(f"probes and distractors must be [N, D] and [n, D], got {images.shape} and {rows.shape}")
+        self._seen += len(rows)
+        if self._seen > self._count:
+            raise ValueError(f"there are more distractors than the {self._count} that count says")
+        for start in range(0, len(rows), self._step):
+            block = rows[start : start + self._step].astype(images.dtype, copy=False)
+            scores = self._memory[: len(images) * len(block)].reshape(len(images), len(block))
+            np.matmul(images, block.T, out=scores)
+            tops = scores.max(axis=1)  # [N]
+            if not np.isfinite(tops).all():
+                raise ValueError(f"scores of distractors from {before + start} on are beyond {images.dtype}")
+            self._best.see(scores, tops)
+            self._highest.see(scores, tops)
+
+    def figures(self) -> DistractorSearch:
+        """What came of it, once all distractors were seen."""
+        if self._seen != self._count:
+            raise ValueError(f"there are {self._seen} distractors where count says {self._count}")
+        pairs, mate_scores, wanted = self._pairs, self._mate_scores, self._ranks
+        # Rank k: at least the k-th best distractor's score, in ascending order at place -k.
+        best = self._best.scores
+        within = np.stack([mate_scores >= best[pairs[:, 0], -k] for k in wanted.ravel()] or [[]])  # [ranks, M]
+        hits = np.zeros(len(pairs), np.int64)
+        for k, row in sorted(zip(wanted.ravel().tolist(), within, strict=False), key=lambda of: -of[0]):
+            hits[row] = k
+        rejected = self._highest.descending()[np.minimum(self._room, self._impostors - 1)]
+        accepted = mate_scores > rejected[..., None]
+        tars = np.where(self._room == self._impostors, 1.0, np.count_nonzero(accepted, axis=-1) / len(pairs))
+        rates = np.count_nonzero(within, axis=1).reshape(wanted.shape) / len(pairs) if wanted.size else np.empty(0)
+        return DistractorSearch(
+            rank_rates=rates,
+            tars=np.asarray(tars),
+            hits=hits,
+            pairs=pairs,
+            mate_scores=mate_scores,
+            best_distractor=best[:, -1].copy(),
+            distractors=self._count,
+        )
 
 
 def _mates(images: _Scores, people: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], _Scores]:
@@ -115,32 +165,6 @@ def _mates(images: _Scores, people: npt.NDArray[Any]) -> tuple[npt.NDArray[np.in
         raise ValueError(f"no two of the {len(images)} probes have the same subject")
     by_probe = np.lexsort((found[:, 1], found[:, 0]))
     return found[by_probe], np.concatenate(scores)[by_probe]
-
-
-def _pass_over(
-    images: _Scores, distractors: Iterable[npt.ArrayLike], count: int, best: "_Best", highest: "_Highest"
-) -> int:
-    """Show the scores of all distractors to ``best`` and ``highest``; return how many there were."""
-    step = max(_BLOCK_CELLS // len(images), 1)
-    memory = np.empty(len(images) * step, images.dtype)
-    seen = 0
-    for chunk in distractors:
-        rows = checked_rows(chunk, f"distractors from {seen} on")
-        if rows.shape[1] != images.shape[1]:
-            raise ValueError(f"probes and distractors must be [N, D] and [n, D], got {images.shape} and {rows.shape}")
-        seen += len(rows)
-        if seen > count:
-            raise ValueError(f"there are more distractors than the {count} that count says")
-        for start in range(0, len(rows), step):
-            block = rows[start : start + step].astype(images.dtype, copy=False)
-            scores = memory[: len(images) * len(block)].reshape(len(images), len(block))
-            np.matmul(images, block.T, out=scores)
-            tops = scores.max(axis=1)  # [N]
-            if not np.isfinite(tops).all():
-                raise ValueError(f"scores of distractors from {seen - len(rows) + start} on are beyond {images.dtype}")
-            best.see(scores, tops)
-            highest.see(scores, tops)
-    return seen
 
 
 def _pieces(rows: npt.NDArray[np.int64], width: int) -> list[npt.NDArray[np.int64]]:

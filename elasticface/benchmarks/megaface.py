@@ -1,0 +1,221 @@
+"""MegaFace and MegaFace (R): faces of 80 people found, and told apart, among a million distractors.
+
+Protocol (Kemelmacher-Shlizerman et al., "The MegaFace Benchmark", 2016; as the paper runs it): embedding and that of
+the mirror image added, L2-normalised; cosine similarity. Rank 1: for each ordered pair of photos of one person, probe
+and mate, a hit if the mate scores at least as high as the probe's best distractor. Verification: TAR at FAR 1e-6 over
+all mate pairs and all pairs of probe and distractor. (R) is the same after the published noise has been removed
+(Deng et al., "ArcFace", 2019).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import metrics, progress
+from elasticface.benchmarks.features import FeatureFiles, embed_to
+from elasticface.benchmarks.megaface_files import (
+    SETS,
+    ArrayRows,
+    MegaFaceFiles,
+    Rows,
+    open_feature_folder,
+    read_megaface,
+)
+from elasticface.benchmarks.results import DistractorSearch, LargeResult
+from elasticface.data import images
+from elasticface.data.photos import Photos
+from elasticface.errors import InputError
+from elasticface.model import FaceEncoder
+
+FAR = 1e-6
+PUBLISHED = {"probes": 3_530, "people": 80, "distractors": 1_000_000, "mate_pairs": 153_634}
+PROTOCOL = (
+    "{images}, L2-normalised; cosine similarity; rank 1 for each ordered pair of probe and mate against all "
+    "distractors; TAR at most the FAR over mate pairs and pairs of probe and distractor{refined}"
+)
+
+_SCORES = 1 << 24  # of probes and distractors, at a time: 64 MiB
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class MegaFaceBenchmark:
+    """A MegaFace folder; with the lists of noise in it, MegaFace (R) too."""
+
+    name: str
+    files: MegaFaceFiles
+    add_mirror_image: bool = True
+
+    def measure(self, model: FaceEncoder | FeatureFiles, folder: Path) -> list[LargeResult]:
+        """MegaFace, and MegaFace (R) where the folder has the lists of noise; the distractors are read once.
+
+        Args:
+            model: an encoder; or features in a folder, see
+                :func:`elasticface.benchmarks.megaface_files.open_feature_folder`.
+            folder: where embeddings are kept, for a stopped evaluation to go on.
+
+        Raises:
+            InputError: images or features that cannot be used, or too few to judge anything.
+        """
+        if isinstance(model, FeatureFiles):
+            probes, distractors = open_feature_folder(model.path, self.files, model.suffix)
+            there = [np.ones(len(rows), np.bool_) for rows in (probes, distractors)]
+            return figures(self, model.name, probes, distractors, *there, given=True)
+        listed = (self.files.probes, self.files.distractors)
+        found = [self._embed(model, which, names, folder) for which, names in zip(SETS, listed, strict=True)]
+        (probes, first), (distractors, second) = found
+        return figures(self, model.card.name, probes, distractors, first, second, given=False)
+
+    def _embed(self, encoder: FaceEncoder, which: str, names: list[str], folder: Path) -> tuple[Rows, Bools]:
+        place, size = self.files.images(which), encoder.card.preprocessing.size
+        photos = Photos(place)
+
+        def face(row: int) -> NDArray[np.uint8]:
+            photo = images.decode(photos.read(names[row]), names[row])
+            if photo.shape[:2] != (size, size):
+                raise InputError(
+                    f"{place / names[row]}: {photo.shape[1]}x{photo.shape[0]} is no aligned face of {size}x{size}; run "
+                    "`elasticface align` first"
+                )
+            return photo
+
+        what = [str(place.resolve()).encode(errors="surrogateescape")]
+        title = f"{self.name}: embedding {which}"
+        made = embed_to(folder, encoder, names, face, what, flip=self.add_mirror_image, title=title)
+        return ArrayRows(made.rows), made.usable
+
+
+def open_megaface(path: str | Path, add_mirror_image: bool = True) -> MegaFaceBenchmark:
+    """The benchmark in the folder ``path``; see :mod:`elasticface.benchmarks.megaface_files` for what belongs in it.
+
+    Raises:
+        InputError: a list that is missing or wrong.
+    """
+    return MegaFaceBenchmark("MegaFace", read_megaface(path), add_mirror_image)
+
+
+def figures(
+    benchmark: MegaFaceBenchmark,
+    model: str,
+    probes: Rows,
+    distractors: Rows,
+    usable_probes: Bools,
+    usable_distractors: Bools,
+    *,
+    given: bool,
+) -> list[LargeResult]:
+    """The protocol's figures from features.
+
+    Args:
+        benchmark: what they are of.
+        model: its name.
+        probes: features of the P probes, of any length.
+        distractors: features of the M distractors.
+        usable_probes: [P], False for one without a feature, which is left out and counted.
+        usable_distractors: [M], likewise.
+        given: the features came ready-made, for the record.
+
+    Raises:
+        InputError: features of different lengths or that are no numbers, or no mates or distractors left.
+    """
+    files = benchmark.files
+    kept = [(usable_probes, usable_distractors)]
+    if files.noisy_probes is not None and files.noisy_distractors is not None:
+        kept.append((usable_probes & ~files.noisy_probes, usable_distractors & ~files.noisy_distractors))
+    features = _unit(probes.read(np.arange(len(probes))), "facescrub")
+    people = np.unique(np.array(files.people), return_inverse=True)[1]
+    tallies = []
+    for rows, columns in kept:
+        try:
+            tally = metrics.DistractorTally(features[rows], people[rows], int(columns.sum()), fars=[FAR])
+        except ValueError as error:
+            raise InputError(f"{benchmark.name}: no mates, or no distractors, are left to judge ({error})") from error
+        tallies.append((tally, rows, columns))
+    for numbers, block in _blocks(distractors, usable_distractors, len(features), features.shape[1]):
+        for tally, _, columns in tallies:
+            tally.see(block[columns[numbers]])
+    return [
+        _result(
+            benchmark, model, tally.figures(), people[rows], number == 1, ~usable_probes, ~usable_distractors, given
+        )
+        for number, (tally, rows, _) in enumerate(tallies)
+    ]
+
+
+def _blocks(
+    distractors: Rows, usable: Bools, probes: int, dimensions: int
+) -> Iterator[tuple[NDArray[np.intp], Floats]]:
+    """The distractors that have a feature: which, and their unit features; as many at a time as memory allows."""
+    rows = np.flatnonzero(usable)
+    step = max(1, _SCORES // probes)
+    starts = range(0, len(rows), step)
+    for start in progress.track(starts, "searching distractors", len(starts)):
+        chosen = rows[start : start + step]
+        block = _unit(distractors.read(chosen), "megaface")
+        if block.shape[1] != dimensions:
+            raise InputError(f"features of {block.shape[1]} numbers in megaface, of {dimensions} in facescrub")
+        yield chosen, block
+
+
+def _unit(rows: Floats, which: str) -> Floats:
+    if not np.isfinite(rows).all():
+        raise InputError(f"the features of {which} hold NaN or infinity; compute them again")
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    unit: Floats = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return unit
+
+
+def _result(
+    benchmark: MegaFaceBenchmark,
+    model: str,
+    found: metrics.DistractorSearch,
+    people: NDArray[np.intp],
+    refined: bool,
+    damaged_probes: Bools,
+    damaged_distractors: Bools,
+    given: bool,
+) -> DistractorSearch:
+    files = benchmark.files
+    pairs = len(found.pairs)
+    hits, accepted = int((found.hits == 1).sum()), round(float(found.tars[0]) * pairs)
+    counts = {
+        "probes": len(people),
+        "people": len(np.unique(people)),
+        "distractors": found.distractors,
+        "mate_pairs": pairs,
+        "damaged_images": int(damaged_probes.sum() + damaged_distractors.sum()),
+    }
+    if refined:
+        assert files.noisy_probes is not None
+        assert files.noisy_distractors is not None
+        counts["noisy_probes"] = int(files.noisy_probes.sum())
+        counts["noisy_distractors"] = int(files.noisy_distractors.sum())
+    made = "image and mirror image added" if benchmark.add_mirror_image else "image alone"
+    return DistractorSearch(
+        model=model,
+        benchmark=f"{benchmark.name} (R)" if refined else benchmark.name,
+        protocol=PROTOCOL.format(
+            images="features as given" if given else made, refined="; the published noise removed" if refined else ""
+        ),
+        rank={"1": hits / pairs},
+        tar_at_far={"at-most": {f"{FAR:g}": accepted / pairs}},
+        intervals={
+            "rank": {"1": metrics.binomial_interval(hits, pairs)},
+            # An ordered pair and its reverse have one score: half the pairs say all.
+            "at-most": {f"{FAR:g}": metrics.binomial_interval(accepted // 2, pairs // 2)},
+        },
+        counts=counts,
+        options={} if given else {"add_mirror_image": benchmark.add_mirror_image},
+        notes=()
+        if refined
+        else tuple(
+            f"{counts[what]:,} {what.replace('_', ' ')} where MegaFace has {number:,}"
+            for what, number in PUBLISHED.items()
+            if counts[what] != number
+        ),
+    )

@@ -1,0 +1,132 @@
+"""What the report shows of the large benchmarks (IJB, MegaFace): a table a kind of figure, beside those of pairs."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from elasticface import plots
+from elasticface.benchmarks.results import DistractorSearch, Group, LargeResult, TemplateIdentification
+from elasticface.benchmarks.results import TemplateVerification as _TemplateVerification
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+LARGE = (_TemplateVerification, TemplateIdentification, DistractorSearch)
+"""The classes of results that are shown here."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's figures of one group."""
+
+    result: LargeResult
+    look: plots.Look
+    group: Group
+    best: bool  # the highest mean over the targets, among several models
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """All models' figures of one kind of rate."""
+
+    name: str
+    targets: list[str]  # ascending
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one large benchmark."""
+
+    name: str
+    entries: list[tuple[LargeResult, plots.Look]]
+    roc: "Markup | None"
+    tables: list[GroupTable]
+
+
+def terminal_tables(results: Iterable[LargeResult]) -> list[Table]:
+    """For each kind of benchmark and of rate one table: a row a benchmark and model, a column a target; in %.
+
+    Where a benchmark has several models, the one with the highest mean over the columns is bold.
+    """
+    made = []
+    for kind, of_kind in _by(results, lambda result: result.KIND).items():
+        for name in dict.fromkeys(group.name for result in of_kind for group in result.groups()):
+            benchmarks = _by(of_kind, lambda result: result.benchmark)
+            parts = [_table(name, rows, plots.looks(r.model for r in of_kind)) for rows in benchmarks.values()]
+            targets = sorted({target for part in parts for target in part.targets}, key=float)
+            title = f"{kind}: {name}, in %"
+            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, min_width=len(title))
+            table.add_column("Benchmark")
+            table.add_column("Model", overflow="fold")
+            for target in targets:
+                table.add_column(target, justify="right", no_wrap=True)
+            for benchmark, part in zip(benchmarks, parts, strict=True):
+                for i, row in enumerate(part.rows):
+                    rates = [f"{100 * row.group.rates[t]:.2f}" if t in row.group.rates else "–" for t in targets]
+                    cells = (benchmark if i == 0 else "", row.result.model, *rates)
+                    # Text: a name in [brackets] is not markup
+                    table.add_row(*map(Text, cells), style="bold" if row.best else None)
+            made.append(table)
+    return made
+
+
+def notes(results: Iterable[LargeResult]) -> list[str]:
+    """What to say beside the figures, a line each."""
+    said = []
+    for result in results:
+        damaged = result.counts.get("damaged_images", 0)
+        lines = [*result.notes, *([f"{damaged:,} images missing or damaged"] if damaged else [])]
+        said += [f"{result.benchmark}, {result.model}: {line}" for line in lines]
+    return said
+
+
+def sections(results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> list[Section]:
+    """The page's sections, one a benchmark."""
+    made = []
+    for number, rows in enumerate(_by(results, lambda result: result.benchmark).values()):
+        curves = [(looks[r.model], np.array(r.roc.fars), np.array(r.roc.tars)) for r in rows if r.roc is not None]
+        names = dict.fromkeys(group.name for result in rows for group in result.groups())
+        made.append(
+            Section(
+                name=rows[0].benchmark,
+                entries=[(result, looks[result.model]) for result in rows],
+                roc=plots.roc(curves, salt=f"large/{number}") if curves else None,
+                tables=[_table(name, rows, looks) for name in names],
+            )
+        )
+    return made
+
+
+def roc_rows(results: Iterable[LargeResult]) -> list[tuple[str, str, float, float]]:
+    """Benchmark, model, FAR and TAR of all points of all ROCs."""
+    return [
+        (result.benchmark, result.model, far, tar)
+        for result in results
+        if result.roc is not None
+        for far, tar in zip(result.roc.fars, result.roc.tars, strict=True)
+    ]
+
+
+def _table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> GroupTable:
+    found = [(result, group) for result in results for group in result.groups() if group.name == name]
+    means = [sum(group.rates.values()) / max(1, len(group.rates)) for _, group in found]
+    best = max(means, default=math.nan)
+    rows = [
+        Row(result, looks[result.model], group, len(found) > 1 and mean == best)
+        for (result, group), mean in zip(found, means, strict=True)
+    ]
+    return GroupTable(name, sorted({target for _, group in found for target in group.rates}, key=float), rows)
+
+
+def _by(results: Iterable[LargeResult], key: Any) -> dict[str, list[LargeResult]]:
+    groups: dict[str, list[LargeResult]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups

@@ -1,0 +1,270 @@
+"""IJB-B and IJB-C: every figure is that of the protocol written out in loops, in float64, under every option."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from large import IjbRows, patch_encoder, write_ijb, write_rows
+from numpy.typing import NDArray
+
+from elasticface.align import align
+from elasticface.benchmarks.features import FeatureFiles, Features
+from elasticface.benchmarks.ijb import FARS, FPIRS, RANKS, TemplateOptions, figures, open_ijb, pool
+from elasticface.benchmarks.results import TemplateIdentification, TemplateVerification
+from elasticface.data import images
+from elasticface.errors import InputError
+from elasticface.metrics import binomial_interval
+
+Vector = list[float]
+OPTIONS = [TemplateOptions(*choice) for choice in itertools.product([True, False], repeat=3)]
+
+
+# ---------------------------------------------------------------------------------------------- longhand
+
+
+def longhand_templates(rows: IjbRows, features: list[Vector | None], options: TemplateOptions) -> dict[int, Vector]:
+    """Template -> its vector; templates without any feature are absent."""
+    by_template: dict[int, dict[int, list[Vector]]] = {}
+    for (_, template, medium), (_, score), feature in zip(rows.faces, rows.points, features, strict=True):
+        if feature is None:
+            continue
+        value = [float(x) for x in feature]
+        if not options.keep_norm:
+            length = math.sqrt(math.fsum(x * x for x in value))
+            value = [x / length for x in value]
+        if options.weigh_by_detector_score:
+            value = [x * score for x in value]
+        by_template.setdefault(template, {}).setdefault(medium, []).append(value)
+    found = {}
+    for template, media in by_template.items():
+        means = [[math.fsum(column) / len(frames) for column in zip(*frames, strict=True)] for frames in media.values()]
+        total = [math.fsum(column) for column in zip(*means, strict=True)]
+        length = math.sqrt(math.fsum(x * x for x in total))
+        found[template] = [x / length for x in total]
+    return found
+
+
+def dot(a: Vector, b: Vector) -> float:
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
+
+
+def longhand_tar(scores: list[float], same: list[int], far: float, rule: str) -> float:
+    genuine = [s for s, label in zip(scores, same, strict=True) if label]
+    impostor = [s for s, label in zip(scores, same, strict=True) if not label]
+    curve = [(0, 0)] + [
+        (sum(s >= threshold for s in impostor), sum(s >= threshold for s in genuine))
+        for threshold in sorted(set(scores), reverse=True)
+    ]
+    if rule == "at-most":
+        return max(hits / len(genuine) for alarms, hits in curve if alarms / len(impostor) <= far)
+    kept = [
+        point
+        for i, point in enumerate(curve)
+        if i < 2 or i == len(curve) - 1 or any(curve[i - 1][k] + curve[i + 1][k] != 2 * point[k] for k in (0, 1))
+    ]
+    nearest = min(abs(alarms / len(impostor) - far) for alarms, _ in kept)
+    return max(hits / len(genuine) for alarms, hits in kept if abs(alarms / len(impostor) - far) == nearest)
+
+
+def longhand_search(
+    gallery: dict[int, int], probes: dict[int, int], templates: dict[int, Vector]
+) -> tuple[list[float], list[float]]:
+    """Shares at RANKS and at FPIRS."""
+    mates, places, largest = [], [], []
+    for probe, subject in probes.items():
+        scores = {owner: dot(templates[probe], templates[template]) for template, owner in gallery.items()}
+        if subject in scores:
+            mates.append(scores[subject])
+            places.append(sum(score >= scores[subject] for score in scores.values()))
+        else:
+            largest.append(max(scores.values()))
+    ranks = [sum(place <= k for place in places) / len(places) for k in RANKS]
+    tpirs = []
+    for fpir in FPIRS:
+        best = 0
+        for threshold in [*mates, math.inf]:
+            if sum(score >= threshold for score in largest) / len(largest) <= fpir:
+                best = max(best, sum(score >= threshold for score in mates))
+        tpirs.append(best / len(mates))
+    return ranks, tpirs
+
+
+def assert_is_longhand(
+    rows: IjbRows, features: list[Vector | None], options: TemplateOptions, found: list[object]
+) -> None:
+    verification, identification = found
+    assert isinstance(verification, TemplateVerification)
+    assert isinstance(identification, TemplateIdentification)
+    templates = longhand_templates(rows, features, options)
+    pairs = [pair for pair in rows.pairs if pair[0] in templates and pair[1] in templates]
+    scores, same = [dot(templates[a], templates[b]) for a, b, _ in pairs], [label for *_, label in pairs]
+    for rule in ("nearest", "at-most"):
+        expected = [longhand_tar(scores, same, far, rule) for far in FARS]
+        assert list(verification.tar_at_far[rule].values()) == pytest.approx(expected, abs=1e-12)
+        assert list(map(float, verification.tar_at_far[rule])) == list(FARS)
+        for tar, interval in zip(expected, verification.intervals[rule].values(), strict=True):
+            assert interval == binomial_interval(round(tar * sum(same)), sum(same))
+    assert verification.counts["pairs"] == len(pairs)
+    assert verification.counts["skipped_pairs"] == len(rows.pairs) - len(pairs)
+    assert (verification.counts["genuine"], verification.counts["impostor"]) == (sum(same), len(same) - sum(same))
+
+    probes = {template: subject for template, subject in rows.probes.items() if template in templates}
+    galleries = [{t: s for t, s in gallery.items() if t in templates} for gallery in rows.galleries]
+    searched = [longhand_search(gallery, probes, templates) for gallery in galleries]
+    for search, (ranks, tpirs) in zip(identification.galleries, searched, strict=True):
+        assert list(search.rank.values()) == pytest.approx(ranks, abs=1e-12)
+        assert list(search.tpir_at_fpir.values()) == pytest.approx(tpirs, abs=1e-12)
+    means = [(a + b) / 2 for a, b in zip(searched[0][0], searched[1][0], strict=True)]
+    assert list(identification.rank.values()) == pytest.approx(means, abs=1e-12)
+    means = [(a + b) / 2 for a, b in zip(searched[0][1], searched[1][1], strict=True)]
+    assert list(identification.tpir_at_fpir.values()) == pytest.approx(means, abs=1e-12)
+
+
+def random_features(rows: IjbRows, seed: int = 1, size: int = 6) -> NDArray[np.float32]:
+    """Features with something of the template's subject in them, and norms from 0.5 to 20."""
+    rng = np.random.default_rng(seed)
+    owner = {**rows.probes, **rows.galleries[0], **rows.galleries[1]}
+    centres = rng.normal(size=(1 + max(owner.values()), size))
+    found = np.array([centres[owner[template]] for _, template, _ in rows.faces]) + rng.normal(
+        size=(len(rows.faces), size)
+    )
+    return (found * rng.uniform(0.5, 8, (len(found), 1))).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize("options", OPTIONS[::2], ids=str)
+@pytest.mark.parametrize("kind", ["ijbb", "ijbc"])
+def test_figures_from_features_are_the_longhand(tmp_path: Path, kind: str, options: TemplateOptions) -> None:
+    rows = write_ijb(tmp_path, kind, subjects=12, pictures=False)
+    features = random_features(rows)
+    np.save(tmp_path / "published.npy", features)
+    found = open_ijb(tmp_path, options).measure(FeatureFiles(tmp_path / "published.npy"), tmp_path / "unused")
+    assert_is_longhand(rows, features.tolist(), options, list(found))
+    assert 0.1 < found[0].tar_at_far["nearest"]["0.01"] < 0.95  # type: ignore[union-attr]
+    assert {result.model for result in found} == {"published"}
+    assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_figures_from_images_are_the_longhand(
+    ijb: tuple[Path, IjbRows], tmp_path: Path, options: TemplateOptions
+) -> None:
+    root, rows = ijb
+    encoder = patch_encoder()
+    features: list[Vector | None] = []
+    for (name, *_), (points, _) in zip(rows.faces, rows.points, strict=True):
+        face = align(images.decode((root / "loose_crop" / name).read_bytes(), name), points)
+        upright = encoder.embed(face[None], flip=False, normalize=False)[0].astype(np.float64)
+        mirrored = encoder.embed(face[None, :, ::-1], flip=False, normalize=False)[0].astype(np.float64)
+        features.append((upright + mirrored if options.add_mirror_image else upright).tolist())
+    found = open_ijb(root, options).measure(encoder, tmp_path)
+    assert_is_longhand(rows, features, options, list(found))
+    assert all(result.options == vars(options) for result in found)
+
+
+@pytest.fixture(scope="module")
+def ijb(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, IjbRows]:
+    root = tmp_path_factory.mktemp("ijb") / "IJBC"
+    return root, write_ijb(root, subjects=6)
+
+
+def test_images_without_a_feature_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, subjects=12, pictures=False)
+    values = random_features(rows)
+    usable = np.random.default_rng(3).random(len(values)) < 0.8
+    lost = next(iter(rows.galleries[0]))  # a whole gallery template
+    usable &= np.array([template != lost for _, template, _ in rows.faces])
+    values[~usable] = 0
+    found = figures(open_ijb(tmp_path), "m", Features(values, usable, {}))
+    kept = [value if there else None for value, there in zip(values.tolist(), usable, strict=True)]
+    assert_is_longhand(rows, kept, TemplateOptions(), list(found))
+    assert found[0].counts["damaged_images"] == int((~usable).sum())
+    assert found[0].counts["skipped_pairs"] > 0
+    assert found[1].counts["skipped_templates"] > 0
+
+
+def test_pooling_in_small_blocks_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = write_ijb(tmp_path, subjects=6, pictures=False)
+    files = open_ijb(tmp_path).files
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    whole, _ = pool(features, files, TemplateOptions())
+    for size in (1, 7):
+        monkeypatch.setattr("elasticface.benchmarks.ijb._ROWS", size)
+        assert np.array_equal(pool(features, files, TemplateOptions())[0], whole)
+
+
+def test_the_protocol_says_what_was_done(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    said = figures(open_ijb(tmp_path), "m", features)[0].protocol
+    assert "image and mirror image added, norm kept, times the detector's score; mean over each template" in said
+    said = figures(open_ijb(tmp_path, TemplateOptions(False, False, False)), "m", features)[0].protocol
+    assert "image alone, norm removed, not weighted by detector score;" in said
+
+
+def test_other_counts_than_the_published_ones_are_noted(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    one, many = figures(open_ijb(tmp_path), "m", features)
+    assert f"{len(rows.faces):,} images where IJB-C has 469,375" in one.notes
+    assert "30 templates where IJB-C has 23,124" in one.notes
+    assert "20 genuine where IJB-C has 19,557" in one.notes
+    assert "20 probes where IJB-C has 19,593" in many.notes
+    assert "5 G1 where IJB-C has 1,772" in many.notes
+
+
+def test_the_roc_ends_where_everything_is_accepted(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    roc = figures(open_ijb(tmp_path), "m", features)[0].roc
+    assert roc is not None
+    assert (roc.fars[0], roc.fars[-1], roc.tars[-1]) == (0, 1, 1)
+    assert list(roc.tars) == sorted(roc.tars)
+
+
+# ---------------------------------------------------------------------------------------------- what cannot be used
+
+
+def test_damaged_and_missing_images_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "IJBC"
+    rows = write_ijb(root, subjects=6)
+    (root / "loose_crop" / "2.jpg").write_bytes(b"no image")
+    (root / "loose_crop" / "3.jpg").unlink()
+    rows.points[4] = (np.full((5, 2), 50.0), 0.9)  # five points in one place
+    write_rows(root, "ijbc", rows)
+    found = open_ijb(root).measure(patch_encoder(), tmp_path / "features")
+    assert found[0].counts["damaged_images"] == 3
+    said = " ".join(capsys.readouterr().err.split())
+    for name in ("2.jpg: not an image", "3.jpg: there is no such file", "5.jpg: the five landmarks lie in one place"):
+        assert name in said
+
+
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    nothing = Features(np.zeros((len(rows.faces), 4), np.float32), np.zeros(len(rows.faces), np.bool_), {})
+    with pytest.raises(InputError, match=r"none of its \d+ images could be read"):
+        figures(open_ijb(tmp_path), "m", nothing)
+    nothing.usable[0] = True
+    with pytest.raises(InputError, match=r"0 of \d+ pairs have images; too few to judge"):
+        figures(open_ijb(tmp_path), "m", nothing)
+
+
+def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    values = random_features(rows)
+    values[3, 2] = np.nan
+    with pytest.raises(InputError, match="the features hold NaN or infinity"):
+        figures(open_ijb(tmp_path), "m", Features(values, np.ones(len(values), np.bool_), {}))
+
+
+def test_a_gallery_that_everybody_is_in_has_no_open_set(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    rows.probes = {t: s for t, s in rows.probes.items() if s in rows.galleries[0].values()}
+    write_rows(tmp_path, "ijbc", rows)
+    with pytest.raises(InputError, match="no probe without a mate in the gallery G1"):
+        figures(open_ijb(tmp_path), "m", features)

@@ -1,0 +1,173 @@
+"""MegaFace: rank 1 and TAR are those of the protocol written out in loops, in float64."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from large import MegaFaceRows, patch_encoder, write_features, write_megaface
+from numpy.typing import NDArray
+
+from elasticface.benchmarks import megaface
+from elasticface.benchmarks.features import FeatureFiles
+from elasticface.benchmarks.megaface import open_megaface
+from elasticface.benchmarks.results import DistractorSearch, LargeResult
+from elasticface.data import images
+from elasticface.errors import InputError
+from elasticface.metrics import binomial_interval
+
+Floats = NDArray[np.float32]
+
+
+def features(rows: MegaFaceRows, seed: int = 0, size: int = 4, spread: float = 0.5) -> tuple[Floats, Floats]:
+    """Probes near their person's centre, distractors anywhere; lengths from 0.5 to 5."""
+    rng = np.random.default_rng(seed)
+    centres = {person: rng.normal(size=size) for person in rows.people}
+    probes = np.array([centres[person] + spread * rng.normal(size=size) for person in rows.people])
+    distractors = rng.normal(size=(len(rows.distractors), size))
+    found = [values * rng.uniform(0.5, 5, (len(values), 1)) for values in (probes, distractors)]
+    return found[0].astype(np.float32), found[1].astype(np.float32)
+
+
+def cosine(a: Floats, b: Floats) -> float:
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    return math.fsum(x * y) / math.sqrt(math.fsum(x * x) * math.fsum(y * y))
+
+
+def longhand(people: list[str], probes: Floats, distractors: Floats, far: float) -> tuple[int, int, int]:
+    """Ordered mate pairs, rank-1 hits among them, and how many are accepted."""
+    impostors = [[cosine(probe, other) for other in distractors] for probe in probes]
+    everyone = [score for scores in impostors for score in scores]
+    pairs, hits, mates = 0, 0, []
+    for i, person in enumerate(people):
+        for j, other in enumerate(people):
+            if i != j and person == other:
+                score = cosine(probes[i], probes[j])
+                pairs += 1
+                hits += score >= max(impostors[i])
+                mates.append(score)
+    accepted = 0
+    for threshold in mates:
+        if sum(score >= threshold for score in everyone) / len(everyone) <= far:
+            accepted = max(accepted, sum(score >= threshold for score in mates))
+    return pairs, hits, accepted
+
+
+def assert_is_longhand(found: LargeResult, people: list[str], probes: Floats, distractors: Floats, far: float) -> None:
+    assert isinstance(found, DistractorSearch)
+    pairs, hits, accepted = longhand(people, probes, distractors, far)
+    assert found.rank == {"1": hits / pairs}
+    assert found.tar_at_far == {"at-most": {f"{far:g}": accepted / pairs}}
+    assert found.intervals["rank"]["1"] == binomial_interval(hits, pairs)
+    assert found.intervals["at-most"][f"{far:g}"] == binomial_interval(accepted // 2, pairs // 2)
+    assert found.counts["mate_pairs"] == pairs
+    assert (found.counts["probes"], found.counts["distractors"]) == (len(probes), len(distractors))
+
+
+@pytest.mark.parametrize("far", [1e-6, 0.002, 0.01, 0.3])
+@pytest.mark.parametrize("scores", [1 << 24, 40, 1])
+def test_figures_are_the_longhand_with_and_without_noise(
+    tmp_path: Path, far: float, scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(megaface, "FAR", far)
+    monkeypatch.setattr(megaface, "_SCORES", scores)
+    rows = write_megaface(tmp_path / "megaface")
+    probes, distractors = features(rows)
+    folder = write_features(tmp_path / "published", rows, probes, distractors)
+    everything, refined = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path / "unused")
+    assert_is_longhand(everything, rows.people, probes, distractors, far)
+    people = [person for i, person in enumerate(rows.people) if i != 5]
+    assert_is_longhand(refined, people, np.delete(probes, 5, 0), np.delete(distractors, [3, 8], 0), far)
+    assert (everything.benchmark, refined.benchmark) == ("MegaFace", "MegaFace (R)")
+    assert (refined.counts["noisy_probes"], refined.counts["noisy_distractors"]) == (1, 2)
+    assert everything.model == "published"
+    assert not (tmp_path / "unused").exists()
+
+
+def test_an_equal_score_is_a_hit_but_accepts_nobody(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path / "megaface", people=2, photos=4, distractors=10)
+    probes, distractors = np.ones((len(rows.probes), 4), np.float32), np.ones((10, 4), np.float32)
+    folder = write_features(tmp_path / "f", rows, probes, distractors)
+    found = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path)[0]
+    assert isinstance(found, DistractorSearch)
+    assert (found.rank["1"], found.tar_at_far["at-most"]["1e-06"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("impostors", "most"), [(3_530_000_000, 3530), (1_000_000, 1), (999_999, 0), (2_000_001, 2)])
+def test_as_many_impostors_are_accepted_as_the_rate_allows(impostors: int, most: int) -> None:
+    assert megaface._most_accepted(impostors) == most
+
+
+def test_figures_from_images_are_the_longhand(tmp_path: Path) -> None:
+    root = tmp_path / "megaface"
+    rows = write_megaface(root, people=3, photos=3, distractors=20, pictures=True)
+    encoder = patch_encoder()
+
+    def embedded(which: str, names: list[str], mirror: bool) -> Floats:
+        found = []
+        for name in names:
+            face = images.decode((root / f"{which}_images" / name).read_bytes(), name)[None]
+            upright = encoder.embed(face, flip=False, normalize=False)
+            turned = encoder.embed(face[:, :, ::-1], flip=False, normalize=False)
+            found.append((upright + turned if mirror else upright)[0])
+        return np.array(found)
+
+    for mirror in (True, False):
+        found = open_megaface(root, mirror).measure(encoder, tmp_path / "features")
+        probes, distractors = embedded("facescrub", rows.probes, mirror), embedded("megaface", rows.distractors, mirror)
+        assert_is_longhand(found[0], rows.people, probes, distractors, 1e-6)
+        assert found[0].options == {"add_mirror_image": mirror}
+
+
+def test_damaged_images_are_left_out_and_counted(tmp_path: Path) -> None:
+    root = tmp_path / "megaface"
+    rows = write_megaface(root, people=3, photos=3, distractors=20, pictures=True)
+    (root / "facescrub_images" / rows.probes[0]).write_bytes(b"x")
+    (root / "megaface_images" / rows.distractors[3]).unlink()
+    found = open_megaface(root).measure(patch_encoder(), tmp_path / "features")
+    assert found[0].counts["damaged_images"] == 2
+    assert (found[0].counts["probes"], found[0].counts["distractors"]) == (len(rows.probes) - 1, 19)
+    assert found[1].counts["distractors"] == 18  # one is noise as well
+
+
+def test_photos_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "megaface"
+    write_megaface(root, people=2, photos=4, distractors=10, pictures=True)
+    encoder = patch_encoder()
+    encoder.card = replace(encoder.card, preprocessing=replace(encoder.card.preprocessing, size=56))
+    with pytest.raises(InputError, match="112x112 is no aligned face of 56x56"):
+        open_megaface(root).measure(encoder, tmp_path / "features")
+
+
+def test_missing_images_are_said(tmp_path: Path) -> None:
+    write_megaface(tmp_path / "megaface")
+    with pytest.raises(InputError, match="no facescrub_images in it"):
+        open_megaface(tmp_path / "megaface").measure(patch_encoder(), tmp_path / "features")
+
+
+def test_features_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path / "megaface")
+    benchmark = open_megaface(tmp_path / "megaface")
+    probes, distractors = features(rows)
+
+    def refused(probes: Floats, distractors: Floats) -> str:
+        folder = write_features(tmp_path / "f", rows, probes, distractors)
+        with pytest.raises(InputError) as caught:
+            benchmark.measure(FeatureFiles(folder), tmp_path)
+        return str(caught.value)
+
+    assert "features of 3 numbers in megaface, of 4 in facescrub" in refused(probes, distractors[:, :3])
+    distractors[7, 1] = np.inf
+    assert "the features of megaface hold NaN or infinity" in refused(probes, distractors)
+    probes[2, 2] = np.nan
+    assert "the features of facescrub hold NaN or infinity" in refused(probes, distractors)
+
+
+def test_other_counts_than_the_published_ones_are_noted(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path / "megaface")
+    folder = write_features(tmp_path / "f", rows, *features(rows))
+    found, refined = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path)
+    assert "60 distractors where MegaFace has 1,000,000" in found.notes
+    assert f"{len(rows.probes)} probes where MegaFace has 3,530" in found.notes
+    assert refined.notes == ()

@@ -1,0 +1,161 @@
+"""The large benchmarks in the report: a table a kind of figure, beside what is said of pairs and without it."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from test_report import ENVIRONMENT, NASTY, Page, grey_face, make_result
+
+from elasticface.benchmarks.results import (
+    DistractorSearch,
+    LargeResult,
+    RocPoints,
+    Search,
+    TemplateIdentification,
+    TemplateVerification,
+)
+from elasticface.report import results_json, terminal_tables, write_report
+from elasticface.report_large import notes
+
+FARS = ("1e-06", "1e-05", "0.0001", "0.001", "0.01", "0.1")
+
+
+def verification(model: str = "one", benchmark: str = "IJB-C 1:1", shift: float = 0) -> TemplateVerification:
+    tars = {far: 0.8912 + 0.0211 * i + shift for i, far in enumerate(FARS)}
+    at_most = {far: tar - 0.0003 for far, tar in tars.items()}
+    return TemplateVerification(
+        model=model,
+        benchmark=benchmark,
+        protocol="mean over each template and medium",
+        tar_at_far={"nearest": tars, "at-most": at_most},
+        intervals={"nearest": {far: (tar - 0.01, tar + 0.01) for far, tar in tars.items()}, "at-most": {}},
+        counts={"images": 1234, "damaged_images": 2, "pairs": 5678, "skipped_pairs": 17},
+        options={"keep_norm": True},
+        roc=RocPoints((0, 1e-4, 1e-2, 1), (0.1, 0.5, 0.9, 1)),
+        notes=("1,234 images where IJB-C has 469,375",),
+    )
+
+
+def identification(model: str = "one") -> TemplateIdentification:
+    rank, tpir = {"1": 0.9512, "5": 0.9734, "10": 0.9823}, {"0.01": 0.8645, "0.1": 0.9356}
+    search = Search("G1", rank, tpir, {"rank": {"1": (0.94, 0.96)}}, {"subjects": 1, "mated": 2, "non_mated": 3})
+    return TemplateIdentification(model, "IJB-C 1:N", "galleries", rank, tpir, (search,), {"probes": 9}, {})
+
+
+def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:
+    tars = {"at-most": {"1e-06": 0.9811}}
+    intervals = {"rank": {"1": (0.97, 0.99)}, "at-most": {}}
+    return DistractorSearch(model, benchmark, "distractors", {"1": 0.9789}, tars, intervals, {"probes": 3}, {})
+
+
+ALL: list[LargeResult] = [verification(), identification(), megaface(), megaface(benchmark="MegaFace (R)")]
+
+
+def page(path: Path, results: list[Any]) -> Page:
+    write_report(path, results, ENVIRONMENT, grey_face)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def terminal(results: list[Any]) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    for table in terminal_tables(results):
+        console.print(table)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("with_pairs", [True, False])
+def test_every_figure_is_on_the_page_with_its_interval(tmp_path: Path, with_pairs: bool) -> None:
+    found = page(tmp_path / "report.html", [*([make_result()] if with_pairs else []), *ALL])
+    for result in ALL:
+        assert result.benchmark in found.text
+        assert result.protocol in found.text
+        for group in result.groups():
+            for target, rate in group.rates.items():
+                assert f"{100 * rate:.2f}" in found.text
+                if target in group.intervals:
+                    low, high = group.intervals[target]
+                    assert f"{100 * low:.2f} – {100 * high:.2f}" in found.text
+    assert ("Verification accuracy" in found.text) == with_pairs
+    assert len(found.values("id")) == len(set(found.values("id")))
+    assert {f"#large-{i}" for i in (1, 2, 3, 4)} <= set(found.values("href"))
+    assert ("#figures" in found.values("href")) == with_pairs
+
+
+def test_the_page_says_what_is_not_as_published(tmp_path: Path) -> None:
+    said = page(tmp_path / "report.html", ALL).text
+    assert "1,234 images where IJB-C has 469,375" in said
+    assert "2 damaged images left out" in said
+    assert "17 skipped pairs left out" in said
+    assert [line for line in notes(ALL) if "missing or damaged" in line] == [
+        "IJB-C 1:1, one: 2 images missing or damaged"
+    ]
+
+
+def test_ranks_are_plain_numbers_and_rates_powers_of_ten(tmp_path: Path) -> None:
+    html = page(tmp_path / "report.html", ALL).html
+    headings = re.findall(r'<th scope="col">([^<]*)</th>', html)
+    assert {"1", "5", "10", "10⁻²", "10⁻¹", "10⁻⁶"} <= set(headings)
+    assert "10¹" not in headings
+
+
+def test_models_are_compared_and_the_best_is_marked(tmp_path: Path) -> None:
+    results = [verification("one"), verification("two", shift=0.001), verification("two", "IJB-B 1:1")]
+    html = page(tmp_path / "report.html", results).html
+    assert html.count('<tr class="highest">') == 2  # of either rule, on IJB-C alone
+    assert re.search(r'<tr class="highest"><th scope="row"><span class="name">.*<span>two</span>', html)
+
+
+def test_names_from_outside_stay_text(tmp_path: Path) -> None:
+    found = page(tmp_path / "report.html", [verification(NASTY), replace(megaface(NASTY), benchmark=NASTY)])
+    assert not found.all("script")
+    assert all(source.startswith("data:") for source in found.values("src"))
+    assert NASTY in found.text
+
+
+def test_the_roc_can_be_downloaded(tmp_path: Path) -> None:
+    found = page(tmp_path / "report.html", ALL)
+    rows = [row for row in csv.reader(io.StringIO(found.download("roc.csv"))) if row and row[0] == "IJB-C 1:1"]
+    assert [(model, float(far), float(tar)) for _, model, far, tar in rows] == [
+        ("one", 0, 0.1),
+        ("one", 1e-4, 0.5),
+        ("one", 1e-2, 0.9),
+        ("one", 1, 1),
+    ]
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    first, again = (page(tmp_path / f"{name}.html", ALL).html for name in "ab")
+    assert first == again
+
+
+def test_terminal_tables_have_every_figure() -> None:
+    said = terminal([make_result(), *ALL])
+    assert "98.25 ± 0.31" in said
+    for result in ALL:
+        for group in result.groups():
+            assert f"{result.KIND}: {group.name}, in %" in said
+            assert all(f"{100 * rate:.2f}" in said for rate in group.rates.values())
+    assert "Accuracy" not in terminal(ALL)
+
+
+def test_a_name_in_brackets_is_no_markup() -> None:
+    assert "[red]" in terminal([verification("[red]")])
+
+
+def test_json_says_each_results_kind_and_all_of_it() -> None:
+    made = results_json([make_result(), *ALL], ENVIRONMENT)
+    kinds = [result["kind"] for result in made["results"]]
+    assert kinds == ["pairs", "IJB 1:1 verification", "IJB 1:N identification", "MegaFace", "MegaFace"]
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    one, many, search = made["results"][1], made["results"][2], made["results"][3]
+    assert one["tar_at_far"]["nearest"]["0.0001"] == ALL[0].tar_at_far["nearest"]["0.0001"]  # type: ignore[union-attr]
+    assert one["options"] == {"keep_norm": True}
+    assert one["notes"] == ["1,234 images where IJB-C has 469,375"]
+    assert many["galleries"][0]["intervals"]["rank"]["1"] == [0.94, 0.96]
+    assert (search["rank"]["1"], search["tar_at_far"]["at-most"]["1e-06"]) == (0.9789, 0.9811)
