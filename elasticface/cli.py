@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from elasticface import __version__
+from elasticface import __version__, cli_compare
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.errors import InputError, Stopped
 
@@ -55,7 +55,7 @@ Settings come from --config, a YAML or the name of a recipe, and from the option
 RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. A run that was stopped goes on with --resume, bit for bit;
 it needs no settings then, the run folder has them."""
 
-_EVALUATE = """Measure a model the way the field does, and write results.json and report.html.
+_EVALUATE = """Measure a model the way the field does, and write results.json, report.html and scores/, for compare.
 
 MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
 pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.txt (LFW's format, or lines of
@@ -190,6 +190,9 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     evaluate.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. [0.485,0.456,0.406]")
     evaluate.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. [0.229,0.224,0.225]")
     subcommands.add_subcommand("evaluate", evaluate, help="a model on benchmarks -> figures and a report")
+    compare = _Parser(description=cli_compare.DESCRIPTION)
+    cli_compare.add_options(compare)
+    subcommands.add_subcommand("compare", compare, help="results -> which model is ahead, and is it chance")
     return parser, {
         "quickstart": _quickstart,
         "synthesize": _synthesize,
@@ -198,6 +201,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
         "pack": _pack,
         "train": _train,
         "evaluate": _evaluate,
+        "compare": _compare,
     }
 
 
@@ -366,8 +370,9 @@ def _evaluate(options: Namespace) -> None:
     from elasticface.benchmarks.features import FeatureFiles
     from elasticface.benchmarks.ijb import TemplateOptions
     from elasticface.benchmarks.opening import Model, is_features, open_benchmarks
+    from elasticface.benchmarks.stored import RESULTS
     from elasticface.data import open_dataset
-    from elasticface.evaluation import REPORT, RESULTS, evaluate
+    from elasticface.evaluation import REPORT, evaluate
     from elasticface.model import load
     from elasticface.progress import console
     from elasticface.report import terminal_tables
@@ -396,6 +401,13 @@ def _evaluate(options: Namespace) -> None:
     for note in notes(result for result in results if isinstance(result, LARGE)):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     print(f"{out / RESULTS}\n{out / REPORT}")
+
+
+def _compare(options: Namespace) -> None:
+    cli_compare.check(options)
+    if options.out:
+        _check_writable(Path(options.out))
+    cli_compare.run(options)
 
 
 def _check_preview(path: Path) -> None:

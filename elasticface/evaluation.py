@@ -1,4 +1,4 @@
-"""Models on benchmarks, and what came of it in a folder: `results.json` and `report.html`."""
+"""Models on benchmarks, and what came of it in a folder: `results.json`, `scores/` and `report.html`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 from elasticface import environment, files, report
 from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
 from elasticface.benchmarks.pairs import PairBenchmark
+from elasticface.benchmarks.stored import RESULTS, forget_others, write_scores
 from elasticface.model import FaceEncoder
 
-RESULTS, REPORT, FEATURES = "results.json", "report.html", "features"
+REPORT, FEATURES = "report.html", "features"
 
 
 def evaluate(
@@ -23,6 +24,8 @@ def evaluate(
     guide: report.Guide | None = None,
 ) -> list[Result]:
     """Measure every model on every benchmark; write ``out/results.json`` and ``out/report.html``.
+
+    The scores of pairs go to ``out/scores``, for `elasticface compare`.
 
     Args:
         models: to be compared with each other; the report shows faces as the first encoder sees them.
@@ -47,7 +50,9 @@ def evaluate(
     size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
     photos = {benchmark.name: benchmark for benchmark in benchmarks if isinstance(benchmark, PairBenchmark)}
     made_with = environment.describe()
-    files.write_json(out / RESULTS, report.results_json(results, made_with))
+    stored = write_scores(out, results)
+    files.write_json(out / RESULTS, report.results_json(results, made_with, stored))
+    forget_others(out, stored)
     report.write_report(
         out / REPORT,
         results,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,8 @@ BINS = 60  # of the score histogram
 SMOOTHING = 25  # the loss is averaged over this part of its points
 WIDE = 20  # a learning rate that varies by more than this factor gets a log axis
 SERIES = 8  # distinct line colours, `--series-0` ... in the page
+_DET_TICKS = (1e-7, 1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.05, 0.2, 0.4)
+_LEAST_RATE, _MOST_RATE = 1e-8, 0.5  # of a DET's axes
 DASHES = ((), (5, 2), (1.5, 1.5))  # once round the colours, the next lines are dashed
 
 # What matplotlib is told for each of the page's CSS variables; `_svg` swaps them. Nothing else looks like these.
@@ -143,6 +146,44 @@ def roc(lines: Iterable[tuple[Look, Floats, Floats]], salt: str) -> "Markup":
         axes.yaxis.set_major_formatter(lambda value, _: _share(value) if value <= 1 else "")
         axes.grid(axis="x", visible=True)
         return _svg(figure)
+
+
+def det(lines: Iterable[tuple[Look, Floats, Floats]], salt: str) -> "Markup":
+    """False non-match rate over false match rate on normal-deviate axes, where normal scores make straight lines.
+
+    A rate of 0 has no place on such an axis: false match rates of 0 and 1 are left out, and where no genuine pair is
+    lost the line runs along the lower edge.
+
+    Args:
+        lines: a look and the two of ``roc_steps`` for each model.
+        salt: what sets this plot apart from others on the page, as in ``roc``.
+
+    Source: Martin et al., "The DET curve in assessment of detection task performance" (1997).
+    """
+    curves = []
+    for look, fars, tars in lines:
+        inside = (fars > 0) & (fars < 1)
+        curves.append((look, fars[inside], 1 - tars[inside]))
+    rates = np.concatenate([rates for _, *both in curves for rates in both] or [np.zeros(0)])
+    rates = rates[rates > 0]
+    low = max(_LEAST_RATE, 0.7 * rates.min(initial=0.1))
+    with _axes("False match rate", "False non-match rate", f"det/{salt}") as (figure, axes):
+        for look, matches, losses in curves:
+            x, y = _deviates(np.clip(matches, low, 1 - low)), _deviates(np.clip(losses, low, 1 - low))
+            axes.plot(x, y, color=_COLOUR[look.variable], dashes=look.dash, drawstyle="steps-post")
+        ends = _deviates(np.array([low, _MOST_RATE]))
+        axes.plot(ends, ends, color=_COLOUR["line"], linewidth=1, dashes=(4, 3))  # equal error rates
+        axes.set(xlim=ends, ylim=ends)
+        shown = [rate for rate in _DET_TICKS if low <= rate <= _MOST_RATE]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(_deviates(np.array(shown)), [power(r) if r < 0.001 else _share(r) for r in shown])
+        axes.grid(axis="x", visible=True)
+        return _svg(figure)
+
+
+def _deviates(rates: Floats) -> Floats:
+    """Rates in (0, 1) as quantiles of the normal distribution."""
+    return np.array([NormalDist().inv_cdf(float(rate)) for rate in rates])
 
 
 def histograms(models: Sequence[tuple[Scores, Bools, float]], salt: str) -> list["Markup"]:

@@ -47,6 +47,7 @@ class Section:
     name: str
     entries: list[tuple[LargeResult, plots.Look]]
     roc: "Markup | None"
+    det: "Markup | None"
     tables: list[GroupTable]
 
 
@@ -98,20 +99,11 @@ def sections(results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) ->
                 name=rows[0].benchmark,
                 entries=[(result, looks[result.model]) for result in rows],
                 roc=plots.roc(curves, salt=f"large/{number}") if curves else None,
+                det=plots.det(curves, salt=f"large/{number}") if curves else None,
                 tables=[_table(name, rows, looks) for name in names],
             )
         )
     return made
-
-
-def roc_rows(results: Iterable[LargeResult]) -> list[tuple[str, str, float, float]]:
-    """Benchmark, model, FAR and TAR of all points of all ROCs."""
-    return [
-        (result.benchmark, result.model, far, tar)
-        for result in results
-        if result.roc is not None
-        for far, tar in zip(result.roc.fars, result.roc.tars, strict=True)
-    ]
 
 
 def _table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> GroupTable:

@@ -5,6 +5,7 @@ L2-normalise; squared L2 distance; thresholds 0, .01, … 3.99; ten contiguous f
 that is best on the other nine; mean ± standard deviation over the folds. No PCA.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from elasticface import files, metrics, progress
 from elasticface.align import align
 from elasticface.benchmarks import slices
 from elasticface.benchmarks.slices import Metadata, Slice
+from elasticface.benchmarks.units import Units, units_of
 from elasticface.data import images
 from elasticface.data.landmarks import read_landmarks
 from elasticface.data.packs import read_pack
@@ -81,6 +83,7 @@ class PairResult:
     intervals: dict[str, tuple[float, float]]  # 95 %, exact binomial over pairs
     accepted: NDArray[np.bool_]  # [P] called the same person, by the threshold of the pair's fold
     slices: tuple[Slice, ...] = ()  # by what is in the photos, where metadata.csv says it
+    units: Units | None = None  # what a comparison with another model resamples
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class PairBenchmark:
     if_unaligned: str = (  # what to do about photos that are not aligned, for the message
         f"give the landmarks ({LANDMARKS_FILE} beside {PAIRS_FILE}, or --landmarks), or run `elasticface align` first"
     )
+    content: str = ""  # what tells its images from others where their names do not
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
@@ -172,7 +176,8 @@ def open_pack(path: str | Path) -> PairBenchmark:
     pairs = checked(Pairs(tuple(names[::2]), tuple(names[1::2]), same, FOLDS), printable(path))
     photos = _Packed({f"{number:06d}": image for image, number in position.items()})
     unaligned = "a pack holds faces aligned to the model's size; make one of the photos by `elasticface pack`"
-    return PairBenchmark(Path(path).stem, photos, pairs, None, if_unaligned=unaligned)
+    content = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in encoded)).hexdigest()
+    return PairBenchmark(Path(path).stem, photos, pairs, None, if_unaligned=unaligned, content=content)
 
 
 def checked(pairs: Pairs, source: str) -> Pairs:
@@ -322,6 +327,7 @@ def figures(
         intervals=intervals,
         accepted=verification.accepted,
         slices=slices.slices(first, second, same, verification.accepted, benchmark.metadata or {}),
+        units=units_of(first, second, same, folds, benchmark.content),
     )
 
 

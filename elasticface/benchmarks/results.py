@@ -8,6 +8,8 @@ Rates = dict[str, float]  # target, e.g. "0.0001" or "5" -> fraction in 0..1
 Intervals = dict[str, tuple[float, float]]  # likewise; 95 %, exact binomial
 
 RULES = ("nearest", "at-most")
+FORMAT_VERSION = 1  # of results.json
+PAIRS = "pairs"  # the kind of a result on pairs, there
 
 
 @dataclass(frozen=True)

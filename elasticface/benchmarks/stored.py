@@ -1,0 +1,160 @@
+"""Results that are kept, read again: `results.json`, and beside it in `scores/` what a comparison needs of the pairs.
+
+A file there is a .npy with one record a pair: the cosine, whether the pair is genuine, whether it was accepted by the
+threshold of its fold, and the units on either side (:mod:`elasticface.benchmarks.units`) as numbers. Its name is the
+beginning of its SHA-256, so results and their files always fit together, whatever was stopped when. What is read may
+be a stranger's: nothing in it is executed, sizes are bounded, all is checked.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import files
+from elasticface.benchmarks import reading
+from elasticface.benchmarks.pairs import PairResult
+from elasticface.benchmarks.reading import AGAIN
+from elasticface.benchmarks.results import FORMAT_VERSION, LargeResult
+from elasticface.benchmarks.units import Units
+from elasticface.errors import InputError
+from elasticface.files import printable
+
+RESULTS, SCORES = "results.json", "scores"
+
+_RECORD = np.dtype([("score", "<f4"), ("same", "?"), ("accepted", "?"), ("first", "<i4"), ("second", "<i4")])
+_FILE = re.compile(SCORES + r"/[0-9a-f]{16}\.npy")
+_MOST_JSON = 1 << 26  # a thousand ROCs
+_MOST_SCORES = 1 << 28  # nineteen million pairs
+_MOST_COSINE = 1.01  # rounded
+
+References = list[dict[str, str] | None]
+
+
+class StoredResults(NamedTuple):
+    """What a folder of results holds."""
+
+    results: list[PairResult | LargeResult]  # of pairs without the photos' names
+    versions: dict[str, str]  # of what made them
+
+
+def write_scores(out: Path, results: Sequence[PairResult | LargeResult]) -> References:
+    """A file in ``out/scores`` for each result on pairs; files of earlier results stay until :func:`forget_others`.
+
+    Returns:
+        For each result what `results.json` says of its file, or None without one.
+    """
+    references: References = []
+    for result in results:
+        if not isinstance(result, PairResult) or result.units is None:
+            references.append(None)
+            continue
+        records = np.empty(len(result.scores), _RECORD)
+        for name, column in (("score", result.scores), ("same", result.same), ("accepted", result.accepted)):
+            records[name] = column
+        records["first"], records["second"] = result.units.first, result.units.second
+        data = _header(len(records)) + records.tobytes()
+        digest = hashlib.sha256(data).hexdigest()
+        file = f"{SCORES}/{digest[:16]}.npy"
+        files.write_bytes(out / file, data)
+        references.append({"file": file, "sha256": digest, "units": result.units.kind, "pairs": result.units.digest})
+    return references
+
+
+def forget_others(out: Path, references: References) -> None:
+    """Remove what earlier evaluations have left in ``out/scores``: files of our kind that no result refers to."""
+    kept = {reference["file"] for reference in references if reference}
+    for path in (out / SCORES).glob("*.npy"):
+        file = f"{SCORES}/{path.name}"
+        if _FILE.fullmatch(file) and file not in kept:
+            path.unlink(missing_ok=True)
+
+
+def read_results(path: str | Path) -> StoredResults:
+    """The results in a folder that `elasticface evaluate` wrote, or in its `results.json`.
+
+    A result on pairs of an earlier version, which kept no scores, is refused.
+
+    Raises:
+        InputError: no such file, or one that is damaged, or a stranger's that is not what it says.
+    """
+    root = Path(path)
+    file = root / RESULTS if root.is_dir() else root
+    if not file.exists():
+        raise InputError(f"{printable(file)}: not there; give a folder of results, which `elasticface evaluate` writes")
+    label = printable(file)
+    try:
+        told = json.loads(files.read_bytes(file, most=_MOST_JSON))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{label}: no JSON; {AGAIN}") from error
+    top = reading.Fields(label, told)
+    if top.value.get("format_version") != FORMAT_VERSION:
+        raise InputError(f"{label}: not of format {FORMAT_VERSION}; {AGAIN}")
+    found: list[PairResult | LargeResult] = []
+    for fields in top.items("results"):
+        result = reading.parse(fields)
+        if isinstance(result, PairResult):
+            result = _with_scores(file.parent, result, fields)
+        if any((result.benchmark, result.model) == (other.benchmark, other.model) for other in found):
+            raise InputError(f"{fields.where}: a second result of one model on one benchmark; {AGAIN}")
+        found.append(result)
+    if not found:
+        raise InputError(f"{label}: holds no result; {AGAIN}")
+    return StoredResults(found, top.texts("versions"))
+
+
+def _with_scores(root: Path, result: PairResult, fields: reading.Fields) -> PairResult:
+    """``result`` with what its file holds."""
+    if fields.value.get("stored") is None:
+        raise InputError(f"{fields.where}: its scores were not stored; {AGAIN}")
+    reference = fields.part("stored")
+    file, kind, digest = (reference.text(key) for key in ("file", "units", "pairs"))
+    path = root / file
+    # A link may lead anywhere, and a stranger may have made it.
+    if not _FILE.fullmatch(file) or not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{reference.where}: {printable(file, 100)} is no file of {SCORES}/; {AGAIN}")
+    data = files.read_bytes(path, AGAIN, _MOST_SCORES)
+    if hashlib.sha256(data).hexdigest() != reference.text("sha256"):
+        raise InputError(f"{printable(path)}: is not the file that was written; {AGAIN}")
+    records = _records(data, printable(path))
+    return reading.completed(
+        result,
+        scores=records["score"],
+        same=records["same"],
+        accepted=records["accepted"],
+        units=Units(kind, records["first"], records["second"], digest),
+        where=reference.where,
+    )
+
+
+def _records(data: bytes, label: str) -> NDArray[Any]:
+    """The records [P] of a file, each number in its range."""
+    header = len(_header(0))  # padded: as long for any P
+    count, rest = divmod(len(data) - header, _RECORD.itemsize)
+    # Nothing is parsed: there is one header that a file with so many records can have.
+    if count < 1 or rest or data[:header] != _header(count):
+        raise InputError(f"{label}: no records of pairs; {AGAIN}")
+    records: NDArray[Any] = np.frombuffer(data, _RECORD, count, header)
+    flags = np.concatenate([np.ascontiguousarray(records[name]).view(np.uint8) for name in ("same", "accepted")])
+    same, first, second = records["same"], records["first"], records["second"]
+    if flags.max() > 1 or not (np.abs(records["score"]) < _MOST_COSINE).all() or same.all() or not same.any():
+        raise InputError(f"{label}: no scores of genuine and impostor pairs; {AGAIN}")
+    least, most = min(first.min(), second.min()), max(first.max(), second.max())
+    if least < 0 or most >= 2 * count or (first != second)[same].any():
+        raise InputError(f"{label}: its units do not fit its pairs; {AGAIN}")
+    return records
+
+
+def _header(count: int) -> bytes:
+    stream = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(_RECORD), "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(stream, described)
+    return stream.getvalue()

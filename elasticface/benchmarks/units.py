@@ -1,0 +1,78 @@
+"""What is drawn when pairs are resampled: people where the photos' folders tell them, else what can be known of them.
+
+The bootstrap over people (:mod:`elasticface.metrics.resampling`) needs to know who is on either photo of a pair.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNITS = {
+    "people": "people, by the folders of their photos",
+    "images": "images, those that genuine pairs join being one unit: who is on them is unknown",
+    "pairs": "pairs: who is on the images is unknown, and no image is in two pairs",
+}
+_DEEPEST = 8  # folders above a photo that are tried
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of P pairs, by number from 0. The two of a genuine pair are one unit."""
+
+    kind: str  # a key of UNITS
+    first: NDArray[np.int32]  # [P]; of "pairs" both are the number of the pair
+    second: NDArray[np.int32]  # [P]
+    digest: str  # SHA-256 of the list of pairs, hexadecimal: the same for the same pairs in the same folds alone
+
+
+def units_of(
+    first: Sequence[str], second: Sequence[str], same: NDArray[np.bool_], folds: int, content: str = ""
+) -> Units:
+    """The units of pairs.
+
+    A photo's person is the folder that it is in, or one further up: the deepest for which all genuine pairs are within
+    one and all impostor pairs between two (LFW: `name`; CFP: `Data/Images/001`). Where there is none, as in a pack,
+    images are the units, and those that genuine pairs join, be it by way of others, are one; where no image is in two
+    pairs, the pairs are.
+
+    Args:
+        first: the pairs' first photos [P], names with `/` between folders.
+        second: the second ones [P].
+        same: True for genuine pairs [P].
+        folds: how many contiguous folds the pairs are in; for the digest.
+        content: what else tells these pairs from others, such as a digest of a pack's images, whose names say nothing.
+    """
+    told = json.dumps([content, folds, list(first), list(second), same.tolist()])
+    digest = hashlib.sha256(told.encode()).hexdigest()
+    for up in range(1, _DEEPEST + 1):
+        a, b = ([name.rsplit("/", up)[0] if name.count("/") >= up else "" for name in side] for side in (first, second))
+        if all((x == y) == genuine for x, y, genuine in zip(a, b, same.tolist(), strict=True)):
+            return Units("people", *_numbered(a, b), digest)
+    listed = Counter(name for pair in zip(first, second, strict=True) for name in {*pair})
+    if max(listed.values(), default=0) < 2:
+        numbers = np.arange(len(same), dtype=np.int32)
+        return Units("pairs", numbers, numbers, digest)
+    root = {name: name for name in listed}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            root[name] = name = root[root[name]]
+        return name
+
+    for x, y, genuine in zip(first, second, same.tolist(), strict=True):
+        if genuine:
+            root[find(y)] = find(x)
+    return Units("images", *_numbered([find(name) for name in first], [find(name) for name in second]), digest)
+
+
+def _numbered(a: Sequence[str], b: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Names as numbers, in the order in which they come."""
+    number: dict[str, int] = {}
+    pairs = [(number.setdefault(x, len(number)), number.setdefault(y, len(number))) for x, y in zip(a, b, strict=True)]
+    first, second = np.array(pairs, np.int32).reshape(-1, 2).T
+    return first.copy(), second.copy()

@@ -1,0 +1,62 @@
+"""The figures, ROCs and DETs of all results as CSV: what the page offers for download."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from elasticface.benchmarks.results import PAIRS, LargeResult
+from elasticface.report_figures import Results, apart
+
+if TYPE_CHECKING:
+    from elasticface.benchmarks.pairs import PairResult
+
+Curve = tuple[str, str, Iterable[float], Iterable[float]]  # benchmark, model, FARs and the TAR at each
+
+
+def figures(results: Results) -> str:
+    """All figures as CSV: a row a figure, with its 95 % interval where there is one. Rates are fractions in 0..1."""
+    pairs, large = apart(results)
+    rows: list[Sequence[Any]] = []
+    for result in pairs:
+        rows += ((PAIRS, result.benchmark, result.model, *figure) for figure in _of_pairs(result))
+    for big in large:
+        rows += ((big.KIND, big.benchmark, big.model, *figure) for figure in _of_large(big))
+    return _csv(("kind", "benchmark", "model", "figure", "target", "value", "low", "high"), rows)
+
+
+def roc(curves: Iterable[Curve]) -> str:
+    """Benchmark, model, FAR and TAR of all points of all ROCs as CSV."""
+    points = ((*names, far, tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
+    return _csv(("benchmark", "model", "far", "tar"), points)
+
+
+def det(curves: Iterable[Curve]) -> str:
+    """Benchmark, model, false match rate and false non-match rate of all points of all DETs as CSV."""
+    points = ((*names, far, 1 - tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
+    return _csv(("benchmark", "model", "fmr", "fnmr"), points)
+
+
+def _of_pairs(result: "PairResult") -> Iterable[Sequence[Any]]:
+    yield "accuracy", "", result.accuracy, *result.intervals.get("accuracy", ("", ""))
+    yield "accuracy, standard deviation over folds", "", result.accuracy_std, "", ""
+    yield "equal error rate", "", result.eer, "", ""
+    for rule, rates in result.tar_at_far.items():
+        # Intervals are those of the rule "at-most".
+        intervals: Mapping[str, tuple[float, float]] = result.intervals if rule == "at-most" else {}
+        for far, tar in rates.items():
+            yield f"TAR at FAR, {rule}", far, tar, *intervals.get(f"tar@{far}", ("", ""))
+
+
+def _of_large(result: LargeResult) -> Iterable[Sequence[Any]]:
+    for group in result.groups():
+        for target, rate in group.rates.items():
+            yield group.name, target, rate, *group.intervals.get(target, ("", ""))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows([f"{cell:.9g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return text.getvalue()
