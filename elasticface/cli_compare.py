@@ -17,11 +17,8 @@ Results on different pairs are refused. p-values are of one comparison each: wit
 
 Over the benchmarks that all models have, the Borda count, by which the ElasticFace paper chooses its parameters.
 With --out, OUT/comparison.json has all figures, and OUT/report.html shows all models on all benchmarks, beside what the
-paper publishes where a benchmark is called lfw, agedb_30, calfw, cplfw, cfp_fp, IJB-B or IJB-C:
-
-  elasticface evaluate arc/  lfw.bin agedb_30.bin cfp_fp.bin --out results/arc
-  elasticface evaluate arc+/ lfw.bin agedb_30.bin cfp_fp.bin --out results/arc+
-  elasticface compare results/arc+ results/arc --out comparison"""
+paper publishes where a benchmark is called lfw, agedb_30, calfw, cplfw, cfp_fp, IJB-B or IJB-C.
+After evaluate of two models, each with an --out of its own: elasticface compare results/arc+ results/arc --out both"""
 
 COMPARISON, REPORT = "comparison.json", "report.html"
 _MOST_DRAWS = 100_000
@@ -59,12 +56,13 @@ def run(options: Namespace) -> None:
     from elasticface.comparison import compare, read_folders
     from elasticface.progress import console
     from elasticface.report import write_report
-    from elasticface.report_comparison import comparison_json, terminal_tables
+    from elasticface.report_comparison import comparison_json, terminal_notes, terminal_tables
 
     results, versions = read_folders(options.results)
     comparison = compare(results, options.draws, options.seed)
     Console().print(*terminal_tables(comparison), sep="\n")
-    for note in comparison.notes:
+    print("In % and percentage points, with 95 % intervals; bold where that of A − B leaves 0 out. p: paired bootstrap.")
+    for note in terminal_notes(comparison):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     if options.out:
         out = Path(options.out)

@@ -23,6 +23,19 @@ def figure_name(difference: "Difference") -> str:
     return ACCURACY if difference.figure == ACCURACY else f"TAR at {scientific(difference.figure)}"
 
 
+def headings(contrast: "Contrast") -> tuple[str, ...]:
+    """Those of HEADINGS that its differences have something for."""
+    return HEADINGS if contrast.units == "pairs" else HEADINGS[:-1]
+
+
+def by_benchmark(comparison: "Comparison") -> dict[str, list["Contrast"]]:
+    """The contrasts of each benchmark."""
+    groups: dict[str, list[Contrast]] = {}
+    for contrast in comparison.contrasts:
+        groups.setdefault(contrast.benchmark, []).append(contrast)
+    return groups
+
+
 def cells(difference: "Difference") -> tuple[str, ...]:
     """One for each of HEADINGS; rates in %, differences in percentage points."""
     interval = difference.interval
@@ -30,7 +43,7 @@ def cells(difference: "Difference") -> tuple[str, ...]:
         f"{100 * difference.first:.2f}",
         f"{100 * difference.second:.2f}",
         _signed(difference.value),
-        f"{_signed(interval[0])} – {_signed(interval[1])}" if interval else "–",
+        f"{_signed(interval[0])} to {_signed(interval[1])}" if interval else "–",
         p_value(difference.p_value),
         p_value(difference.mcnemar),
     )
@@ -48,36 +61,35 @@ def p_value(value: float | None) -> str:
 
 
 def terminal_tables(comparison: "Comparison") -> list[Table]:
-    """The differences, bold where the interval leaves 0 out; and the Borda counts, the highest in bold."""
-    units = "; ".join(f"{contrast.benchmark}: {UNITS[contrast.units]}" for contrast in _one_a_benchmark(comparison))
-    drawn = f"Drawn {comparison.draws:,} times with replacement: {units}."
-    table = Table(
-        caption=f"In % and percentage points. TAR at FAR: {RULES['at-most']}. {drawn} p: paired bootstrap.",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    for heading in ("Benchmark", "A, B", "Figure"):
-        table.add_column(heading, overflow="fold")
-    exact = any(contrast.units == "pairs" for contrast in comparison.contrasts)
-    shown = HEADINGS if exact else HEADINGS[:-1]
-    for heading in shown:
-        table.add_column(heading, justify="right", no_wrap=True)
-    before = None
+    """The differences, a table each two models on a benchmark; and the Borda counts, the highest in bold.
+
+    A difference whose interval leaves 0 out is bold.
+    """
+    tables = []
     for contrast in comparison.contrasts:
-        for i, difference in enumerate(contrast.differences):
-            names = (
-                contrast.benchmark if contrast.benchmark != before else "",
-                f"{contrast.first}\n{contrast.second}" if i == 0 else "",
-                figure_name(difference),
-            )
-            before = contrast.benchmark
-            row = (*names, *cells(difference)[: len(shown)])
-            table.add_row(  # Text: a name in [brackets] is not markup
-                *map(Text, row),
-                style="bold" if decided(difference) else None,
-                end_section=i == len(contrast.differences) - 1,
-            )
-    return [table, *([_borda(comparison)] if comparison.borda else [])]
+        title = f"{contrast.benchmark}, {contrast.pairs:,} pairs\nA: {contrast.first}\nB: {contrast.second}"
+        table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)  # Text: [brackets] are not markup
+        table.add_column("Figure", no_wrap=True)
+        shown = headings(contrast)
+        for heading in shown:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for difference in contrast.differences:
+            row = (figure_name(difference), *cells(difference)[: len(shown)])
+            table.add_row(*row, style="bold" if decided(difference) else None)
+        tables.append(table)
+    return [*tables, *([_borda(comparison)] if comparison.borda else [])]
+
+
+def terminal_notes(comparison: "Comparison") -> list[str]:
+    """What to say beside the tables, a line each."""
+    drawn: dict[str, list[str]] = {}
+    for contrast in comparison.contrasts:
+        drawn.setdefault(contrast.units, []).append(contrast.benchmark)
+    said = [
+        f"{', '.join(dict.fromkeys(benchmarks))}: drawn {comparison.draws:,} times with replacement are {UNITS[units]}"
+        for units, benchmarks in drawn.items()
+    ]
+    return [*said, *comparison.notes]
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:
@@ -96,13 +108,8 @@ def comparison_json(comparison: "Comparison") -> dict[str, Any]:
 
 def _borda(comparison: "Comparison") -> Table:
     over = ", ".join(comparison.borda_benchmarks)
-    table = Table(
-        title="Borda count",
-        title_justify="left",
-        caption=f"How many of the others each model beats in accuracy, half for a tie, summed over {over}.",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-    )
+    title = f"Borda count of accuracy, over {over}"
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, min_width=min(len(title), 76))
     table.add_column("Model", overflow="fold")
     table.add_column("Points", justify="right")
     for model, points in ranking(comparison):
@@ -114,10 +121,6 @@ def _borda(comparison: "Comparison") -> Table:
 def ranking(comparison: "Comparison") -> list[tuple[str, float]]:
     """Models with their points, the highest first."""
     return sorted(comparison.borda.items(), key=lambda pair: -pair[1])
-
-
-def _one_a_benchmark(comparison: "Comparison") -> list["Contrast"]:
-    return list({contrast.benchmark: contrast for contrast in reversed(comparison.contrasts)}.values())[::-1]
 
 
 def _signed(fraction: float) -> str:

@@ -177,7 +177,7 @@ def test_same_results_give_same_bytes(tmp_path: Path) -> None:
 def test_every_section_is_there_and_linked(report: Callable[..., Page]) -> None:
     page = report([make_result(), make_result(benchmark="agedb_30")], curves=make_curves())
     sections = [section["id"] for section in page.all("section")]
-    assert sections == ["figures", "benchmark-1", "benchmark-2", "training", "method", "downloads"]
+    assert sections == ["figures", "published", "benchmark-1", "benchmark-2", "training", "method", "downloads"]
     assert [link["href"] for link in page.all("a")][: len(sections)] == [f"#{name}" for name in sections]
     for figure in ("98.25", "97.85 – 98.55", "0.31", "91.00", "89.00 – 93.00", "1.81", "1.500", "2.13.0", "threads"):
         assert figure in page.text
@@ -285,7 +285,7 @@ def test_page_is_accessible(report: Callable[..., Page]) -> None:
     assert all(header.get("scope") for header in page.all("th"))
     assert all(image.get("alt") for image in page.all("img"))
     pictures = [tag for tag in page.all("div") if tag.get("role") == "img"]
-    assert len(pictures) == 2 + 6 + 3  # ROCs, histograms, curves
+    assert len(pictures) == 2 * 2 + 6 + 3  # ROCs and DETs, histograms, curves
     assert all(picture.get("aria-label") for picture in pictures)
     assert len(set(page.values("id"))) == len(page.values("id"))
     for user in page.values("aria-labelledby") + [link[1:] for link in page.values("href") if link[0] == "#"]:
@@ -360,7 +360,7 @@ def test_json_holds_the_slices() -> None:
 
 def test_guide_tells_what_there_is_to_see_and_how_to_go_on(report: Callable[..., Page]) -> None:
     page = report([make_result()], guide=GUIDE)
-    assert [section["id"] for section in page.all("section")][:3] == ["about", "figures", "next"]
+    assert [section["id"] for section in page.all("section")][:4] == ["about", "figures", "published", "next"]
     assert {"#about", "#next"} <= set(page.values("href"))
     assert "Made-up people, one a row." in page.text
     assert "Align them: elasticface align 'a b' <out> Train: elasticface train faces" in page.text
