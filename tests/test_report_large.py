@@ -34,7 +34,7 @@ def verification(model: str = "one", benchmark: str = "IJB-C 1:1", shift: float 
         benchmark=benchmark,
         protocol="mean over each template and medium",
         tar_at_far={"nearest": tars, "at-most": at_most},
-        intervals={"nearest": {far: (tar - 0.01, tar + 0.01) for far, tar in tars.items()}, "at-most": {}},
+        intervals={"nearest": {far: (tar - 0.01, min(tar + 0.01, 1.0)) for far, tar in tars.items()}, "at-most": {}},
         counts={"images": 1234, "damaged_images": 2, "pairs": 5678, "skipped_pairs": 17},
         options={"keep_norm": True},
         roc=RocPoints((0, 1e-4, 1e-2, 1), (0.1, 0.5, 0.9, 1)),

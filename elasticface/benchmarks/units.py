@@ -49,8 +49,8 @@ def units_of(
     """
     told = json.dumps([content, folds, list(first), list(second), same.tolist()])
     digest = hashlib.sha256(told.encode()).hexdigest()
-    for up in range(1, _DEEPEST + 1):
-        a, b = ([name.rsplit("/", up)[0] if name.count("/") >= up else "" for name in side] for side in (first, second))
+    for up in range(1, 1 + min(_DEEPEST, *(name.count("/") for side in (first, second) for name in side))):
+        a, b = ([name.rsplit("/", up)[0] for name in side] for side in (first, second))
         if all((x == y) == genuine for x, y, genuine in zip(a, b, same.tolist(), strict=True)):
             return Units("people", *_numbered(a, b), digest)
     listed = Counter(name for pair in zip(first, second, strict=True) for name in {*pair})
