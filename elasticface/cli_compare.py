@@ -61,7 +61,9 @@ def run(options: Namespace) -> None:
     results, versions = read_folders(options.results)
     comparison = compare(results, options.draws, options.seed)
     Console().print(*terminal_tables(comparison), sep="\n")
-    print("In % and percentage points, with 95 % intervals; bold where that of A − B leaves 0 out. p: paired bootstrap.")
+    print(
+        "In % and percentage points, with 95 % intervals; bold where that of A − B leaves 0 out. p: paired bootstrap."
+    )
     for note in terminal_notes(comparison):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     if options.out:

@@ -64,9 +64,7 @@ def make(model: str, kind: str = "people", seed: int = 0, shift: float = 0.2, be
 def longhand_tar(scores: NDArray[Any], same: NDArray[np.bool_], times: NDArray[Any], far: float) -> float:
     """The largest TAR with a FAR within ``far``, of pairs that come so many times, threshold by threshold."""
     listed, kinds = np.repeat(scores, times), np.repeat(same, times)
-    tars = [
-        (listed[kinds] >= t).mean() for t in [*np.unique(listed), math.inf] if (listed[~kinds] >= t).mean() <= far
-    ]
+    tars = [(listed[kinds] >= t).mean() for t in [*np.unique(listed), math.inf] if (listed[~kinds] >= t).mean() <= far]
     return float(max(tars))
 
 
@@ -174,7 +172,9 @@ def test_other_pairs_are_refused() -> None:
     assert b.units is not None
     others = [replace(b, units=replace(b.units, digest="0")), replace(b, same=~b.same), make("two", "images")]
     for other in others:
-        with pytest.raises(InputError, match=r"^lfw: one and two were not measured on the same pairs \(150 and 150, in"):
+        with pytest.raises(
+            InputError, match=r"^lfw: one and two were not measured on the same pairs \(150 and 150, in"
+        ):
             compare([a, other], DRAWS)
 
 

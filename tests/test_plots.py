@@ -5,6 +5,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from itertools import pairwise
+from statistics import NormalDist
 
 import matplotlib
 import numpy as np
@@ -45,6 +46,7 @@ def all_plots() -> dict[str, str]:
     steps, values = noisy_curve(200)
     return {
         "roc": plots.roc([(one, *roc_steps(scores, same)), (two, *roc_steps(*make_scores(1)))], "0"),
+        "det": plots.det([(one, *roc_steps(scores, same)), (two, *roc_steps(*make_scores(1)))], "0"),
         "first histogram": first,
         "second histogram": second,
         "loss": plots.loss(steps, values),
@@ -282,3 +284,33 @@ def test_importing_the_plots_leaves_matplotlib_alone() -> None:
     code = "import sys, elasticface.plots; print(*{'matplotlib', 'torch', 'elasticface.report'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+# ---------------------------------------------------------------------------------------------- DET
+
+
+def det_points(svg: str, colour: str) -> Floats:
+    """The corners of a line, x and y of its path."""
+    (path,) = curves_in(svg, colour)
+    return np.array([[float(number) for number in pair] for pair in re.findall(r"[ML] ([\d.-]+) ([\d.-]+)", path)])
+
+
+def test_normal_scores_make_a_straight_det() -> None:
+    (look,) = looks(["one"]).values()
+    normal = NormalDist()
+    fars = np.append(0, np.geomspace(1e-4, 1, 400))
+    tars = np.array([1 - normal.cdf(normal.inv_cdf(1 - far) - 3) if 0 < far < 1 else far for far in fars])
+    x, y = det_points(plots.det([(look, fars, tars)], "0"), "series-0").T
+    assert len(x) > 200
+    straight = np.polyfit(x, y, 1)
+    # Steps leave the line by up to one of them.
+    assert np.abs(np.polyval(straight, x) - y).max() < 6
+    assert straight[0] > 0  # down to the right, where y grows downwards
+
+
+@pytest.mark.parametrize("tars", [[1.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.5, 0.999999999, 1.0]])
+def test_det_survives_rates_that_have_no_place_on_it(tars: list[float]) -> None:
+    (look,) = looks(["one"]).values()
+    for fars in ([0.0, 0.5, 1.0], [0.0, 1e-12, 1.0], [0.0, 1.0, 1.0]):
+        svg = plots.det([(look, np.array(fars), np.array(tars))], "0")
+        assert not re.search(r"nan|inf\b", svg)

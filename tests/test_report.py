@@ -21,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from elasticface import plots
+from elasticface import plots, report_csv
 from elasticface.benchmarks.pairs import PairResult
 from elasticface.benchmarks.slices import Slice
 from elasticface.plots import roc_steps
@@ -306,10 +306,15 @@ def test_downloads_are_the_figures_and_the_roc(report: Callable[..., Page]) -> N
     results = [make_result("one"), make_result("two")]
     page = report(results)
     assert json.loads(page.download("results.json")) == results_json(results, ENVIRONMENT)
+    assert page.download("figures.csv") == report_csv.figures(results)
     rows = list(csv.DictReader(io.StringIO(page.download("roc.csv"))))
     fars, tars = roc_steps(results[0].scores, results[0].same)
     mine = [(float(row["far"]), float(row["tar"])) for row in rows if row["model"] == "one"]
     np.testing.assert_allclose(mine, np.stack([fars, tars], axis=1), rtol=1e-8)
+    rows = list(csv.DictReader(io.StringIO(page.download("det.csv"))))
+    mine = [(float(row["fmr"]), float(row["fnmr"])) for row in rows if row["model"] == "two"]
+    fars, tars = roc_steps(results[1].scores, results[1].same)
+    np.testing.assert_allclose(mine, np.stack([fars, 1 - tars], axis=1), rtol=1e-8, atol=1e-9)
 
 
 def test_roc_is_taken_once_a_result(report: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:

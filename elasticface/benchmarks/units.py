@@ -49,7 +49,8 @@ def units_of(
     """
     told = json.dumps([content, folds, list(first), list(second), same.tolist()])
     digest = hashlib.sha256(told.encode()).hexdigest()
-    for up in range(1, 1 + min(_DEEPEST, *(name.count("/") for side in (first, second) for name in side))):
+    shallowest = min((name.count("/") for side in (first, second) for name in side), default=0)
+    for up in range(1, 1 + min(_DEEPEST, shallowest)):
         a, b = ([name.rsplit("/", up)[0] for name in side] for side in (first, second))
         if all((x == y) == genuine for x, y, genuine in zip(a, b, same.tolist(), strict=True)):
             return Units("people", *_numbered(a, b), digest)

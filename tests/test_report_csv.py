@@ -1,0 +1,22 @@
+"""All figures as CSV: each kind of result, with the intervals where there are some."""
+
+import csv
+import io
+
+from test_report import NASTY, make_result
+from test_report_large import ALL
+
+from elasticface import report_csv
+
+
+def test_every_figure_is_a_row_with_its_interval() -> None:
+    rows = list(csv.DictReader(io.StringIO(report_csv.figures([make_result(NASTY), *ALL]))))
+    found = {(r["kind"], r["benchmark"], r["figure"], r["target"]): (r["value"], r["low"], r["high"]) for r in rows}
+    assert len(found) == len(rows) == 3 + 6 + 12 + 5 + 2 * 2
+    assert rows[0]["model"] == NASTY
+    assert found["pairs", "lfw", "accuracy", ""] == ("0.9825", "0.9785", "0.9855")
+    assert found["pairs", "lfw", "TAR at FAR, at-most", "0.001"] == ("0.91", "0.89", "0.93")
+    assert found["pairs", "lfw", "TAR at FAR, nearest", "0.001"] == ("0.91", "", "")
+    assert found["IJB 1:1 verification", "IJB-C 1:1", "TAR at FAR, nearest", "1e-06"] == ("0.8912", "0.8812", "0.9012")
+    assert found["IJB 1:N identification", "IJB-C 1:N", "rank", "5"] == ("0.9734", "", "")
+    assert found["MegaFace", "MegaFace", "rank", "1"] == ("0.9789", "0.97", "0.99")
