@@ -187,16 +187,6 @@ def test_images_without_a_feature_are_left_out_and_counted(tmp_path: Path) -> No
     assert found[1].counts["skipped_templates"] > 0
 
 
-def test_pooling_in_small_blocks_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = write_ijb(tmp_path, subjects=6, pictures=False)
-    files = open_ijb(tmp_path).files
-    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
-    whole, _ = pool(features, files, TemplateOptions())
-    for size in (1, 7):
-        monkeypatch.setattr("elasticface.benchmarks.ijb._ROWS", size)
-        assert np.array_equal(pool(features, files, TemplateOptions())[0], whole)
-
-
 def test_the_protocol_says_what_was_done(tmp_path: Path) -> None:
     rows = write_ijb(tmp_path, pictures=False)
     features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
