@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elasticface.align import align
 from elasticface.benchmarks.features import FeatureFiles, Features
-from elasticface.benchmarks.ijb import FARS, FPIRS, RANKS, TemplateOptions, figures, open_ijb, pool
+from elasticface.benchmarks.ijb import FARS, FPIRS, RANKS, TemplateOptions, figures, open_ijb
 from elasticface.benchmarks.results import TemplateIdentification, TemplateVerification
 from elasticface.data import images
 from elasticface.errors import InputError
