@@ -52,7 +52,7 @@ class Size:
     epochs: int
 
 
-FULL = Size(people=640, photos=16, unseen_people=120, unseen_photos=16, pairs=6000, epochs=6)
+FULL = Size(people=720, photos=16, unseen_people=120, unseen_photos=16, pairs=6000, epochs=6)
 SMALL = Size(people=100, photos=10, unseen_people=40, unseen_photos=8, pairs=600, epochs=10)
 _ABOUT_SMALL = "With --small there is too little to learn from for a good model: it only shows the way."
 
