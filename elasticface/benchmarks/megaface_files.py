@@ -25,6 +25,7 @@ from elasticface.files import printable
 
 SETS = ("facescrub", "megaface")  # probes, distractors
 _MOST_LIST_BYTES = 1 << 28  # four times the list of a million
+_SHOWN = 400  # characters of a path that a list names, in messages
 _MOST_DIMENSIONS = 1 << 16
 _HEADER = np.dtype("<i4")
 _FLOAT32 = 5  # OpenCV's CV_32F
@@ -155,7 +156,9 @@ class MatrixFiles:
             found = [match[1] for name in there if (match := pattern.fullmatch(name))]
             if len(found) != 1:
                 which = (
-                    f"{len(found)} of them ({', '.join(map(printable, found[:3]))}); give --suffix" if found else "none"
+                    f"{len(found)} of them ({', '.join(printable(name, _SHOWN) for name in found[:3])}); give --suffix"
+                    if found
+                    else "none"
                 )
                 raise InputError(f"{printable(first)}_….bin: {which}; a feature an image is needed")
             suffix = found[0]
@@ -174,7 +177,7 @@ class MatrixFiles:
             values = read_matrix(path)
             if len(values) != self._dimensions:
                 raise InputError(
-                    f"{printable(path)}: {len(values)} numbers where the first file has {self._dimensions}"
+                    f"{printable(path, _SHOWN)}: {len(values)} numbers where the first file has {self._dimensions}"
                 )
             feature[:] = values
         return found
@@ -182,7 +185,7 @@ class MatrixFiles:
     def _path(self, row: int) -> Path:
         path = Path(f"{self._root / self._names[row]}_{self._suffix}.bin")
         if not Path(os.path.realpath(path)).is_relative_to(self._root):
-            raise InputError(f"{printable(path)}: a link that leads out of the folder")
+            raise InputError(f"{printable(path, _SHOWN)}: a link that leads out of the folder")
         return path
 
 
@@ -192,7 +195,7 @@ def read_matrix(path: Path) -> Floats:
     Raises:
         InputError: no such file, or one whose header and size don't agree on a row or a column of float32.
     """
-    label = printable(path)
+    label = printable(path, _SHOWN)
     try:
         with path.open("rb") as file:
             data = file.read(4 * 4 + 4 * _MOST_DIMENSIONS + 1)
@@ -257,7 +260,9 @@ def _read_list(path: Path, with_people: bool) -> tuple[list[str], list[str]]:
         if why is not None:
             raise InputError(f"{label}, path {number}: {why}: {printable(name[:100])}")
         if seen.setdefault(name, number) != number:
-            raise InputError(f"{label}, path {number}: {printable(name)} is path {seen[name]} already; keep one")
+            raise InputError(
+                f"{label}, path {number}: {printable(name, _SHOWN)} is path {seen[name]} already; keep one"
+            )
     return paths, people
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elasticface.align import align
 from elasticface.benchmarks.features import FeatureFiles, Features
-from elasticface.benchmarks.ijb import FARS, FPIRS, RANKS, TemplateOptions, figures, open_ijb, pool
+from elasticface.benchmarks.ijb import FARS, FPIRS, RANKS, TemplateOptions, figures, open_ijb
 from elasticface.benchmarks.results import TemplateIdentification, TemplateVerification
 from elasticface.data import images
 from elasticface.errors import InputError
@@ -185,16 +185,6 @@ def test_images_without_a_feature_are_left_out_and_counted(tmp_path: Path) -> No
     assert found[0].counts["damaged_images"] == int((~usable).sum())
     assert found[0].counts["skipped_pairs"] > 0
     assert found[1].counts["skipped_templates"] > 0
-
-
-def test_pooling_in_small_blocks_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = write_ijb(tmp_path, subjects=6, pictures=False)
-    files = open_ijb(tmp_path).files
-    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
-    whole, _ = pool(features, files, TemplateOptions())
-    for size in (1, 7):
-        monkeypatch.setattr("elasticface.benchmarks.ijb._ROWS", size)
-        assert np.array_equal(pool(features, files, TemplateOptions())[0], whole)
 
 
 def test_the_protocol_says_what_was_done(tmp_path: Path) -> None:

@@ -94,11 +94,6 @@ def test_an_equal_score_is_a_hit_but_accepts_nobody(tmp_path: Path) -> None:
     assert (found.rank["1"], found.tar_at_far["at-most"]["1e-06"]) == (1, 0)
 
 
-@pytest.mark.parametrize(("impostors", "most"), [(3_530_000_000, 3530), (1_000_000, 1), (999_999, 0), (2_000_001, 2)])
-def test_as_many_impostors_are_accepted_as_the_rate_allows(impostors: int, most: int) -> None:
-    assert megaface._most_accepted(impostors) == most
-
-
 def test_figures_from_images_are_the_longhand(tmp_path: Path) -> None:
     root = tmp_path / "megaface"
     rows = write_megaface(root, people=3, photos=3, distractors=20, pictures=True)

@@ -1,6 +1,7 @@
 """What is fuzzed: each reader of files from outside, with valid files to begin from. Add yours to ``READERS``."""
 
 import pickle
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -13,6 +14,8 @@ from harness import Reader
 from elasticface.align import TEMPLATE
 from elasticface.benchmarks import slices
 from elasticface.benchmarks.cfp import open_cfp
+from elasticface.benchmarks.ijb_files import read_ijb
+from elasticface.benchmarks.megaface_files import open_feature_folder, read_megaface
 from elasticface.benchmarks.pairs import PairBenchmark, open_pairs
 from elasticface.data import images
 from elasticface.data.align_photos import read_identities
@@ -20,6 +23,9 @@ from elasticface.data.images import DamagedImage
 from elasticface.data.landmarks import COLUMNS
 from elasticface.data.packs import write_pack
 from elasticface.data.photos import Photos
+
+sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes the large benchmarks
+from large import write_features, write_ijb, write_megaface
 
 SIDE = 8  # pixels of the faces
 PEOPLE, PHOTOS = 4, 3
@@ -175,6 +181,48 @@ def _read_cfp(folder: Path) -> None:
         use(benchmark, most=1)
 
 
+# ---------------------------------------------------------------------------------------------- large benchmarks
+
+
+def _prepare_ijb(folder: Path) -> None:
+    write_ijb(folder, subjects=4, pictures=False)
+
+
+def _prepare_megaface(folder: Path) -> None:
+    rows = write_megaface(folder, people=2, distractors=9)
+    features = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    write_features(folder / "features", rows, features[:7], features[7:])
+
+
+def _read_megaface(folder: Path) -> None:
+    for rows in open_feature_folder(folder / "features", read_megaface(folder), None):
+        assert rows.read(np.arange(len(rows))).shape == (len(rows), 4)
+
+
+_IJB = [
+    *("face_tid_mid.txt", "name_5pts_score.txt", "template_pair_label.txt"),
+    *("1N_gallery_G1.csv", "1N_gallery_G2.csv", "1N_probe_mixed.csv"),
+]
+_MEGAFACE = [
+    *("facescrub_features_list.json", "megaface_features_list.json_1000000_1"),
+    *("facescrub_noises.txt", "megaface_noises.txt", "features/facescrub/Some_One0/Some_One0_100.png_r100.bin"),
+]
+_NUMBERS = [
+    b"1e9999",
+    b"-1",
+    b"nan",
+    b"inf",
+    b"0x10",
+    b"1_0",
+    b"4294967296",
+    b"9" * 400,
+    b"[",
+    b"{",
+    b"null",
+    b"[" * 9999,
+]
+
+
 # ---------------------------------------------------------------------------------------------- photos
 
 _TAR = [b"../../etc/passwd", b"/etc/passwd", b"\0" * 512, b"ustar\x0000", b"77777777777", b"\x80" + b"\xff" * 11]
@@ -238,6 +286,12 @@ READERS: dict[str, Reader] = {
     ),
     "metadata": Reader(read=_read_metadata, prepare=_prepare_metadata, fuzzed=["metadata.csv"], words=_TEXT),
     "cfp": Reader(read=_read_cfp, prepare=_prepare_cfp, fuzzed=[f"Protocol/{name}" for name in _CFP], words=_TEXT),
+    "ijb": Reader(
+        read=read_ijb, prepare=_prepare_ijb, fuzzed=[f"meta/ijbc_{name}" for name in _IJB], words=[*_TEXT, *_NUMBERS]
+    ),
+    "megaface": Reader(
+        read=_read_megaface, prepare=_prepare_megaface, fuzzed=_MEGAFACE, words=[*_TEXT, *_NUMBERS, b"\x7f" * 4]
+    ),
     "identities": Reader(
         read=lambda folder: read_identities(folder / "people.txt"),
         prepare=_writes("people.txt", "# these\nAnn Lee\nZoë\n\nBob\n".encode()),
