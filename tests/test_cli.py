@@ -38,7 +38,7 @@ from elasticface.rundir import read_config, read_metrics
 
 SMALL = "--backbone tiny --embedding-size 8 --batch-size 8 --scale 16 --device cpu --workers 0 --log-every 1".split()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elasticface.__file__).parent.parent)}  # of other processes
-COMMANDS = ("quickstart", "synthesize", "align", "split", "pack", "train", "evaluate")
+COMMANDS = ("quickstart", "synthesize", "align", "split", "pack", "train", "evaluate", "compare")
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -129,6 +129,7 @@ CONTRACT = {
     "train": "data --out --config --loss --backbone --epochs --seed --resume --batch-size --max-steps --lr --workers"
     " --validate --sync-batchnorm --sample-rate --log-every --device --precision",
     "evaluate": "model benchmarks --out --pairs --landmarks --mean --std --features",
+    "compare": "results --out --draws --seed",
 }
 
 
