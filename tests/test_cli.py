@@ -281,8 +281,35 @@ def test_results_go_where_they_are_sent_with_a_baseline_beside(people: Path, mod
     done("evaluate", model, people, "--out", "deep/results", "--baseline", people, "--no-flip")
     found = json.loads(Path("deep/results/results.json").read_text())
     assert [result["model"] for result in found["results"]] == ["small", "whitened PCA"]
-    assert sorted(os.listdir("deep/results")) == ["report.html", "results.json"]
+    assert sorted(os.listdir("deep/results")) == ["report.html", "results.json", "scores"]
     assert os.listdir() == ["deep"]
+
+
+def test_stored_results_are_compared(people: Path, model: Path) -> None:
+    done("evaluate", model, people, "--out", "one", "--baseline", people)
+    done("evaluate", model, people, "--out", "two", "--no-flip")
+    out = done("compare", "one", "two", "--out", "both", "--draws", "100")
+    assert out.endswith("both/comparison.json\nboth/report.html\n")
+    assert "A: one: small" in out
+    made = json.loads(Path("both/comparison.json").read_text())
+    assert made["models"] == ["one: small", "whitened PCA", "two: small"]
+    assert {contrast["units"] for contrast in made["contrasts"]} == {"people"}
+    assert len(made["contrasts"]) == 3
+    assert sum(made["borda"].values()) == 3
+    stored = json.loads(Path("one/results.json").read_text())["results"][0]
+    assert made["contrasts"][0]["differences"][0]["first"] == stored["accuracy"]
+    assert "two: small" in Path("both/report.html").read_text()
+    assert "faces, 48 pairs" in done("compare", "one", "--draws", "100")
+
+
+def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:
+    done("evaluate", model, people, "--out", "one")
+    lines = (people / "pairs.txt").read_text().splitlines()
+    Path("fewer.txt").write_text("\n".join(lines[:-1]) + "\n")
+    done("evaluate", model, people, "--pairs", "fewer.txt", "--out", "two")
+    refusal = refused("compare", "one", "two", "--out", "both")
+    assert "faces: one: small and two: small were not measured on the same pairs (48 and 47, in" in refusal
+    assert not Path("both").exists()
 
 
 def test_a_model_folder_gets_no_results_in_it(people: Path, trained: Path, model: Path) -> None:
@@ -291,7 +318,7 @@ def test_a_model_folder_gets_no_results_in_it(people: Path, trained: Path, model
         before = content(Path(path))
         done("evaluate", path, people)
         assert content(Path(path)) == before
-        assert sorted(os.listdir("results")) == ["report.html", "results.json"]
+        assert sorted(os.listdir("results")) == ["report.html", "results.json", "scores"]
         shutil.rmtree("results")
 
 
@@ -361,7 +388,9 @@ def ten_folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(folder: str = "results") -> list[dict[str, Any]]:
-    return list(json.loads(Path(folder, "results.json").read_text())["results"])
+    """The figures, without where the scores are: a pack's pairs go by other names."""
+    found = json.loads(Path(folder, "results.json").read_text())["results"]
+    return [{key: value for key, value in result.items() if key != "stored"} for result in found]
 
 
 def test_a_folder_then_its_pack_has_the_same_figures(ten_folds: Path, model: Path) -> None:
@@ -578,6 +607,13 @@ def test_a_refused_set_has_no_preview(previews: list[Any], people: Path) -> None
         ("evaluate MODEL absent.bin", "absent.bin: cannot be read: No such file"),
         ("evaluate MODEL FACES FACES", "faces: is given twice"),
         ("evaluate MODEL FACES --baseline absent", "absent"),
+        ("compare", "results"),
+        ("compare absent", "absent: not there; give a folder of results"),
+        ("compare FACES", "results.json: not there; give a folder of results"),
+        ("compare FACES FACES", "faces: is given twice"),
+        ("compare FACES --draws 9", "--draws must be 100 to 100,000, not 9"),
+        ("compare FACES --seed -1", "--seed must be 0 or more, not -1"),
+        ("compare FACES --out /dev/null/x", "cannot be written"),
         ("pack", "dir"),
         ("pack FACES", "out"),
         ("pack absent out.bin", "absent: no such folder or tar"),

@@ -124,7 +124,7 @@ def _with_scores(root: Path, result: PairResult, fields: reading.Fields) -> Pair
     data = files.read_bytes(path, AGAIN, _MOST_SCORES)
     if hashlib.sha256(data).hexdigest() != reference.text("sha256"):
         raise InputError(f"{printable(path)}: is not the file that was written; {AGAIN}")
-    records = _records(data, printable(path))
+    records = records_of(data, printable(path))
     return reading.completed(
         result,
         scores=records["score"],
@@ -135,8 +135,12 @@ def _with_scores(root: Path, result: PairResult, fields: reading.Fields) -> Pair
     )
 
 
-def _records(data: bytes, label: str) -> NDArray[Any]:
-    """The records [P] of a file, each number in its range."""
+def records_of(data: bytes, label: str) -> NDArray[Any]:
+    """The records [P] in the bytes of a file, each number in its range.
+
+    Raises:
+        InputError: there are none, said of ``label``.
+    """
     header = len(_header(0))  # padded: as long for any P
     count, rest = divmod(len(data) - header, _RECORD.itemsize)
     # Nothing is parsed: there is one header that a file with so many records can have.

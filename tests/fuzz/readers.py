@@ -1,5 +1,6 @@
 """What is fuzzed: each reader of files from outside, with valid files to begin from. Add yours to ``READERS``."""
 
+import json
 import pickle
 import sys
 import tarfile
@@ -12,17 +13,18 @@ import numpy as np
 from harness import Reader
 
 from elasticface.align import TEMPLATE
-from elasticface.benchmarks import slices
+from elasticface.benchmarks import slices, stored
 from elasticface.benchmarks.cfp import open_cfp
 from elasticface.benchmarks.ijb_files import read_ijb
 from elasticface.benchmarks.megaface_files import open_feature_folder, read_megaface
-from elasticface.benchmarks.pairs import PairBenchmark, open_pairs
+from elasticface.benchmarks.pairs import PairBenchmark, Pairs, figures, open_pairs
 from elasticface.data import images
 from elasticface.data.align_photos import read_identities
 from elasticface.data.images import DamagedImage
 from elasticface.data.landmarks import COLUMNS
 from elasticface.data.packs import write_pack
 from elasticface.data.photos import Photos
+from elasticface.report import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes the large benchmarks
 from large import write_features, write_ijb, write_megaface
@@ -261,6 +263,29 @@ def _writes(file: str, content: bytes) -> Callable[[Path], None]:
     return prepare
 
 
+# ---------------------------------------------------------------------------------------------- results
+
+_JSON = [b"{", b"}", b"[" * 2000, b"null", b"-1", b"1e999", b"NaN", b'"', b"\\u0000", b"true", b"../x", b"9" * 5000]
+_RECORDS = [b"\x93NUMPY", b"\x01\0v\0", b"(20,)", b"'|O8'", b"'<f4'", b"\x7f\xff", b"\0\0\xc0\x7f"]
+
+
+def _write_results(folder: Path) -> None:
+    same = np.arange(20) % 2 == 0
+    names = [f"{number:02d}" for number in range(40)]
+    first, second = tuple(names[::2]), tuple(names[1::2])
+    benchmark = PairBenchmark("lfw", Photos(folder), Pairs(first, second, same, 10), None)
+    a, b = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32)
+    results = [figures("model", benchmark, a, b, same, first, second)]
+    made = results_json(results, {"versions": {"x": "1"}}, stored.write_scores(folder, results))
+    (folder / "results.json").write_text(json.dumps(made))
+
+
+def _write_records(folder: Path) -> None:
+    _write_results(folder)
+    (path,) = (folder / stored.SCORES).iterdir()
+    path.rename(folder / "x.npy")
+
+
 _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")
 
 READERS: dict[str, Reader] = {
@@ -304,6 +329,13 @@ READERS: dict[str, Reader] = {
         fuzzed=["x.tar"],
         words=_TAR,
         also=[("x.tar", _tar(tarfile.PAX_FORMAT))],
+    ),
+    "results": Reader(read=stored.read_results, prepare=_write_results, fuzzed=["results.json"], words=_JSON),
+    "scores": Reader(
+        read=lambda folder: stored.records_of((folder / "x.npy").read_bytes(), "x.npy"),
+        prepare=_write_records,
+        fuzzed=["x.npy"],
+        words=_RECORDS,
     ),
     "images": Reader(
         read=_read_image,

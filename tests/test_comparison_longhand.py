@@ -1,0 +1,213 @@
+"""Comparisons equal those of pairs resampled longhand, one by one; and results on other pairs are refused."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.test_stored import with_units, write
+from numpy.typing import NDArray
+from test_report import make_result
+from test_report_large import ALL
+
+from elasticface import comparison
+from elasticface.benchmarks.pairs import PairResult
+from elasticface.comparison import Contrast, compare, read_folders
+from elasticface.errors import InputError
+from elasticface.metrics import borda_count
+from elasticface.metrics.resampling import draw_people
+
+DRAWS = 60
+FARS = ("0.01", "0.1")
+
+
+def names_of(kind: str, pairs: int, rng: np.random.Generator) -> tuple[list[str], list[str], NDArray[np.bool_]]:
+    """Pairs whose units are of a kind; of three, two are genuine."""
+    first, second = [], []
+    same = np.arange(pairs) % 3 < 2
+    for i, genuine in enumerate(same):
+        if kind == "pairs":
+            first.append(f"{2 * i}")
+            second.append(f"{2 * i + 1}")
+            continue
+        person = int(rng.integers(12))
+        other = person if genuine else (person + 1 + int(rng.integers(11))) % 12
+        join = "/" if kind == "people" else ""
+        first.append(f"p{person:02d}{join}{rng.integers(3)}")
+        second.append(f"p{other:02d}{join}{rng.integers(3, 6)}")
+    if kind == "images":  # one label contradicts the others: an impostor pair within a unit
+        first[2], second[2] = first[0], second[0]
+    return first, second, same
+
+
+def make(model: str, kind: str = "people", seed: int = 0, shift: float = 0.2, benchmark: str = "lfw") -> PairResult:
+    first, second, same = names_of(kind, 150, np.random.default_rng(7))
+    rng = np.random.default_rng(seed)
+    scores = np.where(same, rng.normal(shift, 0.15, 150), rng.normal(0, 0.15, 150)).round(2).astype(np.float32)
+    accepted = scores > shift / 2
+    tars = {far: longhand_tar(scores.astype(float), same, np.ones(150, int), float(far)) for far in FARS}
+    result = replace(
+        make_result(model, benchmark, accuracy=float((accepted == same).mean()), pairs=150),
+        scores=scores,
+        same=same,
+        accepted=accepted,
+        first=tuple(first),
+        second=tuple(second),
+        tar_at_far={"at-most": tars, "nearest": {}},
+        counts={"pairs": 150, "genuine": int(same.sum()), "impostor": int((~same).sum())},
+    )
+    return with_units(result)
+
+
+def longhand_tar(scores: NDArray[Any], same: NDArray[np.bool_], times: NDArray[Any], far: float) -> float:
+    """The largest TAR with a FAR within ``far``, of pairs that come so many times, threshold by threshold."""
+    listed, kinds = np.repeat(scores, times), np.repeat(same, times)
+    tars = [(listed[kinds] >= t).mean() for t in [*np.unique(listed), math.inf] if (listed[~kinds] >= t).mean() <= far]
+    return float(max(tars))
+
+
+def longhand_samples(result: PairResult, figure: str) -> NDArray[np.float64]:
+    units = result.units
+    assert units is not None
+    found = []
+    for drawn in draw_people(int(max(units.first.max(), units.second.max())) + 1, DRAWS, 3):
+        times = np.array(
+            [drawn[a] if a == b else drawn[a] * drawn[b] for a, b in zip(units.first, units.second, strict=True)]
+        )
+        if figure == "accuracy":
+            right = result.accepted == result.same
+            hits = [np.repeat(right[of], times[of]).mean() for of in (result.same, ~result.same)]
+            share = result.same.mean()
+            found.append(share * hits[0] + (1 - share) * hits[1])
+        else:
+            found.append(longhand_tar(result.scores.astype(float), result.same, times, float(figure)))
+    return np.array(found)
+
+
+def longhand_mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    counts = int((a & ~b).sum()), int((b & ~a).sum())
+    tail = sum(math.comb(sum(counts), k) for k in range(min(counts) + 1)) / 2 ** sum(counts)
+    return min(1.0, 2 * tail)
+
+
+@pytest.mark.parametrize("kind", ["people", "images", "pairs"])
+def test_differences_are_those_of_pairs_resampled_one_by_one(kind: str) -> None:
+    a, b = make("one", kind, 1), make("two", kind, 2, shift=0.3)
+    made = compare([a, b], DRAWS, seed=3)
+    (contrast,) = made.contrasts
+    assert (contrast.first, contrast.second, contrast.units, contrast.pairs) == ("one", "two", kind, 150)
+    assert [difference.figure for difference in contrast.differences] == ["accuracy", *FARS]
+    for difference in contrast.differences:
+        samples = longhand_samples(a, difference.figure) - longhand_samples(b, difference.figure)
+        assert difference.value == difference.first - difference.second
+        assert difference.interval == pytest.approx(np.quantile(samples, [0.025, 0.975]), abs=1e-12)
+        against = min((samples <= 0).sum(), (samples >= 0).sum())
+        assert difference.p_value == pytest.approx(min(1, 2 * (against + 1) / (DRAWS + 1)), abs=1e-12)
+        if difference.figure == "accuracy" and kind == "pairs":
+            exact = longhand_mcnemar(a.accepted == a.same, b.accepted == b.same)
+            assert difference.mcnemar == pytest.approx(exact, rel=1e-9)
+        else:
+            assert difference.mcnemar is None
+
+
+def test_swapped_models_have_the_opposite_difference() -> None:
+    a, b = make("one", seed=1), make("two", seed=2)
+    (there,), (back,) = (compare(pair, DRAWS).contrasts for pair in ([a, b], [b, a]))
+    for x, y in zip(there.differences, back.differences, strict=True):
+        assert x.interval is not None
+        assert y.interval is not None
+        assert (x.value, x.p_value) == (-y.value, y.p_value)
+        assert x.interval == pytest.approx((-y.interval[1], -y.interval[0]), abs=1e-12)
+
+
+def test_equal_models_differ_by_nothing() -> None:
+    (contrast,) = compare([make("one"), make("two")], DRAWS).contrasts
+    assert {(d.value, d.interval, d.p_value) for d in contrast.differences} == {(0.0, (0.0, 0.0), 1.0)}
+
+
+def test_few_weights_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = [make("one", seed=1), make("two", seed=2)]
+    before = compare(results, DRAWS)
+    monkeypatch.setattr(comparison, "_AT_A_TIME", 1000)
+    assert compare(results, DRAWS) == before
+
+
+def test_every_two_models_are_compared_on_every_benchmark_that_both_have() -> None:
+    results = [make(model, seed=i, benchmark=b) for i, model in enumerate("abc") for b in ("lfw", "cplfw")]
+    results += [make("a", benchmark="calfw"), make("b", benchmark="calfw"), make("c", benchmark="alone")]
+    made = compare([*results, *ALL], DRAWS)
+    found = [(c.benchmark, c.first, c.second) for c in made.contrasts]
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    assert found == [*(("lfw", *p) for p in pairs), *(("cplfw", *p) for p in pairs), ("calfw", "a", "b")]
+    assert made.notes == ("alone: c alone was measured on it",)
+
+
+def test_borda_count_is_over_the_benchmarks_that_all_models_have() -> None:
+    results = [make(model, seed=i, benchmark=b) for i, model in enumerate("abc") for b in ("lfw", "cplfw")]
+    made = compare([*results, make("a", benchmark="calfw")], DRAWS)
+    assert made.borda_benchmarks == ("lfw", "cplfw")
+    figures = [[r.accuracy for r in results if r.model == model] for model in "abc"]
+    assert list(made.borda.values()) == borda_count(figures).tolist()
+    assert compare([*results, *ALL], DRAWS).borda == {}  # whose model has no pairs
+
+
+def test_one_person_gives_no_interval_and_says_so() -> None:
+    a, b = (make(model, seed=i) for i, model in enumerate(("one", "two")))
+    nobody = np.zeros(150, np.int32)
+    a, b = (replace(r, units=replace(r.units, first=nobody, second=np.where(r.same, 0, 1))) for r in (a, b))
+    made = compare([a, b], DRAWS)
+    assert {(d.interval, d.p_value) for c in made.contrasts for d in c.differences} == {(None, None)}
+    assert made.notes == ("lfw: too few people to draw from, so there are no intervals",)
+
+
+def test_other_protocols_are_noted() -> None:
+    made = compare([make("one"), replace(make("two"), protocol="image alone")], DRAWS)
+    assert made.notes == ("lfw: the models were not measured in one way; see the protocols in their results",)
+
+
+def test_other_pairs_are_refused() -> None:
+    a, b = make("one"), make("two")
+    assert b.units is not None
+    others = [replace(b, units=replace(b.units, digest="0")), replace(b, same=~b.same), make("two", "images")]
+    for other in others:
+        with pytest.raises(
+            InputError, match=r"^lfw: one and two were not measured on the same pairs \(150 and 150, in"
+        ):
+            compare([a, other], DRAWS)
+
+
+def test_too_little_to_compare_is_refused() -> None:
+    with pytest.raises(InputError, match="two models or more, not 1"):
+        compare([make("one"), make("one", benchmark="cplfw")], DRAWS)
+    with pytest.raises(InputError, match="no benchmark of pairs that two of the models"):
+        compare([make("one"), make("two", benchmark="cplfw")], DRAWS)
+    with pytest.raises(InputError, match="12 units, too many to draw 100,000,000 times; give fewer --draws"):
+        compare([make("one"), make("two")], 100_000_000)
+
+
+# ---------------------------------------------------------------------------------------------- folders
+
+
+def test_models_of_one_name_get_their_folders_and_benchmarks_one_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("a"), [make("net"), make("pca", seed=1), make("net", benchmark="AgeDB-30")])
+    write(Path("b"), [make("net", benchmark="LFW"), make("other", benchmark="agedb_30")])
+    results, versions = read_folders(["a", "b"])
+    assert [(r.model, r.benchmark) for r in results] == [
+        *(("a: net", "lfw"), ("pca", "lfw"), ("a: net", "AgeDB-30")),
+        *(("b: net", "lfw"), ("other", "AgeDB-30")),
+    ]
+    assert list(versions) == ["a", "b"]
+    kinds: list[Contrast] = list(compare(results, DRAWS).contrasts)
+    assert len(kinds) == 4
+
+
+@pytest.mark.parametrize("again", ["a", "a/", "a/results.json"])
+def test_a_folder_that_is_given_twice_is_refused(tmp_path: Path, again: str) -> None:
+    write(tmp_path / "a", [make("net")])
+    with pytest.raises(InputError, match="is given twice"):
+        read_folders([tmp_path / "a", f"{tmp_path}/{again}"])
