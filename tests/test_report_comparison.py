@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_comparison_longhand import make
+from test_comparison import make
 from test_report import ENVIRONMENT, NASTY, Page
 
 from elasticface.comparison import Comparison, Contrast, Difference, compare
