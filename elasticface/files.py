@@ -99,14 +99,14 @@ def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
     return bytes(content)
 
 
-def read_text(path: Path, advice: str = "") -> str:
-    """A file as text: UTF-8, a byte order mark removed, at most ``MOST_TEXT`` bytes.
+def read_text(path: Path, advice: str = "", most: int | None = None) -> str:
+    """A file as text: UTF-8, a byte order mark removed, at most ``most`` bytes, or ``MOST_TEXT``.
 
     Raises:
         InputError: the file cannot be read, is larger, or not UTF-8.
     """
     try:
-        return read_bytes(path, advice, MOST_TEXT).decode("utf-8-sig")
+        return read_bytes(path, advice, MOST_TEXT if most is None else most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{printable(path)}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.metrics import tar_at_far
+from elasticface.metrics import spread_fars, tar_at_far
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -101,9 +101,7 @@ def roc_steps(scores: Scores, same: Bools) -> tuple[Floats, Floats]:
         FARs, ascending from 0 (no impostor accepted) to 1, and the TAR at each; both [N]. Every FAR is a number of
         accepted impostors over all of them, so on a log axis nothing is lost that could be seen.
     """
-    impostors = np.count_nonzero(~same)
-    spread = np.unique(np.geomspace(1, impostors, MOST_POINTS - 1).round())
-    fars = np.append(0, spread) / impostors
+    fars = spread_fars(int(np.count_nonzero(~same)), MOST_POINTS)
     return fars, tar_at_far(scores, same, fars, rule="at-most")
 
 

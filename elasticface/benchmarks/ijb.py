@@ -17,7 +17,6 @@ from elasticface.align import align
 from elasticface.benchmarks.features import FeatureFiles, Features, embed_to, open_features
 from elasticface.benchmarks.ijb_files import KINDS, IjbFiles, Templates, read_ijb
 from elasticface.benchmarks.results import (
-    RULES,
     LargeResult,
     Rates,
     RocPoints,
@@ -176,8 +175,9 @@ def _verify(
         raise InputError(f"{benchmark.name}: {len(same)} of {len(files.same)} pairs have images; too few to judge")
     scores = metrics.pair_scores(templates, first, second)
     genuine, impostors = int(same.sum()), int((~same).sum())
-    tars = {rule: metrics.tar_at_far(scores, same, FARS, rule) for rule in RULES}  # type: ignore[arg-type]
-    fars = np.append(0, np.unique(np.geomspace(1, impostors, _ROC_POINTS - 1).round())) / impostors
+    fars = metrics.spread_fars(impostors, _ROC_POINTS)
+    at_most = metrics.tar_at_far(scores, same, np.append(FARS, fars))  # at once, since each time the scores are sorted
+    tars = {"nearest": metrics.tar_at_far(scores, same, FARS, "nearest"), "at-most": at_most[: len(FARS)]}
     counts = {
         "images": len(files.names),
         "damaged_images": int((~features.usable).sum()),
@@ -198,7 +198,7 @@ def _verify(
         },
         counts=counts,
         options=_options(benchmark.options, features.given),
-        roc=RocPoints(tuple(fars.tolist()), tuple(metrics.tar_at_far(scores, same, fars).tolist())),
+        roc=RocPoints(tuple(fars.tolist()), tuple(at_most[len(FARS) :].tolist())),
         notes=_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")),
     )
 
@@ -223,8 +223,9 @@ def _identify(
                 f"{benchmark.name}: no probe {which} a mate in the gallery {gallery.name}; both are needed"
             )
         scores = templates[probes.templates] @ templates[gallery.templates].T
-        rank = metrics.closed_set_rank(scores[mated], probes.subjects[mated], gallery.subjects, RANKS)
-        tpir = metrics.tpir_at_fpir(scores, probes.subjects, gallery.subjects, FPIRS)
+        found = metrics.searches(scores, probes.subjects, gallery.subjects)
+        rank = metrics.rank_rates(metrics.Searches(found.mate[mated], found.other[mated], found.rank[mated]), RANKS)
+        tpir = metrics.open_set_rates(found, FPIRS)
         counts = {"subjects": len(gallery.subjects), "mated": int(mated.sum()), "non_mated": int((~mated).sum())}
         searches.append(
             Search(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from elasticface.data.photos import flaw
 from elasticface.errors import InputError
-from elasticface.files import printable
+from elasticface.files import printable, read_text
 
 SETS = ("facescrub", "megaface")  # probes, distractors
 _MOST_LIST_BYTES = 1 << 28  # four times the list of a million
@@ -235,7 +235,7 @@ def _lists(root: Path, which: str) -> list[Path]:
 def _read_list(path: Path, with_people: bool) -> tuple[list[str], list[str]]:
     """The paths [N] of a list, and whose they are [N]; empty without ``with_people``."""
     label = printable(path)
-    text = _read_bounded(path)
+    text = read_text(path, most=_MOST_LIST_BYTES)
     people: list[str] = []
     if path.name.endswith("_lst"):
         lines = [line.strip() for line in text.splitlines()]
@@ -273,25 +273,13 @@ def _texts(content: Any, key: str, label: str) -> list[str]:
     return values
 
 
-def _read_bounded(path: Path) -> str:
-    label = printable(path)
-    try:
-        if path.stat().st_size > _MOST_LIST_BYTES:
-            raise InputError(f"{label}: more than {_MOST_LIST_BYTES:,} bytes; is it a list of images?")
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{label}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{label}: not UTF-8 text (byte {error.start})") from error
-
-
 def _noisy(path: Path, names: list[str]) -> NDArray[np.bool_]:
     """Which of ``names`` [N] a list of noise names: by the whole path or its end, one a line.
 
     The published lists have lines of comment (`#`), an index and a tab before some paths, and of FaceScrub the files'
     names alone.
     """
-    lines = [line.strip() for line in _read_bounded(path).splitlines() if not line.startswith("#")]
+    lines = [line.strip() for line in read_text(path, most=_MOST_LIST_BYTES).splitlines() if not line.startswith("#")]
     noise = {line.rpartition("\t")[2].removeprefix("./") for line in lines if line}
     depths = {name.count("/") for name in noise}
 

@@ -17,7 +17,7 @@ from elasticface.metrics.identification import (
 )
 from elasticface.metrics.intervals import binomial_interval, mcnemar
 from elasticface.metrics.ranking import borda_count
-from elasticface.metrics.roc import Eer, Roc, equal_error_rate, operating_points, roc, tar_at_far
+from elasticface.metrics.roc import Eer, Roc, equal_error_rate, operating_points, roc, spread_fars, tar_at_far
 from elasticface.metrics.templates import pair_scores, pool_templates, template_rows
 from elasticface.metrics.verification import Verification, accuracy_from_distances, verification_accuracy
 
@@ -44,6 +44,7 @@ __all__ = [
     "roc",
     "search_templates",
     "searches",
+    "spread_fars",
     "tar_at_far",
     "template_rows",
     "tpir_at_fpir",

@@ -160,6 +160,19 @@ def tar_at_far(
     return np.asarray(tars.reshape(targets.shape))
 
 
+def spread_fars(impostors: int, points: int) -> _Floats:
+    """FARs to draw an ROC at: evenly spread on a log axis, each a number of accepted impostors over all of them.
+
+    Args:
+        impostors: how many there are, >= 1.
+        points: how many FARs at most.
+
+    Returns:
+        float64, ascending from 0 (no impostor accepted) to 1.
+    """
+    return np.append(0, np.unique(np.geomspace(1, impostors, points - 1).round())) / impostors
+
+
 def equal_error_rate(scores: npt.ArrayLike, same: npt.ArrayLike) -> Eer:
     """Where FAR and FRR (1 − TAR) are equal.
 

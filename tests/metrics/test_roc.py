@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elasticface.metrics import equal_error_rate, operating_points, roc, tar_at_far
+from elasticface.metrics import equal_error_rate, operating_points, roc, spread_fars, tar_at_far
 
 rates = sys.modules["elasticface.metrics.roc"]  # the module: the package has the function under its name
 
@@ -233,3 +233,13 @@ def test_tar_refuses_a_target_that_is_no_rate(fars):
 def test_tar_refuses_an_unknown_rule():
     with pytest.raises(ValueError, match="closest"):
         tar_at_far([1.0, 2.0], [True, False], [0.1], rule="closest")
+
+
+@pytest.mark.parametrize(("impostors", "points"), [(1, 5), (7, 500), (3000, 500), (15_638_932, 500)])
+def test_spread_fars_are_counts_of_impostors_from_none_to_all(impostors: int, points: int) -> None:
+    fars = spread_fars(impostors, points)
+    counts = fars * impostors
+    assert len(fars) <= points
+    assert (fars[0], fars[-1]) == (0, 1)
+    assert (np.diff(fars) > 0).all()
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-6)
