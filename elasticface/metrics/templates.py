@@ -109,9 +109,19 @@ def template_rows(template_ids: npt.ArrayLike, wanted: npt.ArrayLike) -> npt.NDA
         raise ValueError("template_ids must be distinct ints [T] in ascending order")
     if asked.size and not np.issubdtype(asked.dtype, np.integer):
         raise ValueError(f"wanted must be ints, got {asked.dtype}")
-    rows = np.searchsorted(ids, asked)
-    there = rows < len(ids)
-    there[there] = ids[rows[there]] == asked[there]
+    if not asked.size:
+        return np.empty(asked.shape, np.int64)
+    lowest, span = (int(ids[0]), int(ids[-1]) - int(ids[0]) + 1) if len(ids) else (0, 0)
+    if span <= asked.size and lowest <= int(asked.min()) and int(asked.max()) < lowest + span:
+        table = np.full(span, -1)  # for millions of pairs, one look at a table instead of a search each
+        whole = ids.astype(np.int64, copy=False)  # differences of smaller ints may be beyond them
+        table[whole - whole[0]] = np.arange(len(ids))
+        rows = table[asked.astype(np.int64, copy=False) - whole[0]]
+        there = rows >= 0
+    else:
+        rows = np.searchsorted(ids, asked)
+        there = rows < len(ids)
+        there[there] = ids[rows[there]] == asked[there]
     if not there.all():
         absent = np.unique(asked[~there])
         raise ValueError(f"{len(absent)} wanted ids are no templates, the first of them {absent[0]}")

@@ -215,6 +215,20 @@ def test_template_rows_find_each_id(ids, data):
     np.testing.assert_array_equal(ascending[template_rows(ascending, wanted)], wanted)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.integers(-128, 127), min_size=1), st.sampled_from([np.int8, np.int64]), st.integers(0, 2**16))
+def test_template_rows_find_each_id_where_many_are_wanted(ids, kind, seed):
+    ascending = np.array(sorted(ids), kind)
+    wanted = np.random.default_rng(seed).choice(ascending, 300)
+    np.testing.assert_array_equal(ascending[template_rows(ascending, wanted)], wanted)
+    absent = next((value for value in range(min(ids), max(ids)) if value not in ids), None)
+    if absent is not None:
+        with pytest.raises(ValueError, match=f"2 wanted ids are no templates, the first of them {absent}"):
+            template_rows(ascending, np.append(wanted, [absent, max(ids) + 1]).astype(np.int64))
+        with pytest.raises(ValueError, match=f"1 wanted ids are no templates, the first of them {absent}"):
+            template_rows(ascending, np.append(wanted, absent).astype(kind))
+
+
 def test_template_rows_name_an_id_that_is_not_there():
     with pytest.raises(ValueError, match="2 wanted ids are no templates, the first of them 4"):
         template_rows([1, 3, 5], [[1, 4], [4, 99]])
