@@ -6,6 +6,7 @@ from pathlib import Path
 import backbones
 import benchmarks
 import head
+import reading
 import synthetic
 from common import RESULTS, machine
 
@@ -40,6 +41,13 @@ that of all probes with all distractors, chunk by chunk, its result thrown away.
 
 {benchmarks}
 
+## Reading benchmarks
+
+`python benches/reading.py`: IJB-C's list of pairs beside pandas, as the scripts in use read it, and a pack through the
+smallest network, where decoding counts most.
+
+{reading}
+
 ## Synthetic faces
 
 `python benches/synthetic.py`: rendering in one thread of one process.
@@ -49,8 +57,8 @@ that of all probes with all distractors, chunk by chunk, its result thrown away.
 
 
 def main() -> None:
-    names = "head.json", "backbones.json", "benchmarks.json", "synthetic.json"
-    heads, nets, figures, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
+    names = "head.json", "backbones.json", "benchmarks.json", "reading.json", "synthetic.json"
+    heads, nets, figures, files, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
     page = TEXT.format(
         head=head.table(heads),
         backbones=backbones.table(nets),
@@ -58,6 +66,7 @@ def main() -> None:
         size=nets["embedding_size"],
         machine=machine(nets["environment"]),
         benchmarks=benchmarks.tables(figures),
+        reading=reading.tables(files),
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)

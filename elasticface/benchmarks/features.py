@@ -8,10 +8,8 @@ any time.
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from elasticface import files, progress
+from elasticface.ahead import map_ahead
 from elasticface.data.images import DamagedImage
 from elasticface.errors import InputError
 from elasticface.files import printable
@@ -237,7 +236,7 @@ def _embed(
             return error
 
     def faces() -> Iterator[NDArray[np.uint8]]:
-        for row, found in zip(span, pool.map(face_or_flaw, span), strict=True):
+        for row, found in zip(span, map_ahead(face_or_flaw, span), strict=True):
             if isinstance(found, DamagedImage):
                 damaged[row] = (names[row], str(found))
             else:
@@ -245,8 +244,7 @@ def _embed(
                 yield found
 
     rows = np.zeros((len(span), encoder.card.embedding_size), np.float32)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        embeddings = encoder.embed(faces(), flip, normalize=False, batch_size=_BATCH)
+    embeddings = encoder.embed(faces(), flip, normalize=False, batch_size=_BATCH)
     if not np.isfinite(embeddings).all():
         raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
     rows[np.array(there, dtype=np.intp) - span.start] = embeddings

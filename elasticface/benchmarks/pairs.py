@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import files, metrics, progress
+from elasticface.ahead import map_ahead
 from elasticface.align import align
 from elasticface.benchmarks import slices
 from elasticface.benchmarks.slices import Metadata, Slice
@@ -350,12 +351,17 @@ def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[
     listed = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
     position: dict[str, int] = {}
 
+    def face_or_flaw(name: str) -> NDArray[np.uint8] | images.DamagedImage:
+        try:
+            return benchmark.face(name, encoder.card.preprocessing.size)
+        except images.DamagedImage as error:
+            return error
+
     def faces() -> Iterator[NDArray[np.uint8]]:
-        for name in progress.track(listed, f"{benchmark.name}: embedding", len(listed)):
-            try:
-                face = benchmark.face(name, encoder.card.preprocessing.size)
-            except images.DamagedImage as error:
-                progress.console.print(f"skipped: {error}", markup=False)
+        found = zip(listed, map_ahead(face_or_flaw, listed), strict=True)
+        for name, face in progress.track(found, f"{benchmark.name}: embedding", len(listed)):
+            if isinstance(face, images.DamagedImage):
+                progress.console.print(f"skipped: {face}", markup=False)
                 continue
             position[name] = len(position)
             yield face

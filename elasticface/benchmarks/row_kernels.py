@@ -18,6 +18,7 @@ POINT_NUMBERS = 11
 NEWLINE = 10
 _TAB, _RETURN, _SPACE, _PLUS, _MINUS, _DOT, _ZERO, _NINE = 9, 13, 32, 43, 45, 46, 48, 57
 _ID_DIGITS = 10
+_SHORT_ROW = 24  # bytes: two words of eight are looked at, and what follows them
 _EXACT_DIGITS = 15  # so many decimal digits are an exact float64, and so is a power of ten up to 22
 _POWERS = 10.0 ** np.arange(_EXACT_DIGITS + 1)
 
@@ -70,7 +71,7 @@ def _integer(data: Bytes, at: int) -> tuple[int, int]:
     while _ZERO <= data[at] <= _NINE and value <= LARGEST_ID:
         value = value * 10 + (data[at] - _ZERO)
         at += 1
-    if at == start or not _is_end(data[at]) or value > LARGEST_ID:
+    if not 0 < at - start <= _ID_DIGITS or not _is_end(data[at]) or value > LARGEST_ID:
         value = -1
     return value, at
 
@@ -101,48 +102,69 @@ def _decimal(data: Bytes, at: int) -> tuple[float, int]:
     return -value if negative else value, at
 
 
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _short_integer(data: Bytes, at: int) -> tuple[int, int]:
+    """The word of one to seven digits at ``at``, eight bytes or more before the end; and its length, or 0.
+
+    All eight bytes at once (Lemire, "Quickly parsing eight digits", 2018): no branch for the processor to guess wrong.
+    """
+    word = np.uint64(0)
+    for k in range(8):  # the compiler makes one load of it
+        word |= np.uint64(data[np.uint64(at + k)]) << np.uint64(8 * k)
+    word ^= np.uint64(0x3030303030303030)  # digits become 0 to 9
+    others = (word | (word + np.uint64(0x7676767676767676))) & np.uint64(0x8080808080808080)
+    lowest = (others & (~others + np.uint64(1))) >> np.uint64(7)  # 1 << 8·length
+    length = (lowest * np.uint64(0x0001020304050607)) >> np.uint64(56)
+    word <<= (np.uint64(64) - np.uint64(8) * length) & np.uint64(63)
+    word = word * np.uint64(10) + (word >> np.uint64(8))
+    low = (word & np.uint64(0x000000FF000000FF)) * np.uint64(0x000F424000000064)
+    high = ((word >> np.uint64(16)) & np.uint64(0x000000FF000000FF)) * np.uint64(0x0000271000000001)
+    return int((low + high) >> np.uint64(32)), int(length)
+
+
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 def parse_pairs(
     data: Bytes, first: NDArray[np.int32], second: NDArray[np.int32], same: NDArray[np.bool_]
 ) -> tuple[int, int]:
     """The rows read, and where the first wrong one begins, or -1. ``data`` ends with a newline.
 
-    One pass over the bytes without a function a word: three times as fast on what is the largest file by far.
+    It is the largest file by far. Rows with one blank between short ids, as it is released, are read a word at a time;
+    any other row by the byte.
     """
-    row, column, begin = 0, 0, 0
-    value, digits = 0, 0
-    a, b = 0, 0
-    for at in range(len(data)):
-        digit = int(data[at]) - _ZERO
-        if 0 <= digit <= 9:
-            value = value * 10 + digit
-            digits += 1
-            continue
-        byte = data[at]
-        if not _is_end(byte) or digits > _ID_DIGITS:
-            return row, begin
-        if digits:
-            if value > LARGEST_ID:
-                return row, begin
-            if column == 0:
-                a = value
-            elif column == 1:
-                b = value
-            elif column > 2 or value > 1:
-                return row, begin
-            else:
-                label = value == 1
-            column += 1
-            value, digits = 0, 0
-        if byte == NEWLINE:
-            if column != 3 or row == len(first):
-                return row, begin
-            first[row], second[row], same[row] = a, b, label
-            row += 1
-            column, begin = 0, at + 1
-        elif byte == _RETURN and data[at + 1] != NEWLINE:
-            return row, begin
+    row, at = 0, 0
+    while at < len(data):
+        if at + _SHORT_ROW <= len(data) and row < len(first):
+            a, length = _short_integer(data, at)
+            middle = at + length + 1
+            b, second_length = _short_integer(data, middle)
+            stop = middle + second_length + 1
+            label = data[stop]
+            plain = (length > 0) & (second_length > 0) & (data[middle - 1] == _SPACE) & (data[stop - 1] == _SPACE)
+            if plain & (label >> 1 == _ZERO >> 1) & (data[stop + 1] == NEWLINE):
+                first[row], second[row], same[row] = a, b, label != _ZERO
+                row, at = row + 1, stop + 2
+                continue
+        row, next_at = _any_pair(data, at, row, first, second, same)
+        if next_at < 0:
+            return row, at
+        at = next_at
     return row, -1
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _any_pair(
+    data: Bytes, begin: int, row: int, first: NDArray[np.int32], second: NDArray[np.int32], same: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """The row that begins at ``begin``: how many rows there are now, and where the next one begins, or -1."""
+    at = begin
+    a, at = _integer(data, at)
+    b, at = _integer(data, at)
+    label, at = _integer(data, at)
+    at = _past_row(data, at)
+    if a < 0 or b < 0 or not 0 <= label <= 1 or at < 0 or row == len(first):
+        return row, -1
+    first[row], second[row], same[row] = a, b, label == 1
+    return row + 1, at
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)

@@ -111,6 +111,7 @@ def template_rows(template_ids: npt.ArrayLike, wanted: npt.ArrayLike) -> npt.NDA
         raise ValueError(f"wanted must be ints, got {asked.dtype}")
     if not asked.size:
         return np.empty(asked.shape, np.int64)
+    rows: npt.NDArray[np.int64]
     lowest, span = (int(ids[0]), int(ids[-1]) - int(ids[0]) + 1) if len(ids) else (0, 0)
     if span <= asked.size and lowest <= int(asked.min()) and int(asked.max()) < lowest + span:
         table = np.full(span, -1)  # for millions of pairs, one look at a table instead of a search each
@@ -125,7 +126,7 @@ def template_rows(template_ids: npt.ArrayLike, wanted: npt.ArrayLike) -> npt.NDA
     if not there.all():
         absent = np.unique(asked[~there])
         raise ValueError(f"{len(absent)} wanted ids are no templates, the first of them {absent[0]}")
-    return rows.astype(np.int64)
+    return rows
 
 
 def pair_scores(templates: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.floating[Any]]:

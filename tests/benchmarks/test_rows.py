@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,33 @@ def test_where_blocks_end_does_not_matter(tmp_path: Path, pairs: list[tuple[int,
         patch.setattr(rows, "BLOCK", block)
         found = read_pairs(path)
     assert list(zip(found.first.tolist(), found.second.tolist(), found.same.tolist(), strict=True)) == pairs
+
+
+SHORT_IDS = st.integers(0, 10**7 - 1)
+ROW = re.compile(rb"[ \t]*(\d{1,10})[ \t]+(\d{1,10})[ \t]+0{0,9}([01])[ \t]*\r?")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(SHORT_IDS, SHORT_IDS, st.integers(0, 1)), min_size=3, max_size=12),
+    st.integers(0, 2**16),
+    st.one_of(st.integers(0, 255), st.sampled_from(list(b"0123456789 \t\r\n/:"))),
+)
+def test_a_byte_amiss_in_a_plain_file_is_seen(
+    tmp_path: Path, pairs: list[tuple[int, int, int]], at: int, byte: int
+) -> None:
+    data = bytearray("".join(f"{a} {b} {c}\n" for a, b, c in pairs), "ascii")
+    data[at % len(data)] = byte
+    lines = bytes(data).rstrip(b" \t\r\n").split(b"\n")
+    expected = [ROW.fullmatch(line) for line in lines]
+    wrong = next((row for row, match in enumerate(expected, 1) if match is None), None)
+    if wrong is not None:
+        with pytest.raises(InputError, match=f"row {wrong}:"):
+            read_pairs(written(tmp_path, bytes(data)))
+        return
+    found = read_pairs(written(tmp_path, bytes(data)))
+    rows_read = zip(found.first.tolist(), found.second.tolist(), found.same.astype(int).tolist(), strict=True)
+    assert list(rows_read) == [tuple(map(int, match.groups())) for match in expected if match is not None]
 
 
 @FREELY
