@@ -19,7 +19,7 @@ RESERVE = 1 << 30
 MOST_TEXT = 1 << 28
 """The most bytes of a file that is read as one text: a list of five million pairs."""
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
             file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         if sync:
@@ -111,19 +111,30 @@ def read_text(path: Path, advice: str = "", most: int | None = None) -> str:
         raise InputError(f"{printable(path)}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name that nothing has, for what is to become ``path`` or has been; :func:`remove_temporaries` knows it."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
 def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
-    """Remove the temporary files that killed writers have left anywhere below ``folder``.
+    """Remove the temporary files and folders that killed writers have left anywhere below ``folder``.
+
+    Links are removed, and not followed.
 
     Args:
         folder: where; that of a living writer, too, unless ``older_than`` spares it.
-        older_than: seconds since a file was last written to, at least.
+        older_than: seconds since a file was last written to, at least; of a folder, since a name in it was.
     """
-    for parent, _, names in os.walk(folder):
-        for name in filter(is_temporary, names):
+    for parent, folders, names in os.walk(folder):
+        for name in filter(is_temporary, [*folders, *names]):
             path = Path(parent, name)
             with contextlib.suppress(FileNotFoundError):  # its writer may be done with it
-                if not older_than or time.time() - path.stat().st_mtime > older_than:
-                    path.unlink()
+                if not older_than or time.time() - path.lstat().st_mtime > older_than:
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+        folders[:] = [name for name in folders if not is_temporary(name)]
 
 
 def is_temporary(name: str) -> bool:

@@ -46,6 +46,7 @@ class Run:
         """Write down the settings and begin to log; what an interrupted run logged beyond ``step`` steps is dropped."""
         from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
+        files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
         files.write_text(self.path / CONFIG, _yaml(asdict(self._config)))
         files.write_json(self.path / ENVIRONMENT, {"data": self._data, **environment.describe()})
 
