@@ -1,22 +1,26 @@
 """Class centres + margin -> loss: ArcFace, CosFace, NormFace and the elastic heads of the paper.
 
 One module holds the state (centres, and the counter that keys the draws); the named heads fix its defaults. The margin
-is :mod:`elasticface.margins`, the loss and its gradients are :mod:`elasticface.softmax`.
+is :mod:`elasticface.margins`, the loss and its gradients are :mod:`elasticface.softmax`, where the centres are on one
+process or on many is :mod:`elasticface.centres`.
 
     s·cos(θ_y + m)   "arc"        s·(cos θ_y − m)   "cos"        m constant, or E(m, σ) ~ N(m, σ²) a sample and step
 """
 
-import math
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
-from elasticface import keyed, margins, softmax
+from elasticface import centres, margins, softmax
+from elasticface.communication import Part, share_of
 from elasticface.errors import InputError
 from elasticface.margins import Order, PastPi
 
 MAX_LOGITS_BYTES = 1 << 30
+
+_FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]  # as processes tell each other
 
 
 class Common(TypedDict, total=False):
@@ -28,6 +32,7 @@ class Common(TypedDict, total=False):
     max_logits_bytes: int
     sample_rate: float
     centre_std: float
+    mesh: DeviceMesh | None
 
 
 class MarginHead(nn.Module):
@@ -50,9 +55,13 @@ class MarginHead(nn.Module):
             the classes of the batch are always in it. 1 is the exact loss.
         centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
             lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
+        mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process
+            alone. Over several the head is collective, from here on: all processes call what they call in the same
+            order, each with its own part of every batch (docs/heads.md).
 
     Attributes:
-        weight: Parameter [C, D], one row a class centre, of any length.
+        weight: Parameter [C, D], one row a class centre, of any length; over several processes a ``DTensor`` with
+            ``Shard(0)``, of the same start values.
         step: how many batches the head has drawn margins for; goes up with every forward in training mode.
         margin_factor: multiplies every drawn margin; 1 unless a warm-up sets it.
 
@@ -76,6 +85,7 @@ class MarginHead(nn.Module):
         max_logits_bytes: int = MAX_LOGITS_BYTES,
         sample_rate: float = 1.0,
         centre_std: float = 0.01,
+        mesh: DeviceMesh | None = None,
     ) -> None:
         super().__init__()
         _require(num_classes >= 1, f"num_classes must be at least 1, got {num_classes}")
@@ -96,12 +106,22 @@ class MarginHead(nn.Module):
         self.max_logits_bytes, self.sample_rate = max_logits_bytes, sample_rate
         self.seed, self.step = seed, 0
         self.margin_factor = 1.0
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.normal_(self.weight, std=centre_std)
+        self._group = centres.group_of(mesh)
+        self.weight = centres.start(num_classes, embedding_size, centre_std, mesh)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None) -> Tensor:
         """The mean loss of a batch.
+
+        Over N processes [B] here is a process's own part of the batch, which may differ from process to process, and be
+        empty in some. The loss is the mean over the whole batch, the same in all of them, and the gradients are those
+        of this one loss: what averages the gradients of N processes must not do so with the backbone's before it has
+        multiplied them by N. What is done to the loss must be the same in all processes, backward among it.
+
+        Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
+        N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
+        N·b·8 (labels; twice with ``margins``) and N·6·8 gathered; all 4 are 8 in float64. By the ring, a process
+        sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
 
         Args:
             embeddings: [B, D], any length; float64 is computed in float64, all else in float32, under autocast too.
@@ -112,9 +132,13 @@ class MarginHead(nn.Module):
             Scalar loss, float32 or float64.
 
         Raises:
-            ValueError: a label out of range (named), or shapes that don't fit.
+            ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one.
         """
-        labels = self._checked(embeddings, labels, margins)
+        counts = self._checked(embeddings, labels, margins)
+        part = Part(self._group, counts, self._own.start, self.num_classes)
+        labels = part.group.gather_rows(labels.long().contiguous(), counts)
+        if margins is not None and part.group.members is not None:
+            margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
         classes = self._sampled(labels) if self.sample_rate < 1 else None
 
         def with_margin(cosines: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,23 +146,33 @@ class MarginHead(nn.Module):
             return self._margin(cosines, given)
 
         loss = softmax.margin_softmax_loss(
-            embeddings, self.weight, labels, with_margin, self.scale, self.max_logits_bytes, classes
+            embeddings,
+            centres.own_rows(self.weight),
+            labels,
+            with_margin,
+            self.scale,
+            self.max_logits_bytes,
+            classes,
+            part,
         )
         if self.training and margins is None:
             self.step += 1
         return loss
 
     def cosine(self, embeddings: Tensor) -> Tensor:
-        """[B, D] -> [B, C] cosines of embeddings with all class centres, differentiable; needs B×C memory."""
+        """[B, D] -> [B, C] cosines of embeddings with all class centres, differentiable; needs B×C memory.
+
+        Over several processes each gives its own embeddings, and all centres are gathered in each.
+        """
         dtype = softmax.compute_dtype(embeddings, self.weight)
         with torch.autocast(embeddings.device.type, enabled=False):
             unit, _ = softmax.normalize(embeddings, dtype)
-            centres, _ = softmax.normalize(self.weight, dtype)
-            return unit @ centres.T
+            directions, _ = softmax.normalize(centres.all_rows(self.weight), dtype)
+            return unit @ directions.T
 
     @torch.no_grad()
     def draw_margins(self, target_cosines: Tensor) -> Tensor:
-        """The margins that the next step gives to samples of these target cosines: [B] -> [B]."""
+        """The margins that the next step gives to samples of these target cosines: [B] -> [B], of the whole batch."""
         drawn = margins.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
         drawn = drawn.to(target_cosines)
         return margins.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
@@ -162,25 +196,58 @@ class MarginHead(nn.Module):
             return margins.arc_margin(cosines, given, self.past_pi)
         return margins.cosine_margin(cosines, given)
 
-    def _sampled(self, labels: Tensor) -> Tensor:
-        """[K] sorted classes of this step's softmax: all of the batch, and a keyed random rest."""
-        chance = torch.from_numpy(keyed.generator(self.seed, "negatives", self.step).random(self.num_classes))
-        chance[labels.cpu()] = 2.0  # above every draw
-        positives = int((chance == 2.0).sum())
-        count = positives + math.ceil(self.sample_rate * (self.num_classes - positives))
-        return chance.topk(count).indices.sort().values.to(labels.device)
+    @property
+    def _own(self) -> slice:
+        """The classes whose centres this process has."""
+        return share_of(self.num_classes, self._group)
 
-    def _checked(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> Tensor:
-        _require(labels.ndim == 1 and len(labels) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
-        _require(not labels.is_floating_point(), f"labels must be integers, got {labels.dtype}")
-        shape, wanted = list(embeddings.shape), [len(labels), self.embedding_size]
-        _require(shape == wanted, f"embeddings must be {wanted} for these labels, got {shape}")
-        _require(given is None or given.shape == labels.shape, f"margins must be [{len(labels)}], one a label")
-        lowest, highest = (int(v) for v in labels.aminmax())
-        if lowest < 0 or highest >= self.num_classes:
-            wrong = lowest if lowest < 0 else highest
+    def _sampled(self, labels: Tensor) -> Tensor:
+        alone = self._group.members is None
+        position = (self.step,) if alone else (self.step, self._group.rank)
+        return centres.sampled(labels, self._own, self.sample_rate, position, self.seed)
+
+    def _checked(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> tuple[int, ...]:
+        """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
+        problem = self._misfit(embeddings, labels, given)
+        ends = [self.num_classes, -1]  # of no labels at all
+        own = [
+            int(bool(problem)),
+            _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1,
+            int(given is None),
+        ]
+        if problem or not len(labels):
+            numbers = torch.tensor([0, *own, *ends], device=labels.device)
+        else:
+            numbers = torch.cat(
+                [torch.tensor([len(labels), *own], device=labels.device), torch.stack(labels.aminmax()).long()]
+            )
+        told = self._group.gather_numbers(numbers)
+        counts, problems, *alike, lowest, highest = zip(*told, strict=True)
+        _require(not problem, problem)
+        if any(problems):
+            raise ValueError(f"process {problems.index(1)} was given what doesn't fit; its own error says more")
+        _require(sum(counts) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
+        _require(
+            all(len(set(values)) == 1 for values in alike),
+            "embeddings must be of one type in all processes, and margins be given in all or in none",
+        )
+        if min(lowest) < 0 or max(highest) >= self.num_classes:
+            wrong = min(lowest) if min(lowest) < 0 else max(highest)
             raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
-        return labels.long().contiguous()
+        return counts
+
+    def _misfit(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> str:
+        """What is wrong with the shapes and types of what this process was given; "" if nothing."""
+        if labels.ndim != 1:
+            return f"labels must be [B] with B >= 1, got {list(labels.shape)}"
+        if labels.is_floating_point():
+            return f"labels must be integers, got {labels.dtype}"
+        shape, wanted = list(embeddings.shape), [len(labels), self.embedding_size]
+        if shape != wanted:
+            return f"embeddings must be {wanted} for these labels, got {shape}"
+        if given is not None and given.shape != labels.shape:
+            return f"margins must be [{len(labels)}], one a label"
+        return ""
 
 
 class ElasticArcFace(MarginHead):

@@ -11,6 +11,12 @@ Kept are the exponentials e^{s·cos θ}, never touched afterwards: what turns th
 sample, which is folded into the B×D operands of the products. So no pass over B×C is made in backward but the products
 themselves, and a second backward through a retained graph finds everything as it was. No maximum is taken off before
 exp: |s·cos θ| ≤ s is known beforehand, and e^{±64}, summed over ten million classes, lies inside float32.
+
+The classes may lie on several processes, each with some of them and with a part of the batch. Then a process goes
+through its own classes for the whole batch, and they tell each other no more than rows of the batch:
+
+    forward    embeddings gathered; target cosines [B], known where the target's centre is, and Σ exp [B] summed
+    backward   de [B, D] summed, each process keeping its own rows of the batch; dW is a process's own
 """
 
 import math
@@ -19,6 +25,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from elasticface.communication import Group, Part
 
 Margin = Callable[[Tensor], tuple[Tensor, Tensor]]  # [B] target cosines -> ([B] value with margin, [B] derivative)
 
@@ -39,31 +47,37 @@ def margin_softmax_loss(
     scale: float,
     max_logits_bytes: int,
     classes: Tensor | None = None,
+    part: Part | None = None,
 ) -> Tensor:
     """Mean cross-entropy over s·cos θ, with ``margin`` applied to the target cosine of every sample.
 
     L = 1/B Σ_i −log( e^{z_i} / (e^{z_i} + Σ_{j≠y_i} e^{s·cos θ_ij}) ),  z_i = s·margin(cos θ_{i,y_i})
 
     Args:
-        embeddings: [B, D], any length; a zero row has cosine 0 with everything and gradient 0.
-        weight: [C, D] class centres, any length, likewise.
-        labels: [B] int64 in 0..C-1.
-        margin: the function of :mod:`elasticface.margins` to apply; called once, under no_grad.
+        embeddings: [b, D] this process's rows of the batch, any length; a zero row has cosine 0 with everything and
+            gradient 0.
+        weight: [c, D] this process's class centres, any length, likewise.
+        labels: [B] int64 in 0..C-1 of the whole batch.
+        margin: the function of :mod:`elasticface.margins` to apply to the whole batch; called once, under no_grad.
         scale: s.
         max_logits_bytes: memory for probabilities kept from forward to backward together with the working chunk; what
             does not fit is computed again in backward. At least one class at a time is worked on.
-        classes: [K] distinct sorted rows of ``weight`` to use instead of all, every label among them.
+        classes: [K] distinct sorted rows of ``weight`` to use instead of all, every label that lies here among them.
+            The gradient by ``weight`` is then a sparse COO tensor of these rows.
+        part: what this process has of batch and classes; ``None`` is one process, which has all: b = B, c = C.
 
     Returns:
-        The scalar loss, float32, or float64 if embeddings or weight are.
+        The scalar loss of the whole batch, float32, or float64 if embeddings or weight are; the same in all processes.
+        Its backward is collective, and gives each process the gradients of this one loss by what it has.
 
     Raises:
         RuntimeError: in backward with ``create_graph=True``: there is no second derivative.
     """
+    part = part or Part(Group(), (len(embeddings),), 0, len(weight))
     # Under autocast the products would be made in half precision: 5° off next to cos = 1 in bfloat16.
     with torch.autocast(embeddings.device.type, enabled=False):
         loss: Tensor = _MarginSoftmax.apply(  # type: ignore[no-untyped-call]
-            embeddings, weight, labels, margin, scale, max_logits_bytes, classes, torch.is_grad_enabled()
+            embeddings, weight, labels, margin, scale, max_logits_bytes, classes, part, torch.is_grad_enabled()
         )
     return loss
 
@@ -94,11 +108,13 @@ def _inverse(lengths: Tensor) -> Tensor:
     return torch.where(positive, 1 / torch.where(positive, lengths, 1), 0 * lengths)
 
 
-def target_cosines(unit: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """[B] cos θ_y: unit embeddings [B, D] with their own class centres, kept within [-1, 1] against rounding."""
-    centres, _ = normalize(weight[labels], unit.dtype)
-    cosines: Tensor = torch.linalg.vecdot(unit, centres).clamp(-1, 1)
-    return cosines
+def target_centres(weight: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, D] unit class centres of the samples' targets, 0 where a target is not among these: [c, D], [B]."""
+    if not len(weight):
+        return weight.new_zeros(len(rows), weight.shape[1], dtype=dtype)
+    at, inside = _within(rows, len(weight))
+    centres, _ = normalize(weight[at], dtype)
+    return torch.where(inside[:, None], centres, 0)
 
 
 class _Chunks:
@@ -109,7 +125,8 @@ class _Chunks:
         self.total = len(weight) if classes is None else len(classes)
         # A chunk has [batch, width] logits and [width, D] centres; neither may be large.
         chunk_bytes = min(_CHUNK_BYTES.get(weight.device.type, _CHUNK_BYTES_ELSEWHERE), budget)
-        self.width = min(max(chunk_bytes // (max(batch, weight.shape[1]) * dtype.itemsize), 1), self.total)
+        widest = max(chunk_bytes // (max(batch, weight.shape[1]) * dtype.itemsize), 1)
+        self.width = max(min(widest, self.total), 1)  # a process may have no class at all
         # One chunk of the budget is the working memory of those that are not kept.
         fits = budget // (batch * dtype.itemsize)
         self.kept = self.total if self.total <= fits else max(fits - self.width, 0) // self.width * self.width
@@ -142,6 +159,13 @@ def _within(columns: Tensor, width: int) -> tuple[Tensor, Tensor]:
     return columns.clamp(0, width - 1), (columns >= 0) & (columns < width)
 
 
+def _columns(rows: Tensor, length: int, classes: Tensor | None) -> Tensor:
+    """[B] rows of a weight of ``length`` -> where they are among ``classes``; outside of them if outside the weight."""
+    if classes is None:
+        return rows
+    return torch.where((rows >= 0) & (rows < length), torch.searchsorted(classes, rows), -1)
+
+
 class _MarginSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -153,15 +177,18 @@ class _MarginSoftmax(torch.autograd.Function):
         scale: float,
         max_logits_bytes: int,
         classes: Tensor | None,
+        part: Part,
         grad_enabled: bool,
     ) -> Tensor:
         result_dtype = compute_dtype(embeddings, weight)
-        dtype = _wide_enough(result_dtype, scale, len(weight))
-        unit, inverse = normalize(embeddings, dtype)  # (B, D), (B, 1)
-        value, slope = margin(target_cosines(unit, weight, labels))  # (B,), (B,)
+        dtype = _wide_enough(result_dtype, scale, part.num_classes)
+        unit, inverse = normalize(part.group.gather_rows(embeddings, part.counts), dtype)  # (B, D), (B, 1)
+        rows = labels - part.first  # of weight; beyond its ends where another process has the target
+        own = torch.linalg.vecdot(unit, target_centres(weight, rows, dtype)).clamp(-1, 1)  # against rounding
+        value, slope = margin(part.group.sum_(own))  # (B,), (B,)
         targets = scale * value.to(dtype)
 
-        columns = labels if classes is None else torch.searchsorted(classes, labels)
+        columns = _columns(rows, len(weight), classes)
         chunks = _Chunks(weight, classes, len(unit), dtype, max_logits_bytes)
         keep = grad_enabled and any(ctx.needs_input_grad)  # needs_input_grad alone ignores no_grad
         kept = unit.new_empty(chunks.kept * len(unit) if keep else 0)
@@ -173,12 +200,12 @@ class _MarginSoftmax(torch.autograd.Function):
             centres, inverses[chunk] = normalize(chunks.rows(chunk), dtype)  # (c, D), (c, 1)
             out = chunks.memory(chunk, kept, spare)
             sums += _exponentials(scaled, centres, columns - chunk.start, out).sum(1)
-        others = sums.log()  # (B,): r
+        others = part.group.sum_(sums).log()  # (B,): r
         if keep:
             ctx.save_for_backward(
-                unit, inverse, weight, labels, slope.to(dtype), targets, others, inverses, kept, classes
+                unit, inverse, weight, rows, slope.to(dtype), targets, others, inverses, kept, classes
             )
-            ctx.scale, ctx.max_logits_bytes = scale, max_logits_bytes
+            ctx.scale, ctx.max_logits_bytes, ctx.part = scale, max_logits_bytes, part
             ctx.embeddings_dtype = embeddings.dtype
         # softplus; torch's own is linear above a threshold, and overflows without one
         return torch.logaddexp(others - targets, torch.zeros_like(targets)).mean().to(result_dtype)
@@ -190,12 +217,13 @@ class _MarginSoftmax(torch.autograd.Function):
                 "the margin softmax has no second derivative: call backward or torch.autograd.grad without create_graph"
             )
         with torch.autocast(grad.device.type, enabled=False):
-            return (*_gradients(ctx, grad), None, None, None, None, None, None)
+            return (*_gradients(ctx, grad), None, None, None, None, None, None, None)
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     """The gradients by embeddings and weight of what :class:`_MarginSoftmax` has saved."""
-    unit, inverse, weight, labels, slope, targets, others, inverses, kept, classes = ctx.saved_tensors
+    unit, inverse, weight, rows, slope, targets, others, inverses, kept, classes = ctx.saved_tensors
+    part: Part = ctx.part
     per_cosine = grad.to(unit.dtype) * ctx.scale / len(unit)  # dL/dlogit -> dL/dcos
     # r − z once more gives 1 − p_y without the cancellation of 1 − p_y.
     at_target = (-per_cosine * torch.sigmoid(others - targets) * slope)[:, None]  # (B, 1) dL/dcos θ_y
@@ -203,15 +231,15 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     logsumexp = torch.logaddexp(others, targets).clamp_min(-ctx.scale - 1)
     factors = (per_cosine * (-logsumexp).exp())[:, None]  # (B, 1) exponentials -> dL/dcos
 
-    columns = labels if classes is None else torch.searchsorted(classes, labels)
+    columns = _columns(rows, len(weight), classes)
     chunks = _Chunks(weight, classes, len(unit), unit.dtype, ctx.max_logits_bytes)
     spare = unit.new_empty(chunks.width * len(unit) if chunks.kept < chunks.total else 0)
     scaled, weighted, towards_target = unit * ctx.scale, unit * factors, unit * at_target
     by_unit = torch.zeros_like(unit)
     by_weight = None
     if ctx.needs_input_grad[1]:
-        by_weight = weight.new_empty(weight.shape) if classes is None else weight.new_zeros(weight.shape)
-    in_place = by_weight is not None and classes is None and weight.dtype == unit.dtype
+        by_weight = weight.new_empty(chunks.total, weight.shape[1])
+    in_place = by_weight is not None and weight.dtype == unit.dtype
 
     for chunk in chunks:
         centres = chunks.rows(chunk) * inverses[chunk]  # (c, D)
@@ -225,12 +253,19 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
             by_centres.index_add_(0, at, towards_target * inside[:, None])
             _off_the_sphere_(by_centres, centres, inverses[chunk])
             if not in_place:
-                by_weight[chunk if classes is None else classes[chunk]] = by_centres.to(weight.dtype)
+                by_weight[chunk] = by_centres.to(weight.dtype)
+    if by_weight is not None and classes is not None:
+        by_weight = row_sparse(classes, by_weight, weight.shape)
 
-    own, _ = normalize(weight[labels], unit.dtype)
-    by_unit.mul_(factors).addcmul_(own, at_target)
-    _off_the_sphere_(by_unit, unit, inverse)
-    return by_unit.to(ctx.embeddings_dtype), by_weight
+    by_unit.mul_(factors).addcmul_(target_centres(weight, rows, unit.dtype), at_target)
+    by_own, own = part.group.sum_to_owners(by_unit, part.counts), part.own_rows
+    _off_the_sphere_(by_own, unit[own], inverse[own])
+    return by_own.to(ctx.embeddings_dtype), by_weight
+
+
+def row_sparse(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    """The sparse COO tensor of ``shape`` [C, D] with these [K] distinct sorted rows, [K, D], and 0 elsewhere."""
+    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 
 def _off_the_sphere_(grad: Tensor, unit: Tensor, inverse: Tensor) -> None:
