@@ -57,7 +57,9 @@ class TrainConfig:
     seed: int = _option(0, "of everything that is random")
     workers: int = _option(2, "processes that read images; 0 reads in the training process")
     device: str = _option("auto", "cpu, cuda, mps or auto")
-    precision: Literal["32", "bf16", "fp16"] = _option("32", "of the backbone; the head always computes in float32")
+    precision: Literal["32", "bf16", "fp16", "64"] = _option(
+        "32", "of the backbone; the head computes in float32. 64, for both, tells rounding from mistakes"
+    )
     sync_batchnorm: bool = _option(False, "batch statistics over all processes")
 
     max_damaged: float = _option(0.001, "share of the images that may be damaged; more stop the run")

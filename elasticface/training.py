@@ -75,9 +75,9 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
     torch.manual_seed(keyed.integer(config.seed, "weights"))
     network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
     mesh = launch.mesh(fabric)
-    head = heads.create(config.loss, source.num_classes, config.embedding_size, **({"mesh": mesh} if mesh else {}), **config.head_options())
+    head = heads.create(config.loss, source.num_classes, config.embedding_size, mesh=mesh, **config.head_options())
     network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    head.to(fabric.device)
+    head.to(fabric.device, torch.float64 if config.precision == "64" else None)
     if config.sync_batchnorm and processes > 1:
         network = synchronised(network)
     model = nn.ModuleDict({"backbone": network, "head": head})
@@ -263,9 +263,11 @@ def _dropout_seed(seed: int, step: int, rank: int) -> int:
 
 def _clip(fabric: Fabric, backbone: nn.Module, head: nn.Module, sgd: _FabricOptimizer, most: float) -> float:
     """The norm of all gradients, those of this process's centres among them; the backbone's are cut to ``most``."""
+    # Not `fabric.clip_gradients`, which clips whatever the optimizer has: the centres, too.
+    fabric.strategy.precision.unscale_gradients(sgd.optimizer)
     centres = guard.norm_of([p.grad for p in head.parameters() if p.grad is not None])
-    norm = fabric.clip_gradients(backbone, sgd, max_norm=most or math.inf, error_if_nonfinite=False)
-    return math.hypot(centres, float(cast(Tensor, norm)))
+    norm = torch.nn.utils.clip_grad_norm_(backbone.parameters(), most or math.inf)
+    return math.hypot(centres, float(norm))
 
 
 def _agree(
