@@ -28,6 +28,7 @@ from elasticface.data.sampler import KeyedBatchSampler, steps_per_epoch
 from elasticface.data.transforms import augment, flip, to_input
 from elasticface.errors import InputError, Stopped
 from elasticface.model import Card, FaceEncoder
+from elasticface.optim import SGD
 from elasticface.rundir import Run
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -67,7 +68,7 @@ def train(
 
     model = nn.ModuleDict({"backbone": network.to(memory_format=torch.channels_last), "head": head})  # type: ignore[call-overload]
     model.to(fabric.device)
-    optimizer = torch.optim.SGD(
+    optimizer = SGD(
         backbones.parameter_groups(model, config.weight_decay, config.decay_norm_and_bias),
         lr=config.lr,
         momentum=config.momentum,

@@ -6,6 +6,7 @@ from typing import Any
 
 import longhand
 import torch
+from created import Created
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -105,7 +106,20 @@ def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 def everything(mesh: DeviceMesh, cases: list[dict[str, Any]]) -> dict[str, Any]:
     """All that the tests look at, of one spawn."""
     results: dict[str, Any] = {"cases": [steps(mesh, Case(**case)) for case in cases]}
-    for ask in (starts, meshes, refusals, cosines, saved, traffic, sampled, trained, accumulated, scaled, optimizer):
+    for ask in (
+        starts,
+        meshes,
+        refusals,
+        cosines,
+        saved,
+        traffic,
+        sampled,
+        trained,
+        accumulated,
+        scaled,
+        optimizer,
+        memory,
+    ):
         results[ask.__name__] = ask(mesh)
     return results
 
@@ -318,3 +332,20 @@ def optimizer(mesh: DeviceMesh) -> dict[str, Any]:
         "loaded": [local_of(fresh.weight), local_of(loaded)],
         "gradient bytes": sum(t.nbytes for t in rows_and_values(found["weight"])),
     }
+
+
+def memory(mesh: DeviceMesh) -> dict[str, list[int]]:
+    """Bytes of the large tensors that a step of the head and of its optimizer makes, exact and sampled."""
+    found = {}
+    for rate in (1.0, 0.1):
+        options = {"sample_rate": rate, "max_logits_bytes": 4096}
+        case = even(mesh, "elastic-arc", dtype="float32", classes=6000, size=16, options=options)
+        head = case.head(mesh)
+        sgd = SGD(head.parameters(), 0.1, momentum=0.9)
+        step(case, mesh, head, 0)
+        sgd.step()
+        with Created() as created:
+            step(case, mesh, head, 1)
+            sgd.step()
+        found[str(rate)] = sorted(created.of_at_least(4000))
+    return found

@@ -170,7 +170,20 @@ def test_traffic_of_a_step_is_what_the_docstring_says(found, size, kind, compone
         }
 
 
+def test_a_process_makes_no_more_than_the_gradient_of_its_own_centres(found, size):
+    for own in found:
+        *rest, largest = own["memory"]["1.0"]
+        assert largest == 6000 // size * 16 * 4
+        assert max(rest) < largest / 2
+
+
 # Sampled negatives.
+
+
+def test_a_sampled_step_makes_nothing_for_the_classes_that_are_not_in_it(found, size):
+    for own in found:
+        # The rows' gradient, and what the optimizer copies of them in pieces; no [c, D] among it.
+        assert max(own["memory"]["0.1"]) <= 1.1 * 0.1 * 6000 / size * 16 * 4
 
 
 def test_a_sharded_sample_is_all_positives_and_a_share_of_the_negatives_of_each_process(found, size):

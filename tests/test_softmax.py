@@ -7,11 +7,10 @@ from unittest import mock
 import longhand
 import pytest
 import torch
+from created import Created
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from elasticface import softmax
 from elasticface.margins import arc_margin, cosine_margin
@@ -364,30 +363,6 @@ def test_subset_of_classes_is_the_loss_over_these_alone(budget):
 
 
 # Memory.
-
-
-class Created(TorchDispatchMode):
-    """Remembers the memory of every tensor that comes to be: a view is none, a buffer counts once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = {
-            t.untyped_storage().data_ptr()
-            for t in tree_leaves((args, kwargs))
-            if isinstance(t, Tensor) and not t.is_sparse
-        }
-        for tensor in tree_leaves(result):
-            # The parts of a sparse tensor were made before it.
-            if isinstance(tensor, Tensor) and not tensor.is_sparse and tensor.untyped_storage().data_ptr() not in given:
-                self.storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
-        return result
-
-    def of_at_least(self, size: int) -> list[int]:
-        return [storage.nbytes() for storage in self.storages.values() if storage.nbytes() >= size]
 
 
 BATCH, CLASSES, SIZE = 32, 500, 4  # a D below B, so that a gradient of the centres is no B×C
