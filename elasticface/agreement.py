@@ -75,5 +75,7 @@ def _attempt(work: Callable[[], T]) -> tuple[tuple[T | None, Exception | None], 
 def _results(outcomes: list[Any], caught: Exception | None) -> list[Any]:
     errors = [error for _, error in outcomes if error is not None]
     if errors:
+        if isinstance(errors[0], InputError | Stopped):
+            errors[0].told_by_first = rank() > 0
         raise errors[0] from caught
     return [result for result, _ in outcomes]

@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         options = parser.parse_args(_with_settings(given))
         commands[options.command](options[options.command])
     except InputError as error:
-        _fail(str(error), 2)
+        _fail("" if error.told_by_first else str(error), 2)
     except Stopped as stopped:
-        _fail(str(stopped), stopped.exit_code)
+        _fail("" if stopped.told_by_first else str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 1)
     sys.exit(0)
@@ -424,5 +424,6 @@ def _check_writable(out: Path) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"elasticface: {' '.join(message.split())}", file=sys.stderr)
+    if message:
+        print(f"elasticface: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -60,6 +60,9 @@ class TrainConfig:
     precision: Literal["32", "bf16", "fp16"] = _option("32", "of the backbone; the head always computes in float32")
     sync_batchnorm: bool = _option(False, "batch statistics over all processes")
 
+    max_damaged: float = _option(0.001, "share of the images that may be damaged; more stop the run")
+    max_skipped: int = _option(5, "steps in a row without a finite loss or gradient that stop the run")
+
     validate: str | None = _option(None, "a folder or tar with pairs.txt to verify on")
     validate_every: int = _option(1, "epochs between validations")
     log_every: int = _option(10, "steps between lines of metrics.jsonl")
@@ -69,7 +72,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("validate_every", "log_every", "checkpoint_every", "keep_checkpoints"):
+        for name in ("validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in (
             "weight_decay",
@@ -87,6 +90,7 @@ class TrainConfig:
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
+        self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 
@@ -126,7 +130,7 @@ class TrainConfig:
 
 # What may differ when a run is resumed: how long and where it runs and what it tells, but not what it computes.
 FREE_ON_RESUME = frozenset(
-    {"epochs", "max_steps", "workers", "device"}
+    {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped"}
     | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints"}
 )
 

@@ -8,12 +8,16 @@ class InputError(ValueError):
     outside, never for a broken promise between our own functions.
     """
 
+    told_by_first = False  # of several processes that fail alike, the first one says so
+
 
 class Stopped(RuntimeError):
     """The work could not or should not go on: one line that says why, what was kept, and how to go on.
 
     The command line prints the message alone and exits with ``exit_code``.
     """
+
+    told_by_first = False  # likewise
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)

@@ -1,14 +1,16 @@
-"""SGD for class centres of which a step sees a few: the others are left alone, and cost nothing.
+"""SGD for class centres of which a step sees a few: the others are left alone, and cost nothing. And a scaler for them.
 
 Partial FC (An et al., arXiv 2010.05222 and 2203.15565) maintains all class centres and in each iteration selects and
 updates a subset; the papers say no more. Taken at its word, a centre that is not selected keeps its place and its
 momentum: neither decays.
 """
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.optim.optimizer import ParamsT
 
 from elasticface.row_sparse import is_row_sparse, local_of, rows_and_values
@@ -65,3 +67,17 @@ class SGD(torch.optim.SGD):
                 change = momentum[at].mul_(group["momentum"]).add_(change)
                 momentum.index_copy_(0, at, change)
             weight.index_copy_(0, at, before.add_(change, alpha=-group["lr"]))
+
+
+class GradScaler(ShardedGradScaler):
+    """Gradient scaling for float16 over several processes, some gradients whole in each of them and some shared out.
+
+    All processes skip a step that has overflowed in one. torch's own scaler takes plain gradients or those of a
+    ``DTensor``, and not both together; this one unscales what the process has of each, in place.
+    """
+
+    def _unscale_grads_(self, optimizer: torch.optim.Optimizer, *scale: Any) -> dict[torch.device, Tensor]:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        own = [SimpleNamespace(grad=local_of(gradient)) for gradient in gradients]
+        local = cast(torch.optim.Optimizer, SimpleNamespace(param_groups=[{"params": own}]))
+        return super()._unscale_grads_(local, *scale)

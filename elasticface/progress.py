@@ -11,8 +11,11 @@ T = TypeVar("T")
 console = Console(stderr=True, highlight=False)
 
 
-def bar(*extra: str) -> Progress:
-    """A rich progress bar; ``extra`` are further columns in rich's format, e.g. ``"loss {task.fields[loss]}"``."""
+def bar(*extra: str, shown: bool = True) -> Progress:
+    """A rich progress bar; ``extra`` are further columns in rich's format, e.g. ``"loss {task.fields[loss]}"``.
+
+    Of several processes only one should have its ``shown``.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -22,6 +25,7 @@ def bar(*extra: str) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        disable=not shown,
     )
 
 

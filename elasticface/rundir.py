@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elasticface import environment, files
+from elasticface.agreement import processes
 from elasticface.config import TrainConfig, differences
 from elasticface.errors import InputError
 
@@ -48,7 +49,8 @@ class Run:
 
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
         files.write_text(self.path / CONFIG, _yaml(asdict(self._config)))
-        files.write_json(self.path / ENVIRONMENT, {"data": self._data, **environment.describe()})
+        described = {"data": self._data, "processes": processes(), **environment.describe()}
+        files.write_json(self.path / ENVIRONMENT, described)
 
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))

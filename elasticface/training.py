@@ -2,36 +2,42 @@
 
 A run is a folder: `config.yaml`, `environment.json`, `metrics.jsonl`, TensorBoard's events, `checkpoints/` and, once it
 is done, `model/`. Everything random is keyed by (seed, step), so a run that was interrupted goes on with the same bits
-as if it had not been, on the same machine, device and number of threads.
+as if it had not been, on the same machine, device, and number of processes and threads. N processes share each batch:
+they see the images, flips and margins that one would.
 """
 
+import contextlib
 import math
-import os
 import signal
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import ClassVar, cast
+from typing import cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricOptimizer
+from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor, nn
 
-from elasticface import backbones, checkpoint, heads, keyed, progress
+from elasticface import backbones, checkpoint, guard, heads, keyed, launch, progress
+from elasticface.agreement import from_all, from_first, in_all
+from elasticface.backbones.syncnorm import synchronised
 from elasticface.benchmarks.pairs import PairBenchmark, evaluate_pairs, open_pairs
+from elasticface.checkpoint import Validation
 from elasticface.config import TrainConfig
 from elasticface.data import open_dataset, require_identities
 from elasticface.data.batches import DamagedItems, batches
 from elasticface.data.sampler import KeyedBatchSampler, steps_per_epoch
-from elasticface.data.transforms import augment, flip, to_input
+from elasticface.data.sources import Source
+from elasticface.data.transforms import RowsOfBatch, augment, flip, to_input
 from elasticface.errors import InputError, Stopped
+from elasticface.guard import Evidence, Guard
+from elasticface.interrupts import Interrupts
 from elasticface.model import Card, FaceEncoder
 from elasticface.optim import SGD
 from elasticface.rundir import Run
-
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def train(
@@ -39,9 +45,11 @@ def train(
 ) -> FaceEncoder:
     """Train a backbone and its class centres on labelled faces.
 
+    Started by torchrun, `fabric run` or srun, every process calls it; the first writes the run folder.
+
     Args:
         data: what :func:`elasticface.data.open_dataset` opens.
-        out: the run folder.
+        out: the run folder, which all processes share.
         config: all settings.
         resume: go on from the newest good checkpoint in ``out``, or start where there is none.
         way_on: the command that goes on with a run that was stopped, to be named then; `elasticface train` without.
@@ -51,37 +59,43 @@ def train(
 
     Raises:
         InputError: data, settings or a run folder that cannot be used.
-        Stopped: Ctrl-C, SIGTERM or a loss that is not finite; what was good is in the newest checkpoint.
+        Stopped: Ctrl-C, SIGTERM, losses that are not finite or another process's end; what was good is in the newest
+            checkpoint.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("this version trains in one process; start it without torchrun")
-    fabric = _fabric(config)
-    source = open_dataset(data)
-    require_identities(source)
-    validation = open_pairs(config.validate) if config.validate else None
+    way_on = way_on or f"elasticface train {data} --out {out} --resume"
+    fabric = launch.start(config)
+    with launch.peers(way_on):
+        return _train(fabric, str(data), Path(out), config, resume, way_on)
+
+
+def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bool, way_on: str) -> FaceEncoder:
+    first, processes = fabric.is_global_zero, fabric.world_size
+    source, validation = in_all(lambda: _open(data, config, processes))
+    run = from_first(lambda: Run(out, config, data, resume))
 
     torch.manual_seed(keyed.integer(config.seed, "weights"))
     network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
-    head = heads.create(config.loss, source.num_classes, config.embedding_size, **config.head_options())
-    run = Run(Path(out), config, str(data), resume)
-    way_on = way_on or f"elasticface train {data} --out {run.path} --resume"
-
-    model = nn.ModuleDict({"backbone": network.to(memory_format=torch.channels_last), "head": head})  # type: ignore[call-overload]
-    model.to(fabric.device)
-    optimizer = SGD(
-        backbones.parameter_groups(model, config.weight_decay, config.decay_norm_and_bias),
-        lr=config.lr,
-        momentum=config.momentum,
-    )
-    done = {"step": torch.tensor(0), "loss_sum": torch.tensor(0.0, dtype=torch.float64)}
+    mesh = launch.mesh(fabric)
+    head = heads.create(config.loss, source.num_classes, config.embedding_size, mesh=mesh, **config.head_options())
+    network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head.to(fabric.device)
+    if config.sync_batchnorm and processes > 1:
+        network = synchronised(network)
+    model = nn.ModuleDict({"backbone": network, "head": head})
+    decay = config.weight_decay, config.decay_norm_and_bias
+    # The centres are a group of their own: over many processes they are of another kind of tensor.
+    groups = backbones.parameter_groups(network, *decay) + backbones.parameter_groups(head, *decay)
+    optimizer = SGD(groups, lr=config.lr, momentum=config.momentum)
+    done = {name: torch.tensor(0) for name in ("step", "losses", "skipped", "skipped_in_row")}
+    done["loss_sum"] = torch.tensor(0.0, dtype=torch.float64)
     if resume and checkpoint.load_newest(run.checkpoints, model, optimizer, done, _say):
-        _say(f"going on after step {int(done['step'])}")
+        _say(f"going on after step {int(done['step'])}", first)
     backbone = fabric.setup_module(network)
     sgd = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
     head.train()
 
     card = Card(
-        name=Path(out).resolve().name,
+        name=out.resolve().name,
         backbone=config.backbone,
         embedding_size=config.embedding_size,
         options=config.backbone_options(),
@@ -89,147 +103,205 @@ def train(
     )
     per_epoch = steps_per_epoch(len(source), config.batch_size)
     total = config.total_steps(per_epoch)
-    step, loss_sum = int(done["step"]), float(done["loss_sum"])
-    damaged = DamagedItems(run.path / "bad_items.jsonl", len(source))
-    run.open(step)
-    _say(
-        f"{source.num_classes:,} identities, {len(source):,} images, {config.backbone}, {config.loss}, {total:,} steps"
-    )
+    step, loss_sum, losses = int(done["step"]), float(done["loss_sum"]), int(done["losses"])
+    finite = Guard(network, config.max_skipped, int(done["skipped"]), int(done["skipped_in_row"]))
+    damaged = in_all(lambda: DamagedItems(run.path / "bad_items.jsonl", len(source), config.max_damaged, first))
+    if first:
+        run.open(step)
+    shared = f", {processes} processes" if processes > 1 else ""
+    sizes = f"{source.num_classes:,} identities, {len(source):,} images"
+    _say(f"{sizes}, {config.backbone}, {config.loss}, {total:,} steps{shared}", first)
 
-    def save() -> Path:
-        done["step"].fill_(step)
-        done["loss_sum"].fill_(loss_sum)
-        return checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints)
+    def save(figure: Validation | None = None) -> Path:
+        counts = step, losses, finite.skipped, finite.in_row, loss_sum
+        for name, value in zip(("step", "losses", "skipped", "skipped_in_row", "loss_sum"), counts, strict=True):
+            done[name].fill_(value)
+        return checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)
 
-    bar = progress.bar("loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s")
-    with bar, _Interrupts() as interrupts:
+    columns = "loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
+    with progress.bar(*columns, shown=first) as bar, Interrupts() as interrupts:
         task = bar.add_task("training", total=total, completed=step, loss="–", lr="–", speed="–")
         logged_at, logged_images = time.perf_counter(), 0
         while step < total:
             epoch = step // per_epoch
-            sampler = KeyedBatchSampler(len(source), config.batch_size, config.seed, epoch, start_step=step % per_epoch)
+            sampler = KeyedBatchSampler(
+                len(source),
+                config.batch_size,
+                config.seed,
+                epoch,
+                start_step=step % per_epoch,
+                rank=fabric.global_rank,
+                world_size=processes,
+            )
             backbone.train()
-            for pixels, labels in batches(source, sampler, damaged, config.workers, fabric.device.type == "cuda"):
+            for pixels, labels, rows, bad in batches(source, sampler, config.workers, fabric.device.type == "cuda"):
+                counts = launch.all_counts(fabric, len(labels), len(bad))  # of every process
+                if counts[:, 1].any():
+                    in_all(lambda: damaged.add(sum(from_all(lambda: bad), [])))  # noqa: B023, RUF017
                 lr = config.learning_rate(step, per_epoch)
                 for group in sgd.param_groups:
                     group["lr"] = lr
                 head.margin_factor = config.margin_factor(step, per_epoch)
-                torch.manual_seed(keyed.integer(config.seed, "dropout", step))  # of the backbone
+                torch.manual_seed(_dropout_seed(config.seed, step, fabric.global_rank))
 
-                images = prepare(pixels.to(fabric.device, non_blocking=True), config, step)
-                loss = forward_backward(fabric, backbone, head, images, labels.to(fabric.device), config.accumulate)
-                if not math.isfinite(loss):
-                    raise Stopped(_diverged(loss, step, lr, run))
-                if config.clip_norm:
-                    fabric.clip_gradients(backbone, sgd, max_norm=config.clip_norm, error_if_nonfinite=False)
-                sgd.step()
+                # Every process needs an image for each part, or none can make the step.
+                loss, norm, seen = 0.0, 0.0, None
+                if int(counts[:, 0].min()) >= config.accumulate:
+                    finite.before()
+                    pixels, labels = (t.to(fabric.device, non_blocking=True) for t in (pixels, labels))
+                    images = prepare(pixels, config, step, rows, sampler.images_per_batch)
+                    seen = forward_backward(fabric, backbone, head, images, labels, config.accumulate)
+                    loss, norm = seen.loss, _clip(fabric, backbone, head, sgd, config.clip_norm)
+                stop, not_finite = _agree(fabric, interrupts.number, not math.isfinite(loss), norm, config)
+                if seen and not not_finite:
+                    sgd.step()
+                    finite.in_row = 0
+                    loss_sum += loss
+                    losses += 1
                 sgd.zero_grad()
-
                 step += 1
-                loss_sum += loss
-                logged_images += len(labels)
+                if seen and not_finite and finite.skip():
+                    raise Stopped(finite.message(step, lr, norm, seen, _kept(run)))
+
+                logged_images += int(counts[:, 0].sum())
                 bar.update(task, completed=step, description=f"epoch {epoch + 1}", loss=f"{loss:.3f}", lr=f"{lr:.4f}")
                 if step % config.log_every == 0 or step == total:
                     speed = logged_images / (time.perf_counter() - logged_at)
-                    mean = loss_sum / ((step - 1) % config.log_every + 1)
-                    run.log(step, {"epoch": epoch, "loss": mean, "lr": lr, "images_per_second": round(speed, 1)})
+                    mean = loss_sum / losses if losses else None
+                    figures = {"epoch": epoch, "loss": mean, "lr": lr, "images_per_second": round(speed, 1)}
+                    if first:
+                        run.log(step, figures | ({"skipped_steps": finite.skipped} if finite.skipped else {}))
                     bar.update(task, speed=f"{speed:.0f}")
-                    logged_at, logged_images, loss_sum = time.perf_counter(), 0, 0.0
-                if interrupts.name:
-                    saved = f"stopped by {interrupts.name}, saved {save()}"
-                    raise Stopped(f"{saved}; go on with: {way_on}", interrupts.exit_code)
+                    logged_at, logged_images, loss_sum, losses = time.perf_counter(), 0, 0.0, 0
+                if stop:
+                    saved = f"stopped by {stop.name}, saved {save()}"
+                    raise Stopped(f"{saved}; go on with: {way_on}", Interrupts.EXIT_CODES[stop])
                 if step == total:
                     break
-                if step % config.checkpoint_every == 0 and step % per_epoch:
+                if step % config.checkpoint_every == 0 and step % per_epoch and not finite.in_row:
                     save()
-            ended = step // per_epoch
+            ended, figure = step // per_epoch, None
             if validation and (step == total or ended % config.validate_every == 0):
-                _validate(run, validation, FaceEncoder(backbone, card, fabric.device), step, epoch)
+                encoder = FaceEncoder(network, card, fabric.device)
+                figure = from_first(lambda: _validate(run, validation, encoder, step, epoch))  # noqa: B023
                 logged_at = time.perf_counter()
-            save()
-    run.close()
+            save(figure)
     encoder = FaceEncoder(network.eval(), card, fabric.device)
-    encoder.save(run.model)
-    _say(f"the model is in {run.model}")
+    from_first(lambda: encoder.save(run.model))
+    if first:
+        run.close()
+    _say(f"the model is in {run.model}", first)
     return encoder
 
 
-def prepare(pixels: Tensor, config: TrainConfig, step: int) -> Tensor:
-    """uint8 [B, H, W, 3] -> the network's input of this step: in [-1, 1], flipped and augmented."""
-    if not len(pixels):  # every image of the batch was damaged
-        return to_input(pixels)
-    images = flip(to_input(pixels), keyed.generator(config.seed, "flip", step))
-    images = augment(images, keyed.generator(config.seed, "augment", step), config.augment)
+def prepare(
+    pixels: Tensor, config: TrainConfig, step: int, rows: Tensor | None = None, count: int | None = None
+) -> Tensor:
+    """uint8 [b, H, W, 3] -> the network's input of this step: in [-1, 1], flipped and augmented.
+
+    Args:
+        pixels: one process's share of the batch.
+        config: the run's.
+        step: which step it is.
+        rows: int64 [b], where in the global batch these images stand; None where they are all of it.
+        count: images in the global batch.
+    """
+    which = np.arange(len(pixels)) if rows is None else rows.numpy()
+    of_batch = len(pixels) if count is None else count
+
+    def draws(purpose: str) -> RowsOfBatch:
+        return RowsOfBatch(keyed.generator(config.seed, purpose, step), of_batch, which)
+
+    images = augment(flip(to_input(pixels), draws("flip")), draws("augment"), config.augment)
     return images.contiguous(memory_format=torch.channels_last)
 
 
 def forward_backward(
     fabric: Fabric, backbone: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, parts: int
-) -> float:
-    """Gradients of the mean loss over a batch, computed in ``parts``: each counts by its share of the images."""
-    loss = 0.0
-    if not len(labels):
-        return loss
-    for part, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-        part_loss = head(backbone(part), part_labels) * (len(part) / len(images))
-        fabric.backward(part_loss)
+) -> Evidence:
+    """Gradients of the mean loss over the global batch, computed in ``parts``: each counts by its share of the images.
+
+    Args:
+        fabric: of the run.
+        backbone: as fabric has set it up.
+        head: its loss is the mean over the images of all processes.
+        images: [b, 3, H, W], one process's share.
+        labels: [b].
+        parts: 1 to b, the same in every process.
+    """
+    loss, lengths = 0.0, []
+    pairs = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
+    totals = launch.all_counts(fabric, *(len(part) for part, _ in pairs)).sum(0).tolist()
+    for number, (part, part_labels) in enumerate(pairs):
+        with _without_sync(fabric, backbone, number < parts - 1):
+            embeddings = backbone(part)
+            if fabric.world_size > 1 and embeddings.requires_grad:
+                # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
+                embeddings.register_hook(lambda gradient: gradient * fabric.world_size)
+            part_loss = head(embeddings, part_labels) * (totals[number] / sum(totals))
+            fabric.backward(part_loss)
         loss += part_loss.item()
-    return loss
+        lengths.append(torch.linalg.vector_norm(embeddings.detach().float(), dim=1))
+    return Evidence(loss, labels, torch.cat(lengths))
 
 
-class _Interrupts:
-    """Ctrl-C and SIGTERM end the run after the step that is being made; a second Ctrl-C ends it at once."""
-
-    _EXIT_CODES: ClassVar = {signal.SIGINT: 1, signal.SIGTERM: 0}
-
-    def __enter__(self) -> "_Interrupts":
-        self.name, self.exit_code = "", 0
-        self._before = {number: signal.signal(number, self._note) for number in self._EXIT_CODES}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.name:
-            raise KeyboardInterrupt
-        self.name, self.exit_code = signal.Signals(number).name, self._EXIT_CODES[signal.Signals(number)]
+def _open(data: str, config: TrainConfig, processes: int) -> tuple[Source, PairBenchmark | None]:
+    source = open_dataset(data)
+    require_identities(source)
+    share = min(config.batch_size, len(source)) // (processes * config.accumulate)
+    if processes > 1 and share < 2:
+        raise InputError(
+            f"a batch of {config.batch_size} images in {config.accumulate} parts for {processes} processes: each needs "
+            "two images a part at least; give a larger --batch-size, or fewer processes"
+        )
+    return source, open_pairs(config.validate) if config.validate else None
 
 
-def _fabric(config: TrainConfig) -> Fabric:
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device, False):
-        raise InputError(f"no device {device!r} here; there is {', '.join(name for name in there if there[name])}")
-    if config.precision == "fp16" and device == "cpu":
-        raise InputError("precision fp16 needs a GPU; use bf16 or 32 on the CPU")
-    # Buffers that a kernel is about to overwrite need no filling to make a run repeatable.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    return Fabric(accelerator=device, devices=1, precision=_PRECISION[config.precision])  # type: ignore[arg-type]
+def _dropout_seed(seed: int, step: int, rank: int) -> int:
+    """Of the backbone's dropout: another one for every process, lest all drop the same of their images."""
+    return keyed.integer(seed, "dropout", step, *([rank] if rank else []))
 
 
-def _validate(run: Run, benchmark: PairBenchmark, encoder: FaceEncoder, step: int, epoch: int) -> None:
+def _clip(fabric: Fabric, backbone: nn.Module, head: nn.Module, sgd: _FabricOptimizer, most: float) -> float:
+    """The norm of all gradients, those of this process's centres among them; the backbone's are cut to ``most``."""
+    # Not `fabric.clip_gradients`, which clips whatever the optimizer has: the centres, too.
+    fabric.strategy.precision.unscale_gradients(sgd.optimizer)
+    centres = guard.norm_of([p.grad for p in head.parameters() if p.grad is not None])
+    norm = torch.nn.utils.clip_grad_norm_(backbone.parameters(), most or math.inf)
+    return math.hypot(centres, float(norm))
+
+
+def _agree(
+    fabric: Fabric, signal_number: int, loss_not_finite: bool, norm: float, config: TrainConfig
+) -> tuple[signal.Signals | None, bool]:
+    """What all processes do next: end the run by the signal that any has had, and skip a step not finite in any."""
+    # Half precision overflows now and then; its scaler skips the step and scales less.
+    overflow = not math.isfinite(norm) and config.precision != "fp16"
+    seen = launch.all_counts(fabric, signal_number, int(loss_not_finite or overflow)).amax(0).tolist()
+    return signal.Signals(seen[0]) if seen[0] else None, bool(seen[1])
+
+
+def _without_sync(fabric: Fabric, backbone: nn.Module, skip: bool) -> AbstractContextManager[None]:
+    """Without sending gradients round after this part, where another one follows."""
+    if fabric.world_size == 1 or not skip:
+        return contextlib.nullcontext()
+    return fabric.no_backward_sync(cast(_FabricModule, backbone))
+
+
+def _validate(run: Run, benchmark: PairBenchmark, encoder: FaceEncoder, step: int, epoch: int) -> Validation:
     result = evaluate_pairs(encoder, benchmark)
     figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
     figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
     run.log(step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
     _say(f"epoch {epoch + 1}: {result.benchmark} accuracy {result.accuracy:.2%} ± {result.accuracy_std:.2%}")
+    return Validation(result.benchmark, result.accuracy)
 
 
-def _diverged(loss: float, step: int, lr: float, run: Run) -> str:
+def _kept(run: Run) -> str:
     saved = sorted(run.checkpoints.glob("step-*"))
-    kept = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
-    return (
-        f"the loss of step {step + 1} is {loss} at learning rate {lr:g}; {kept}. What helps most often is "
-        "a lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, or --precision bf16 instead of fp16"
-    )
+    return f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
 
 
-def _say(message: str) -> None:
-    progress.console.print(message, markup=False, soft_wrap=True)
+def _say(message: str, aloud: bool = True) -> None:
+    if aloud:
+        progress.console.print(message, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from elasticface import heads, margins
 from elasticface.heads import MarginHead
-from elasticface.optim import SGD
+from elasticface.optim import SGD, GradScaler
 from elasticface.row_sparse import local_of, rows_and_values
 
 
@@ -288,23 +288,42 @@ def accumulated(mesh: DeviceMesh) -> dict[str, Any]:
 
 
 def scaled(mesh: DeviceMesh) -> dict[str, Any]:
-    """Weights after steps through a gradient scaler, as for float16, and without."""
-    case = sampled_case(mesh, dtype="float32")
-    plain, through = case.head(mesh), case.head(mesh)
-    for number in range(2):
-        embeddings, labels, _ = case.inputs(number)
-        own = case.own(mesh)
-        plain.zero_grad()
-        through.zero_grad()
-        sgd = SGD(plain.parameters(), 0.1, momentum=0.9)
-        plain(embeddings[own], labels[own]).backward()
-        sgd.step()
-        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-        sgd = SGD(through.parameters(), 0.1, momentum=0.9)
-        scaler.scale(through(embeddings[own], labels[own])).backward()
+    """Weights after steps through a gradient scaler, as for float16, and without; and after one that overflowed."""
+    found: dict[str, Any] = {}
+    for rate in (1.0, 0.3):
+        case = sampled_case(mesh, rate, dtype="float32")
+        for name, scaler_of in (("plain", None), ("torch", torch.amp.GradScaler), ("ours", GradScaler)):
+            if name == "torch" and rate == 1:
+                continue  # it takes no DTensor beside plain tensors
+            head, backbone = case.head(mesh), nn.Linear(8, 8)
+            nn.init.eye_(backbone.weight)
+            nn.init.zeros_(backbone.bias)
+            sgd = SGD([*backbone.parameters(), *head.parameters()], 0.1, momentum=0.9)
+            scaler = scaler_of("cpu", init_scale=1024.0) if scaler_of else None
+            for number in range(3):
+                embeddings, labels, _ = case.inputs(number)
+                own = case.own(mesh)
+                sgd.zero_grad()
+                loss = head(backbone(embeddings[own]), labels[own])
+                if scaler is None:
+                    loss.backward()
+                    sgd.step()
+                    continue
+                scaler.scale(loss).backward()
+                scaler.unscale_(sgd)
+                scaler.step(sgd)
+                scaler.update()
+            found[f"{name} {rate}"] = local_of(head.weight).clone()
+        assert isinstance(scaler, GradScaler)
+        assert head.weight.grad is not None
+        before = local_of(head.weight).clone()
+        if mesh.get_local_rank() == 0:
+            gradient = local_of(head.weight.grad)
+            (gradient._values() if gradient.is_sparse else gradient)[0, 0] = torch.inf
         scaler.unscale_(sgd)
         scaler.step(sgd)
-    return {"plain": local_of(plain.weight), "through": local_of(through.weight)}
+        found[f"skipped {rate}"] = torch.equal(before, local_of(head.weight))
+    return found
 
 
 def optimizer(mesh: DeviceMesh) -> dict[str, Any]:

@@ -239,9 +239,15 @@ def test_row_sparse_gradients_of_several_backwards_add_up(found):
         )
 
 
-def test_row_sparse_gradients_pass_a_gradient_scaler(found):
+@pytest.mark.parametrize(("scaler", "rate"), [("torch", 0.3), ("ours", 0.3), ("ours", 1.0)])
+def test_gradients_pass_a_gradient_scaler_to_the_bit(found, scaler, rate):
     for own in found:
-        assert torch.equal(own["scaled"]["plain"], own["scaled"]["through"])
+        assert torch.equal(own["scaled"][f"{scaler} {rate}"], own["scaled"][f"plain {rate}"])
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_all_processes_skip_a_step_that_overflowed_in_one(found, rate):
+    assert all(own["scaled"][f"skipped {rate}"] for own in found)
 
 
 def test_rows_that_were_not_sampled_keep_weight_and_momentum(found):

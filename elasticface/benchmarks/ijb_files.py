@@ -140,8 +140,8 @@ def _check_same_images(media: list[str], points: list[str], media_file: Path, po
             what = f"{len(points)} rows where {media_file.name} has {len(media)}"
             raise InputError(f"{printable(points_file)}: {what}; both list the same images")
         raise InputError(
-            f"{printable(points_file)}, row {row + 1}: {printable(points[row])} where {media_file.name} has "
-            f"{printable(media[row])}; both list the same images in the same order"
+            f"{printable(points_file)}, row {row + 1}: {printable(points[row], 100)} where {media_file.name} has "
+            f"{printable(media[row], 100)}; both list the same images in the same order"
         )
 
 

@@ -160,7 +160,7 @@ class MatrixFiles:
                     if found
                     else "none"
                 )
-                raise InputError(f"{printable(first)}_….bin: {which}; a feature an image is needed")
+                raise InputError(f"{printable(first, _SHOWN)}_….bin: {which}; a feature an image is needed")
             suffix = found[0]
         if flaw(suffix) is not None or "/" in suffix:
             raise InputError(f"--suffix {printable(suffix)}: not a part of a file's name")

@@ -6,6 +6,7 @@ result and one block, and a row that is not as it should be is named by its numb
 
 import math
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ MOST_PAIRS, MOST_IMAGES = 1 << 28, 1 << 24
 _THREADS = 4  # of a pair file, the disk gives no more
 
 _BOM, _BLANKS = b"\xef\xbb\xbf", b" \t\r\n"
+_BETWEEN = re.compile(rb"[ \t]+")
 _LARGEST_COORDINATE = 1e6  # pixels, to either side: no photo is larger, and nothing made of it overflows
 
 
@@ -137,7 +139,8 @@ def read_points(path: Path) -> PointRows:
         text = data.tobytes()
         for row in np.flatnonzero(np.isnan(numbers).any(axis=1)).tolist():
             start = int(bounds[row, 0])
-            numbers[row] = _numbers(text[start : text.index(b"\n", start)].split()[1:])
+            line = text[start : text.index(b"\n", start)].rstrip(b"\r")
+            numbers[row] = _numbers(_BETWEEN.split(line.strip(b" \t"))[1:])  # not at what else Python takes for blank
         beyond = ~np.isfinite(numbers)
         beyond[:, :-1] |= np.abs(numbers[:, :-1]) > _LARGEST_COORDINATE
         beyond[:, -1] |= numbers[:, -1] < 0

@@ -20,9 +20,7 @@ from elasticface.data.sources import Source
 from elasticface.errors import InputError
 
 Item = tuple[NDArray[np.uint8], int]
-Batch = tuple[Tensor, Tensor, list[tuple[int, str]]]  # uint8 [B, H, W, 3], int64 [B], (index, reason) of the damaged
-
-_DAMAGED_SHARE = 0.001
+Damage = list[tuple[int, str]]  # index and reason of each image that cannot be read
 
 
 class DamagedItems:
@@ -31,52 +29,56 @@ class DamagedItems:
     Args:
         path: JSON lines, one a damaged image; what an interrupted run found before is read from it.
         num_images: of the whole set.
+        share: of them that may be damaged, in [0, 1].
+        writes: whether this process keeps the file; the others of a run know what is in it, too.
     """
 
-    def __init__(self, path: Path, num_images: int) -> None:
-        self.path, self.most = path, int(_DAMAGED_SHARE * num_images)
+    def __init__(self, path: Path, num_images: int, share: float = 0.001, writes: bool = True) -> None:
+        self.path, self.share, self.most, self.writes = path, share, int(share * num_images), writes
         self.found: set[int] = set()
         if path.exists():
             # A kill may have cut the last line short; the next one must not be written to its end.
             lines = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
-            files.write_text(path, "".join(lines))
+            if writes:
+                files.write_text(path, "".join(lines))
             self.found = {json.loads(line)["index"] for line in lines}
 
     def add(self, items: Sequence[tuple[int, str]]) -> None:
         """Take note of (index, reason) items.
 
         Raises:
-            InputError: more than one in a thousand of the set's images are damaged.
+            InputError: more of the set's images are damaged than may be.
         """
         for index, reason in items:
             if index in self.found:
                 continue
             self.found.add(index)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, "reason": reason}) + "\n")
+            if self.writes:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"index": index, "reason": reason}) + "\n")
             if len(self.found) > self.most:
                 more = f" (the last of {len(self.found)}, all named in {self.path})" if len(self.found) > 1 else ""
-                raise InputError(f"{reason}{more}; a run goes on without at most {_DAMAGED_SHARE:.1%} of its images")
-            warnings.warn(f"skipped: {reason}", stacklevel=2)
+                raise InputError(
+                    f"{reason}{more}; a run goes on without at most {self.share:.1%} of its images (--max-damaged)"
+                )
+            if self.writes:
+                warnings.warn(f"skipped: {reason}", stacklevel=2)
 
 
 def batches(
-    source: Source, sampler: KeyedBatchSampler, damaged: DamagedItems, workers: int, pin_memory: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of one epoch, in the sampler's order.
+    source: Source, sampler: KeyedBatchSampler, workers: int, pin_memory: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Damage]]:
+    """One process's share of the batches of one epoch, in the sampler's order.
 
     Args:
         source: images of one size.
         sampler: which images, in which order.
-        damaged: where images that cannot be read are counted; their batch is that much smaller.
         workers: processes that read ahead; 0 reads in this one.
         pin_memory: for a GPU.
 
     Yields:
-        uint8 [B, H, W, 3] RGB and int64 [B] labels.
-
-    Raises:
-        InputError: too many damaged images.
+        uint8 [b, H, W, 3] RGB, int64 [b] labels, int64 [b] where in the global batch each stands; and the images that
+        cannot be read, by which the share is smaller.
     """
     loader: DataLoader[Any] = DataLoader(
         _Tolerant(source),
@@ -86,9 +88,8 @@ def batches(
         pin_memory=pin_memory,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    for images, labels, bad in loader:
-        damaged.add(bad)
-        yield images, labels
+    for images, labels, places, bad in loader:
+        yield images, labels, places + sampler.first_row, bad
 
 
 class _Tolerant(Dataset[Any]):
@@ -107,11 +108,13 @@ class _Tolerant(Dataset[Any]):
             return index, str(error)
 
 
-def _collate(items: list[Item | tuple[int, str]]) -> Batch:
+def _collate(items: list[Item | tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor, Damage]:
     good = [item for item in items if not isinstance(item[0], int)]
+    places = [place for place, item in enumerate(items) if not isinstance(item[0], int)]
     bad = [(item[0], str(item[1])) for item in items if isinstance(item[0], int)]
     images = np.stack([image for image, _ in good]) if good else np.zeros((0, 1, 1, 3), np.uint8)
-    return torch.from_numpy(images), torch.tensor([int(label) for _, label in good], dtype=torch.int64), bad
+    labels = torch.tensor([int(label) for _, label in good], dtype=torch.int64)
+    return torch.from_numpy(images), labels, torch.tensor(places, dtype=torch.int64), bad
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

@@ -197,6 +197,10 @@ class Photos:
             self.left_out[name] = why
 
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048
+"""Bytes: what file systems take, and half of what Linux does, for there is a folder before it."""
+
+
 class _Unreadable(Exception):
     """Why a file cannot be had, for the caller to make a sentence with its name."""
 
@@ -230,4 +234,7 @@ def flaw(name: str) -> str | None:
         return "a path with .."
     if "\\" in name or "\0" in name:
         return "a backslash or NUL in its name"
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+        return "a longer name than a file has"
     return None

@@ -76,6 +76,9 @@ class KeyedBatchSampler:
         self.start_step = start_step
         self.rank = rank
         self.world_size = world_size
+        share, left_over = divmod(self.images_per_batch, world_size)
+        self.first_row = rank * share + min(rank, left_over)  # of the global batch's that are this rank's
+        self.last_row = self.first_row + share + (rank < left_over)
 
     def __len__(self) -> int:
         """Steps that remain in the epoch, ``start_step`` taken off."""
@@ -83,9 +86,6 @@ class KeyedBatchSampler:
 
     def __iter__(self) -> Iterator[list[int]]:
         order = epoch_order(self.num_images, self.seed, self.epoch)
-        share, left_over = divmod(self.images_per_batch, self.world_size)
-        first = self.rank * share + min(self.rank, left_over)
-        last = first + share + (self.rank < left_over)
         for step in range(self.start_step, self.steps):
             batch = order[step * self.images_per_batch :]
-            yield batch[first:last].tolist()
+            yield batch[self.first_row : self.last_row].tolist()

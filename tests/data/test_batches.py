@@ -50,7 +50,11 @@ def listed(folder: Path) -> list[dict[str, object]]:
 
 
 def read(source: Numbered, folder: Path, workers: int = 0, epoch: int = 0) -> list[tuple[Tensor, Tensor]]:
-    return list(batches(source, sampler(len(source), epoch=epoch), damaged_items(folder, len(source)), workers, False))
+    found, damaged = [], damaged_items(folder, len(source))
+    for images, labels, _, bad in batches(source, sampler(len(source), epoch=epoch), workers, False):
+        damaged.add(bad)
+        found.append((images, labels))
+    return found
 
 
 @pytest.fixture
@@ -88,13 +92,30 @@ def test_how_many_workers_read_does_not_matter(workers: int, tmp_path: Path, qui
 
 def test_workers_read_real_files_alike(tmp_path: Path) -> None:
     source = open_dataset(write_people(tmp_path / "faces", 3, 4))
-    alone, helped = (
-        list(batches(source, sampler(12, 4), damaged_items(tmp_path, 12), workers, False)) for workers in (0, 2)
-    )
+    alone, helped = (list(batches(source, sampler(12, 4), workers, False)) for workers in (0, 2))
     assert len(alone) == 3
-    for (images, labels), (others, their_labels) in zip(alone, helped, strict=True):
+    for (images, labels, rows, bad), (others, their_labels, their_rows, _) in zip(alone, helped, strict=True):
         assert torch.equal(images, others)
         assert torch.equal(labels, their_labels)
+        assert rows.tolist() == their_rows.tolist() == [0, 1, 2, 3]
+        assert bad == []
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_shares_of_all_processes_are_the_batch_by_their_rows(world: int) -> None:
+    order = list(sampler(40))
+    source = Numbered(40, damaged=(order[0][1], order[2][7]))
+    shares = [
+        list(batches(source, KeyedBatchSampler(40, 8, seed=1, epoch=0, rank=rank, world_size=world), 0, False))
+        for rank in range(world)
+    ]
+    for indices, parts in zip(order, zip(*shares, strict=True), strict=True):
+        rows = torch.cat([part[2] for part in parts]).tolist()
+        images = torch.cat([part[0] for part in parts])[:, 0, 0, 0].tolist()
+        bad = [index for part in parts for index, _ in part[3]]
+        assert [indices[row] for row in rows] == images
+        assert sorted([*images, *bad]) == sorted(indices)
+        assert set(bad) <= set(source.damaged)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from elasticface import keyed
 from elasticface.data import transforms
-from elasticface.data.transforms import augment, flip, to_input
+from elasticface.data.transforms import RowsOfBatch, augment, flip, to_input
 
 CHANGES = "_ZOOM _ROTATION _SHIFT _CONTRAST _BRIGHTNESS _TINT _GREY _LOW_RESOLUTION _ERASED_SIDE".split()
 
@@ -235,3 +235,16 @@ def test_an_erased_part_is_one_rectangle_of_one_colour(only) -> None:
         assert changed.sum() == (bottom - top) * (right - left)
         assert max(bottom - top, right - left) <= 0.4 * 112 + 1
     assert erased > 25
+
+
+def test_an_image_is_changed_alike_in_whatever_share_of_the_batch_it_is() -> None:
+    images = noise(7, 64)
+
+    def changed(rows: list[int]) -> Tensor:
+        draws = [RowsOfBatch(keyed.generator(3, purpose, 9), 7, np.array(rows)) for purpose in ("flip", "augment")]
+        return augment(flip(images[rows], draws[0]), draws[1], 1.0)
+
+    whole = augment(flip(images, keyed.generator(3, "flip", 9)), keyed.generator(3, "augment", 9), 1.0)
+    assert torch.equal(changed(list(range(7))), whole)
+    for rows in ([0, 1, 2, 3], [4, 5, 6], [2, 5], [6]):
+        torch.testing.assert_close(changed(rows), whole[rows], rtol=0, atol=1e-6)

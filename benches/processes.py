@@ -1,0 +1,127 @@
+"""One training run on one process and on several: how far apart their losses are, and what a large head takes.
+
+Run it as ``python benches/processes.py``; ``--help`` lists the options.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, console, machine, markdown, printed, run, save
+
+from elasticface.errors import InputError
+from elasticface.rundir import read_metrics
+
+OUT = RESULTS / "processes.json"
+SET = "synthetic:identities=64,images=10"
+SMALL = "--backbone tiny --embedding-size 128 --batch-size 64 --lr 0.05 --scale 32 --workers 0 --device cpu"
+STARTS = {"1": 1, "2": 2, "2, local batch norm": 2}
+POLL = 0.1  # seconds between two looks at the memory
+
+
+@dataclass
+class Trained:
+    """What a run left: its metrics, and the peak of memory of each of its processes."""
+
+    metrics: list[dict[str, Any]]
+    peak_bytes: list[int]  # by process
+    seconds: float
+
+
+def bench(steps: int = 50, loss: str = "elastic-arc+", out: Path = OUT, markdown: bool = False) -> None:
+    """Train the same run on one process and on two, and compare the losses step by step.
+
+    Args:
+        steps: of the runs.
+        loss: the name of the loss.
+        out: JSON file for every step; replaced if it is there.
+        markdown: measure nothing, print the table of the JSON file for the docs.
+    """
+    if markdown:
+        if not out.exists():
+            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
+        print(table(json.loads(out.read_text())))
+        return
+    losses = {}
+    for name, processes in STARTS.items():
+        with console.status(f"{name} process{'es'[: 2 * (processes > 1)]}"):
+            batch_norm = "no-sync-batchnorm" if "local" in name else "sync-batchnorm"
+            options = f"{SMALL} --loss {loss} --max-steps {steps} --epochs {steps} --log-every 1 --{batch_norm}"
+            losses[name] = [line["loss"] for line in trained(SET, options, processes).metrics]
+    stored = save(out, {"set": SET, "options": SMALL, "loss": loss, "losses": losses})
+    console.print(printed(COLUMNS, rows(stored)))
+
+
+def trained(data: str, options: str, processes: int) -> Trained:
+    """`elasticface train` with these options in a folder that is thrown away, one thread a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        launcher = f"-m torch.distributed.run --standalone --nproc-per-node {processes} -m" if processes > 1 else "-m"
+        command = [sys.executable, *launcher.split(), "elasticface", "train", data, "--out", str(out), *options.split()]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        with (Path(folder) / "log").open("w+") as log:
+            start = time.perf_counter()
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            peaks: dict[int, int] = {}
+            while process.poll() is None:
+                peaks |= _peaks(process.pid, own=processes == 1)
+                time.sleep(POLL)
+            seconds = time.perf_counter() - start
+            if process.returncode:
+                log.seek(0)
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{log.read()}")
+        lines = [line for line in read_metrics(out) if "benchmark" not in line]
+    return Trained(lines, [peak for _, peak in sorted(peaks.items())], seconds)
+
+
+def _peaks(pid: int, own: bool) -> dict[int, int]:
+    """Bytes at the peak so far of a process, or of what it has started (Linux)."""
+    found = {}
+    pids = [pid] if own else _children(pid)
+    for each in pids:
+        try:
+            lines = Path(f"/proc/{each}/status").read_text().splitlines()
+        except OSError:  # it has just ended
+            continue
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                found[each] = 1024 * int(line.split()[1])
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+COLUMNS = ["processes", "loss of the first step", "of the last", "largest relative difference to one process"]
+
+
+def rows(figures: dict[str, Any]) -> list[list[str]]:
+    one = figures["losses"]["1"]
+    found = []
+    for name, losses in figures["losses"].items():
+        apart = max(abs(a - b) / abs(a) for a, b in zip(one, losses, strict=True))
+        found.append([name, f"{losses[0]:.6f}", f"{losses[-1]:.6f}", "–" if name == "1" else f"{apart:.1g}"])
+    return found
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Markdown of what :func:`bench` has stored."""
+    told = (
+        f"{len(figures['losses']['1'])} steps of {figures['loss']}, `{figures['set']}`, `{figures['options']}`, batch "
+        f"norm synchronised where nothing else is said. {machine(figures['environment'])}."
+    )
+    return f"{markdown(COLUMNS, rows(figures))}\n\n{told}"
+
+
+if __name__ == "__main__":
+    run(bench)
