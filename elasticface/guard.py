@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from elasticface.row_sparse import is_row_sparse, local_of, rows_and_values
 
 _NAMED = 5  # labels
 
@@ -66,8 +67,8 @@ class Guard:
         )
 
 
-def norm_of(gradients: list[Any]) -> float:
+def norm_of(gradients: list[Tensor]) -> float:
     """The Euclidean norm of all gradients of one process together; those of a DTensor are its own rows."""
-    local = [g.to_local() if hasattr(g, "to_local") else g for g in gradients]
+    local = [rows_and_values(g)[1] if is_row_sparse(g) else local_of(g) for g in gradients]
     norms = torch._foreach_norm([g for g in local if g.numel()]) if local else []
     return math.sqrt(sum(float(norm) ** 2 for norm in norms)) if norms else 0.0

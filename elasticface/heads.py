@@ -17,6 +17,7 @@ from elasticface import centres, margins, softmax
 from elasticface.communication import Part, share_of
 from elasticface.errors import InputError
 from elasticface.margins import Order, PastPi
+from elasticface.row_sparse import local_rows
 
 MAX_LOGITS_BYTES = 1 << 30
 
@@ -147,7 +148,7 @@ class MarginHead(nn.Module):
 
         loss = softmax.margin_softmax_loss(
             embeddings,
-            centres.own_rows(self.weight),
+            local_rows(self.weight),
             labels,
             with_margin,
             self.scale,

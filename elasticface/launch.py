@@ -20,12 +20,12 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from elasticface.communication import Group
 from elasticface.config import TrainConfig
 from elasticface.errors import InputError, Stopped, first_line
+from elasticface.optim import GradScaler
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "64": "64-true"}
 
@@ -71,7 +71,7 @@ def start(config: TrainConfig) -> Fabric:
     precision: dict[str, Any] = {"precision": _PRECISION[config.precision]}
     if config.precision == "fp16":
         # Every process skips a step that overflowed in one of them: its class centres are nobody else's.
-        precision = {"plugins": MixedPrecision("16-mixed", "cuda", ShardedGradScaler())}
+        precision = {"plugins": MixedPrecision("16-mixed", "cuda", GradScaler())}
     fabric = Fabric(accelerator=device, devices=on_node, num_nodes=nodes, strategy=together, **precision)
     fabric.launch()
     return fabric

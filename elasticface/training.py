@@ -36,6 +36,7 @@ from elasticface.errors import InputError, Stopped
 from elasticface.guard import Evidence, Guard
 from elasticface.interrupts import Interrupts
 from elasticface.model import Card, FaceEncoder
+from elasticface.optim import SGD
 from elasticface.rundir import Run
 
 
@@ -84,7 +85,7 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
     decay = config.weight_decay, config.decay_norm_and_bias
     # The centres are a group of their own: over many processes they are of another kind of tensor.
     groups = backbones.parameter_groups(network, *decay) + backbones.parameter_groups(head, *decay)
-    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    optimizer = SGD(groups, lr=config.lr, momentum=config.momentum)
     done = {name: torch.tensor(0) for name in ("step", "losses", "skipped", "skipped_in_row")}
     done["loss_sum"] = torch.tensor(0.0, dtype=torch.float64)
     if resume and checkpoint.load_newest(run.checkpoints, model, optimizer, done, _say):
