@@ -95,10 +95,10 @@ def train(
         f"{source.num_classes:,} identities, {len(source):,} images, {config.backbone}, {config.loss}, {total:,} steps"
     )
 
-    def save() -> Path:
+    def save(figure: checkpoint.Validation | None = None) -> Path:
         done["step"].fill_(step)
         done["loss_sum"].fill_(loss_sum)
-        return checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints)
+        return checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)
 
     bar = progress.bar("loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s")
     with bar, _Interrupts() as interrupts:
@@ -141,11 +141,11 @@ def train(
                     break
                 if step % config.checkpoint_every == 0 and step % per_epoch:
                     save()
-            ended = step // per_epoch
+            ended, figure = step // per_epoch, None
             if validation and (step == total or ended % config.validate_every == 0):
-                _validate(run, validation, FaceEncoder(backbone, card, fabric.device), step, epoch)
+                figure = _validate(run, validation, FaceEncoder(backbone, card, fabric.device), step, epoch)
                 logged_at = time.perf_counter()
-            save()
+            save(figure if config.keep_best else None)
     run.close()
     encoder = FaceEncoder(network.eval(), card, fabric.device)
     encoder.save(run.model)
@@ -213,12 +213,13 @@ def _fabric(config: TrainConfig) -> Fabric:
     return Fabric(accelerator=device, devices=1, precision=_PRECISION[config.precision])  # type: ignore[arg-type]
 
 
-def _validate(run: Run, benchmark: PairBenchmark, encoder: FaceEncoder, step: int, epoch: int) -> None:
+def _validate(run: Run, benchmark: PairBenchmark, encoder: FaceEncoder, step: int, epoch: int) -> checkpoint.Validation:
     result = evaluate_pairs(encoder, benchmark)
     figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
     figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
     run.log(step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
     _say(f"epoch {epoch + 1}: {result.benchmark} accuracy {result.accuracy:.2%} ± {result.accuracy_std:.2%}")
+    return checkpoint.Validation(result.benchmark, result.accuracy)
 
 
 def _diverged(loss: float, step: int, lr: float, run: Run) -> str:
