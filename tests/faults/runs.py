@@ -1,0 +1,308 @@
+"""Training runs that are killed, and what they leave: a run that goes on must end as one that was never stopped.
+
+One process: every run is a fork of this process, which has all modules loaded and no threads yet. A run then takes a
+second or two instead of five, and what is forked can be told to kill itself at a line of its choice. Several processes:
+`torch.distributed.run`, as a user starts it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[2]
+for folder in (PACKAGE, PACKAGE / "tests"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+import torch  # noqa: E402
+from conftest import write_pairs, write_people  # noqa: E402
+from lightning_fabric.loggers import tensorboard  # noqa: E402, F401  (so that no fork has to load it)
+from torch.utils.tensorboard import SummaryWriter  # noqa: E402, F401  (likewise)
+
+from elasticface import checkpoint, checkpoint_folder, cli, files, training  # noqa: E402
+
+SETTINGS = (
+    "--loss=elastic-arc+ --scale=16 --backbone=tiny --embedding-size=16 --batch-size=8 --epochs=5 --lr=0.05 "
+    "--schedule=cosine --warmup-epochs=0.5 --augment=1 --workers=0 --device=cpu --log-every=3 --checkpoint-every=2 "
+    "--keep-checkpoints=2"
+).split()
+TIMEOUT = 120.0  # seconds until a run that does not end is a finding
+
+Sign = dict[str, Any]
+
+
+@dataclass
+class Ended:
+    """A process that ran, or was killed."""
+
+    code: int  # as of subprocess: −9 where it was killed
+    error: str  # what it wrote on stderr
+    seconds: float
+
+
+@dataclass
+class Runs:
+    """Runs on one made-up set, with the same settings.
+
+    Args:
+        folder: an empty one, for the faces and the runs.
+        processes: that a run is trained in.
+    """
+
+    folder: Path
+    processes: int = 1
+    seconds: float = field(init=False)  # of the unbroken run, from when it opened its folder where there are several
+
+    def __post_init__(self) -> None:
+        self.faces = write_pairs(write_people(self.folder / "faces", 6, 5), 6, 5)
+        self.unbroken = self.folder / "unbroken"
+        started = time.monotonic()
+        process = self.start(self.unbroken)
+        if self.processes > 1:
+            started = process.wait_until_open(b"")
+        ended = process.wait()
+        self.seconds = time.monotonic() - started
+        if ended.code:
+            raise RuntimeError(f"the unbroken run ended with {ended.code}:\n{ended.error}")
+
+    def start(self, run: Path, resume: bool = False, prepare: Callable[[], None] | None = None) -> "Process":
+        """Begin to train, or go on.
+
+        Args:
+            run: the run folder.
+            resume: with --resume.
+            prepare: called in the process before it trains; one process only.
+        """
+        arguments = ["train", str(self.faces), "--out", str(run), "--validate", str(self.faces), *SETTINGS]
+        return Process(self.processes, run, arguments + (["--resume"] if resume else []), prepare)
+
+    def differences(self, run: Path) -> list[str]:
+        """In what a finished run is not the unbroken one, to the bit."""
+        wrong = []
+        for name in ("model/model.safetensors", f"checkpoints/{checkpoint_folder.BEST}"):
+            if not (run / name).exists() or (run / name).read_bytes() != (self.unbroken / name).read_bytes():
+                wrong.append(name)
+        if lines(run) != lines(self.unbroken):
+            wrong.append("metrics.jsonl")
+        if on_disk(run)["checkpoints"] != on_disk(self.unbroken)["checkpoints"]:
+            wrong.append("the checkpoints that stayed")
+        left = [str(path.relative_to(run)) for path in run.rglob("*") if files.is_temporary(path.name)]
+        return wrong + [f"left: {name}" for name in left]
+
+
+class Process:
+    """A run that is going on."""
+
+    def __init__(self, processes: int, run: Path, arguments: list[str], prepare: Callable[[], None] | None) -> None:
+        self.run, self.started = run, time.monotonic()
+        self.output = run.with_name(f"{run.name}.stderr")
+        self._popen: subprocess.Popen[bytes] | None = None
+        if processes > 1:
+            assert prepare is None
+            launch = f"-m torch.distributed.run --standalone --nproc-per-node {processes} -m elasticface".split()
+            environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"}
+            with self.output.open("wb") as output:
+                self._popen = subprocess.Popen(
+                    [sys.executable, *launch, *arguments],
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    start_new_session=True,
+                )
+            self.pid = self._popen.pid
+        else:
+            self.pid = os.fork()
+            if not self.pid:
+                self._train(arguments, prepare)
+
+    def _train(self, arguments: list[str], prepare: Callable[[], None] | None) -> None:
+        """The fork: it ends here, come what may."""
+        code = 1
+        try:
+            os.setsid()
+            output = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            if prepare is not None:
+                prepare()
+            cli.main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def wait_until_open(self, before: bytes) -> float:
+        """When the run has opened its folder, so that what follows is training and not loading of modules.
+
+        Args:
+            before: its environment.json as it was; it is written anew each time.
+        """
+        file = self.run / "environment.json"
+        stamp = file.stat().st_ino if before else None
+        while self.alive() and time.monotonic() - self.started < TIMEOUT:
+            if file.exists() and file.stat().st_ino != stamp:
+                break
+            time.sleep(0.005)
+        return time.monotonic()
+
+    def alive(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def send(self, number: int, to: str = "all") -> bool:
+        """A signal to all its processes, or to ``"one"`` of the workers. False where it had ended by itself."""
+        if not self.alive():
+            return False
+        if to == "one":
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            if children:
+                os.kill(int(children[-1]), number)
+                return True
+        os.killpg(self.pid, number)
+        return True
+
+    def wait(self) -> Ended:
+        """Until it ends.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        while self.alive():
+            if time.monotonic() - self.started > TIMEOUT:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise TimeoutError(f"{self.run} does not end:\n{self.output.read_text()}")
+            time.sleep(0.005)
+        seconds = time.monotonic() - self.started
+        if self._popen is not None:
+            code = self._popen.wait()
+        else:
+            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return Ended(code, self.output.read_text(errors="replace"), seconds)
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    """What a run logged, without its speed, which is another each time."""
+    text = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
+    content = [json.loads(line) for line in text.splitlines()]
+    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in content]
+
+
+def on_disk(run: Path) -> Sign:
+    """What there is of a run."""
+    checkpoints = run / "checkpoints"
+    there = sorted(os.listdir(checkpoints)) if checkpoints.is_dir() else []
+    metrics = (run / "metrics.jsonl").read_bytes() if (run / "metrics.jsonl").exists() else b""
+    return {
+        "checkpoints": [name for name in there if name.startswith("step-")],
+        "temporaries": [name for name in there if files.is_temporary(name)],
+        "lines": metrics.count(b"\n"),
+        "model": (run / "model").is_dir(),
+    }
+
+
+DAMAGES = ("cut", "flipped", "half written")
+
+
+def damage_newest(run: Path, how: str, place: float) -> str | None:
+    """Damage the newest checkpoint, where there is another to go back to.
+
+    Args:
+        run: the run folder.
+        how: one of ``DAMAGES``.
+        place: which byte or file of it, in [0, 1).
+
+    Returns:
+        Which file of which checkpoint.
+    """
+    there = checkpoint_folder.newest_first(run / "checkpoints")
+    if len(there) < 2:
+        return None
+    parts = sorted(there[0].iterdir())
+    if how == "half written":  # as by a copy that was cut short
+        for part in parts[int(place * len(parts)) :]:
+            part.unlink()
+        return there[0].name
+    part = parts[int(place * len(parts))]
+    content = bytearray(part.read_bytes())
+    if how == "cut":
+        del content[int(place * len(content)) :]
+    else:
+        content[int(place * len(content))] ^= 1 << int(8 * place)
+    part.write_bytes(content)
+    return f"{there[0].name}/{part.name}"
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _before(module: Any, name: str, when: Callable[..., bool] = lambda *_, **__: True) -> Callable[[], None]:
+    """Dies where ``module.name`` is called with arguments that ``when`` is true of."""
+
+    def prepare() -> None:
+        function = getattr(module, name)
+
+        def dying(*arguments: Any, **named: Any) -> Any:
+            if when(*arguments, **named):
+                _die()
+            return function(*arguments, **named)
+
+        setattr(module, name, dying)
+
+    return prepare
+
+
+def _while_writing() -> None:
+    write_data = checkpoint._Writer.write_data
+
+    def dying(self: Any, *arguments: Any) -> None:
+        write_data(self, *arguments)
+        (shard,) = Path(self.path).glob("*.distcp")
+        os.truncate(shard, shard.stat().st_size // 2)
+        _die()
+
+    checkpoint._Writer.write_data = dying  # type: ignore[method-assign, assignment]
+
+
+def _while_removing() -> None:
+    def dying(path: Path) -> None:
+        next(path.iterdir()).unlink()
+        _die()
+
+    shutil.rmtree = dying  # type: ignore[assignment]
+
+
+def _is_checkpoint(_: Any, path: Path) -> bool:
+    return Path(path).name.startswith("step-")
+
+
+POINTS: dict[str, Callable[[], None]] = {
+    "while a shard is written": _while_writing,
+    "before the metadata is": _before(checkpoint._Writer, "finish"),
+    "before the checksums are": _before(checkpoint_folder, "describe"),
+    "before the checkpoint gets its name": _before(os, "replace", _is_checkpoint),
+    "when it has it, before old ones are removed": _before(checkpoint_folder, "prune"),
+    "while an old one is removed": _while_removing,
+    "before the best one is written down": _before(
+        files, "write_json", lambda path, _: path.name == checkpoint_folder.BEST
+    ),
+    "after a validation, before its checkpoint": _before(checkpoint, "save", lambda *given: given[-1] is not None),
+    "before the metrics are opened": _before(files, "write_text", lambda path, _: path.name == "metrics.jsonl"),
+    "before the model gets its name": _before(os, "replace", lambda _, path: Path(path).name == "model"),
+    "before the model is written": _before(training.FaceEncoder, "save"),
+}
+"""Where a run can be made to kill itself, by the name of the point: what `prepare` of :meth:`Runs.start` does."""
+
+torch.set_num_threads(1)
