@@ -11,15 +11,17 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
-from runs import DAMAGES, POINTS, Ended, Process, Runs, damage_newest, on_disk
+from runs import DAMAGES, POINTS, Ended, Process, Runs, content, damage_newest, grow, no_room, on_disk, small_disk
 
 from elasticface import keyed
+from elasticface.checkpoint_folder import newest_first
 from elasticface.errors import InputError
 
 _MOST_KILLS = 3  # of one run
@@ -55,6 +57,7 @@ def main(
         Console(stderr=True).print(f"the unbroken run takes {runs.seconds:.1f} s")
         if points and processes == 1:
             story.points()
+            story.disk_full()
         number = 0
         while story.kills < kills:
             story.random(number, seed, kills - story.kills)
@@ -85,7 +88,7 @@ class _Story:
         run, damaged = self.runs.folder / f"run{number}", None
         for attempt in range(int(min(most, rng.integers(1, _MOST_KILLS + 1)))):
             several = self.runs.processes > 1
-            before = _content(run / "environment.json")
+            before = content(run / "environment.json")
             process = self.runs.start(run, resume=attempt > 0)
             begun = process.wait_until_open(before) if several else process.started
             moment = float(rng.uniform(0, self.runs.seconds))
@@ -114,6 +117,34 @@ class _Story:
             self._note("at a point", run, point, on_disk(run), None, ended, True)
         self._finish(run, None)
 
+    def disk_full(self) -> None:
+        """Runs whose disk is full: they stop with one line, keep what there was, and go on once there is room."""
+        size = sum(file.stat().st_size for file in newest_first(self.runs.unbroken / "checkpoints")[0].iterdir())
+        run = self.runs.folder / "limited"
+        self.runs.start(run, prepare=POINTS["after a validation, before its checkpoint"]).wait()
+        self._stops("no room for a shard", run, self.runs.start(run, resume=True, prepare=no_room(size // 2)))
+        self._finish(run, None)
+
+        with small_disk(self.runs.folder / "disk", 5 * size // 2) as there:
+            if there:
+                run = self.runs.folder / "disk" / "run"
+                self._stops("a full disk", run, self.runs.start(run))
+                (run.parent / "filler").write_bytes(bytes(shutil.disk_usage(run).free))
+                self._stops("a disk without one free byte", run, self.runs.start(run, resume=True))
+                grow(run.parent)
+                self._finish(run, None)
+
+    def _stops(self, name: str, run: Path, process: Process) -> None:
+        before, ended = on_disk(run), process.wait()
+        there = on_disk(run)
+        last = ended.error.strip().splitlines()[-1:]
+        clear = any("make room" in line or "--resume" in line for line in last)
+        if ended.code != 1 or not clear or "Traceback" in ended.error or "Exception" in ended.error:
+            self._find(run, f"ended with {ended.code} for {name}: {ended.error[-500:]}")
+        if there["temporaries"] or not set(before["checkpoints"]) <= set(there["checkpoints"]):
+            self._find(run, f"{name} left {there}")
+        self._note(name, run, "disk full", there, None, ended, True)
+
     def _finish(self, run: Path, damaged: str | None) -> None:
         ended = self.runs.start(run, resume=True).wait()
         self._check(run, 1, damaged, ended, "none")
@@ -132,7 +163,7 @@ class _Story:
             "none": ended.code == 0,
             "SIGTERM": ended.code == -signal.SIGTERM or (ended.code == 0 and "--resume" in ended.error),
         }.get(sent, True)
-        if not good or "Traceback" in ended.error.replace("torch/distributed", ""):
+        if not good or (self.runs.processes == 1 and "Traceback" in ended.error):
             self._find(run, f"ended with {ended.code} after {sent}: {ended.error[-500:]}")
         if attempt and damaged and "going on" in ended.error and f"{damaged.partition('/')[0]}: " not in ended.error:
             self._find(run, f"{damaged} was damaged, and not named")
@@ -165,14 +196,8 @@ class _Story:
 
 
 def _sleep_until(process: Process, moment: float) -> None:
-    import time
-
     while process.alive() and (left := moment - time.monotonic()) > 0:
         time.sleep(min(left, 0.02))
-
-
-def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
 
 
 if __name__ == "__main__":

@@ -5,15 +5,17 @@ second or two instead of five, and what is forked can be told to kill itself at 
 `torch.distributed.run`, as a user starts it.
 """
 
+import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ SETTINGS = (
     "--schedule=cosine --warmup-epochs=0.5 --augment=1 --workers=0 --device=cpu --log-every=3 --checkpoint-every=2 "
     "--keep-checkpoints=2"
 ).split()
+FINAL = ("model/model.safetensors", "checkpoints/best.json")
 TIMEOUT = 120.0  # seconds until a run that does not end is a finding
 
 Sign = dict[str, Any]
@@ -83,14 +86,12 @@ class Runs:
             prepare: called in the process before it trains; one process only.
         """
         arguments = ["train", str(self.faces), "--out", str(run), "--validate", str(self.faces), *SETTINGS]
-        return Process(self.processes, run, arguments + (["--resume"] if resume else []), prepare)
+        arguments += ["--resume"] if resume else []
+        return Process(self.processes, run, self.folder / f"{run.name}.stderr", arguments, prepare)
 
     def differences(self, run: Path) -> list[str]:
         """In what a finished run is not the unbroken one, to the bit."""
-        wrong = []
-        for name in ("model/model.safetensors", f"checkpoints/{checkpoint_folder.BEST}"):
-            if not (run / name).exists() or (run / name).read_bytes() != (self.unbroken / name).read_bytes():
-                wrong.append(name)
+        wrong = [name for name in FINAL if content(run / name) != content(self.unbroken / name)]
         if lines(run) != lines(self.unbroken):
             wrong.append("metrics.jsonl")
         if on_disk(run)["checkpoints"] != on_disk(self.unbroken)["checkpoints"]:
@@ -102,19 +103,20 @@ class Runs:
 class Process:
     """A run that is going on."""
 
-    def __init__(self, processes: int, run: Path, arguments: list[str], prepare: Callable[[], None] | None) -> None:
-        self.run, self.started = run, time.monotonic()
-        self.output = run.with_name(f"{run.name}.stderr")
+    def __init__(
+        self, processes: int, run: Path, output: Path, arguments: list[str], prepare: Callable[[], None] | None
+    ) -> None:
+        self.run, self.output, self.started = run, output, time.monotonic()
         self._popen: subprocess.Popen[bytes] | None = None
         if processes > 1:
             assert prepare is None
             launch = f"-m torch.distributed.run --standalone --nproc-per-node {processes} -m elasticface".split()
             environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"}
-            with self.output.open("wb") as output:
+            with output.open("wb") as file:
                 self._popen = subprocess.Popen(
                     [sys.executable, *launch, *arguments],
-                    stdout=output,
-                    stderr=output,
+                    stdout=file,
+                    stderr=file,
                     env=environment,
                     start_new_session=True,
                 )
@@ -129,9 +131,9 @@ class Process:
         code = 1
         try:
             os.setsid()
-            output = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
+            descriptor = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
             if prepare is not None:
                 prepare()
             cli.main(arguments)
@@ -165,12 +167,11 @@ class Process:
         """A signal to all its processes, or to ``"one"`` of the workers. False where it had ended by itself."""
         if not self.alive():
             return False
-        if to == "one":
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            if children:
-                os.kill(int(children[-1]), number)
-                return True
-        os.killpg(self.pid, number)
+        below = _descendants(self.pid)
+        chosen = below[-1:] if to == "one" else [self.pid, *below]
+        for pid in chosen:  # the workers of torch.distributed.run are no process group with it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         return True
 
     def wait(self) -> Ended:
@@ -181,33 +182,41 @@ class Process:
         """
         while self.alive():
             if time.monotonic() - self.started > TIMEOUT:
-                os.killpg(self.pid, signal.SIGKILL)
+                self.send(signal.SIGKILL)
                 raise TimeoutError(f"{self.run} does not end:\n{self.output.read_text()}")
             time.sleep(0.005)
         seconds = time.monotonic() - self.started
-        if self._popen is not None:
-            code = self._popen.wait()
-        else:
-            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        code = self._popen.wait() if self._popen else os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return Ended(code, self.output.read_text(errors="replace"), seconds)
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return [descendant for child in children for descendant in (child, *_descendants(child))]
+
+
+def content(path: Path) -> bytes:
+    """Of a file; nothing where it is missing."""
+    return path.read_bytes() if path.exists() else b""
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
     """What a run logged, without its speed, which is another each time."""
-    text = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
-    content = [json.loads(line) for line in text.splitlines()]
-    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in content]
+    read = [json.loads(line) for line in content(run / "metrics.jsonl").splitlines()]
+    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in read]
 
 
 def on_disk(run: Path) -> Sign:
     """What there is of a run."""
     checkpoints = run / "checkpoints"
     there = sorted(os.listdir(checkpoints)) if checkpoints.is_dir() else []
-    metrics = (run / "metrics.jsonl").read_bytes() if (run / "metrics.jsonl").exists() else b""
     return {
         "checkpoints": [name for name in there if name.startswith("step-")],
         "temporaries": [name for name in there if files.is_temporary(name)],
-        "lines": metrics.count(b"\n"),
+        "lines": content(run / "metrics.jsonl").count(b"\n"),
         "model": (run / "model").is_dir(),
     }
 
@@ -235,13 +244,37 @@ def damage_newest(run: Path, how: str, place: float) -> str | None:
             part.unlink()
         return there[0].name
     part = parts[int(place * len(parts))]
-    content = bytearray(part.read_bytes())
+    data = bytearray(part.read_bytes())
     if how == "cut":
-        del content[int(place * len(content)) :]
+        del data[int(place * len(data)) :]
     else:
-        content[int(place * len(content))] ^= 1 << int(8 * place)
-    part.write_bytes(content)
+        data[int(place * len(data))] ^= 1 << int(8 * place)
+    part.write_bytes(data)
     return f"{there[0].name}/{part.name}"
+
+
+def no_room(size: int) -> Callable[[], None]:
+    """For `prepare`: files can't become larger than so many bytes."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[bool]:
+    """``folder`` on a disk of so many bytes; False where this user may not make one."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def grow(folder: Path) -> None:
+    """Much room on a small disk."""
+    subprocess.run(["mount", "-o", "remount,size=1g", str(folder)], check=True)
 
 
 def _die() -> None:
@@ -294,11 +327,11 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the checksums are": _before(checkpoint_folder, "describe"),
     "before the checkpoint gets its name": _before(os, "replace", _is_checkpoint),
     "when it has it, before old ones are removed": _before(checkpoint_folder, "prune"),
-    "while an old one is removed": _while_removing,
+    "after a validation, before its checkpoint": _before(checkpoint, "save", lambda *given: given[-1] is not None),
     "before the best one is written down": _before(
         files, "write_json", lambda path, _: path.name == checkpoint_folder.BEST
     ),
-    "after a validation, before its checkpoint": _before(checkpoint, "save", lambda *given: given[-1] is not None),
+    "while an old one is removed": _while_removing,
     "before the metrics are opened": _before(files, "write_text", lambda path, _: path.name == "metrics.jsonl"),
     "before the model gets its name": _before(os, "replace", lambda _, path: Path(path).name == "model"),
     "before the model is written": _before(training.FaceEncoder, "save"),
