@@ -134,18 +134,19 @@ def train(
                     run.log(step, {"epoch": epoch, "loss": mean, "lr": lr, "images_per_second": round(speed, 1)})
                     bar.update(task, speed=f"{speed:.0f}")
                     logged_at, logged_images, loss_sum = time.perf_counter(), 0, 0.0
+                if step == total or step % per_epoch == 0:
+                    break  # what ends an epoch comes first, or an interrupted run would miss a validation
                 if interrupts.name:
-                    saved = f"stopped by {interrupts.name}, saved {save()}"
-                    raise Stopped(f"{saved}; go on with: {way_on}", interrupts.exit_code)
-                if step == total:
-                    break
-                if step % config.checkpoint_every == 0 and step % per_epoch:
+                    raise interrupts.stopped(save(), way_on)
+                if step % config.checkpoint_every == 0:
                     save()
             ended, figure = step // per_epoch, None
             if validation and (step == total or ended % config.validate_every == 0):
                 figure = _validate(run, validation, FaceEncoder(backbone, card, fabric.device), step, epoch)
                 logged_at = time.perf_counter()
-            save(figure if config.keep_best else None)
+            saved = save(figure if config.keep_best else None)
+            if interrupts.name and step < total:
+                raise interrupts.stopped(saved, way_on)
     run.close()
     encoder = FaceEncoder(network.eval(), card, fabric.device)
     encoder.save(run.model)
@@ -177,7 +178,10 @@ def forward_backward(
 
 
 class _Interrupts:
-    """Ctrl-C and SIGTERM end the run after the step that is being made; a second Ctrl-C ends it at once."""
+    """Ctrl-C and SIGTERM end the run after the step that is being made; a second one ends it at once.
+
+    After the last step of an epoch its validation is made first.
+    """
 
     _EXIT_CODES: ClassVar = {signal.SIGINT: 1, signal.SIGTERM: 0}
 
@@ -189,6 +193,9 @@ class _Interrupts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def stopped(self, saved: Path, way_on: str) -> Stopped:
+        return Stopped(f"stopped by {self.name}, saved {saved}; go on with: {way_on}", self.exit_code)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.name:

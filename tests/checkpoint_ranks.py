@@ -18,7 +18,7 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from elasticface import checkpoint
+from elasticface import agreement, checkpoint
 from elasticface.errors import InputError, Stopped
 
 SIZE = 8
@@ -172,7 +172,8 @@ def _process(rank: int, processes: int, work: Callable[..., dict[str, Any]], fol
 def two(folder: Path, mesh: DeviceMesh) -> dict[str, Any]:
     """All that is tried with two processes; a group is slow to start."""
     rank, two = mesh.get_rank(), folder / "two"
-    outcome: dict[str, Any] = {"of one": load(folder / "one", 4, mesh=mesh)}
+    outcome: dict[str, Any] = {"agreed": agreed(rank)}
+    outcome |= {"of one": load(folder / "one", 4, mesh=mesh)}
     outcome["saved"] = str(save(two, 4, mesh=mesh))
     outcome["seen"] = (two / "step-000000004").is_dir()
     outcome["of two"] = load(two, 4, mesh=mesh)
@@ -195,6 +196,33 @@ def two(folder: Path, mesh: DeviceMesh) -> dict[str, Any]:
     distributed.barrier()
     outcome["after damage"] = load(faults, 2, mesh=mesh)
     return outcome
+
+
+def agreed(rank: int) -> dict[str, Any]:
+    """What `agreement` makes of results and errors of one process and of all."""
+
+    class Local(Exception):
+        """Of a class that no other process can find."""
+
+    def fail(at: int, error: Exception) -> int:
+        if rank == at:
+            raise error
+        return 10 + rank
+
+    def outcome(together: Callable[[Callable[[], int]], Any], at: int, error: Exception) -> Any:
+        try:
+            return together(lambda: fail(at, error))
+        except Exception as raised:
+            return f"{type(raised).__name__}: {raised}"
+
+    return {
+        "first": outcome(agreement.from_first, 1, OSError(28, "full")),  # what another process would raise is not asked
+        "first fails": outcome(agreement.from_first, 0, OSError(28, "full")),
+        "all": outcome(agreement.from_all, -1, OSError()),
+        "one fails": outcome(agreement.from_all, 1, Stopped("stop", 3)),
+        "one fails in its own way": outcome(agreement.from_all, 0, Local("mine")),
+        "own": outcome(agreement.in_all, -1, OSError()),
+    }
 
 
 def three(folder: Path, mesh: DeviceMesh) -> dict[str, Any]:

@@ -45,6 +45,19 @@ def good(path: Path) -> dict[str, Any]:
     return {"path": str(path), "wrong": [], "warnings": []}
 
 
+def test_processes_agree_on_results_and_on_errors(two: Outcomes) -> None:
+    agreed = [outcome["agreed"] for outcome in two]
+    assert [one.pop("own") for one in agreed] == [10, 11]
+    assert agreed[0] == agreed[1]
+    assert agreed[0] == {
+        "first": 10,
+        "first fails": "OSError: [Errno 28] full",
+        "all": [10, 11],
+        "one fails": "Stopped: stop",
+        "one fails in its own way": "RuntimeError: Local: mine",
+    }
+
+
 def test_saved_by_one_process_loads_in_two_with_the_same_bits(two: Outcomes, group_folder: Path) -> None:
     assert [outcome["of one"] for outcome in two] == [good(group_folder / "one" / "step-000000004")] * 2
 

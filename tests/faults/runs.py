@@ -33,7 +33,7 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: E402, F401  (likewise
 from elasticface import checkpoint, checkpoint_folder, cli, files, training  # noqa: E402
 
 SETTINGS = (
-    "--loss=elastic-arc+ --scale=16 --backbone=tiny --embedding-size=16 --batch-size=8 --epochs=5 --lr=0.05 "
+    "--loss=elastic-arc+ --scale=16 --backbone=tiny --embedding-size=16 --batch-size=8 --epochs=4 --lr=0.05 "
     "--schedule=cosine --warmup-epochs=0.5 --augment=1 --workers=0 --device=cpu --log-every=3 --checkpoint-every=2 "
     "--keep-checkpoints=2"
 ).split()

@@ -24,9 +24,9 @@ def faults(*arguments: str, cwd: Path) -> Ended:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, list[dict[str, Any]]]:
-    """Kills at all points, full disks, and three signals at moments that are other ones on every machine."""
+    """Kills at all points, full disks, and two signals at moments that are other ones on every machine."""
     folder = tmp_path_factory.mktemp("faults")
-    ended = faults("--kills", "3", "--log", "log.jsonl", cwd=folder)
+    ended = faults("--kills", "2", "--log", "log.jsonl", cwd=folder)
     lines = (folder / "log.jsonl").read_text().splitlines() if (folder / "log.jsonl").exists() else []
     return ended, [json.loads(line) for line in lines]
 
@@ -66,15 +66,8 @@ def test_a_run_that_ends_otherwise_is_a_finding(tmp_path: Path) -> None:
         "sys.path.insert(0, sys.argv[0])\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    command = [sys.executable, "broken.py", str(FOLDER), "--kills", "0", "--log", "log.jsonl"]
+    command = [sys.executable, "broken.py", str(FOLDER), "--kills=0", "--points=6", "--disk=false"]
     environment = {**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"}
     process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert process.returncode == 1
     assert "points: differs in model/model.safetensors, metrics.jsonl" in process.stdout
-
-
-@pytest.mark.parametrize("option", ["--kills=-1", "--processes=0", "--seed=-1"])
-def test_options_out_of_range_are_refused(option: str, tmp_path: Path) -> None:
-    process = faults(option, cwd=tmp_path)
-    assert process.returncode == 2
-    assert process.stderr.startswith("--kills and --seed must be at least 0")
