@@ -1,8 +1,9 @@
 """Kill trainings at random moments: ``python tests/faults --kills 30 --processes 1``; ``--help`` lists the options.
 
 Each run is killed once to three times, sometimes with its newest checkpoint damaged after that, and goes on with
---resume until it is done. It must then be, to the bit, the run that nobody stopped: model, logged losses, checkpoints.
-It ends with 1 where one is not. Each kill is a line in ``--log``: when, what was on the disk, where the run went on.
+--resume until it is done. It must then be the run that nobody stopped, to the bit: model, logged losses, newest
+checkpoint. It ends with 1 where one is not. Each kill is a line in ``--log``: when, what was on the disk, where the run
+went on.
 """
 
 import json
@@ -94,7 +95,7 @@ class _Story:
             before = content(run / "environment.json")
             process = self.runs.start(run, resume=attempt > 0)
             begun = process.wait_until_open(before) if several else process.started
-            moment = float(rng.uniform(0, self.runs.seconds))
+            moment = float(rng.uniform(0, self.runs.seconds * self._left(run)))
             terminated = not several and rng.random() < _TERMINATED
             to = "one" if several and rng.random() < 0.5 else "all"
             _sleep_until(process, begun + moment)
@@ -108,6 +109,15 @@ class _Story:
             self._note(name, run, moment, there, damaged, ended, sent)
             self.kills += 1
         self._finish(run, damaged)
+
+    def _left(self, run: Path) -> float:
+        """What share of a run is still to be made."""
+        steps = [
+            int(path.name.removeprefix("step-"))
+            for folder in (run, self.runs.unbroken)
+            for path in newest_first(folder / "checkpoints")[:1]
+        ]
+        return 1.0 if len(steps) < 2 else max(0.1, 1 - steps[0] / steps[1])
 
     def points(self, most: int) -> None:
         """One run that is killed at every point, one after the other, and finished."""
