@@ -41,7 +41,8 @@ def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, whole or damaged; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_step, reverse=True)
+    there = (path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(there, key=_step, reverse=True)
 
 
 def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -117,7 +118,9 @@ def prune(folder: Path, newest: Path, keep: int) -> None:
     best = _best((path, figure) for path in current if (figure := _validation(path)) is not None)
     kept = {*current[:keep], *([best[0]] if best else [])}
     for path in there:
-        if path not in kept:
+        if path not in kept and path.is_symlink():  # somebody has put it elsewhere: it is theirs now
+            path.unlink()
+        elif path not in kept:
             # Out of sight first: a checkpoint that is being removed must not pass for one.
             gone = files.temporary_beside(path)
             path.rename(gone)

@@ -185,6 +185,7 @@ def test_half_written_folders_and_strangers_are_not_followed(tmp_path: Path) -> 
     (tmp_path / "step-000000008").mkdir()  # a copy that had only begun
     (tmp_path / ".step-000000010.0123abcd.tmp").mkdir()
     (tmp_path / "step-12").mkdir()
+    (tmp_path / "step-000000012").write_text("a file")
     outcome = ranks.load(tmp_path, 2)
     assert outcome["path"] == str(tmp_path / "step-000000002")
     assert outcome["warnings"] == [
@@ -211,6 +212,15 @@ def test_what_was_gone_back_from_is_removed_once_the_run_has_saved_again(tmp_pat
     cut(tmp_path / "step-000000005" / ".metadata")
     ranks.save(tmp_path, 5, keep=1)  # takes the place of the damaged one
     assert ranks.load(tmp_path, 5) == good(tmp_path / "step-000000005")
+
+
+def test_a_checkpoint_that_is_a_link_is_used_and_what_it_leads_to_left_alone(tmp_path: Path) -> None:
+    ranks.save(tmp_path / "run", 2).rename(tmp_path / "elsewhere")
+    (tmp_path / "run" / "step-000000002").symlink_to(tmp_path / "elsewhere")
+    assert ranks.load(tmp_path / "run", 2) == good(tmp_path / "run" / "step-000000002")
+    ranks.save(tmp_path / "run", 4, keep=1)
+    assert os.listdir(tmp_path / "run") == ["step-000000004"]
+    assert (tmp_path / "elsewhere" / ".metadata").exists()
 
 
 def test_a_disk_without_room_stops_with_one_line_and_older_checkpoints_stay(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import elasticface
 
 FOLDER = Path(__file__).parent
 PACKAGE = str(Path(elasticface.__file__).parent.parent)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
 Ended = subprocess.CompletedProcess[str]
 
 
