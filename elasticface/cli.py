@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
 """
 
 import dataclasses
+import errno
 import os
 import sys
 import typing
@@ -87,7 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("" if stopped.told_by_first else str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 1)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror}; make room and start it again; what goes on has --resume", 1)
     sys.exit(0)
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Parser(ArgumentParser):

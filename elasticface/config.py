@@ -70,6 +70,7 @@ class TrainConfig:
     log_every: int = _option(10, "steps between lines of metrics.jsonl")
     checkpoint_every: int = _option(1000, "steps between checkpoints; there is one at every epoch's end, too")
     keep_checkpoints: int = _option(3, "how many of the newest checkpoints stay")
+    keep_best: bool = _option(True, "with --validate, the checkpoint of the best accuracy stays, too, however old")
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes"):
@@ -133,7 +134,7 @@ class TrainConfig:
 # What may differ when a run is resumed: how long and where it runs and what it tells, but not what it computes.
 FREE_ON_RESUME = frozenset(
     {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped"}
-    | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints"}
+    | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
 )
 
 

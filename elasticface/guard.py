@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from elasticface.agreement import from_all
+from elasticface.errors import Stopped
 from elasticface.row_sparse import is_row_sparse, local_of, rows_and_values
 
 _NAMED = 5  # labels
@@ -55,15 +57,24 @@ class Guard:
         self.in_row += 1
         return self.in_row >= self.most
 
-    def message(self, step: int, lr: float, norm: float, seen: Evidence, kept: str) -> str:
-        """Why the run ends: what was seen, what is left, what helps."""
-        lengths = seen.lengths
-        return (
+    def stopped(self, step: int, lr: float, norm: float, own: Evidence, kept: str) -> Stopped:
+        """What ends the run: what all processes saw, what is left, what helps. Collective.
+
+        Args:
+            step: the last one, from 1.
+            lr: its learning rate.
+            norm: of this process's gradients.
+            own: what this process saw.
+            kept: what there is to go on from.
+        """
+        norms, labels, lengths = zip(*from_all(lambda: (norm, own.labels.cpu(), own.lengths.cpu())), strict=True)
+        seen = Evidence(own.loss, torch.cat(labels), torch.cat(lengths))
+        return Stopped(
             f"the loss of step {step} is {seen.loss}, the {self.in_row}th in a row without a finite loss or gradient: "
-            f"learning rate {lr:g}, gradient norm {norm:g}, lengths of embeddings {lengths.min():g} to "
-            f"{lengths.max():g}, worst labels {', '.join(map(str, seen.worst()))}; {kept}. What helps most often is a "
-            "lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, --clip-norm 5, or --precision bf16 "
-            "instead of fp16"
+            f"learning rate {lr:g}, gradient norm {max(norms):g}, lengths of embeddings "
+            f"{seen.lengths.min():g} to {seen.lengths.max():g}, worst labels {', '.join(map(str, seen.worst()))}; "
+            f"{kept}. What helps most often is a lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, "
+            "--clip-norm 5, or --precision bf16 instead of fp16"
         )
 
 

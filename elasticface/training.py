@@ -22,17 +22,17 @@ from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor, nn
 
 from elasticface import backbones, checkpoint, guard, heads, keyed, launch, progress
-from elasticface.agreement import from_all, from_first, in_all
+from elasticface.agreement import from_all, from_first, from_first_alone, in_all
 from elasticface.backbones.syncnorm import synchronised
 from elasticface.benchmarks.pairs import PairBenchmark, evaluate_pairs, open_pairs
 from elasticface.checkpoint import Validation
 from elasticface.config import TrainConfig
 from elasticface.data import open_dataset, require_identities
-from elasticface.data.batches import DamagedItems, batches
+from elasticface.data.batches import Damage, DamagedItems, batches
 from elasticface.data.sampler import KeyedBatchSampler, steps_per_epoch
 from elasticface.data.sources import Source
 from elasticface.data.transforms import RowsOfBatch, augment, flip, to_input
-from elasticface.errors import InputError, Stopped
+from elasticface.errors import InputError
 from elasticface.guard import Evidence, Guard
 from elasticface.interrupts import Interrupts
 from elasticface.model import Card, FaceEncoder
@@ -112,11 +112,13 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
     sizes = f"{source.num_classes:,} identities, {len(source):,} images"
     _say(f"{sizes}, {config.backbone}, {config.loss}, {total:,} steps{shared}", first)
 
-    def save(figure: Validation | None = None) -> Path:
+    def save(figure: Validation | None = None) -> str:
+        if finite.in_row:  # what the weights are is doubtful
+            return _kept(run)
         counts = step, losses, finite.skipped, finite.in_row, loss_sum
         for name, value in zip(("step", "losses", "skipped", "skipped_in_row", "loss_sum"), counts, strict=True):
             done[name].fill_(value)
-        return checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)
+        return f"saved {checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)}"
 
     columns = "loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
     with progress.bar(*columns, shown=first) as bar, Interrupts() as interrupts:
@@ -134,10 +136,11 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                 world_size=processes,
             )
             backbone.train()
+            stop = None
             for pixels, labels, rows, bad in batches(source, sampler, config.workers, fabric.device.type == "cuda"):
                 counts = launch.all_counts(fabric, len(labels), len(bad))  # of every process
                 if counts[:, 1].any():
-                    in_all(lambda: damaged.add(sum(from_all(lambda: bad), [])))  # noqa: B023, RUF017
+                    _note(damaged, bad)
                 lr = config.learning_rate(step, per_epoch)
                 for group in sgd.param_groups:
                     group["lr"] = lr
@@ -161,7 +164,7 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                 sgd.zero_grad()
                 step += 1
                 if seen and not_finite and finite.skip():
-                    raise Stopped(finite.message(step, lr, norm, seen, _kept(run)))
+                    raise from_first_alone(finite.stopped(step, lr, norm, seen, _kept(run)))
 
                 logged_images += int(counts[:, 0].sum())
                 bar.update(task, completed=step, description=f"epoch {epoch + 1}", loss=f"{loss:.3f}", lr=f"{lr:.4f}")
@@ -173,19 +176,19 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                         run.log(step, figures | ({"skipped_steps": finite.skipped} if finite.skipped else {}))
                     bar.update(task, speed=f"{speed:.0f}")
                     logged_at, logged_images, loss_sum, losses = time.perf_counter(), 0, 0.0, 0
+                if step == total or step % per_epoch == 0:
+                    break  # what ends an epoch comes first, or an interrupted run would miss a validation
                 if stop:
-                    saved = f"stopped by {stop.name}, saved {save()}"
-                    raise Stopped(f"{saved}; go on with: {way_on}", Interrupts.EXIT_CODES[stop])
-                if step == total:
-                    break
-                if step % config.checkpoint_every == 0 and step % per_epoch and not finite.in_row:
+                    raise from_first_alone(interrupts.stopped(stop, save(), way_on))
+                if step % config.checkpoint_every == 0:
                     save()
             ended, figure = step // per_epoch, None
-            if validation and (step == total or ended % config.validate_every == 0):
-                encoder = FaceEncoder(network, card, fabric.device)
-                figure = from_first(lambda: _validate(run, validation, encoder, step, epoch))  # noqa: B023
+            if validation and not finite.in_row and (step == total or ended % config.validate_every == 0):
+                figure = _validate(run, validation, FaceEncoder(network, card, fabric.device), step, epoch)
                 logged_at = time.perf_counter()
-            save(figure)
+            saved = save(figure if config.keep_best else None)
+            if stop and step < total:
+                raise from_first_alone(interrupts.stopped(stop, saved, way_on))
     encoder = FaceEncoder(network.eval(), card, fabric.device)
     from_first(lambda: encoder.save(run.model))
     if first:
@@ -288,13 +291,24 @@ def _without_sync(fabric: Fabric, backbone: nn.Module, skip: bool) -> AbstractCo
     return fabric.no_backward_sync(cast(_FabricModule, backbone))
 
 
+def _note(damaged: DamagedItems, own: Damage) -> None:
+    """What any process could not read goes into the count of all of them."""
+    everyones = [item for part in from_all(lambda: own) for item in part]
+    in_all(lambda: damaged.add(everyones))
+
+
 def _validate(run: Run, benchmark: PairBenchmark, encoder: FaceEncoder, step: int, epoch: int) -> Validation:
-    result = evaluate_pairs(encoder, benchmark)
-    figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
-    figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
-    run.log(step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
-    _say(f"epoch {epoch + 1}: {result.benchmark} accuracy {result.accuracy:.2%} ± {result.accuracy_std:.2%}")
-    return Validation(result.benchmark, result.accuracy)
+    """The first process measures the model, logs what it finds and says it; the others wait."""
+
+    def measured() -> Validation:
+        result = evaluate_pairs(encoder, benchmark)
+        figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
+        figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
+        run.log(step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
+        _say(f"epoch {epoch + 1}: {result.benchmark} accuracy {result.accuracy:.2%} ± {result.accuracy_std:.2%}")
+        return Validation(result.benchmark, result.accuracy)
+
+    return from_first(measured)
 
 
 def _kept(run: Run) -> str:
