@@ -89,6 +89,22 @@ def all_counts(fabric: Fabric, *own: int) -> Tensor:
     return torch.tensor(numbers).view(fabric.world_size, len(own))
 
 
+def note_scale(fabric: Fabric, done: dict[str, Tensor]) -> None:
+    """What float16's gradients are multiplied with goes into "scale" and "scale_age" of a checkpoint's counts."""
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    if scaler is not None:
+        done["scale"].fill_(scaler.state_dict()["scale"])
+        done["scale_age"].fill_(scaler.state_dict()["_growth_tracker"])
+
+
+def restore_scale(fabric: Fabric, done: dict[str, Tensor]) -> None:
+    """Go on with the scale that :func:`note_scale` noted, if there is one."""
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    if scaler is not None and done["scale"] > 0:
+        known = {"scale": float(done["scale"]), "_growth_tracker": int(done["scale_age"])}
+        scaler.load_state_dict(scaler.state_dict() | known)
+
+
 @contextlib.contextmanager
 def peers(way_on: str) -> Iterator[None]:
     """What it comes to when another process is gone: one line, in place of the library's error.

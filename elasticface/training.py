@@ -86,9 +86,10 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
     # The centres are a group of their own: over many processes they are of another kind of tensor.
     groups = backbones.parameter_groups(network, *decay) + backbones.parameter_groups(head, *decay)
     optimizer = SGD(groups, lr=config.lr, momentum=config.momentum)
-    done = {name: torch.tensor(0) for name in ("step", "losses", "skipped", "skipped_in_row")}
-    done["loss_sum"] = torch.tensor(0.0, dtype=torch.float64)
+    done = {name: torch.tensor(0) for name in ("step", "losses", "skipped", "skipped_in_row", "scale_age")}
+    done |= {name: torch.tensor(0.0, dtype=torch.float64) for name in ("loss_sum", "scale")}
     if resume and checkpoint.load_newest(run.checkpoints, model, optimizer, done, _say):
+        launch.restore_scale(fabric, done)
         _say(f"going on after step {int(done['step'])}", first)
     backbone = fabric.setup_module(network)
     sgd = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
@@ -118,6 +119,7 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
         counts = step, losses, finite.skipped, finite.in_row, loss_sum
         for name, value in zip(("step", "losses", "skipped", "skipped_in_row", "loss_sum"), counts, strict=True):
             done[name].fill_(value)
+        launch.note_scale(fabric, done)
         return f"saved {checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)}"
 
     columns = "loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"

@@ -66,7 +66,9 @@ def together(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_make_the_losses_of_one(alone: Path, together: Path) -> None:
     assert len(losses(alone)) == 12
-    assert losses(together) == pytest.approx(losses(alone), rel=1e-6)  # in float32 rounding grows to 1e-3 in three steps
+    assert losses(together) == pytest.approx(
+        losses(alone), rel=1e-6
+    )  # in float32 rounding grows to 1e-3 in three steps
     assert json.loads((together / "environment.json").read_text())["processes"] == 2
 
 
