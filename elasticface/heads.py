@@ -53,7 +53,8 @@ class MarginHead(nn.Module):
         past_pi: ``"monotone"`` or ``"paper"``; see :func:`elasticface.margins.arc_margin`.
         max_logits_bytes: memory for probabilities kept from forward to backward; the rest is computed twice.
         sample_rate: share of the negative classes in a step's softmax, in (0, 1], as in Partial FC (An et al. 2022);
-            the classes of the batch are always in it. 1 is the exact loss.
+            the classes of the batch are always in it. 1 is the exact loss. Below 1 the weight's gradient is row-sparse:
+            step it with :class:`elasticface.optim.SGD`. Over several processes each samples its own classes.
         centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
             lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
         mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process

@@ -1,8 +1,8 @@
 """SGD for class centres of which a step sees a few: the others are left alone, and cost nothing. And a scaler for them.
 
-Partial FC (An et al., arXiv 2010.05222 and 2203.15565) maintains all class centres and in each iteration selects and
-updates a subset; the papers say no more. Taken at its word, a centre that is not selected keeps its place and its
-momentum: neither decays.
+Partial FC (An et al., CVPR 2022, arXiv 2203.15565): "All class centers are still maintained throughout the whole
+training process, but only a subset is selected and updated in each iteration." Taken at its word, a centre that is not
+selected keeps its place and its momentum: neither decays.
 """
 
 from types import SimpleNamespace

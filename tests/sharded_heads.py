@@ -103,9 +103,13 @@ def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 # What is asked of the processes.
 
 
+def some_cases(mesh: DeviceMesh, cases: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    return [steps(mesh, Case(**case)) for case in cases]
+
+
 def everything(mesh: DeviceMesh, cases: list[dict[str, Any]]) -> dict[str, Any]:
-    """All that the tests look at, of one spawn."""
-    results: dict[str, Any] = {"cases": [steps(mesh, Case(**case)) for case in cases]}
+    """All that the tests look at, of one start of the processes."""
+    results: dict[str, Any] = {"cases": some_cases(mesh, cases)}
     for ask in (
         starts,
         meshes,
