@@ -37,6 +37,8 @@ REBUILD = "remove {} and it is made anew from {}"
 
 _MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 _MOST_INDEX = 1 << 30  # bytes of an idx: 40 million records
+_TEXT = 1 << 22  # bytes of it at a time
+_MOST_DIGITS = 18  # fit into 63 bits
 _EXACT = 1 << 24  # up to here a float32 counts without gaps
 _CHUNK = 1 << 16  # records at a time
 _LONG = 1 << 26  # bytes that take a while
@@ -152,24 +154,42 @@ def _scan(view: mmap.mmap, rec: Path) -> NDArray[np.int64]:
 def _read_index(idx: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Keys and offsets, in the order of their rows: ``key<TAB>offset``, whole numbers ≥ 0."""
     content = files.read_bytes(idx, most=_MOST_INDEX).replace(b"\r\n", b"\n").rstrip()
-    if not content:
+    found, start, rows = [], 0, 0
+    while start < len(content):
+        end = content.find(b"\n", start + _TEXT)
+        end = len(content) if end < 0 else end
+        text = np.frombuffer(content, np.uint8)[start:end]
+        numbers, wrong = _numbers(text)
+        if wrong is not None:
+            rows += content.count(b"\n", start, start + wrong)
+            line = content[start : start + wrong].rpartition(b"\n")[2] + content[start + wrong : end].partition(b"\n")[0]
+            raise InputError(
+                f"{printable(idx)}: row {rows + 1} is {line.decode('ascii', 'replace')[:60]!r}, where a row is a "
+                "record's number, a tab and its byte; remove the file and it is made anew"
+            )
+        found.append(numbers)
+        rows += len(numbers)
+        start = end + 1
+    if not found:
         raise InputError(f"{printable(idx)}: names no records; remove it and it is made anew")
-    text = np.frombuffer(content, np.uint8)
-    is_digit = (text >= ord("0")) & (text <= ord("9"))
-    between = np.flatnonzero(~is_digit)
-    # Digits, a tab, digits, a line end, …: else there is a first place where it is not so.
-    alternating = np.where(np.arange(len(between)) % 2 == 0, ord("\t"), ord("\n"))
+    table = np.concatenate(found)
+    return table[:, 0].copy(), table[:, 1].copy()
+
+
+def _numbers(text: NDArray[np.uint8]) -> tuple[NDArray[np.int64], int | None]:
+    """int64 [rows, 2] of digits, a tab, digits, a line end, …, or where it is something else."""
+    between = np.flatnonzero((text < ord("0")) | (text > ord("9")))
+    wanted = np.where(np.arange(len(between)) % 2 == 0, ord("\t"), ord("\n"))
     edges = np.concatenate([[-1], between, [len(text)]])
-    odd = np.concatenate([between[text[between] != alternating], edges[1:][(np.diff(edges) < 2) | (np.diff(edges) > 19)]])
+    digits = np.diff(edges) - 1
+    odd = np.concatenate([between[text[between] != wanted], edges[1:][(digits < 1) | (digits > _MOST_DIGITS)]])
     if len(odd) or len(between) % 2 == 0:
-        row = content[: int(odd.min()) if len(odd) else len(content)].count(b"\n")
-        line = content.split(b"\n", row + 1)[row][:60].decode("ascii", "replace")
-        raise InputError(
-            f"{printable(idx)}: row {row + 1} is {printable(line)!r}, where a row is a record's number, a tab and its "
-            "byte; remove the file and it is made anew"
-        )
-    numbers = np.fromstring(content.decode("ascii"), np.int64, sep=" ").reshape(-1, 2)
-    return numbers[:, 0].copy(), numbers[:, 1].copy()
+        return np.empty((0, 2), np.int64), int(odd.min()) if len(odd) else len(text)
+    values = np.zeros(len(digits), np.int64)
+    for place in range(int(digits.max())):
+        longer = np.flatnonzero(digits > place)
+        values[longer] += (text[edges[longer + 1] - 1 - place].astype(np.int64) - ord("0")) * 10**place
+    return values.reshape(-1, 2), None
 
 
 def _headers(
