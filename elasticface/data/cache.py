@@ -76,4 +76,4 @@ class ArrayCache:
         with contextlib.suppress(OSError), files.replacing(self._path, sync=False) as temporary:
             if files.room(temporary.parent) > sum(array.nbytes for array in arrays.values()):
                 with temporary.open("wb") as file:
-                    np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+                    np.savez(file, allow_pickle=False, **arrays)

@@ -85,8 +85,7 @@ def count_identities(labels: NDArray[np.int64], told: int | None, what: str) -> 
     if len(without):
         kind = "identity has no images" if len(without) == 1 else "identities have no images"
         warnings.warn(
-            f"{what}: {len(without):,} of {count:,} {kind}, such as {without[0]}; each is a class all the "
-            "same",
+            f"{what}: {len(without):,} of {count:,} {kind}, such as {without[0]}; each is a class all the same",
             stacklevel=3,
         )
     return count

@@ -35,8 +35,8 @@ class RecordIOSource:
     the user's cache folder for the next time, good until the files change. Without `train.idx` the records are found by
     going through `train.rec` (as 0, 1, …); nothing is written beside it.
 
-    In InsightFace's layout record 0 says which records are images, and those after them, with each identity's range, are
-    none: CASIA-WebFace has 490,623 images. In a set without such a record, as MXNet's `im2rec` writes, all are.
+    In InsightFace's layout record 0 says which records are images, and those after them, with each identity's range,
+    are none: CASIA-WebFace has 490,623 images. In a set without such a record, as MXNet's `im2rec` writes, all are.
 
     Images are read from one memory map a process, which is opened when the first is asked for, so a source can be
     pickled and forked. The files must not be cut short meanwhile.
@@ -157,9 +157,11 @@ def _read_property(path: Path) -> int | None:
     parts = text.strip().split(",")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise InputError(
-            f"{printable(path)}: is {printable(text.strip(), 60)!r}, where it has the number of identities and an image's "
-            "height and width, as 85742,112,112; put it right or remove it"
+            f"{printable(path)}: is {printable(text.strip(), 60)!r}, where it has the number of identities and an "
+            "image's height and width, as 85742,112,112; put it right or remove it"
         )
     if int(parts[0]) > MOST_IDENTITIES:
-        raise InputError(f"{printable(path)}: says {int(parts[0]):,} identities; more than {MOST_IDENTITIES:,} are refused")
+        raise InputError(
+            f"{printable(path)}: says {int(parts[0]):,} identities; more than {MOST_IDENTITIES:,} are refused"
+        )
     return int(parts[0])

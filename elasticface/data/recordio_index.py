@@ -1,8 +1,8 @@
 """Where the records of a RecordIO file lie and which identity each shows, without reading an image.
 
 The format is MXNet's (dmlc-core, `recordio.h`). A file is a sequence of parts, each the word 0xced7230a, a word with
-3 bits of flag and 29 of length, as many bytes, and zeros up to a multiple of 4. A record is one part (flag 0), or, where
-its data hold the magic word at a multiple of 4, several (1 the first, 2 those between, 3 the last), with that word left
+3 bits of flag and 29 of length, as many bytes, and zeros up to a multiple of 4. A record is one part (flag 0), or,
+where its data hold the magic word at a multiple of 4, several (1 the first, 2 those between, 3 the last), with that word left
 out between them. All words are little-endian.
 
 A record of a face begins with 24 bytes, ``IfQQ``: n, a label, and two numbers that mean nothing here. With n > 0, n
@@ -162,7 +162,9 @@ def _read_index(idx: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         numbers, wrong = _numbers(text)
         if wrong is not None:
             rows += content.count(b"\n", start, start + wrong)
-            line = content[start : start + wrong].rpartition(b"\n")[2] + content[start + wrong : end].partition(b"\n")[0]
+            line = (
+                content[start : start + wrong].rpartition(b"\n")[2] + content[start + wrong : end].partition(b"\n")[0]
+            )
             raise InputError(
                 f"{printable(idx)}: row {rows + 1} is {line.decode('ascii', 'replace')[:60]!r}, where a row is a "
                 "record's number, a tab and its byte; remove the file and it is made anew"
@@ -319,8 +321,8 @@ def _check_places(
 def image_rows(records: Records, rec: Path, idx_name: str) -> slice:
     """Which records are images.
 
-    With InsightFace's layout, record 0 has no image but two labels: the number of the first record of an identity (these
-    have ranges and no images) and one past the last. Images are the records from 1 up to the former. Without such a
+    With InsightFace's layout, record 0 has no image but two labels: the number of the first record of an identity
+    (these have ranges and no images) and one past the last. Images are the records from 1 up to the former. Without such a
     record 0, as `im2rec` writes, every record is an image.
 
     Raises:
@@ -370,8 +372,8 @@ def identities(labels: NDArray[np.float32], keys: NDArray[np.int64], rec: Path) 
         bad = np.flatnonzero(~((labels >= 0) & (labels < MOST_IDENTITIES) & (labels == np.floor(labels))))
     if len(bad):
         raise InputError(
-            f"{printable(rec)}: record {keys[bad[0]]} has the label {labels[bad[0]]}, where an identity is a whole number "
-            f"from 0 to {MOST_IDENTITIES - 1:,}; number them so"
+            f"{printable(rec)}: record {keys[bad[0]]} has the label {labels[bad[0]]}, where an identity is a whole "
+            f"number from 0 to {MOST_IDENTITIES - 1:,}; number them so"
         )
     return labels.astype(np.int64)
 

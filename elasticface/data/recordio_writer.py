@@ -38,6 +38,9 @@ class RecordIOWriter:
         self._folder = Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         mode = "wb" if position is None else "r+b"
+        for name in (REC, IDX):  # a writer that was stopped at its very end may have named them already
+            if position is not None and (self._folder / name).exists():
+                os.replace(self._folder / name, self._folder / f"{name}.part")
         self._rec = (self._folder / f"{REC}.part").open(mode)
         self._idx = (self._folder / f"{IDX}.part").open(mode)
         if position is None:
@@ -121,7 +124,7 @@ def _record(number: int, labels: Sequence[float], image: bytes) -> bytes:
 
 
 def _pieces(content: bytes) -> list[bytes]:
-    """What is between the magic words at multiples of 4, which a reader that looks for records would mistake for one."""
+    """What is between the magic words at multiples of 4, where a reader that looks for records would take one for it."""
     pieces, start, at = [], 0, content.find(_MAGIC_BYTES)
     while at >= 0:
         if at % 4:
