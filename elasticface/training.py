@@ -136,6 +136,7 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                 start_step=step % per_epoch,
                 rank=fabric.global_rank,
                 world_size=processes,
+                order=getattr(source, "epoch_order", None),
             )
             backbone.train()
             stop = None
