@@ -67,11 +67,11 @@ def footprint(make: Callable[[], nn.Module], batch: int, precision: str = "32", 
     return Footprint(held, live.peak)
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that operations make, for as long as they are there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.peak = 0
         self._seen: set[int] = set()
 
