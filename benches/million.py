@@ -4,16 +4,16 @@ Run it as ``python benches/million.py``; ``--help`` lists the options. It needs 
 """
 
 import json
-import statistics
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, console, machine, markdown, printed, run, save
-from head import multiply_seconds
+from common import RESULTS, console, machine, markdown, printed, rounded, run, save, spread
+from head import products
 from processes import trained
 
 from elasticface.config import TrainConfig
@@ -60,7 +60,9 @@ def bench(
         for rate in RATES:
             with console.status(f"{steps} steps, sample rate {rate:g}"):
                 found.append(measure(Path(folder), replace(config, sample_rate=rate), identities, processes))
-    stored = save(out, {"identities": identities, "processes": processes, "batch": batch, "steps": steps, "runs": found})
+    stored = save(
+        out, {"identities": identities, "processes": processes, "batch": batch, "steps": steps, "runs": found}
+    )
     console.print(printed(COLUMNS, rows(stored)))
 
 
@@ -71,3 +73,81 @@ def write_set(folder: Path, identities: int) -> None:
         for label in range(identities):
             writer.write(grey[label % 256], label)
         writer.finish()
+
+
+def measure(data: Path, config: TrainConfig, identities: int, processes: int) -> dict[str, Any]:
+    """Seconds of a step and peaks of memory, measured and planned; a step's products are timed by themselves first."""
+    options = (
+        f"--backbone {config.backbone} --batch-size {config.batch_size} --max-steps {config.max_steps} --log-every 1 "
+        f"--workers 0 --device cpu --sample-rate {config.sample_rate} --keep-checkpoints 1"
+    )
+    run_of = trained(str(data), options, processes)
+    seconds = [config.batch_size / line["images_per_second"] for line in run_of.metrics][WARM_UP:]
+    planned = plan(config, identities, processes, device="cpu", head_tflops=head_tflops(config, identities, processes))
+    return {
+        "sample_rate": config.sample_rate,
+        "seconds": seconds,
+        "peak_bytes": run_of.peak_bytes,
+        "whole_seconds": run_of.seconds,
+        "planned_bytes": planned.peak,
+        "planned_head_seconds": planned.seconds.head,
+        "loss": [line["loss"] for line in run_of.metrics],
+    }
+
+
+def head_tflops(config: TrainConfig, identities: int, processes: int) -> float:
+    """10¹² operations a second of one process in the head's bare products, while all processes make theirs."""
+    classes = round(identities * config.sample_rate)
+    torch.set_num_threads(processes)
+    weight = torch.nn.Parameter(torch.randn(classes, config.embedding_size))
+    embeddings = torch.randn(config.batch_size, config.embedding_size, requires_grad=True)
+    labels = torch.arange(config.batch_size)
+    taken = []
+    for _ in range(4):
+        start = time.perf_counter()
+        products(embeddings, weight, labels)
+        taken.append(time.perf_counter() - start)
+    operations = 3 * 2 * config.batch_size * config.embedding_size * classes
+    return operations / min(taken) / processes / 1e12
+
+
+COLUMNS = [
+    "head",
+    "s a step",
+    "its products, s",
+    "GiB at the peak, by process",
+    "planned",
+    "measured ÷ planned",
+]
+
+
+def rows(figures: dict[str, Any]) -> list[list[str]]:
+    found = []
+    for run_of in figures["runs"]:
+        peaks = [peak / 2**30 for peak in run_of["peak_bytes"]]
+        planned = run_of["planned_bytes"] / 2**30
+        found.append(
+            [
+                "exact" if run_of["sample_rate"] == 1 else f"sampled {run_of['sample_rate']:g}",
+                spread(run_of["seconds"]),
+                rounded(run_of["planned_head_seconds"]),
+                ", ".join(rounded(peak) for peak in peaks),
+                rounded(planned),
+                rounded(max(peaks) / planned),
+            ]
+        )
+    return found
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Markdown of what :func:`bench` has stored."""
+    told = (
+        f"{figures['identities']:,} identities, 512-d, `tiny`, {figures['batch']} images a step, {figures['processes']} "
+        f"processes of one thread, {figures['steps']} steps, of which the first {WARM_UP} are not timed. Its products: "
+        f"what the head's three take by themselves. {machine(figures['environment'])}."
+    )
+    return f"{markdown(COLUMNS, rows(figures))}\n\n{told}"
+
+
+if __name__ == "__main__":
+    run(bench)

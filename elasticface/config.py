@@ -39,6 +39,7 @@ class TrainConfig:
 
     batch_size: int = _option(512, "images a step, of all processes together")
     accumulate: int = _option(1, "parts that a batch is computed in, for less memory; margins are drawn part by part")
+    checkpoint_activations: bool = _option(False, "keep a block's input alone, compute the rest again in backward")
     epochs: int = _option(26, "times through the data")
     max_steps: int | None = _option(None, "stop after so many steps, however many epochs that is")
     lr: float = _option(0.1, "highest learning rate")
@@ -133,7 +134,7 @@ class TrainConfig:
 
 # What may differ when a run is resumed: how long and where it runs and what it tells, but not what it computes.
 FREE_ON_RESUME = frozenset(
-    {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped"}
+    {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped", "checkpoint_activations"}
     | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
 )
 

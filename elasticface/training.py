@@ -75,6 +75,8 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
 
     torch.manual_seed(keyed.integer(config.seed, "weights"))
     network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+    if config.checkpoint_activations:
+        backbones.checkpoint_activations(network)
     mesh = launch.mesh(fabric)
     head = heads.create(config.loss, source.num_classes, config.embedding_size, mesh=mesh, **config.head_options())
     network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
