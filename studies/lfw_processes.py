@@ -1,7 +1,7 @@
 """The whole recipe for LFW from a .rec, on one process with several seeds and on two: are two within the seeds' spread?
 
-Every run leaves `studies/results/lfw_processes/<processes>-<seed>.json`; a run that was stopped goes on, and one that is
-there is not made again, so that several can be made at once. Without FACES the table of docs/scaling.md is printed.
+Every run leaves `studies/results/lfw_processes/<processes>-<seed>.json`; a run that was stopped goes on, and one that
+is there is not made again, so that several can be made at once. Without FACES the table of docs/scaling.md is printed.
 """
 
 import json
@@ -59,11 +59,11 @@ def table() -> str:
         (json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")), key=lambda r: r["processes"]
     )
     rows = ["| processes | seed | accuracy | TAR at FAR 1e-2 | EER |", "|--:|--:|--:|--:|--:|"]
-    for each in runs:
-        rows.append(
-            f"| {each['processes']} | {each['seed']} | {each['accuracy']:.2%} ± {each['accuracy_std']:.2%} "
-            f"| {each['tar_at_far']['0.01']:.2%} | {each['eer']:.2%} |"
-        )
+    rows += [
+        f"| {each['processes']} | {each['seed']} | {each['accuracy']:.2%} ± {each['accuracy_std']:.2%} "
+        f"| {each['tar_at_far']['0.01']:.2%} | {each['eer']:.2%} |"
+        for each in runs
+    ]
     alone = [each["accuracy"] for each in runs if each["processes"] == 1]
     if len(alone) > 1:
         rows.append(
