@@ -35,9 +35,8 @@ _TRIAL = np.dtype([("hits", "<u4"), ("unit", "<i4"), ("group", "u1")])
 _FILE = re.compile(SCORES + r"/[0-9a-f]{16}\.npy")
 _MOST_JSON = 1 << 26  # a thousand ROCs
 _MOST_SCORES = 1 << 28  # bytes: nineteen million pairs
-_MOST_TRIALS = 1 << 26  # bytes: seven million, forty times MegaFace's
+_MOST_TRIALS = 7_000_000  # forty times MegaFace's
 _MOST_COSINE = 1.01  # rounded
-_SPARE = 1 << 10  # for the header
 
 References = list[dict[str, str] | None]
 
@@ -73,7 +72,7 @@ def _records(result: PairResult | LargeResult) -> tuple[NDArray[Any] | None, dic
     """What is stored of a result, or None, and what `results.json` says of it."""
     if not isinstance(result, PairResult):
         outcomes = result.outcomes
-        if outcomes is None or len(outcomes.units) * _TRIAL.itemsize > _MOST_TRIALS - _SPARE:
+        if outcomes is None or len(outcomes.units) > _MOST_TRIALS:
             return None, {}
         records = np.empty(len(outcomes.units), _TRIAL)
         records["hits"], records["unit"], records["group"] = outcomes.bits(), outcomes.units, outcomes.groups
@@ -142,7 +141,7 @@ def _with_records(root: Path, result: PairResult | LargeResult, fields: reading.
     # A link may lead anywhere, and a stranger may have made it.
     if not _FILE.fullmatch(file) or not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{reference.where}: {printable(file, 100)} is no file of {SCORES}/; {AGAIN}")
-    data = files.read_bytes(path, AGAIN, _MOST_SCORES if isinstance(result, PairResult) else _MOST_TRIALS)
+    data = files.read_bytes(path, AGAIN, _MOST_SCORES)
     if hashlib.sha256(data).hexdigest() != reference.text("sha256"):
         raise InputError(f"{printable(path)}: is not the file that was written; {AGAIN}")
     if not isinstance(result, PairResult):
@@ -174,6 +173,8 @@ def trials_of(data: bytes, label: str) -> NDArray[Any]:
         InputError: there are none, said of ``label``.
     """
     trials = _parsed(data, _TRIAL, f"{label}: no records of trials; {AGAIN}")
+    if len(trials) > _MOST_TRIALS:
+        raise InputError(f"{label}: more than {_MOST_TRIALS:,} trials; {AGAIN}")
     if trials["unit"].min() < 0 or trials["unit"].max() >= len(trials):
         raise InputError(f"{label}: its units do not fit its trials; {AGAIN}")
     return trials
