@@ -303,6 +303,33 @@ def test_stored_results_are_compared(people: Path, model: Path) -> None:
     assert "faces, 48 pairs" in done("compare", "one", "--draws", "100")
 
 
+def test_stored_results_on_large_benchmarks_are_compared() -> None:
+    rows, large = write_ijb(Path("IJBC"), pictures=False), write_megaface(Path("MegaFace"))
+    for seed, name in enumerate("ab"):
+        rng = np.random.default_rng(seed)
+        np.save(f"{name}.npy", rng.normal(1, 1, (len(rows.faces), 8)).astype(np.float32))
+        probes, others = (rng.normal(1, 1, (len(of), 8)).astype(np.float32) for of in (large.probes, large.distractors))
+        write_features(Path(name), large, probes, others)
+        done("evaluate", f"{name}.npy", "IJBC", "--out", f"ijb-{name}")
+        done("evaluate", name, "MegaFace", "--out", f"mega-{name}")
+    out = done("compare", "ijb-a", "ijb-b", "mega-a", "mega-b", "--out", "both", "--draws", "100")
+    assert "IJB-C 1:1, 20 genuine pairs" in out
+    made = json.loads(Path("both/comparison.json").read_text())
+    compared = [(c["benchmark"], c["units"], len(c["differences"])) for c in made["contrasts"]]
+    names = ("IJB-C 1:1", 12), ("IJB-C 1:N", 5), ("MegaFace", 2), ("MegaFace (R)", 2)
+    assert compared == [(name, "subjects", count) for name, count in names]
+    assert all(d["interval"] for c in made["contrasts"] for d in c["differences"])
+    assert made["borda"] == {}
+    found = json.loads(Path("ijb-a/results.json").read_text())["results"]
+    assert made["contrasts"][1]["differences"][0]["first"] == found[1]["rank"]["1"]
+    assert "thresholds are held as all impostors have set them" in Path("both/report.html").read_text()
+    for result in found:
+        assert set(result["stored"]) == {"file", "sha256", "units", "trials"}
+        del result["stored"]
+    Path("ijb-a/results.json").write_text(json.dumps({"format_version": 1, "results": found, "versions": {}}))
+    assert "IJB-C 1:1, 20 genuine pairs" in done("compare", "ijb-a", "ijb-b", "--draws", "100")
+
+
 def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:
     done("evaluate", model, people, "--out", "one")
     lines = (people / "pairs.txt").read_text().splitlines()
@@ -837,7 +864,7 @@ def test_ijb_and_megaface_are_evaluated_beside_pairs_and_go_on_where_they_were(p
     again = json.loads(Path("again/results.json").read_text())["results"]
     assert again == [result for result in found if result["benchmark"].startswith("IJB-C")]
     assert content(Path("elsewhere")) == kept
-    assert sorted(os.listdir("again")) == ["report.html", "results.json"]
+    assert sorted(os.listdir("again")) == ["report.html", "results.json", "scores"]
 
 
 def test_features_do_for_a_model() -> None:
