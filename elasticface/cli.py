@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
 """
 
 import dataclasses
+import errno
 import os
 import sys
 import typing
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from elasticface import __version__, cli_compare, cli_plan
+from elasticface import __version__, cli_compare, cli_convert, cli_plan
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.errors import InputError, Stopped
 
@@ -47,9 +48,11 @@ _SPLIT = """Hold people out of a folder of identity folders, to judge a model on
 
 OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds."""
 
-_TRAIN = """Train a model on a folder of identity folders with aligned faces, or on synthetic ones.
+_TRAIN = """Train a model on aligned faces of labelled people, or on synthetic ones.
 
-DATA is the folder, or synthetic:identities=500,images=16 for faces rendered as they are read.
+DATA is a folder of identity folders (<identity>/<image>); a folder with train.rec and train.idx, as MS1MV2, Glint360K
+and CASIA-WebFace are passed on; a folder of WebDataset shards, or a pattern such as faces-{{000000..000579}}.tar; or
+synthetic:identities=500,images=16 for faces rendered as they are read.
 Settings come from --config, a YAML or the name of a recipe, and from the options below, which go over it. Recipes:
 {recipes}.
 RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. A run that was stopped goes on with --resume, bit for bit;
@@ -87,7 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("" if stopped.told_by_first else str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 1)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror}; make room and start it again; what goes on has --resume", 1)
     sys.exit(0)
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Parser(ArgumentParser):
@@ -139,6 +150,10 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     align.add_argument("--resume", action="store_true", help="keep what is in OUT and add what is missing")
     subcommands.add_subcommand("align", align, help="photos + landmarks -> aligned faces")
 
+    convert = _Parser(description=cli_convert.DESCRIPTION)
+    cli_convert.add_options(convert)
+    subcommands.add_subcommand("convert", convert, help="a folder, RecordIO, shards -> another of them")
+
     split = _Parser(description=_SPLIT)
     split.add_argument("faces", type=str, help="folder of identity folders")
     split.add_argument("out", type=str, help="folder for train/ and heldout/")
@@ -157,7 +172,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     subcommands.add_subcommand("pack", pack, help="a benchmark -> one .bin file")
 
     train = _Parser(description=_TRAIN.format(recipes=", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))))
-    train.add_argument("data", type=str, help="folder of identity folders, or synthetic:…")
+    train.add_argument("data", type=str, help="folder of identity folders, RecordIO, shards, or synthetic:…")
     train.add_argument("--out", type=str, required=True, help="the run folder")
     train.add_argument("--config", action="config", help="YAML of settings, or the name of a recipe")
     train.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in RUN")
@@ -200,6 +215,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
         "quickstart": _quickstart,
         "synthesize": _synthesize,
         "align": _align,
+        "convert": _convert,
         "split": _split,
         "pack": _pack,
         "train": _train,
@@ -329,6 +345,12 @@ def _align(options: Namespace) -> None:
         resume=options.resume,
     )
     print("\n".join(summary.lines()))
+
+
+def _convert(options: Namespace) -> None:
+    cli_convert.check(options)
+    _check_writable(Path(options.dst).parent)
+    cli_convert.run(options)
 
 
 def _split(options: Namespace) -> None:

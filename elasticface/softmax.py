@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from elasticface.communication import Group, Part
+from elasticface.row_sparse import row_sparse
 
 Margin = Callable[[Tensor], tuple[Tensor, Tensor]]  # [B] target cosines -> ([B] value with margin, [B] derivative)
 
@@ -270,17 +271,12 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
             if not in_place:
                 by_weight[chunk] = by_centres.to(weight.dtype)
     if by_weight is not None and classes is not None:
-        by_weight = row_sparse(classes, by_weight, weight.shape)
+        by_weight = row_sparse(classes, by_weight, len(weight))
 
     by_unit.mul_(factors).addcmul_(target_centres(weight, rows, unit.dtype), at_target)
     by_own, own = part.group.sum_to_owners(by_unit, part.counts), part.own_rows
     _off_the_sphere_(by_own, unit[own], inverse[own])
     return by_own.to(ctx.embeddings_dtype), by_weight
-
-
-def row_sparse(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    """The sparse COO tensor of ``shape`` [C, D] with these [K] distinct sorted rows, [K, D], and 0 elsewhere."""
-    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 
 def _off_the_sphere_(grad: Tensor, unit: Tensor, inverse: Tensor) -> None:

@@ -1,6 +1,7 @@
 """The command line: what it takes, the one line with which it refuses the rest, and the way from faces to a report."""
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -27,7 +28,7 @@ from large import write_features, write_ijb, write_megaface
 from onnx import TensorProto, helper
 
 import elasticface
-from elasticface import backbones, cli, heads
+from elasticface import backbones, cli, files, heads
 from elasticface.align import TEMPLATE
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.data import images
@@ -798,6 +799,21 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(people: Path) -> None:
     steps = int(checkpoint.name.removeprefix("step-"))
     done(*way_on.split()[1:], "--max-steps", str(steps + 1))
     assert Path("run/model/model.json").exists()
+
+
+def test_a_full_disk_is_one_line_and_no_traceback(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes = files.write_bytes
+
+    def full(path: Path, data: bytes, sync: bool = True) -> None:
+        if path.name == "environment.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_bytes(path, data, sync)
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    code, out, err = run("train", people, "--out", "run", *SMALL)
+    assert (code, out) == (1, "")
+    wanted = "run/environment.json: No space left on device; make room and start it again; what goes on has --resume"
+    assert err.splitlines()[-1] == f"elasticface: {wanted}"
 
 
 # ---------------------------------------------------------------------------------------------- large benchmarks

@@ -3,12 +3,12 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from elasticface.data.sources import Source, open_dataset, require_identities
+from elasticface.data.sources import EncodedSource, Source, open_dataset, require_identities
 
 if TYPE_CHECKING:
     from elasticface.data.packs import read_pack, write_pack
 
-__all__ = ["Source", "open_dataset", "read_pack", "require_identities", "write_pack"]
+__all__ = ["EncodedSource", "Source", "open_dataset", "read_pack", "require_identities", "write_pack"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage, decode, fit
+from elasticface.data.encoded import Fitting
+from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage, decode
 from elasticface.errors import InputError
 from elasticface.files import printable
 
@@ -42,14 +43,12 @@ class FolderSource:
     """
 
     def __init__(self, path: str | Path, size: int = 112) -> None:
-        if size < 1:
-            raise InputError(f"size must be at least 1 pixel, got {size}")
         self.root = Path(path)
+        self._fit = Fitting(printable(path), size)
         self.size = size
         self._identities, self._images, counts = _scan(self.root)
         self.num_classes = len(self._identities)
         self.labels: NDArray[np.int64] = np.repeat(np.arange(self.num_classes, dtype=np.int64), counts)
-        self._resizing_told = False
         # Where one image has another size, most have: told here, it is told once, not again by every worker process.
         with contextlib.suppress(DamagedImage):  # whoever asks for this image learns of it
             self[0]
@@ -64,16 +63,21 @@ class FolderSource:
             DamagedImage: the file is gone, may not be read, or cannot be decoded; the message begins with its path.
             IndexError: ``index`` beyond the set.
         """
+        data, label = self.encoded(index)
+        return self._fit(decode(data, printable(self.path(index))), lambda: self.name(index)), label
+
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """One image as it is in its file, and its label.
+
+        Raises:
+            DamagedImage: the file is gone or may not be read.
+            IndexError: ``index`` beyond the set.
+        """
         path = self.path(index)
         try:
-            data = path.read_bytes()
+            return path.read_bytes(), int(self.labels[index])
         except (FileNotFoundError, PermissionError) as error:
             raise DamagedImage(f"{printable(path)}: cannot be read: {error.strerror}") from error
-        image = decode(data, printable(path))
-        if image.shape[:2] != (self.size, self.size):
-            self._tell_of_resizing(index, image)
-            image = fit(image, self.size)
-        return image, int(self.labels[index])
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
         """The items of a batch at once, which is what a DataLoader asks for where it can."""
@@ -96,16 +100,6 @@ class FolderSource:
     def name(self, index: int) -> str:
         """One image's name for a message or a table, ``identity/image``, fit to be printed whatever its bytes."""
         return printable(self.path(index).relative_to(self.root))
-
-    def _tell_of_resizing(self, index: int, image: NDArray[np.uint8]) -> None:
-        if not self._resizing_told:
-            self._resizing_told = True
-            height, width = image.shape[:2]
-            warnings.warn(
-                f"{printable(self.root)}: images that are not {self.size}x{self.size} pixels are resized, such as "
-                f"{self.name(index)} of {width}x{height}; faces should be aligned, see `elasticface align`",
-                stacklevel=3,
-            )
 
 
 class _Names:

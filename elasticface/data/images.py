@@ -106,6 +106,15 @@ def encode(image: NDArray[np.uint8], suffix: str) -> bytes:
     return encoded.tobytes()
 
 
+def suffix_of(data: bytes) -> str | None:
+    """The suffix that belongs to an image's bytes, of those that every reader knows: .jpg, .png, .webp; else None."""
+    if data.startswith(_JPEG):
+        return ".jpg"
+    if data.startswith(_PNG):
+        return ".png"
+    return ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
 def fit(image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
     """The image as ``size`` × ``size`` pixels, stretched if it is not square; the very same array if it has that size.
 

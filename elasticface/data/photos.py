@@ -1,24 +1,17 @@
 """Named image files, in a folder or in a plain tar, read alike. Nothing is ever extracted."""
 
 import os
-import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage
+from elasticface.data.tars import members
 from elasticface.errors import InputError
 from elasticface.files import MOST_TEXT, printable
 
 MAX_BYTES = 2**26
 """The largest file that is read as an image, 64 MiB: beyond every photo, and small enough for every worker's memory."""
-
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
 
 
 class Photos:
@@ -149,33 +142,9 @@ class Photos:
                     self.left_out[name] = why
 
     def _read_index(self) -> dict[str, tuple[int, int]]:
-        label = printable(self.path)
-        if not stat.S_ISREG(self._root.stat().st_mode):
-            raise InputError(f"{label}: neither a folder nor a file; give a folder or a plain tar")
-        with self._root.open("rb") as file:
-            head = file.read(8)
-        if kind := next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None):
-            raise InputError(
-                f"{label}: compressed with {kind}, so single photos cannot be read from it; "
-                "unpack it, or pack it again as a plain tar"
-            )
         index: dict[str, tuple[int, int]] = {}
-        try:
-            for member in _members(self._root):
-                self._enter(member, index)
-        # What tarfile raises on headers that are wrong in ways it does not look for.
-        except (
-            tarfile.TarError,
-            ValueError,
-            LookupError,
-            OverflowError,
-            EOFError,
-            RecursionError,
-            MemoryError,
-        ) as error:
-            raise InputError(
-                f"{label}: not a tar, or a damaged one ({' '.join(str(error).split())}); fetch or pack it again"
-            ) from error
+        for member in members(self.path):
+            self._enter(member, index)
         return index
 
     def _enter(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
@@ -203,23 +172,6 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 2048
 
 class _Unreadable(Exception):
     """Why a file cannot be had, for the caller to make a sentence with its name."""
-
-
-def _members(path: Path) -> Iterator[tarfile.TarInfo]:
-    """The entries of a tar, one at a time: a list of all of them would take gigabytes for a set of millions."""
-    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
-        last = -1
-        while (member := tar.next()) is not None:
-            if member.offset <= last or member.size < 0:  # a negative size sends older tarfiles round in a circle
-                raise tarfile.ReadError(f"an impossible size in the entry at byte {member.offset}")
-            last = member.offset
-            tar.members = []  # type: ignore[attr-defined]
-            yield member
-        # tarfile takes any header that it cannot read for the end of the archive, and so would drop what follows.
-        file.seek(tar.offset)
-        end = file.read(tarfile.BLOCKSIZE)
-        if end != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f"cut short or overwritten at byte {tar.offset}")
 
 
 def _is_image(name: str) -> bool:

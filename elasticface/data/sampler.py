@@ -4,7 +4,7 @@ No state is carried from batch to batch, so a resumed run reads the very images 
 N processes together read what one process reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class KeyedBatchSampler:
         start_step: how many batches of the epoch are done already.
         rank: which of the processes this is, 0..world_size-1.
         world_size: how many processes share a batch.
+        order: (seed, epoch) -> int64 [num_images], a permutation, in place of :func:`epoch_order`: a source that is
+            read faster in another order offers one as its own ``epoch_order``.
 
     Raises:
         ValueError: a value out of range, or a batch with fewer images than there are ranks.
@@ -58,6 +60,7 @@ class KeyedBatchSampler:
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        order: Callable[[int, int], NDArray[np.int64]] | None = None,
     ) -> None:
         self.steps = steps_per_epoch(num_images, batch_size)
         self.images_per_batch = min(batch_size, num_images)
@@ -76,6 +79,7 @@ class KeyedBatchSampler:
         self.start_step = start_step
         self.rank = rank
         self.world_size = world_size
+        self.order = order
         share, left_over = divmod(self.images_per_batch, world_size)
         self.first_row = rank * share + min(rank, left_over)  # of the global batch's that are this rank's
         self.last_row = self.first_row + share + (rank < left_over)
@@ -85,7 +89,10 @@ class KeyedBatchSampler:
         return self.steps - self.start_step
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = epoch_order(self.num_images, self.seed, self.epoch)
+        if self.order is None:
+            order = epoch_order(self.num_images, self.seed, self.epoch)
+        else:
+            order = self.order(self.seed, self.epoch)
         for step in range(self.start_step, self.steps):
             batch = order[step * self.images_per_batch :]
             yield batch[self.first_row : self.last_row].tolist()

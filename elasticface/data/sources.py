@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from elasticface.errors import InputError
 
@@ -41,31 +41,57 @@ class Source(Protocol):
         """
 
 
+@runtime_checkable
+class EncodedSource(Source, Protocol):
+    """A source whose images lie somewhere as encoded bytes, to be carried over as they are."""
+
+    def encoded(self, index: int, /) -> tuple[bytes, int]:
+        """One image's bytes, JPEG or whatever they are, and its label.
+
+        Raises:
+            DamagedImage: the bytes cannot be had.
+            IndexError: ``index`` beyond the set.
+        """
+
+    def name(self, index: int, /) -> str:
+        """What to call the image in a message."""
+
+
 def open_dataset(path: str | Path, **options: Any) -> Source:
-    """The training images at ``path``, whatever their format: a folder of identity folders, or synthetic faces.
+    """The training images at ``path``, whatever their format.
 
     Args:
-        path: a folder with ``<path>/<identity>/<image>``; or ``synthetic:identities=500,images=16``, for faces rendered
-            as they are read, with further keys as in :class:`elasticface.data.synthetic.source.SyntheticFaces`.
-        options: what the format takes; for folders ``size``, the images' side in pixels (112); for synthetic faces
-            ``cache``, whether to keep images on the disk.
+        path: one of
+
+            - a folder with ``<path>/<identity>/<image>``;
+            - a folder with `train.rec` and, if it is there, `train.idx` and `property`; or a `.rec` itself;
+            - a folder of `.tar` shards, one shard, a glob of them or a pattern as ``shard-{000000..000009}.tar``;
+            - ``synthetic:identities=500,images=16``, for faces rendered as they are read, with further keys as in
+              :class:`elasticface.data.synthetic.source.SyntheticFaces`.
+        options: what the format takes: ``size``, the images' side in pixels (112), for all but synthetic faces;
+            ``cache``, whether to keep what was found or made in the user's cache folder, for all but a folder of
+            images; ``shuffle_buffer`` for shards (:class:`elasticface.data.shards.ShardSource`).
 
     Raises:
-        InputError: nothing there, a format that is not read, an option the format does not have, or what the format's
-            own source raises.
+        InputError: nothing there, an option the format does not have, or what the format's own source raises.
     """
-    if str(path).partition(":")[0] == "synthetic" and not os.path.exists(path):
+    name = str(path)
+    if name.partition(":")[0] == "synthetic" and not os.path.exists(path):
         from elasticface.data.synthetic.source import SyntheticFaces  # brings numba
 
         _check_options("a set of synthetic faces", options, known={"cache"})
-        return SyntheticFaces.parse(str(path), **options)
-    unread = _format_not_read(path)
-    if unread is not None:
-        raise InputError(
-            f"{path}: {unread}; this version reads folders of identity folders (<identity>/<image>) and synthetic faces"
-        )
+        return SyntheticFaces.parse(name, **options)
+    if _is_recordio(name):
+        from elasticface.data.recordio import RecordIOSource  # brings OpenCV, as the two that follow
 
-    from elasticface.data.folder import FolderSource  # brings OpenCV
+        _check_options("a RecordIO set", options, known={"size", "cache"})
+        return RecordIOSource(path, **options)
+    if _is_shards(name):
+        from elasticface.data.shards import ShardSource
+
+        _check_options("a set of shards", options, known={"size", "cache", "shuffle_buffer"})
+        return ShardSource(path, **options)
+    from elasticface.data.folder import FolderSource
 
     _check_options("a folder of identity folders", options, known={"size"})
     return FolderSource(path, **options)
@@ -85,19 +111,17 @@ def require_identities(source: Source, least: int = 2) -> None:
         )
 
 
-def _format_not_read(path: str | Path) -> str | None:
-    """What ``path`` is if it is one of the formats that are known but not read."""
-    name = str(path)
+def _is_recordio(name: str) -> bool:
     if os.path.isdir(name):
-        if all(os.path.exists(os.path.join(name, part)) for part in ("train.rec", "train.idx")):
-            return "a RecordIO set (train.rec, train.idx)"
-        if any(Path(name).glob("*.tar")) and not any(child.is_dir() for child in Path(name).iterdir()):
-            return "a folder of tar shards"
-    elif name.endswith((".rec", ".idx")):
-        return "a part of a RecordIO set"
-    elif name.endswith(".tar"):  # one shard, or a pattern of shards such as faces-*.tar
-        return "tar shards"
-    return None
+        return os.path.exists(os.path.join(name, "train.rec"))
+    return name.endswith((".rec", ".idx"))
+
+
+def _is_shards(name: str) -> bool:
+    if os.path.isdir(name):
+        # A folder of people may hold a tar, too.
+        return any(Path(name).glob("*.tar")) and not any(child.is_dir() for child in Path(name).iterdir())
+    return name.endswith(".tar")  # one shard, or a pattern of them
 
 
 def _check_options(kind: str, options: dict[str, Any], known: set[str]) -> None:

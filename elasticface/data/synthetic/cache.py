@@ -18,24 +18,12 @@ from numpy.typing import NDArray
 from rich.filesize import decimal
 
 from elasticface import files
+from elasticface.data.cache import default_folder
 
 _SHAPE = (112, 112, 3)
 _PIXELS = 112 * 112 * 3
 _RECORD = _PIXELS + 4
 _ABANDONED = 3600.0  # seconds after which an unfinished file has no writer any more: an identity takes some seconds
-
-
-def default_folder() -> Path:
-    """``ELASTICFACE_CACHE``; without it ``elasticface`` in ``XDG_CACHE_HOME``, or else in ``~/.cache``.
-
-    Raises:
-        RuntimeError: none of them is set, and the user has no home.
-    """
-    if own := os.environ.get("ELASTICFACE_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has a relative path ignored.
-    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "elasticface"
 
 
 def open_cache(folder: Path | None, key: str, identities: range, images: int) -> "FaceCache | None":
