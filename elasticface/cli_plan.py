@@ -82,7 +82,7 @@ def run(options: Namespace) -> None:
     from elasticface.plan import plan
 
     made = plan(
-        _config(options),
+        config(options),
         options.identities,
         options.gpus,
         per_node=options.gpus_per_node,
@@ -102,7 +102,7 @@ def run(options: Namespace) -> None:
         print(options.json)
 
 
-def _config(options: Namespace) -> TrainConfig:
+def config(options: Namespace) -> TrainConfig:
     if (options.batch is None) == (options.batch_size is None):
         raise InputError("give --batch, the images of one process, or --batch-size, those of all; one of the two")
     if options.gpus < 1:

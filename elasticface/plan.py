@@ -334,20 +334,22 @@ def _moments(config: TrainConfig, sizes: _Sizes, device: str) -> tuple[Moment, .
     return (
         Moment("head", (*head, another) if another.bytes else head),
         Moment("backward of the backbone", backward),
-        Moment("optimizer", (gradient, _decayed(config, sizes, sparse, device))),
+        Moment("optimizer", (gradient, *_decayed(config, sizes, sparse, device))),
     )
 
 
-def _decayed(config: TrainConfig, sizes: _Sizes, sparse: bool, device: str) -> Item:
-    """torch's SGD adds the weight decay to a copy of a gradient: on a GPU of a whole group's, else of one tensor's."""
-    what = "a copy of a gradient, to add the decay to"
+def _decayed(config: TrainConfig, sizes: _Sizes, sparse: bool, device: str) -> tuple[Item, ...]:
+    """torch's SGD adds the weight decay to a copy of a gradient, group by group: on a GPU of all of a group at once."""
     if not config.weight_decay:
-        return Item(what, "0", 0)
+        return ()
     largest = max(p.numel() for p in sizes.network.parameters())
-    backbone = _FLOAT * (sizes.trained if device == "cuda" else largest)
+    backbone = Item("a copy of the backbone's, to add the decay to", "T·4", _FLOAT * sizes.trained)
+    if device != "cuda":
+        backbone = Item(backbone.what, "the largest tensor", _FLOAT * largest)
+    head = Item("a copy of it, to add the decay to", "c·D·4", _FLOAT * sizes.centres * sizes.size)
     if sparse:
-        return Item(what, "max(T·4, pieces of rows)", max(backbone, _ROW_PIECES))
-    return Item(what, "max(T·4, c·D·4)", max(backbone, _FLOAT * sizes.centres * sizes.size))
+        head = Item("rows of it that are worked on", "pieces", _ROW_PIECES)
+    return (max(backbone, head, key=lambda item: item.bytes),)
 
 
 def _traffic(config: TrainConfig, sizes: _Sizes) -> tuple[Item, ...]:
