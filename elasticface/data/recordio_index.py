@@ -2,8 +2,8 @@
 
 The format is MXNet's (dmlc-core, `recordio.h`). A file is a sequence of parts, each the word 0xced7230a, a word with
 3 bits of flag and 29 of length, as many bytes, and zeros up to a multiple of 4. A record is one part (flag 0), or,
-where its data hold the magic word at a multiple of 4, several (1 the first, 2 those between, 3 the last), with that word left
-out between them. All words are little-endian.
+where its data hold the magic word at a multiple of 4, several (1 the first, 2 those between, 3 the last), with that
+word left out between them. All words are little-endian.
 
 A record of a face begins with 24 bytes, ``IfQQ``: n, a label, and two numbers that mean nothing here. With n > 0, n
 float32 labels follow, and the first of them counts. The rest is the encoded image.
@@ -322,8 +322,8 @@ def image_rows(records: Records, rec: Path, idx_name: str) -> slice:
     """Which records are images.
 
     With InsightFace's layout, record 0 has no image but two labels: the number of the first record of an identity
-    (these have ranges and no images) and one past the last. Images are the records from 1 up to the former. Without such a
-    record 0, as `im2rec` writes, every record is an image.
+    (these have ranges and no images) and one past the last. Images are the records from 1 up to the former. Without
+    such a record 0, as `im2rec` writes, every record is an image.
 
     Raises:
         InputError: images that record 0 speaks of are not there, or there are none.
@@ -339,10 +339,10 @@ def image_rows(records: Records, rec: Path, idx_name: str) -> slice:
     )
     if is_header:
         first = float(records.labels[number])
-        if not (first >= 1 and first == int(first) and first < 1 << 31):
+        if not (1 <= first < 1 << 31 and first.is_integer()):
             raise InputError(f"{label} says that images end at record {first}; is it a set of labelled images?")
         low, high = (int(np.searchsorted(records.keys, key)) for key in (1, first))
-        if first > _EXACT:  # then it was rounded on its way into a float32
+        if first >= _EXACT:  # then it was rounded on its way into a float32
             step = int(np.spacing(np.float32(first)))
             while high < len(records.keys) and records.sizes[high] and records.keys[high] < first + step:
                 high += 1
@@ -350,7 +350,7 @@ def image_rows(records: Records, rec: Path, idx_name: str) -> slice:
                 high -= 1
         there = records.keys[low:high]
         missing = np.flatnonzero(there != np.arange(1, len(there) + 1))
-        if len(missing) or (len(there) < int(first) - 1 and first <= _EXACT):
+        if len(missing) or (len(there) < int(first) - 1 and first < _EXACT):
             absent = int(missing[0]) + 1 if len(missing) else len(there) + 1
             raise InputError(
                 f"{label} says that there are {int(first) - 1:,} images, {idx_name} does not name record {absent}; "
