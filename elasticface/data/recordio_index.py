@@ -66,18 +66,17 @@ def read_records(rec: Path, idx: Path | None) -> Records:
     """
     try:
         with rec.open("rb") as file:
-            size = file.seek(0, 2)
-            if not size:
-                raise InputError(f"{printable(rec)}: empty; fetch it again")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                if hasattr(view, "madvise"):
-                    view.madvise(mmap.MADV_SEQUENTIAL)
-                offsets = _scan(view, rec) if idx is None else None
-                keys = np.arange(len(offsets)) if offsets is not None else None
-                if keys is None or offsets is None:
-                    assert idx is not None
-                    keys, offsets = _read_index(idx)
-                return _headers(view, rec, idx, keys, offsets)
+            if file.seek(0, 2) < PART.size:
+                raise InputError(f"{printable(rec)}: holds no record; fetch it again")
+            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if hasattr(view, "madvise"):
+            view.madvise(mmap.MADV_SEQUENTIAL)
+        if idx is None:
+            offsets = _scan(view, rec)
+            keys = np.arange(len(offsets))
+        else:
+            keys, offsets = _read_index(idx)
+        return _headers(view, rec, idx, keys, offsets)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -202,15 +201,12 @@ def _headers(
     made = {name: np.empty(len(keys), np.int64) for name in ("ends", "starts", "sizes")}
     labels = np.empty((2, len(keys)), np.float32)
     words = np.frombuffer(view, "<u4", len(view) // 4)
-    try:
-        with progress.bar(shown=len(keys) > _CHUNK) as bar:
-            for first in bar.track(range(0, len(keys), _CHUNK), description="reading labels"):
-                rows = order[first : first + _CHUNK]
-                found = _chunk(view, words, offsets[rows])
-                for name, values in zip((*made.values(), *labels), found, strict=True):
-                    name[first : first + _CHUNK] = values
-    finally:
-        del words  # a map that something still looks into cannot be closed
+    with progress.bar(shown=len(keys) > _CHUNK) as bar:
+        for first in bar.track(range(0, len(keys), _CHUNK), description="reading labels"):
+            rows = order[first : first + _CHUNK]
+            found = _chunk(view, words, offsets[rows])
+            for column, values in zip((*made.values(), *labels), found, strict=True):
+                column[first : first + _CHUNK] = values
     _check_places(view, rec, idx, order, keys, offsets, made["ends"])
     keys = keys[order]
     by_key = np.argsort(keys, kind="stable")
@@ -236,9 +232,8 @@ def _chunk(view: mmap.mmap, words: NDArray[np.uint32], offsets: NDArray[np.int64
     size = len(view)
     good = (offsets % 4 == 0) & (offsets >= 0) & (offsets <= size - PART.size)
     at = np.where(good, offsets // 4, 0)
-    # A file of less than two words has no offset that is good.
-    good &= words[np.minimum(at, len(words) - 1)] == MAGIC if len(words) else False
-    word = words[np.minimum(at + 1, len(words) - 1)] if len(words) else np.zeros(len(at), np.uint32)
+    good &= words[at] == MAGIC
+    word = words[at + 1]
     lengths = np.where(good, word & MOST_LENGTH, 0).astype(np.int64)
     kinds = np.where(good, word >> 29, WHOLE)
     ends = offsets + PART.size + (lengths + 3) // 4 * 4

@@ -32,7 +32,9 @@ FORMATS = ("folder", "recordio", "shards")
 
 def face(number: int, suffix: str = ".jpg", side: int = 112) -> bytes:
     rng = np.random.default_rng(number)
-    return encode(np.kron(rng.integers(0, 256, (side // 8, side // 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)), suffix)
+    return encode(
+        np.kron(rng.integers(0, 256, (side // 8, side // 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)), suffix
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(FORMATS, FORMATS)))
-def test_from_any_format_to_any_other_all_bytes_and_labels_stay(first: str, second: str, people: Path, tmp_path: Path) -> None:
+def test_from_any_format_to_any_other_all_bytes_and_labels_stay(
+    first: str, second: str, people: Path, tmp_path: Path
+) -> None:
     one = convert(people, tmp_path / "one", first, per_shard=4)
     two = convert(tmp_path / "one", tmp_path / "two", second, per_shard=3)
     before = contents(open_dataset(people))
@@ -288,7 +292,9 @@ def test_places_and_settings_that_cannot_be_used_are_refused(people: Path, tmp_p
     assert sorted(os.listdir(tmp_path)) == ["made", "there"]
 
 
-def test_a_source_that_changed_meanwhile_is_refused(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_changed_meanwhile_is_refused(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faces = shutil.copytree(people, tmp_path / "faces")
     monkeypatch.setattr(convert_module, "CHUNK", 3)
     with monkeypatch.context() as patch:

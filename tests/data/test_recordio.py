@@ -96,8 +96,9 @@ def test_without_a_record_of_counts_every_record_is_an_image(tmp_path: Path) -> 
 
 def test_of_several_labels_the_first_counts(tmp_path: Path) -> None:
     images = [(IMAGES[0], (0.0, 0.5)), (IMAGES[1], (1.0, 0.0, 7.0)), (IMAGES[2], 2.0)]
-    both = records.write(tmp_path / "both", insightface(images, 3)), records.write(
-        tmp_path / "plain", [payload(label, image) for image, label in images]
+    both = (
+        records.write(tmp_path / "both", insightface(images, 3)),
+        records.write(tmp_path / "plain", [payload(label, image) for image, label in images]),
     )
     for folder in both:
         source = opened(folder)

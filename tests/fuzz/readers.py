@@ -306,7 +306,11 @@ def _read_shards(folder: Path) -> None:
     assert sorted(source.epoch_order(0, 0)) == list(range(len(source)))
 
 
-_RECORDIO = [records.MAGIC, records.MAGIC * 2, *(n.to_bytes(4, "little") for n in (0, 1, 2, 2**29, 2**30, 3 << 29, 7 << 29))]
+_RECORDIO = [
+    records.MAGIC,
+    records.MAGIC * 2,
+    *(n.to_bytes(4, "little") for n in (0, 1, 2, 2**29, 2**30, 3 << 29, 7 << 29)),
+]
 _RECORDIO += [b"\0\0\x80?", b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\t", b"\n", b"0\t0\n", b"9" * 18, b"9" * 5000, b","]
 
 
