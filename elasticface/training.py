@@ -6,22 +6,18 @@ as if it had not been, on the same machine, device, and number of processes and 
 they see the images, flips and margins that one would.
 """
 
-import contextlib
 import math
-import signal
 import time
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
-from torch import Tensor, nn
+from lightning_fabric.wrappers import _FabricOptimizer
+from torch import nn
 
-from elasticface import backbones, checkpoint, guard, heads, keyed, launch, progress
+from elasticface import backbones, checkpoint, heads, keyed, launch, progress
 from elasticface.agreement import from_all, from_first, from_first_alone, in_all
 from elasticface.backbones.syncnorm import synchronised
 from elasticface.benchmarks.pairs import PairBenchmark, evaluate_pairs, open_pairs
@@ -31,13 +27,13 @@ from elasticface.data import open_dataset, require_identities
 from elasticface.data.batches import Damage, DamagedItems, batches
 from elasticface.data.sampler import KeyedBatchSampler, steps_per_epoch
 from elasticface.data.sources import Source
-from elasticface.data.transforms import RowsOfBatch, augment, flip, to_input
 from elasticface.errors import InputError
-from elasticface.guard import Evidence, Guard
+from elasticface.guard import Guard
 from elasticface.interrupts import Interrupts
 from elasticface.model import Card, FaceEncoder
 from elasticface.optim import SGD
 from elasticface.rundir import Run
+from elasticface.step import agree, clip, dropout_seed, forward_backward, prepare
 
 
 def train(
@@ -150,7 +146,7 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                 for group in sgd.param_groups:
                     group["lr"] = lr
                 head.margin_factor = config.margin_factor(step, per_epoch)
-                torch.manual_seed(_dropout_seed(config.seed, step, fabric.global_rank))
+                torch.manual_seed(dropout_seed(config.seed, step, fabric.global_rank))
 
                 # Every process needs an image for each part, or none can make the step.
                 loss, norm, seen = 0.0, 0.0, None
@@ -159,8 +155,8 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                     pixels, labels = (t.to(fabric.device, non_blocking=True) for t in (pixels, labels))
                     images = prepare(pixels, config, step, rows, sampler.images_per_batch)
                     seen = forward_backward(fabric, backbone, head, images, labels, config.accumulate)
-                    loss, norm = seen.loss, _clip(fabric, backbone, head, sgd, config.clip_norm)
-                stop, not_finite = _agree(fabric, interrupts.number, not math.isfinite(loss), norm, config)
+                    loss, norm = seen.loss, clip(fabric, backbone, head, sgd, config.clip_norm)
+                stop, not_finite = agree(fabric, interrupts.number, not math.isfinite(loss), norm, config)
                 if seen and not not_finite:
                     sgd.step()
                     finite.in_row = 0
@@ -202,57 +198,6 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
     return encoder
 
 
-def prepare(
-    pixels: Tensor, config: TrainConfig, step: int, rows: Tensor | None = None, count: int | None = None
-) -> Tensor:
-    """uint8 [b, H, W, 3] -> the network's input of this step: in [-1, 1], flipped and augmented.
-
-    Args:
-        pixels: one process's share of the batch.
-        config: the run's.
-        step: which step it is.
-        rows: int64 [b], where in the global batch these images stand; None where they are all of it.
-        count: images in the global batch.
-    """
-    which = np.arange(len(pixels)) if rows is None else rows.numpy()
-    of_batch = len(pixels) if count is None else count
-
-    def draws(purpose: str) -> RowsOfBatch:
-        return RowsOfBatch(keyed.generator(config.seed, purpose, step), of_batch, which)
-
-    images = augment(flip(to_input(pixels), draws("flip")), draws("augment"), config.augment)
-    return images.contiguous(memory_format=torch.channels_last)
-
-
-def forward_backward(
-    fabric: Fabric, backbone: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, parts: int
-) -> Evidence:
-    """Gradients of the mean loss over the global batch, computed in ``parts``: each counts by its share of the images.
-
-    Args:
-        fabric: of the run.
-        backbone: as fabric has set it up.
-        head: its loss is the mean over the images of all processes.
-        images: [b, 3, H, W], one process's share.
-        labels: [b].
-        parts: 1 to b, the same in every process.
-    """
-    loss, lengths = 0.0, []
-    pairs = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
-    totals = launch.all_counts(fabric, *(len(part) for part, _ in pairs)).sum(0).tolist()
-    for number, (part, part_labels) in enumerate(pairs):
-        with _without_sync(fabric, backbone, number < parts - 1):
-            embeddings = backbone(part)
-            if fabric.world_size > 1 and embeddings.requires_grad:
-                # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
-                embeddings.register_hook(lambda gradient: gradient * fabric.world_size)
-            part_loss = head(embeddings, part_labels) * (totals[number] / sum(totals))
-            fabric.backward(part_loss)
-        loss += part_loss.item()
-        lengths.append(torch.linalg.vector_norm(embeddings.detach().float(), dim=1))
-    return Evidence(loss, labels, torch.cat(lengths))
-
-
 def _open(data: str, config: TrainConfig, processes: int) -> tuple[Source, PairBenchmark | None]:
     source = open_dataset(data)
     require_identities(source)
@@ -263,37 +208,6 @@ def _open(data: str, config: TrainConfig, processes: int) -> tuple[Source, PairB
             "two images a part at least; give a larger --batch-size, or fewer processes"
         )
     return source, open_pairs(config.validate) if config.validate else None
-
-
-def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Of the backbone's dropout: another one for every process, lest all drop the same of their images."""
-    return keyed.integer(seed, "dropout", step, *([rank] if rank else []))
-
-
-def _clip(fabric: Fabric, backbone: nn.Module, head: nn.Module, sgd: _FabricOptimizer, most: float) -> float:
-    """The norm of all gradients, those of this process's centres among them; the backbone's are cut to ``most``."""
-    # Not `fabric.clip_gradients`, which clips whatever the optimizer has: the centres, too.
-    fabric.strategy.precision.unscale_gradients(sgd.optimizer)
-    centres = guard.norm_of([p.grad for p in head.parameters() if p.grad is not None])
-    norm = torch.nn.utils.clip_grad_norm_(backbone.parameters(), most or math.inf)
-    return math.hypot(centres, float(norm))
-
-
-def _agree(
-    fabric: Fabric, signal_number: int, loss_not_finite: bool, norm: float, config: TrainConfig
-) -> tuple[signal.Signals | None, bool]:
-    """What all processes do next: end the run by the signal that any has had, and skip a step not finite in any."""
-    # Half precision overflows now and then; its scaler skips the step and scales less.
-    overflow = not math.isfinite(norm) and config.precision != "fp16"
-    seen = launch.all_counts(fabric, signal_number, int(loss_not_finite or overflow)).amax(0).tolist()
-    return signal.Signals(seen[0]) if seen[0] else None, bool(seen[1])
-
-
-def _without_sync(fabric: Fabric, backbone: nn.Module, skip: bool) -> AbstractContextManager[None]:
-    """Without sending gradients round after this part, where another one follows."""
-    if fabric.world_size == 1 or not skip:
-        return contextlib.nullcontext()
-    return fabric.no_backward_sync(cast(_FabricModule, backbone))
 
 
 def _note(damaged: DamagedItems, own: Damage) -> None:

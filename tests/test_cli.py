@@ -39,7 +39,7 @@ from elasticface.rundir import read_config, read_metrics
 
 SMALL = "--backbone tiny --embedding-size 8 --batch-size 8 --scale 16 --device cpu --workers 0 --log-every 1".split()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elasticface.__file__).parent.parent)}  # of other processes
-COMMANDS = ("quickstart", "synthesize", "align", "split", "pack", "train", "evaluate", "compare", "plan")
+COMMANDS = ("quickstart", "synthesize", "align", "convert", "split", "pack", "train", "evaluate", "compare", "plan")
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -125,6 +125,7 @@ CONTRACT = {
     "quickstart": "--out --small --seed --workers",
     "synthesize": "out --identities --images-per-identity --heterogeneity --seed --first --appearance --preview",
     "align": "photos out --landmarks",
+    "convert": "src dst --to --size --per-shard --seed --resume",
     "split": "faces out --people --pairs --seed",
     "pack": "dir out --pairs --landmarks --size --overwrite",
     "train": "data --out --config --loss --backbone --epochs --seed --resume --batch-size --max-steps --lr --workers"
@@ -304,6 +305,33 @@ def test_stored_results_are_compared(people: Path, model: Path) -> None:
     assert "faces, 48 pairs" in done("compare", "one", "--draws", "100")
 
 
+def test_stored_results_on_large_benchmarks_are_compared() -> None:
+    rows, large = write_ijb(Path("IJBC"), pictures=False), write_megaface(Path("MegaFace"))
+    for seed, name in enumerate("ab"):
+        rng = np.random.default_rng(seed)
+        np.save(f"{name}.npy", rng.normal(1, 1, (len(rows.faces), 8)).astype(np.float32))
+        probes, others = (rng.normal(1, 1, (len(of), 8)).astype(np.float32) for of in (large.probes, large.distractors))
+        write_features(Path(name), large, probes, others)
+        done("evaluate", f"{name}.npy", "IJBC", "--out", f"ijb-{name}")
+        done("evaluate", name, "MegaFace", "--out", f"mega-{name}")
+    out = done("compare", "ijb-a", "ijb-b", "mega-a", "mega-b", "--out", "both", "--draws", "100")
+    assert "IJB-C 1:1, 20 genuine pairs" in out
+    made = json.loads(Path("both/comparison.json").read_text())
+    compared = [(c["benchmark"], c["units"], len(c["differences"])) for c in made["contrasts"]]
+    names = ("IJB-C 1:1", 12), ("IJB-C 1:N", 5), ("MegaFace", 2), ("MegaFace (R)", 2)
+    assert compared == [(name, "subjects", count) for name, count in names]
+    assert all(d["interval"] for c in made["contrasts"] for d in c["differences"])
+    assert made["borda"] == {}
+    found = json.loads(Path("ijb-a/results.json").read_text())["results"]
+    assert made["contrasts"][1]["differences"][0]["first"] == found[1]["rank"]["1"]
+    assert "thresholds are held as all impostors have set them" in Path("both/report.html").read_text()
+    for result in found:
+        assert set(result["stored"]) == {"file", "sha256", "units", "trials"}
+        del result["stored"]
+    Path("ijb-a/results.json").write_text(json.dumps({"format_version": 1, "results": found, "versions": {}}))
+    assert "IJB-C 1:1, 20 genuine pairs" in done("compare", "ijb-a", "ijb-b", "--draws", "100")
+
+
 def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:
     done("evaluate", model, people, "--out", "one")
     lines = (people / "pairs.txt").read_text().splitlines()
@@ -382,6 +410,30 @@ def test_align_then_split_then_evaluate(model: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- packs and CFP
+
+
+# ---------------------------------------------------------------------------------------------- formats of faces
+
+
+def test_converted_faces_train_to_the_same_bits_whatever_their_format(people: Path) -> None:
+    made = {}
+    for to in ("recordio", "folder"):
+        out = done("convert", people, to, "--to", to)
+        assert "recordio: 30 images of 6 identities" in out or to == "folder"
+        assert "verified: every label and pixel read back is the source's" in out
+        done("train", to, "--out", f"run-{to}", *SMALL, "--max-steps", "2")
+        made[to] = (Path(f"run-{to}") / "model" / "model.safetensors").read_bytes()
+    assert made["recordio"] == made["folder"]
+
+
+def test_shards_train_and_a_resumed_run_ends_in_the_same_bits(people: Path) -> None:
+    done("convert", people, "shards", "--to", "shards", "--per-shard", "7")
+    pattern = "shards/shard-{000000..000004}.tar"
+    done("train", pattern, "--out", "whole", *SMALL, "--max-steps", "5")
+    done("train", pattern, "--out", "parts", *SMALL, "--max-steps", "2")
+    done("train", pattern, "--out", "parts", *SMALL, "--max-steps", "5", "--resume")
+    one, other = (Path(run) / "model" / "model.safetensors" for run in ("whole", "parts"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -838,7 +890,7 @@ def test_ijb_and_megaface_are_evaluated_beside_pairs_and_go_on_where_they_were(p
     again = json.loads(Path("again/results.json").read_text())["results"]
     assert again == [result for result in found if result["benchmark"].startswith("IJB-C")]
     assert content(Path("elsewhere")) == kept
-    assert sorted(os.listdir("again")) == ["report.html", "results.json"]
+    assert sorted(os.listdir("again")) == ["report.html", "results.json", "scores"]
 
 
 def test_features_do_for_a_model() -> None:

@@ -140,7 +140,7 @@ def test_accumulated_parts_are_the_whole_batch(people: Path, tmp_path: Path) -> 
     # Without batch norm's statistics and "+"'s ranks, which are a part's own, the parts sum up to the batch.
     from lightning_fabric import Fabric
 
-    from elasticface.training import forward_backward
+    from elasticface.step import forward_backward
 
     gradients = []
     for parts in (1, 3):

@@ -61,7 +61,7 @@ class ArrayCache:
         if self._path is None or not self._path.exists():
             return None
         try:
-            with np.load(self._path, allow_pickle=False) as stored:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 found = {name: stored[name] for name in kinds}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # the zip has a checksum of each array
             return None

@@ -294,7 +294,7 @@ def _order(source: Source, arguments: Arguments) -> NDArray[np.int64]:
 def _verify(source: Source, content: Path, arguments: Arguments, summary: Summary) -> None:
     """Read everything back."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*have no images|.*has no images")  # told of the source
+        warnings.filterwarnings("ignore", message=".* identities (has|have) no images")  # told of the source
         made = open_dataset(content, size=arguments.size, **({} if arguments.to == "folder" else {"cache": False}))
     labels = targets.labels_of(made, source)
 

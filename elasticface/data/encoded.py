@@ -83,7 +83,7 @@ def count_identities(labels: NDArray[np.int64], told: int | None, what: str) -> 
     count = max(seen, told or 0)
     without = np.flatnonzero(np.bincount(labels, minlength=count) == 0)
     if len(without):
-        kind = "identity has no images" if len(without) == 1 else "identities have no images"
+        kind = f"identities {'has' if len(without) == 1 else 'have'} no images"
         warnings.warn(
             f"{what}: {len(without):,} of {count:,} {kind}, such as {without[0]}; each is a class all the same",
             stacklevel=3,

@@ -38,7 +38,8 @@ _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 # In a JPEG's entropy-coded data 0xFF is followed by 0x00 (a stuffed byte), by RST0…RST7, or by more 0xFF (fill).
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_JPEG_TEM, _JPEG_SOI, _JPEG_EOI = 0x01, 0xD8, 0xD9
+_NOT_STUFFED = re.compile(rb"\xff[^\x00]")
+_JPEG_TEM, _JPEG_SOI, _JPEG_EOI, _JPEG_SOS = 0x01, 0xD8, 0xD9, 0xDA
 
 
 class DamagedImage(InputError):
@@ -67,7 +68,7 @@ def decode(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     if encoded.size == 0:
         raise DamagedImage(f"{name}: the image is empty (0 bytes); put it right or remove it")
     head = encoded[:8].tobytes()
-    if (head.startswith(_JPEG) and _jpeg_is_cut_short(encoded.data)) or (
+    if (head.startswith(_JPEG) and _jpeg_is_cut_short(data if isinstance(data, bytes) else encoded.tobytes())) or (
         head == _PNG and _png_is_cut_short(encoded.data)
     ):
         raise DamagedImage(f"{name}: the image is cut short after {encoded.size} bytes; put it right or remove it")
@@ -130,13 +131,15 @@ def fit(image: NDArray[np.uint8], size: int = 112) -> NDArray[np.uint8]:
     return cast(NDArray[np.uint8], cv2.resize(image, (size, size), interpolation=interpolation))
 
 
-def _jpeg_is_cut_short(data: memoryview) -> bool:
+def _jpeg_is_cut_short(data: bytes) -> bool:
     """Whether a JPEG ends before its end-of-image marker (ITU T.81, B.1.1).
 
     libjpeg paints what is missing grey, and OpenCV notices only where the bytes run out, not where a download was
     padded with zeros or another file follows. The walk goes from marker to marker by the segments' lengths, so a
     thumbnail's end inside an EXIF segment is not mistaken for the image's.
     """
+    if _is_plainly_whole(data):
+        return False
     position = 2
     while found := _JPEG_MARKER.search(data, position):
         position = found.end()
@@ -148,6 +151,26 @@ def _jpeg_is_cut_short(data: memoryview) -> bool:
         if code != _JPEG_TEM:
             position += int.from_bytes(data[position : position + 2], "big")
     return True
+
+
+def _is_plainly_whole(data: bytes) -> bool:
+    """Whether a JPEG of one scan ends with the first marker after the scan's data: most do, and this tells it fast.
+
+    Where it is False, nothing is known.
+    """
+    position = 2
+    try:
+        while (code := data[position + 1]) != _JPEG_SOS:
+            if data[position] != 0xFF or not 0xC0 <= code <= 0xFE or 0xD0 <= code <= _JPEG_EOI:
+                return False
+            position += 2 + (data[position + 2] << 8 | data[position + 3])
+        if data[position] != 0xFF:
+            return False
+        position += 2 + (data[position + 2] << 8 | data[position + 3])
+    except IndexError:
+        return False
+    found = _NOT_STUFFED.search(data, position)
+    return found is not None and data[found.end() - 1] == _JPEG_EOI
 
 
 def _png_is_cut_short(data: memoryview) -> bool:

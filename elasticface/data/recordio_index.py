@@ -2,8 +2,8 @@
 
 The format is MXNet's (dmlc-core, `recordio.h`). A file is a sequence of parts, each the word 0xced7230a, a word with
 3 bits of flag and 29 of length, as many bytes, and zeros up to a multiple of 4. A record is one part (flag 0), or,
-where its data hold the magic word at a multiple of 4, several (1 the first, 2 those between, 3 the last), with that word left
-out between them. All words are little-endian.
+where its data hold the magic word at a multiple of 4, several (1 the first, 2 those between, 3 the last), with that
+word left out between them. All words are little-endian.
 
 A record of a face begins with 24 bytes, ``IfQQ``: n, a label, and two numbers that mean nothing here. With n > 0, n
 float32 labels follow, and the first of them counts. The rest is the encoded image.
@@ -66,18 +66,17 @@ def read_records(rec: Path, idx: Path | None) -> Records:
     """
     try:
         with rec.open("rb") as file:
-            size = file.seek(0, 2)
-            if not size:
-                raise InputError(f"{printable(rec)}: empty; fetch it again")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                if hasattr(view, "madvise"):
-                    view.madvise(mmap.MADV_SEQUENTIAL)
-                offsets = _scan(view, rec) if idx is None else None
-                keys = np.arange(len(offsets)) if offsets is not None else None
-                if keys is None or offsets is None:
-                    assert idx is not None
-                    keys, offsets = _read_index(idx)
-                return _headers(view, rec, idx, keys, offsets)
+            if file.seek(0, 2) < PART.size:
+                raise InputError(f"{printable(rec)}: holds no record; fetch it again")
+            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if hasattr(view, "madvise"):
+            view.madvise(mmap.MADV_SEQUENTIAL)
+        if idx is None:
+            offsets = _scan(view, rec)
+            keys = np.arange(len(offsets))
+        else:
+            keys, offsets = _read_index(idx)
+        return _headers(view, rec, idx, keys, offsets)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -202,15 +201,12 @@ def _headers(
     made = {name: np.empty(len(keys), np.int64) for name in ("ends", "starts", "sizes")}
     labels = np.empty((2, len(keys)), np.float32)
     words = np.frombuffer(view, "<u4", len(view) // 4)
-    try:
-        with progress.bar(shown=len(keys) > _CHUNK) as bar:
-            for first in bar.track(range(0, len(keys), _CHUNK), description="reading labels"):
-                rows = order[first : first + _CHUNK]
-                found = _chunk(view, words, offsets[rows])
-                for name, values in zip((*made.values(), *labels), found, strict=True):
-                    name[first : first + _CHUNK] = values
-    finally:
-        del words  # a map that something still looks into cannot be closed
+    with progress.bar(shown=len(keys) > _CHUNK) as bar:
+        for first in bar.track(range(0, len(keys), _CHUNK), description="reading labels"):
+            rows = order[first : first + _CHUNK]
+            found = _chunk(view, words, offsets[rows])
+            for column, values in zip((*made.values(), *labels), found, strict=True):
+                column[first : first + _CHUNK] = values
     _check_places(view, rec, idx, order, keys, offsets, made["ends"])
     keys = keys[order]
     by_key = np.argsort(keys, kind="stable")
@@ -236,9 +232,8 @@ def _chunk(view: mmap.mmap, words: NDArray[np.uint32], offsets: NDArray[np.int64
     size = len(view)
     good = (offsets % 4 == 0) & (offsets >= 0) & (offsets <= size - PART.size)
     at = np.where(good, offsets // 4, 0)
-    # A file of less than two words has no offset that is good.
-    good &= words[np.minimum(at, len(words) - 1)] == MAGIC if len(words) else False
-    word = words[np.minimum(at + 1, len(words) - 1)] if len(words) else np.zeros(len(at), np.uint32)
+    good &= words[at] == MAGIC
+    word = words[at + 1]
     lengths = np.where(good, word & MOST_LENGTH, 0).astype(np.int64)
     kinds = np.where(good, word >> 29, WHOLE)
     ends = offsets + PART.size + (lengths + 3) // 4 * 4
@@ -322,8 +317,8 @@ def image_rows(records: Records, rec: Path, idx_name: str) -> slice:
     """Which records are images.
 
     With InsightFace's layout, record 0 has no image but two labels: the number of the first record of an identity
-    (these have ranges and no images) and one past the last. Images are the records from 1 up to the former. Without such a
-    record 0, as `im2rec` writes, every record is an image.
+    (these have ranges and no images) and one past the last. Images are the records from 1 up to the former. Without
+    such a record 0, as `im2rec` writes, every record is an image.
 
     Raises:
         InputError: images that record 0 speaks of are not there, or there are none.
@@ -339,10 +334,10 @@ def image_rows(records: Records, rec: Path, idx_name: str) -> slice:
     )
     if is_header:
         first = float(records.labels[number])
-        if not (first >= 1 and first == int(first) and first < 1 << 31):
+        if not (1 <= first < 1 << 31 and first.is_integer()):
             raise InputError(f"{label} says that images end at record {first}; is it a set of labelled images?")
         low, high = (int(np.searchsorted(records.keys, key)) for key in (1, first))
-        if first > _EXACT:  # then it was rounded on its way into a float32
+        if first >= _EXACT:  # then it was rounded on its way into a float32
             step = int(np.spacing(np.float32(first)))
             while high < len(records.keys) and records.sizes[high] and records.keys[high] < first + step:
                 high += 1
@@ -350,7 +345,7 @@ def image_rows(records: Records, rec: Path, idx_name: str) -> slice:
                 high -= 1
         there = records.keys[low:high]
         missing = np.flatnonzero(there != np.arange(1, len(there) + 1))
-        if len(missing) or (len(there) < int(first) - 1 and first <= _EXACT):
+        if len(missing) or (len(there) < int(first) - 1 and first < _EXACT):
             absent = int(missing[0]) + 1 if len(missing) else len(there) + 1
             raise InputError(
                 f"{label} says that there are {int(first) - 1:,} images, {idx_name} does not name record {absent}; "

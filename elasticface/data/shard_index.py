@@ -124,7 +124,7 @@ def _number(content: bytes, suffix: str) -> int | None:
         number = int(text) if text.isdigit() and len(text) < 10 else None
     else:
         try:
-            number = json.loads(content)
+            number = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             return None
         if isinstance(number, dict):

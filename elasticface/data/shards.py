@@ -155,7 +155,9 @@ class ShardSource:
         generator = keyed.generator(seed, "shards", epoch)
         shards = generator.permutation(len(self.paths))
         stream = np.concatenate([np.arange(self._starts[shard], self._starts[shard + 1]) for shard in shards])
-        return stream[np.argsort(np.arange(count) + generator.uniform(0, buffer, count), kind="stable")]
+        # The first and the last images of the stream are exchanged as far as those between.
+        middles = np.clip(np.arange(count) - buffer / 2, 0, count - buffer)
+        return stream[np.argsort(middles + generator.uniform(0, buffer, count), kind="stable")]
 
     @cached_property
     def _is_grouped(self) -> bool:

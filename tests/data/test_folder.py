@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from elasticface.data import Source, open_dataset, require_identities
+from elasticface.data import EncodedSource, Source, open_dataset, require_identities
 from elasticface.data.folder import FolderSource
 from elasticface.data.images import DamagedImage, encode
 from elasticface.data.sampler import KeyedBatchSampler
@@ -262,20 +262,18 @@ def test_a_folder_may_be_called_synthetic_and_hold_a_tar(people, monkeypatch):
     assert len(open_dataset("synthetic-people")) == 6
 
 
-def test_formats_that_are_not_read_are_named(tmp_path):
-    (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "train.rec").touch()
-    (tmp_path / "records" / "train.idx").touch()
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards" / "0.tar").touch()
-    for path, what in {
-        tmp_path / "records": "RecordIO",
-        tmp_path / "records" / "train.rec": "RecordIO",
-        tmp_path / "shards": "tar shards",
-        f"{tmp_path}/shards/*.tar": "tar shards",
-        f"{tmp_path}/shards/{{0..9}}.tar": "tar shards",
-    }.items():
-        with pytest.raises(InputError, match=f"{what}.*this version reads folders of identity folders"):
+def test_an_image_as_it_lies_on_the_disk_can_be_had(people):
+    source = FolderSource(people)
+    assert isinstance(source, EncodedSource)
+    assert source.encoded(4) == ((people / "carla" / "1.png").read_bytes(), 2)
+    (people / "carla" / "1.png").unlink()
+    with pytest.raises(DamagedImage, match=r"^.*carla/1\.png: cannot be read: No such file"):
+        source.encoded(4)
+
+
+def test_what_is_none_of_the_other_formats_is_a_folder_of_people(tmp_path):
+    for path in (tmp_path / "nothing", tmp_path / "a.zip"):
+        with pytest.raises(InputError, match="give a folder with one folder per identity"):
             open_dataset(path)
 
 

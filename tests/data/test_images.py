@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from elasticface.data import images as images_module
 from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage, decode, encode, fit
 from elasticface.errors import InputError
 
@@ -371,3 +372,36 @@ def test_shrinking_averages_the_pixels_it_merges():
 def test_suffixes_are_lower_case_with_a_dot():
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
     assert {".jpg", ".jpeg", ".png", ".webp", ".bmp"} <= IMAGE_SUFFIXES
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(sorted(JPEGS)),
+    st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from([0, 0xC4, 0xD0, 0xD8, 0xD9, 0xDA, 0xFF])),
+        max_size=4,
+    ),
+    st.floats(0, 1),
+)
+def test_the_fast_look_at_a_jpeg_never_says_otherwise_than_the_thorough_one(kind, changes, share):
+    data = bytearray(JPEGS[kind])
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    data = bytes(data[: max(4, round(share * len(data)))])
+    if images_module._is_plainly_whole(data):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(images_module, "_is_plainly_whole", lambda data: False)
+            assert not images_module._jpeg_is_cut_short(data)
+
+
+def test_the_fast_look_suffices_for_the_jpegs_that_are_written_here():
+    assert images_module._is_plainly_whole(encode(np.zeros((112, 112, 3), np.uint8), ".jpg"))
+
+
+def test_suffixes_are_told_from_the_bytes():
+    image = np.zeros((2, 2, 3), np.uint8)
+    assert images_module.suffix_of(encode(image, ".jpg")) == ".jpg"
+    assert images_module.suffix_of(encode(image, ".png")) == ".png"
+    assert images_module.suffix_of(saved(Image.fromarray(image), "WEBP")) == ".webp"
+    for data in (b"", b"RIFF1234WAVE", b"BM" + bytes(50), b"GIF89a"):
+        assert images_module.suffix_of(data) is None

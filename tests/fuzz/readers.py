@@ -13,20 +13,27 @@ import numpy as np
 from harness import Reader
 
 from elasticface.align import TEMPLATE
-from elasticface.benchmarks import slices, stored
+from elasticface.benchmarks import reading, slices, stored
 from elasticface.benchmarks.cfp import open_cfp
+from elasticface.benchmarks.features import FeatureFiles, Features
+from elasticface.benchmarks.ijb import figures as ijb_figures
+from elasticface.benchmarks.ijb import open_ijb
 from elasticface.benchmarks.ijb_files import read_ijb
+from elasticface.benchmarks.megaface import open_megaface
 from elasticface.benchmarks.megaface_files import open_feature_folder, read_megaface
-from elasticface.benchmarks.pairs import PairBenchmark, Pairs, figures, open_pairs
+from elasticface.benchmarks.pairs import PairBenchmark, PairResult, Pairs, figures, open_pairs
 from elasticface.data import images
 from elasticface.data.align_photos import read_identities
 from elasticface.data.images import DamagedImage
 from elasticface.data.landmarks import COLUMNS
 from elasticface.data.packs import write_pack
 from elasticface.data.photos import Photos
+from elasticface.data.recordio import RecordIOSource
+from elasticface.data.shards import ShardSource
 from elasticface.report import results_json
 
-sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes the large benchmarks
+sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
+import records
 from large import write_features, write_ijb, write_megaface
 
 SIDE = 8  # pixels of the faces
@@ -227,6 +234,7 @@ _NUMBERS = [
 
 # ---------------------------------------------------------------------------------------------- photos
 
+_JSON = [b"{", b"}", b"[" * 2000, b"null", b"-1", b"1e999", b"NaN", b'"', b"\\u0000", b"true", b"../x", b"9" * 5000]
 _TAR = [b"../../etc/passwd", b"/etc/passwd", b"\0" * 512, b"ustar\x0000", b"77777777777", b"\x80" + b"\xff" * 11]
 _TAR += [b"x", b"L", b"K", b"S", b"2", b"1"]
 _IMAGE = [b"\xff\xd8", b"\xff\xd9", b"\xff\xc0", b"\xff\xda", b"\xff\xe1", b"Exif\0\0"]
@@ -250,6 +258,66 @@ def _read_tar(folder: Path) -> None:
         photos.read(name)
 
 
+# ---------------------------------------------------------------------------------------------- training sets
+
+
+def _use_set(source: Any, most: int = 5) -> None:
+    """What training does with a set."""
+    assert len(source) == len(source.labels) > 0
+    assert 0 <= source.labels.min() <= source.labels.max() < source.num_classes
+    for index in {0, len(source) // 2, *range(max(0, len(source) - most), len(source))}:
+        try:
+            image, label = source[index]
+        except DamagedImage:
+            continue
+        assert image.shape == (SIDE, SIDE, 3)
+        assert label == source.labels[index]
+
+
+def _read_recordio(folder: Path) -> None:
+    for path in (folder, folder / "alone"):
+        _use_set(RecordIOSource(path, SIDE, cache=False))
+
+
+def _prepare_recordio(folder: Path) -> None:
+    faces = [(picture(number), float(number // 3)) for number in range(9)]
+    faces[4] = (faces[4][0] + bytes(-len(faces[4][0]) % 4) + records.MAGIC + b"x", 1.0)  # a record in two parts
+    records.write(folder, records.insightface(faces, 3))
+    (folder / "property").write_text("3,8,8\n")
+    records.write(folder / "alone", [records.payload((label, 0.0), face) for face, label in faces])
+    (folder / "alone" / "train.idx").unlink()
+
+
+def _plain_recordio() -> bytes:
+    return b"".join(records.record(records.payload(float(n), picture(n, ".jpg"))) for n in range(5))
+
+
+def _shard(format: int) -> bytes:
+    content = BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=format) as tar:
+        for number in range(4):
+            label = ("cls", b"%d" % (number % 3)) if number % 2 else ("json", b'{"label": %d}' % (number % 3))
+            for suffix, data in (("png", picture(number)), label, ("txt", b"more")):
+                member = tarfile.TarInfo(f"{'long/' * 40 * (number == 2)}{number:05}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, BytesIO(data))
+    return content.getvalue()
+
+
+def _read_shards(folder: Path) -> None:
+    source = ShardSource(folder, SIDE, cache=False, shuffle_buffer=3)
+    _use_set(source)
+    assert sorted(source.epoch_order(0, 0)) == list(range(len(source)))
+
+
+_RECORDIO = [
+    records.MAGIC,
+    records.MAGIC * 2,
+    *(n.to_bytes(4, "little") for n in (0, 1, 2, 2**29, 2**30, 3 << 29, 7 << 29)),
+]
+_RECORDIO += [b"\0\0\x80?", b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\t", b"\n", b"0\t0\n", b"9" * 18, b"9" * 5000, b","]
+
+
 def _read_image(folder: Path) -> None:
     image = images.decode((folder / "x.jpg").read_bytes(), "x.jpg")
     assert image.dtype == np.uint8
@@ -265,25 +333,49 @@ def _writes(file: str, content: bytes) -> Callable[[Path], None]:
 
 # ---------------------------------------------------------------------------------------------- results
 
-_JSON = [b"{", b"}", b"[" * 2000, b"null", b"-1", b"1e999", b"NaN", b'"', b"\\u0000", b"true", b"../x", b"9" * 5000]
-_RECORDS = [b"\x93NUMPY", b"\x01\0v\0", b"(20,)", b"'|O8'", b"'<f4'", b"\x7f\xff", b"\0\0\xc0\x7f"]
+_RECORDS = [b"\x93NUMPY", b"\x01\0v\0", b"(20,)", b"'|O8'", b"'<f4'", b"'<u4'", b"\x7f\xff", b"\0\0\xc0\x7f"]
 
 
 def _write_results(folder: Path) -> None:
+    """Of every kind: pairs, IJB 1:1 and 1:N, MegaFace."""
     same = np.arange(20) % 2 == 0
     names = [f"{number:02d}" for number in range(40)]
     first, second = tuple(names[::2]), tuple(names[1::2])
     benchmark = PairBenchmark("lfw", Photos(folder), Pairs(first, second, same, 10), None)
-    a, b = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32)
-    results = [figures("model", benchmark, a, b, same, first, second)]
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 20, 4)).astype(np.float32)
+    write_ijb(folder / "IJBC", subjects=4, pictures=False)
+    ijb = open_ijb(folder / "IJBC")
+    features = rng.normal(size=(len(ijb.files.names), 4)).astype(np.float32)
+    _prepare_megaface(folder / "MegaFace")
+    results = [
+        figures("model", benchmark, a, b, same, first, second),
+        *ijb_figures(ijb, "model", Features(features, np.ones(len(features), np.bool_), {})),
+        *open_megaface(folder / "MegaFace").measure(FeatureFiles(folder / "MegaFace/features"), folder),
+    ]
     made = results_json(results, {"versions": {"x": "1"}}, stored.write_scores(folder, results))
     (folder / "results.json").write_text(json.dumps(made))
 
 
 def _write_records(folder: Path) -> None:
     _write_results(folder)
-    (path,) = (folder / stored.SCORES).iterdir()
-    path.rename(folder / "x.npy")
+    for number, of in enumerate(_told(folder)):
+        (folder / of["stored"]["file"]).rename(folder / f"{number}.npy")
+
+
+def _told(folder: Path) -> list[Any]:
+    told: list[Any] = json.loads((folder / "results.json").read_text())["results"]
+    return told
+
+
+def _read_records(folder: Path) -> None:
+    stored.records_of((folder / "0.npy").read_bytes(), "0.npy")
+    for number, of in enumerate(_told(folder)[1:], 1):
+        trials = stored.trials_of((folder / f"{number}.npy").read_bytes(), f"{number}.npy")
+        result = reading.parse(reading.Fields("results.json", of))
+        assert not isinstance(result, PairResult)
+        columns = {"bits": trials["hits"], "units": trials["unit"], "groups": trials["group"]}
+        reading.with_outcomes(result, **columns, kind="subjects", digest="", where=f"{number}.npy")
 
 
 _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")
@@ -330,11 +422,25 @@ READERS: dict[str, Reader] = {
         words=_TAR,
         also=[("x.tar", _tar(tarfile.PAX_FORMAT))],
     ),
+    "recordio": Reader(
+        read=_read_recordio,
+        prepare=_prepare_recordio,
+        fuzzed=["train.rec", "train.idx", "property", "alone/train.rec"],
+        words=_RECORDIO,
+        also=[("alone/train.rec", _plain_recordio())],
+    ),
+    "shards": Reader(
+        read=_read_shards,
+        prepare=_writes("x.tar", _shard(tarfile.GNU_FORMAT)),
+        fuzzed=["x.tar"],
+        words=[*_TAR, *_JSON, b".cls", b".json", b".png"],
+        also=[("x.tar", _shard(tarfile.PAX_FORMAT)), ("x.tar", _shard(tarfile.USTAR_FORMAT))],
+    ),
     "results": Reader(read=stored.read_results, prepare=_write_results, fuzzed=["results.json"], words=_JSON),
     "scores": Reader(
-        read=lambda folder: stored.records_of((folder / "x.npy").read_bytes(), "x.npy"),
+        read=_read_records,
         prepare=_write_records,
-        fuzzed=["x.npy"],
+        fuzzed=[f"{number}.npy" for number in range(5)],
         words=_RECORDS,
     ),
     "images": Reader(

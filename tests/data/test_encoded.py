@@ -1,0 +1,56 @@
+"""One size for all images of a source, and identities that are numbers."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from elasticface.data.encoded import Fitting, NumberNames, count_identities
+from elasticface.errors import InputError
+
+
+def test_names_are_numbers_made_when_they_are_asked_for():
+    names = NumberNames(10**9)  # as a list, tens of gigabytes
+    assert len(names) == 10**9
+    assert (names[0], names[-1], names[12]) == ("0", "999999999", "12")
+    assert names[3:6] == ["3", "4", "5"]
+    assert list(NumberNames(3)) == ["0", "1", "2"]
+    assert "2" in NumberNames(3)
+    assert "3" not in NumberNames(3)
+    with pytest.raises(IndexError):
+        names[10**9]
+
+
+def test_an_image_of_the_size_is_handed_through_without_a_name():
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert Fitting("set", 8)(image, pytest.fail) is image
+
+
+def test_one_warning_names_the_first_image_that_is_resized():
+    fit = Fitting("set", 8)
+    with pytest.warns(UserWarning, match="set: images that are not 8x8 .* such as first of 4x6") as told:
+        for name in ("first", "second"):
+            assert fit(np.zeros((6, 4, 3), np.uint8), lambda name=name: name).shape == (8, 8, 3)
+    assert len(told) == 1
+
+
+def test_a_size_below_one_is_refused():
+    with pytest.raises(InputError, match="size must be at least 1 pixel, got 0"):
+        Fitting("set", 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told", "count", "message"),
+    [
+        ([0, 1, 2], None, 3, None),
+        ([0, 1, 2], 3, 3, None),
+        ([2, 0], None, 3, "set: 1 of 3 identities has no images, such as 1"),
+        ([0, 1], 4, 4, "set: 2 of 4 identities have no images, such as 2"),
+        ([0, 1, 2], 2, 3, "set: says that it has 2 identities, its labels go up to 2"),
+    ],
+)
+def test_identities_are_counted_by_the_largest_label_and_what_the_set_says(labels, told, count, message):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert count_identities(np.array(labels), told, "set") == count
+    assert [message in str(warning.message) for warning in warned] == [True] * (message is not None)
