@@ -11,6 +11,7 @@ import benchmarks
 import equality
 import head
 import head_processes
+import plan
 import reading
 import synthetic
 from common import RESULTS, machine
@@ -99,8 +100,11 @@ def main() -> None:
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)
-    same = equality.table(json.loads(equality.OUT.read_text("utf-8")))
-    write_text(SCALING, between(SCALING.read_text("utf-8"), "equality", same))
+    scaling = SCALING.read_text("utf-8")
+    parts = {"equality": equality.table(json.loads(equality.OUT.read_text("utf-8")))}
+    for name, text in (parts | plan.parts(json.loads(plan.OUT.read_text("utf-8")))).items():
+        scaling = between(scaling, name, text)
+    write_text(SCALING, scaling)
 
 
 if __name__ == "__main__":
