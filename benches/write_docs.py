@@ -5,6 +5,7 @@ from pathlib import Path
 
 import backbones
 import benchmarks
+import data
 import head
 import reading
 import synthetic
@@ -47,6 +48,13 @@ that of all probes with all distractors, chunk by chunk, its result thrown away.
 smallest network, where decoding counts most.
 
 {reading}
+
+## Reading training images
+
+`python benches/data.py`: what a core reads from each format beside the bare decoding of the same bytes, and what is left
+of it when worker processes hand batches over.
+
+{data}
 
 ## Synthetic faces
 
