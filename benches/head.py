@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import head_processes
 import torch
 from common import RESULTS, console, machine, markdown, printed, run, save, spread
 from torch import Tensor, nn
@@ -137,7 +138,8 @@ def bench(
     shapes: str = "512x512x10572,512x512x85742,128x512x1000000",
     rounds: int = 7,
     threads: int = 2,
-    out: Path = OUT,
+    processes: int = 1,
+    out: Path | None = None,
     markdown: bool = False,
 ) -> None:
     """Measure a head's forward and backward on the CPU: four ways, taking turns in one process.
@@ -148,22 +150,32 @@ def bench(
     the range over the rounds. Memory is measured once, each way in a process of its own (Linux only). Longhand is left
     out of a shape that it has not enough free memory for.
 
+    With --processes above 1, ours alone, its centres shared out over that many processes, beside one process with as
+    many threads in all: exact, and with a tenth of the negatives sampled.
+
     Args:
         shapes: batch x embedding size x classes, with commas between them.
         rounds: timed rounds, after one that is not.
-        threads: threads of one operation.
-        out: JSON file for every round; a shape that is in it is replaced, others stay.
+        threads: threads of one operation; with several processes, of all of them together.
+        processes: that the class centres are shared out over.
+        out: JSON file for every round, in benches/results if not given; a shape that is in it is replaced, others
+            stay. With several processes it is replaced.
         markdown: measure nothing, print the table of the JSON file for the docs.
     """
+    several = processes > 1
+    out = out or (head_processes.OUT if several else OUT)
     if markdown:
         if not out.exists():
             raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print(table(json.loads(out.read_text())))
+        print((head_processes.table if several else table)(json.loads(out.read_text())))
         return
-    if rounds < 1 or threads < 1:
-        raise InputError("--rounds and --threads must be at least 1")
+    if min(rounds, threads, processes) < 1:
+        raise InputError("--rounds, --threads and --processes must be at least 1")
     chosen = [Shape.parse(text) for text in shapes.split(",")]
     torch.set_num_threads(threads)
+    if several:
+        head_processes.bench([asdict(shape) for shape in chosen], rounds, threads, processes, out)
+        return
     for shape in chosen:
         result = asdict(measure(shape, rounds, threads))
         before = json.loads(out.read_text())["results"] if out.exists() else []

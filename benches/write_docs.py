@@ -1,4 +1,7 @@
-"""docs/performance.md, made of what the programs beside this one have stored: ``python benches/write_docs.py``."""
+"""What the programs beside this one have stored, as pages of the docs: ``python benches/write_docs.py``.
+
+docs/performance.md is made as a whole, of docs/scaling.md what is between markers.
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +9,9 @@ from pathlib import Path
 import backbones
 import benchmarks
 import data
+import equality
 import head
+import head_processes
 import reading
 import synthetic
 from common import RESULTS, machine
@@ -27,7 +32,7 @@ formula as it is written, under autograd; "bare products" are the three matrix p
 without, so their speed-up is the most that any implementation could reach.
 
 {head}
-
+{processes}
 ## Backbones
 
 `python benches/backbones.py`: images per second in batches of {batch}, {size}-d; median and range, {machine}.
@@ -49,14 +54,7 @@ smallest network, where decoding counts most.
 
 {reading}
 
-## Reading training images
-
-`python benches/data.py`: what a core reads from each format beside the bare decoding of the same bytes, and what is left
-of it when worker processes hand batches over.
-
-{data}
-
-## Synthetic faces
+{data}## Synthetic faces
 
 `python benches/synthetic.py`: rendering in one thread of one process.
 
@@ -64,20 +62,57 @@ of it when worker processes hand batches over.
 """
 
 
+PROCESSES = """
+### Over several processes
+
+`python benches/head.py --processes 2 --shapes 512x512x85742,128x512x1000000`: the class centres of ElasticFace-Arc
+shared out over processes, beside one process with as many threads in all.
+
+{table}
+"""
+
+READING = """## Reading training images
+
+`python benches/data.py`: what a core reads from each format beside the bare decoding of the same bytes, and what is
+left of it when worker processes hand batches over.
+
+{table}
+
+"""
+
+SCALING = PAGE.with_name("scaling.md")
+
+
+def between(page: str, name: str, text: str) -> str:
+    """``page`` with ``text`` between its markers of that name."""
+    start, end = f"<!-- {name}: made by benches/write_docs.py -->", f"<!-- end of {name} -->"
+    before, there, rest = page.partition(start)
+    _, closed, after = rest.partition(end)
+    if not there or not closed:
+        raise ValueError(f"{SCALING}: the markers of {name} are missing")
+    return f"{before}{start}\n\n{text}\n\n{end}{after}"
+
+
 def main() -> None:
     names = "head.json", "backbones.json", "benchmarks.json", "reading.json", "synthetic.json"
     heads, nets, figures, files, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
+    shared = json.loads(head_processes.OUT.read_text("utf-8")) if head_processes.OUT.exists() else None
+    images = json.loads(data.OUT.read_text("utf-8")) if data.OUT.exists() else None
     page = TEXT.format(
         head=head.table(heads),
+        processes=PROCESSES.format(table=head_processes.table(shared)) if shared else "",
         backbones=backbones.table(nets),
         batch=nets["batch"],
         size=nets["embedding_size"],
         machine=machine(nets["environment"]),
         benchmarks=benchmarks.tables(figures),
         reading=reading.tables(files),
+        data=READING.format(table=data.table(images)) if images else "",
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)
+    same = equality.table(json.loads(equality.OUT.read_text("utf-8")))
+    write_text(SCALING, between(SCALING.read_text("utf-8"), "equality", same))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,12 @@ def in_all(work: Callable[[], T]) -> T:
     return results[0]
 
 
+def from_first_alone(error: Stopped) -> Stopped:
+    """``error``, which all processes raise, made one that the first alone tells."""
+    error.told_by_first = rank() > 0
+    return error
+
+
 def _attempt(work: Callable[[], T]) -> tuple[tuple[T | None, Exception | None], Exception | None]:
     """(result, error as it is sent), and the error itself, which has the traceback."""
     try:

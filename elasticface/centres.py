@@ -5,6 +5,7 @@ Over several processes the weight is a ``DTensor`` of all [C, D], each process h
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -45,14 +46,6 @@ def start(num_classes: int, embedding_size: int, std: float, mesh: DeviceMesh | 
     return nn.Parameter(_whole(local.to(mesh.device_type), mesh, num_classes))
 
 
-def own_rows(weight: Tensor) -> Tensor:
-    """[C, D] centres -> the [c, D] of them that this process has, differentiable."""
-    if not isinstance(weight, DTensor):
-        return weight
-    rows: Tensor = weight.to_local()
-    return rows
-
-
 def all_rows(weight: Tensor) -> Tensor:
     """[C, D] centres of all processes, differentiable: its backward sums the gradients of all of them. Collective."""
     if not isinstance(weight, DTensor):
@@ -73,12 +66,18 @@ def sampled(labels: Tensor, own: slice, rate: float, position: tuple[int, ...], 
     Returns:
         [K] sorted rows among ``own``, counted from its start.
     """
-    chance = torch.from_numpy(keyed.generator(seed, "negatives", *position).random(own.stop - own.start))
-    here = labels.cpu() - own.start
-    chance[here[(here >= 0) & (here < len(chance))]] = 2.0  # above every draw
-    positives = int((chance == 2.0).sum())
-    count = positives + math.ceil(rate * (len(chance) - positives))
-    return chance.topk(count).indices.sort().values.to(labels.device)
+    length = own.stop - own.start
+    here = labels.cpu().numpy() - own.start
+    positives = np.unique(here[(here >= 0) & (here < length)])
+    others = length - len(positives)
+    generator = keyed.generator(seed, "negatives", *position)
+    negatives = generator.choice(others, math.ceil(rate * others), replace=False, shuffle=False)
+    negatives.sort()
+    # A number among the others becomes a row: every positive before it moves it on by one.
+    negatives += np.searchsorted(positives - np.arange(len(positives)), negatives, side="right")
+    rows = np.concatenate([positives, negatives])
+    rows.sort(kind="stable")
+    return torch.from_numpy(rows).to(labels.device)
 
 
 def _whole(local: Tensor, mesh: DeviceMesh, num_classes: int) -> DTensor:

@@ -212,9 +212,11 @@ def _stopped(error: OSError | CheckpointException, path: Path) -> BaseException:
         return cause
     if not isinstance(cause, OSError):
         return error
-    before = from_first(lambda: next((old for old in checkpoint_folder.newest_first(path.parent) if old != path), None))
-    kept = f"{before} is as it was: once this is mended, go on from it with --resume" if before else "there is none yet"
-    return Stopped(f"{path}: the checkpoint cannot be written: {cause.strerror or cause}; {kept}")
+    others = from_first(lambda: [old for old in checkpoint_folder.newest_first(path.parent) if old != path])
+    way_on = "there is none before it"
+    if others:
+        way_on = f"{others[0]} is as it was: once this is mended, go on from it with --resume"
+    return Stopped(f"{path}: the checkpoint cannot be written: {cause.strerror or cause}; {way_on}")
 
 
 @contextlib.contextmanager

@@ -41,7 +41,8 @@ def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, whole or damaged; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_step, reverse=True)
+    there = (path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(there, key=_step, reverse=True)
 
 
 def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -64,9 +65,9 @@ def damage(path: Path) -> str | None:
         return f"{CHECKSUMS} is damaged"
     if not isinstance(checksums, dict) or METADATA not in checksums:
         return f"{CHECKSUMS} is damaged"
+    if any(name != Path(name).name for name in checksums):
+        return f"{CHECKSUMS} is damaged: it names files elsewhere"
     for name, expected in checksums.items():
-        if name != Path(name).name:
-            return f"{CHECKSUMS} is damaged"
         try:
             if sha256(path / name) != expected:
                 return f"{name} is damaged: it doesn't have the checksum it was written with"
@@ -116,16 +117,18 @@ def prune(folder: Path, newest: Path, keep: int) -> None:
     current = [path for path in there if _step(path) <= _step(newest)]
     best = _best((path, figure) for path in current if (figure := _validation(path)) is not None)
     kept = {*current[:keep], *([best[0]] if best else [])}
-    if best:
-        content = {"checkpoint": best[0].name, "step": _step(best[0]), **asdict(best[1])}
-        if _content(folder / BEST) != content:
-            files.write_json(folder / BEST, content)
     for path in there:
-        if path not in kept:
+        if path not in kept and path.is_symlink():  # somebody has put it elsewhere: it is theirs now
+            path.unlink()
+        elif path not in kept:
             # Out of sight first: a checkpoint that is being removed must not pass for one.
             gone = files.temporary_beside(path)
             path.rename(gone)
             shutil.rmtree(gone)
+    if best:
+        content = {"checkpoint": best[0].name, "step": _step(best[0]), **asdict(best[1])}
+        if _content(folder / BEST) != content:
+            files.write_json(folder / BEST, content)
 
 
 def _best(newest_first: Iterable[tuple[Path, Validation]]) -> tuple[Path, Validation] | None:

@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
 """
 
 import dataclasses
+import errno
 import os
 import sys
 import typing
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from elasticface import __version__, cli_compare, cli_convert
+from elasticface import __version__, cli_compare, cli_convert, cli_plan
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.errors import InputError, Stopped
 
@@ -89,7 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("" if stopped.told_by_first else str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 1)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror}; make room and start it again; what goes on has --resume", 1)
     sys.exit(0)
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Parser(ArgumentParser):
@@ -199,6 +208,9 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     compare = _Parser(description=cli_compare.DESCRIPTION)
     cli_compare.add_options(compare)
     subcommands.add_subcommand("compare", compare, help="results -> which model is ahead, and is it chance")
+    plan = _Parser(description=cli_plan.DESCRIPTION)
+    cli_plan.add_options(plan)
+    subcommands.add_subcommand("plan", plan, help="identities, GPUs -> memory, traffic and work of a run")
     return parser, {
         "quickstart": _quickstart,
         "synthesize": _synthesize,
@@ -209,6 +221,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
         "train": _train,
         "evaluate": _evaluate,
         "compare": _compare,
+        "plan": _plan,
     }
 
 
@@ -421,6 +434,14 @@ def _compare(options: Namespace) -> None:
     if options.out:
         _check_writable(Path(options.out))
     cli_compare.run(options)
+
+
+def _plan(options: Namespace) -> None:
+    if options.json:
+        if Path(options.json).is_dir():
+            raise InputError(f"--json {options.json}: a folder; give the name of a file")
+        _check_writable(Path(options.json).parent)
+    cli_plan.run(options)
 
 
 def _check_preview(path: Path) -> None:

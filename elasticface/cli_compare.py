@@ -7,15 +7,18 @@ from jsonargparse import ArgumentParser, Namespace
 from elasticface import files
 from elasticface.errors import InputError
 
-DESCRIPTION = """Which model is ahead on the same pairs, by how much, and is it more than chance?
+DESCRIPTION = """Which model is ahead on the same pairs and searches, by how much, and is it more than chance?
 
 RESULTS are folders that evaluate has written, of run folders too: two or more, or one with several models. For every
-benchmark of pairs and every two models A and B: accuracy and TAR at FAR of both, A − B with its 95 % interval, and the
-p-value of there being no difference. Both come from drawing people anew, the same ones for both models; a pack does not
-say who is on its images, so images stand for people there, or pairs, and then McNemar's exact test stands beside.
-Results on different pairs are refused. p-values are of one comparison each: with twenty of them, one of .05 is nothing.
+benchmark and every two models A and B: the figures of both (accuracy and TAR at FAR of pairs; those of IJB and
+MegaFace), A − B with its 95 % interval, and the p-value of there being no difference. Both come from drawing people
+anew, the same ones for both models; a pack does not say who is on its images, so images stand for people there, or
+pairs, and then McNemar's exact test stands beside. Thresholds are found anew in each draw on pairs, and held on IJB and
+MegaFace. Results on different pairs are refused. p-values are of one comparison each: with twenty of them, one of .05
+is nothing.
 
-Over the benchmarks that all models have, the Borda count, by which the ElasticFace paper chooses its parameters.
+Over the benchmarks of pairs that all models have, the Borda count of accuracies, by which the ElasticFace paper chooses
+its parameters.
 With --out, OUT/comparison.json has all figures, and OUT/report.html shows all models on all benchmarks, beside what the
 paper publishes where a benchmark is called lfw, agedb_30, calfw, cplfw, cfp_fp, IJB-B or IJB-C.
 After evaluate of two models, each with an --out of its own: elasticface compare results/arc+ results/arc --out both"""

@@ -39,6 +39,7 @@ class TrainConfig:
 
     batch_size: int = _option(512, "images a step, of all processes together")
     accumulate: int = _option(1, "parts that a batch is computed in, for less memory; margins are drawn part by part")
+    checkpoint_activations: bool = _option(False, "keep a block's input alone, compute the rest again in backward")
     epochs: int = _option(26, "times through the data")
     max_steps: int | None = _option(None, "stop after so many steps, however many epochs that is")
     lr: float = _option(0.1, "highest learning rate")
@@ -57,7 +58,9 @@ class TrainConfig:
     seed: int = _option(0, "of everything that is random")
     workers: int = _option(2, "processes that read images; 0 reads in the training process")
     device: str = _option("auto", "cpu, cuda, mps or auto")
-    precision: Literal["32", "bf16", "fp16"] = _option("32", "of the backbone; the head always computes in float32")
+    precision: Literal["32", "bf16", "fp16", "64"] = _option(
+        "32", "of the backbone; the head computes in float32. 64, for both, tells rounding from mistakes"
+    )
     sync_batchnorm: bool = _option(False, "batch statistics over all processes")
 
     max_damaged: float = _option(0.001, "share of the images that may be damaged; more stop the run")
@@ -68,6 +71,7 @@ class TrainConfig:
     log_every: int = _option(10, "steps between lines of metrics.jsonl")
     checkpoint_every: int = _option(1000, "steps between checkpoints; there is one at every epoch's end, too")
     keep_checkpoints: int = _option(3, "how many of the newest checkpoints stay")
+    keep_best: bool = _option(True, "with --validate, the checkpoint of the best accuracy stays, too, however old")
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes"):
@@ -130,8 +134,8 @@ class TrainConfig:
 
 # What may differ when a run is resumed: how long and where it runs and what it tells, but not what it computes.
 FREE_ON_RESUME = frozenset(
-    {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped"}
-    | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints"}
+    {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped", "checkpoint_activations"}
+    | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
 )
 
 

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from elasticface.agreement import from_all
+from elasticface.errors import Stopped
+from elasticface.row_sparse import is_row_sparse, local_of, rows_and_values
 
 _NAMED = 5  # labels
 
@@ -54,20 +57,29 @@ class Guard:
         self.in_row += 1
         return self.in_row >= self.most
 
-    def message(self, step: int, lr: float, norm: float, seen: Evidence, kept: str) -> str:
-        """Why the run ends: what was seen, what is left, what helps."""
-        lengths = seen.lengths
-        return (
+    def stopped(self, step: int, lr: float, norm: float, own: Evidence, kept: str) -> Stopped:
+        """What ends the run: what all processes saw, what is left, what helps. Collective.
+
+        Args:
+            step: the last one, from 1.
+            lr: its learning rate.
+            norm: of this process's gradients.
+            own: what this process saw.
+            kept: what there is to go on from.
+        """
+        norms, labels, lengths = zip(*from_all(lambda: (norm, own.labels.cpu(), own.lengths.cpu())), strict=True)
+        seen = Evidence(own.loss, torch.cat(labels), torch.cat(lengths))
+        return Stopped(
             f"the loss of step {step} is {seen.loss}, the {self.in_row}th in a row without a finite loss or gradient: "
-            f"learning rate {lr:g}, gradient norm {norm:g}, lengths of embeddings {lengths.min():g} to "
-            f"{lengths.max():g}, worst labels {', '.join(map(str, seen.worst()))}; {kept}. What helps most often is a "
-            "lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, --clip-norm 5, or --precision bf16 "
-            "instead of fp16"
+            f"learning rate {lr:g}, gradient norm {max(norms):g}, lengths of embeddings "
+            f"{seen.lengths.min():g} to {seen.lengths.max():g}, worst labels {', '.join(map(str, seen.worst()))}; "
+            f"{kept}. What helps most often is a lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, "
+            "--clip-norm 5, or --precision bf16 instead of fp16"
         )
 
 
-def norm_of(gradients: list[Any]) -> float:
+def norm_of(gradients: list[Tensor]) -> float:
     """The Euclidean norm of all gradients of one process together; those of a DTensor are its own rows."""
-    local = [g.to_local() if hasattr(g, "to_local") else g for g in gradients]
+    local = [rows_and_values(g)[1] if is_row_sparse(g) else local_of(g) for g in gradients]
     norms = torch._foreach_norm([g for g in local if g.numel()]) if local else []
     return math.sqrt(sum(float(norm) ** 2 for norm in norms)) if norms else 0.0

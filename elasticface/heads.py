@@ -17,6 +17,7 @@ from elasticface import centres, margins, softmax
 from elasticface.communication import Part, share_of
 from elasticface.errors import InputError
 from elasticface.margins import Order, PastPi
+from elasticface.row_sparse import local_rows
 
 MAX_LOGITS_BYTES = 1 << 30
 
@@ -52,7 +53,8 @@ class MarginHead(nn.Module):
         past_pi: ``"monotone"`` or ``"paper"``; see :func:`elasticface.margins.arc_margin`.
         max_logits_bytes: memory for probabilities kept from forward to backward; the rest is computed twice.
         sample_rate: share of the negative classes in a step's softmax, in (0, 1], as in Partial FC (An et al. 2022);
-            the classes of the batch are always in it. 1 is the exact loss.
+            the classes of the batch are always in it. 1 is the exact loss. Below 1 the weight's gradient is row-sparse:
+            step it with :class:`elasticface.optim.SGD`. Over several processes each samples its own classes.
         centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
             lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
         mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process
@@ -147,7 +149,7 @@ class MarginHead(nn.Module):
 
         loss = softmax.margin_softmax_loss(
             embeddings,
-            centres.own_rows(self.weight),
+            local_rows(self.weight),
             labels,
             with_margin,
             self.scale,

@@ -5,6 +5,8 @@ one each is, they say in the environment. Nothing here starts a process.
 """
 
 import contextlib
+import inspect
+import logging
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,14 +18,16 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import distributed
+from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+from torch.nn.parallel import DistributedDataParallel
 
+from elasticface.communication import Group
 from elasticface.config import TrainConfig
 from elasticface.errors import InputError, Stopped, first_line
+from elasticface.optim import GradScaler
 
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "64": "64-true"}
 
 _LONGEST_WAIT = timedelta(minutes=30)
 """For another process: it may be validating, or writing a checkpoint of a hundred gigabytes."""
@@ -51,6 +55,7 @@ def start(config: TrainConfig) -> Fabric:
     torch.backends.cudnn.benchmark = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of every process that it connects
     on_node, nodes = _processes()
     if on_node * nodes == 1:
         return Fabric(accelerator=device, devices=1, precision=_PRECISION[config.precision])  # type: ignore[arg-type]
@@ -58,13 +63,15 @@ def start(config: TrainConfig) -> Fabric:
         raise InputError("device mps is one process's; start without torchrun, or with --device cpu")
     if device == "cuda" and on_node > torch.cuda.device_count():
         raise InputError(f"{on_node} processes on this node and {torch.cuda.device_count()} GPUs; start one for each")
-    # Without broadcast_buffers each process keeps its own running statistics. They don't touch the training, and what
+    # Each process keeps its own running statistics: they don't touch the training, and what
     # is saved are the first one's, which DDP would otherwise send round in every step.
-    together = DDPStrategy(timeout=_LONGEST_WAIT, broadcast_buffers=False, gradient_as_bucket_view=True)
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    no_buffers: Any = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    together = DDPStrategy(timeout=_LONGEST_WAIT, gradient_as_bucket_view=True, **no_buffers)
     precision: dict[str, Any] = {"precision": _PRECISION[config.precision]}
     if config.precision == "fp16":
         # Every process skips a step that overflowed in one of them: its class centres are nobody else's.
-        precision = {"plugins": MixedPrecision("16-mixed", "cuda", ShardedGradScaler())}
+        precision = {"plugins": MixedPrecision("16-mixed", "cuda", GradScaler())}
     fabric = Fabric(accelerator=device, devices=on_node, num_nodes=nodes, strategy=together, **precision)
     fabric.launch()
     return fabric
@@ -75,14 +82,27 @@ def mesh(fabric: Fabric) -> DeviceMesh | None:
     return init_device_mesh(fabric.device.type, (fabric.world_size,)) if fabric.world_size > 1 else None
 
 
-def all_counts(fabric: Fabric, *own: int) -> torch.Tensor:
+def all_counts(fabric: Fabric, *own: int) -> Tensor:
     """Small numbers of every process, int64 [processes, numbers], the same in all of them. Collective."""
-    mine = torch.tensor(own, dtype=torch.int64, device=fabric.device)
-    if fabric.world_size == 1:
-        return mine[None]
-    gathered = mine.new_empty(fabric.world_size * len(own))
-    distributed.all_gather_into_tensor(gathered, mine)
-    return gathered.view(fabric.world_size, len(own)).cpu()
+    group = Group(distributed.group.WORLD if fabric.world_size > 1 else None)
+    numbers = group.gather_numbers(torch.tensor(own, dtype=torch.int64, device=fabric.device))
+    return torch.tensor(numbers).view(fabric.world_size, len(own))
+
+
+def note_scale(fabric: Fabric, done: dict[str, Tensor]) -> None:
+    """What float16's gradients are multiplied with goes into "scale" and "scale_age" of a checkpoint's counts."""
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    if scaler is not None:
+        done["scale"].fill_(scaler.state_dict()["scale"])
+        done["scale_age"].fill_(scaler.state_dict()["_growth_tracker"])
+
+
+def restore_scale(fabric: Fabric, done: dict[str, Tensor]) -> None:
+    """Go on with the scale that :func:`note_scale` noted, if there is one."""
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    if scaler is not None and done["scale"] > 0:
+        known = {"scale": float(done["scale"]), "_growth_tracker": int(done["scale_age"])}
+        scaler.load_state_dict(scaler.state_dict() | known)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ and how it was trained). Nothing in it is ever unpickled, so it can come from a 
 
 import contextlib
 import json
+import os
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -123,14 +125,22 @@ class FaceEncoder:
 
         Raises:
             InputError: a network that is none of our backbones (an .onnx file is its own storage).
+            OSError: it cannot be written: the disk is full, say.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_model
 
         if not isinstance(self.network, nn.Module) or self.card.backbone is None:
             raise InputError(f"{self.card.name}: only our own backbones can be saved as a model folder")
         with files.replacing(Path(path)) as folder:
             folder.mkdir()
-            save_model(self.network, str(folder / "model.safetensors"))
+            try:
+                save_model(self.network, str(folder / "model.safetensors"))
+            except SafetensorError as error:  # which says in words alone what the system said
+                number = re.search(r"\(os error (\d+)\)", str(error))
+                if number is None:
+                    raise
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
             files.write_json(folder / "model.json", {"format": FORMAT, **asdict(self.card)})
 
     @torch.inference_mode()

@@ -25,7 +25,6 @@ from elasticface import (
     report_published,
     report_training,
 )
-from elasticface.benchmarks.units import UNITS
 from elasticface.files import write_text
 from elasticface.report_figures import (
     RULES,
@@ -115,7 +114,6 @@ def write_report(
         published=report_published.table(results, looks),
         comparison=comparison,
         said=report_comparison,
-        units=UNITS,
         downloads=[
             (name, title, data_uri(kind, text.encode(errors="replace")))
             for name, title, kind, text in _downloads(results, environment, rocs, comparison)
@@ -137,6 +135,7 @@ def _downloads(
     if comparison:
         told = json.dumps(report_comparison.comparison_json(comparison), indent=2)
         yield "comparison.json", "Differences as JSON", as_json, told
+        yield "differences.csv", "Differences as CSV", as_csv, report_csv.differences(comparison)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,13 +1,14 @@
 """What the terminal, `comparison.json` and the page say of a comparison."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from elasticface.benchmarks.units import UNITS
+from elasticface.benchmarks.units import OF_TRIALS, UNITS
 from elasticface.report_figures import INTERVAL_LEVEL, RULES, plain, scientific
 
 if TYPE_CHECKING:
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 ACCURACY = "accuracy"
+THRESHOLDS = "thresholds are held as all impostors have set them, in every draw"
 HEADINGS = ("A", "B", "A − B", "95 % interval", "p", "McNemar")
 
 
 def figure_name(difference: "Difference") -> str:
     """What is compared, in words."""
-    return ACCURACY if difference.figure == ACCURACY else f"TAR at {scientific(difference.figure)}"
+    if difference.figure == ACCURACY:
+        return ACCURACY
+    rate, _, rule = (difference.rate or "TAR at FAR").partition(", ")
+    if " at " not in rate:
+        return f"{rate} {difference.figure}"
+    return f"{rate.split(' at ')[0]} at {scientific(difference.figure)}{rule and ', '}{rule}"
 
 
 def headings(contrast: "Contrast") -> tuple[str, ...]:
@@ -28,12 +35,20 @@ def headings(contrast: "Contrast") -> tuple[str, ...]:
     return HEADINGS if contrast.units == "pairs" else HEADINGS[:-1]
 
 
-def by_benchmark(comparison: "Comparison") -> dict[str, list["Contrast"]]:
+def by_benchmark(comparison: "Comparison") -> list[list["Contrast"]]:
     """The contrasts of each benchmark."""
-    groups: dict[str, list[Contrast]] = {}
+    groups: dict[tuple[str, str], list[Contrast]] = {}
     for contrast in comparison.contrasts:
-        groups.setdefault(contrast.benchmark, []).append(contrast)
-    return groups
+        groups.setdefault((contrast.benchmark, contrast.what), []).append(contrast)
+    return list(groups.values())
+
+
+def drawn(contrasts: Sequence["Contrast"]) -> str:
+    """What is drawn in those of one benchmark, in words; empty where nothing is."""
+    units = next((contrast.units for contrast in contrasts if contrast.units is not None), None)
+    if units is None:
+        return ""
+    return f"drawn are {UNITS[units]}" + (f"; {THRESHOLDS}" if units in OF_TRIALS else "")
 
 
 def cells(difference: "Difference") -> tuple[str, ...]:
@@ -67,7 +82,8 @@ def terminal_tables(comparison: "Comparison") -> list[Table]:
     """
     tables = []
     for contrast in comparison.contrasts:
-        title = f"{contrast.benchmark}, {contrast.pairs:,} pairs\nA: {contrast.first}\nB: {contrast.second}"
+        counted = f"{contrast.benchmark}, {contrast.trials:,} {contrast.what}"
+        title = f"{counted}\nA: {contrast.first}\nB: {contrast.second}"
         table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)  # Text: [brackets] are not markup
         table.add_column("Figure", no_wrap=True)
         shown = headings(contrast)
@@ -84,11 +100,14 @@ def terminal_notes(comparison: "Comparison") -> list[str]:
     """What to say beside the tables, a line each."""
     drawn: dict[str, list[str]] = {}
     for contrast in comparison.contrasts:
-        drawn.setdefault(contrast.units, []).append(contrast.benchmark)
+        if contrast.units is not None:
+            drawn.setdefault(contrast.units, []).append(contrast.benchmark)
     said = [
         f"{', '.join(dict.fromkeys(benchmarks))}: drawn {comparison.draws:,} times with replacement are {UNITS[units]}"
         for units, benchmarks in drawn.items()
     ]
+    held = dict.fromkeys(name for units in OF_TRIALS for name in drawn.get(units, []))
+    said += [f"{', '.join(held)}: {THRESHOLDS}"] if held else []
     return [*said, *comparison.notes]
 
 

@@ -1,4 +1,4 @@
-"""The figures, ROCs and DETs of all results as CSV: what the page offers for download."""
+"""The figures, ROCs and DETs of all results, and their differences, as CSV: what the page offers for download."""
 
 import csv
 import io
@@ -10,7 +10,9 @@ from elasticface.report_figures import Results, apart
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairs import PairResult
+    from elasticface.comparison import Comparison
 
+_JUDGED = ("difference", "low", "high", "p", "mcnemar")
 Curve = tuple[str, str, Iterable[float], Iterable[float]]  # benchmark, model, FARs and the TAR at each
 
 
@@ -35,6 +37,22 @@ def det(curves: Iterable[Curve]) -> str:
     """Benchmark, model, false match rate and false non-match rate of all points of all DETs as CSV."""
     points = ((*names, far, 1 - tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
     return _csv(("benchmark", "model", "fmr", "fnmr"), points)
+
+
+def differences(comparison: "Comparison") -> str:
+    """All differences of two models as CSV, A − B: rates are fractions; empty cells are what there is not."""
+    rows: list[Sequence[Any]] = []
+    for contrast in comparison.contrasts:
+        names = (contrast.benchmark, contrast.first, contrast.second)
+        for one in contrast.differences:
+            told = (one.value, *(one.interval or ("", "")), one.p_value, one.mcnemar)
+            rows.append((*names, *_named(one.rate, one.figure), one.first, one.second, *told))
+    return _csv((*("benchmark", "a", "b", "figure", "target", "value of a", "value of b"), *_JUDGED), rows)
+
+
+def _named(rate: str, figure: str) -> tuple[str, str]:
+    """Figure and target, as :func:`figures` calls them."""
+    return (figure, "") if figure == "accuracy" else (rate or "TAR at FAR, at-most", figure)
 
 
 def _of_pairs(result: "PairResult") -> Iterable[Sequence[Any]]:

@@ -54,19 +54,22 @@ class Run:
 
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
         self._board = TensorBoardLogger(self.path, name="tensorboard", version="", purge_step=step + 1)
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
         """One line of `metrics.jsonl`; its numbers go to TensorBoard too, under the benchmark's name where one is."""
-        self._metrics.write(json.dumps({"step": step, **figures}) + "\n")
-        self._metrics.flush()
+        path = self.path / METRICS
+        try:
+            # Closed each time, so that a line that finds no room fails here and not when the program ends.
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **figures}) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         group = figures.get("benchmark", "train")
         numbers = {f"{group}/{name}": value for name, value in figures.items() if isinstance(value, int | float)}
         self._board.log_metrics(numbers, step)
 
     def close(self) -> None:
-        self._metrics.close()
         self._board.finalize("success")
 
 

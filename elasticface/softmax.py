@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from elasticface.communication import Group, Part
+from elasticface.row_sparse import row_sparse
 
 Margin = Callable[[Tensor], tuple[Tensor, Tensor]]  # [B] target cosines -> ([B] value with margin, [B] derivative)
 
@@ -117,19 +118,34 @@ def target_centres(weight: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(inside[:, None], centres, 0)
 
 
+def chunking(total: int, batch: int, size: int, itemsize: int, budget: int, device: str) -> tuple[int, int]:
+    """How ``total`` classes are gone through: (classes of a chunk, classes whose probabilities are kept).
+
+    Args:
+        total: the classes of one process that a step uses.
+        batch: B, of all processes.
+        size: D.
+        itemsize: bytes of a number: 4, or 8 where the head computes in float64.
+        budget: ``max_logits_bytes``.
+        device: "cpu", "cuda", …
+    """
+    # A chunk has [batch, width] logits and [width, D] centres; neither may be large.
+    chunk_bytes = min(_CHUNK_BYTES.get(device, _CHUNK_BYTES_ELSEWHERE), budget)
+    widest = max(chunk_bytes // (max(batch, size) * itemsize), 1)
+    width = max(min(widest, total), 1)  # a process may have no class at all
+    # One chunk of the budget is the working memory of those that are not kept.
+    fits = budget // (batch * itemsize)
+    return width, total if total <= fits else max(fits - width, 0) // width * width
+
+
 class _Chunks:
     """The class centres, chunk by chunk: the one place that knows how large a chunk is and which rows are meant."""
 
     def __init__(self, weight: Tensor, classes: Tensor | None, batch: int, dtype: torch.dtype, budget: int) -> None:
         self.weight, self.classes, self.dtype, self.batch = weight, classes, dtype, batch
         self.total = len(weight) if classes is None else len(classes)
-        # A chunk has [batch, width] logits and [width, D] centres; neither may be large.
-        chunk_bytes = min(_CHUNK_BYTES.get(weight.device.type, _CHUNK_BYTES_ELSEWHERE), budget)
-        widest = max(chunk_bytes // (max(batch, weight.shape[1]) * dtype.itemsize), 1)
-        self.width = max(min(widest, self.total), 1)  # a process may have no class at all
-        # One chunk of the budget is the working memory of those that are not kept.
-        fits = budget // (batch * dtype.itemsize)
-        self.kept = self.total if self.total <= fits else max(fits - self.width, 0) // self.width * self.width
+        size, device = weight.shape[1], weight.device.type
+        self.width, self.kept = chunking(self.total, batch, size, dtype.itemsize, budget, device)
 
     def __iter__(self) -> Iterator[slice]:
         return (slice(start, min(start + self.width, self.total)) for start in range(0, self.total, self.width))
@@ -181,7 +197,7 @@ class _MarginSoftmax(torch.autograd.Function):
         grad_enabled: bool,
     ) -> Tensor:
         result_dtype = compute_dtype(embeddings, weight)
-        dtype = _wide_enough(result_dtype, scale, part.num_classes)
+        dtype = wide_enough(result_dtype, scale, part.num_classes)
         unit, inverse = normalize(part.group.gather_rows(embeddings, part.counts), dtype)  # (B, D), (B, 1)
         rows = labels - part.first  # of weight; beyond its ends where another process has the target
         own = torch.linalg.vecdot(unit, target_centres(weight, rows, dtype)).clamp(-1, 1)  # against rounding
@@ -255,7 +271,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
             if not in_place:
                 by_weight[chunk] = by_centres.to(weight.dtype)
     if by_weight is not None and classes is not None:
-        by_weight = row_sparse(classes, by_weight, weight.shape)
+        by_weight = row_sparse(classes, by_weight, len(weight))
 
     by_unit.mul_(factors).addcmul_(target_centres(weight, rows, unit.dtype), at_target)
     by_own, own = part.group.sum_to_owners(by_unit, part.counts), part.own_rows
@@ -263,17 +279,12 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     return by_own.to(ctx.embeddings_dtype), by_weight
 
 
-def row_sparse(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    """The sparse COO tensor of ``shape`` [C, D] with these [K] distinct sorted rows, [K, D], and 0 elsewhere."""
-    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
-
-
 def _off_the_sphere_(grad: Tensor, unit: Tensor, inverse: Tensor) -> None:
     """From the gradient by unit rows to that by the rows themselves, in place: (g − u·(u·g)) / length."""
     grad.addcmul_(unit, torch.linalg.vecdot(unit, grad)[:, None], value=-1).mul_(inverse)
 
 
-def _wide_enough(dtype: torch.dtype, scale: float, num_classes: int) -> torch.dtype:
+def wide_enough(dtype: torch.dtype, scale: float, num_classes: int) -> torch.dtype:
     """``dtype``, or float64 where e^{±s}, summed over the classes, comes near the ends of float32: s above 64 to 80."""
     largest = scale + math.log(num_classes) + _EXPONENT_MARGIN
     return dtype if largest < math.log(torch.finfo(dtype).max) else torch.float64

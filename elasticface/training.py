@@ -6,37 +6,34 @@ as if it had not been, on the same machine, device, and number of processes and 
 they see the images, flips and margins that one would.
 """
 
-import contextlib
 import math
-import signal
 import time
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
-from torch import Tensor, nn
+from lightning_fabric.wrappers import _FabricOptimizer
+from torch import nn
 
-from elasticface import backbones, checkpoint, guard, heads, keyed, launch, progress
-from elasticface.agreement import from_all, from_first, in_all
+from elasticface import backbones, checkpoint, heads, keyed, launch, progress
+from elasticface.agreement import from_all, from_first, from_first_alone, in_all
 from elasticface.backbones.syncnorm import synchronised
 from elasticface.benchmarks.pairs import PairBenchmark, evaluate_pairs, open_pairs
 from elasticface.checkpoint import Validation
 from elasticface.config import TrainConfig
 from elasticface.data import open_dataset, require_identities
-from elasticface.data.batches import DamagedItems, batches
+from elasticface.data.batches import Damage, DamagedItems, batches
 from elasticface.data.sampler import KeyedBatchSampler, steps_per_epoch
 from elasticface.data.sources import Source
-from elasticface.data.transforms import RowsOfBatch, augment, flip, to_input
-from elasticface.errors import InputError, Stopped
-from elasticface.guard import Evidence, Guard
+from elasticface.errors import InputError
+from elasticface.guard import Guard
 from elasticface.interrupts import Interrupts
 from elasticface.model import Card, FaceEncoder
+from elasticface.optim import SGD
 from elasticface.rundir import Run
+from elasticface.step import agree, clip, dropout_seed, forward_backward, prepare
 
 
 def train(
@@ -74,20 +71,23 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
 
     torch.manual_seed(keyed.integer(config.seed, "weights"))
     network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+    if config.checkpoint_activations:
+        backbones.checkpoint_activations(network)
     mesh = launch.mesh(fabric)
-    head = heads.create(config.loss, source.num_classes, config.embedding_size, **({"mesh": mesh} if mesh else {}), **config.head_options())
+    head = heads.create(config.loss, source.num_classes, config.embedding_size, mesh=mesh, **config.head_options())
     network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    head.to(fabric.device)
+    head.to(fabric.device, torch.float64 if config.precision == "64" else None)
     if config.sync_batchnorm and processes > 1:
         network = synchronised(network)
     model = nn.ModuleDict({"backbone": network, "head": head})
     decay = config.weight_decay, config.decay_norm_and_bias
     # The centres are a group of their own: over many processes they are of another kind of tensor.
     groups = backbones.parameter_groups(network, *decay) + backbones.parameter_groups(head, *decay)
-    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-    done = {name: torch.tensor(0) for name in ("step", "losses", "skipped", "skipped_in_row")}
-    done["loss_sum"] = torch.tensor(0.0, dtype=torch.float64)
+    optimizer = SGD(groups, lr=config.lr, momentum=config.momentum)
+    done = {name: torch.tensor(0) for name in ("step", "losses", "skipped", "skipped_in_row", "scale_age")}
+    done |= {name: torch.tensor(0.0, dtype=torch.float64) for name in ("loss_sum", "scale")}
     if resume and checkpoint.load_newest(run.checkpoints, model, optimizer, done, _say):
+        launch.restore_scale(fabric, done)
         _say(f"going on after step {int(done['step'])}", first)
     backbone = fabric.setup_module(network)
     sgd = cast(_FabricOptimizer, fabric.setup_optimizers(optimizer))
@@ -111,11 +111,14 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
     sizes = f"{source.num_classes:,} identities, {len(source):,} images"
     _say(f"{sizes}, {config.backbone}, {config.loss}, {total:,} steps{shared}", first)
 
-    def save(figure: Validation | None = None) -> Path:
+    def save(figure: Validation | None = None) -> str:
+        if finite.in_row:  # what the weights are is doubtful
+            return _kept(run)
         counts = step, losses, finite.skipped, finite.in_row, loss_sum
         for name, value in zip(("step", "losses", "skipped", "skipped_in_row", "loss_sum"), counts, strict=True):
             done[name].fill_(value)
-        return checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)
+        launch.note_scale(fabric, done)
+        return f"saved {checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)}"
 
     columns = "loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
     with progress.bar(*columns, shown=first) as bar, Interrupts() as interrupts:
@@ -134,15 +137,16 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                 order=getattr(source, "epoch_order", None),
             )
             backbone.train()
+            stop = None
             for pixels, labels, rows, bad in batches(source, sampler, config.workers, fabric.device.type == "cuda"):
                 counts = launch.all_counts(fabric, len(labels), len(bad))  # of every process
                 if counts[:, 1].any():
-                    in_all(lambda: damaged.add(sum(from_all(lambda: bad), [])))  # noqa: B023, RUF017
+                    _note(damaged, bad)
                 lr = config.learning_rate(step, per_epoch)
                 for group in sgd.param_groups:
                     group["lr"] = lr
                 head.margin_factor = config.margin_factor(step, per_epoch)
-                torch.manual_seed(_dropout_seed(config.seed, step, fabric.global_rank))
+                torch.manual_seed(dropout_seed(config.seed, step, fabric.global_rank))
 
                 # Every process needs an image for each part, or none can make the step.
                 loss, norm, seen = 0.0, 0.0, None
@@ -151,8 +155,8 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                     pixels, labels = (t.to(fabric.device, non_blocking=True) for t in (pixels, labels))
                     images = prepare(pixels, config, step, rows, sampler.images_per_batch)
                     seen = forward_backward(fabric, backbone, head, images, labels, config.accumulate)
-                    loss, norm = seen.loss, _clip(fabric, backbone, head, sgd, config.clip_norm)
-                stop, not_finite = _agree(fabric, interrupts.number, not math.isfinite(loss), norm, config)
+                    loss, norm = seen.loss, clip(fabric, backbone, head, sgd, config.clip_norm)
+                stop, not_finite = agree(fabric, interrupts.number, not math.isfinite(loss), norm, config)
                 if seen and not not_finite:
                     sgd.step()
                     finite.in_row = 0
@@ -161,7 +165,7 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                 sgd.zero_grad()
                 step += 1
                 if seen and not_finite and finite.skip():
-                    raise Stopped(finite.message(step, lr, norm, seen, _kept(run)))
+                    raise from_first_alone(finite.stopped(step, lr, norm, seen, _kept(run)))
 
                 logged_images += int(counts[:, 0].sum())
                 bar.update(task, completed=step, description=f"epoch {epoch + 1}", loss=f"{loss:.3f}", lr=f"{lr:.4f}")
@@ -173,76 +177,25 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                         run.log(step, figures | ({"skipped_steps": finite.skipped} if finite.skipped else {}))
                     bar.update(task, speed=f"{speed:.0f}")
                     logged_at, logged_images, loss_sum, losses = time.perf_counter(), 0, 0.0, 0
+                if step == total or step % per_epoch == 0:
+                    break  # what ends an epoch comes first, or an interrupted run would miss a validation
                 if stop:
-                    saved = f"stopped by {stop.name}, saved {save()}"
-                    raise Stopped(f"{saved}; go on with: {way_on}", Interrupts.EXIT_CODES[stop])
-                if step == total:
-                    break
-                if step % config.checkpoint_every == 0 and step % per_epoch and not finite.in_row:
+                    raise from_first_alone(interrupts.stopped(stop, save(), way_on))
+                if step % config.checkpoint_every == 0:
                     save()
             ended, figure = step // per_epoch, None
-            if validation and (step == total or ended % config.validate_every == 0):
-                encoder = FaceEncoder(network, card, fabric.device)
-                figure = from_first(lambda: _validate(run, validation, encoder, step, epoch))  # noqa: B023
+            if validation and not finite.in_row and (step == total or ended % config.validate_every == 0):
+                figure = _validate(run, validation, FaceEncoder(network, card, fabric.device), step, epoch)
                 logged_at = time.perf_counter()
-            save(figure)
+            saved = save(figure if config.keep_best else None)
+            if stop and step < total:
+                raise from_first_alone(interrupts.stopped(stop, saved, way_on))
     encoder = FaceEncoder(network.eval(), card, fabric.device)
     from_first(lambda: encoder.save(run.model))
     if first:
         run.close()
     _say(f"the model is in {run.model}", first)
     return encoder
-
-
-def prepare(
-    pixels: Tensor, config: TrainConfig, step: int, rows: Tensor | None = None, count: int | None = None
-) -> Tensor:
-    """uint8 [b, H, W, 3] -> the network's input of this step: in [-1, 1], flipped and augmented.
-
-    Args:
-        pixels: one process's share of the batch.
-        config: the run's.
-        step: which step it is.
-        rows: int64 [b], where in the global batch these images stand; None where they are all of it.
-        count: images in the global batch.
-    """
-    which = np.arange(len(pixels)) if rows is None else rows.numpy()
-    of_batch = len(pixels) if count is None else count
-
-    def draws(purpose: str) -> RowsOfBatch:
-        return RowsOfBatch(keyed.generator(config.seed, purpose, step), of_batch, which)
-
-    images = augment(flip(to_input(pixels), draws("flip")), draws("augment"), config.augment)
-    return images.contiguous(memory_format=torch.channels_last)
-
-
-def forward_backward(
-    fabric: Fabric, backbone: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, parts: int
-) -> Evidence:
-    """Gradients of the mean loss over the global batch, computed in ``parts``: each counts by its share of the images.
-
-    Args:
-        fabric: of the run.
-        backbone: as fabric has set it up.
-        head: its loss is the mean over the images of all processes.
-        images: [b, 3, H, W], one process's share.
-        labels: [b].
-        parts: 1 to b, the same in every process.
-    """
-    loss, lengths = 0.0, []
-    pairs = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
-    totals = launch.all_counts(fabric, *(len(part) for part, _ in pairs)).sum(0).tolist()
-    for number, (part, part_labels) in enumerate(pairs):
-        with _without_sync(fabric, backbone, number < parts - 1):
-            embeddings = backbone(part)
-            if fabric.world_size > 1 and embeddings.requires_grad:
-                # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
-                embeddings.register_hook(lambda gradient: gradient * fabric.world_size)
-            part_loss = head(embeddings, part_labels) * (totals[number] / sum(totals))
-            fabric.backward(part_loss)
-        loss += part_loss.item()
-        lengths.append(torch.linalg.vector_norm(embeddings.detach().float(), dim=1))
-    return Evidence(loss, labels, torch.cat(lengths))
 
 
 def _open(data: str, config: TrainConfig, processes: int) -> tuple[Source, PairBenchmark | None]:
@@ -257,42 +210,24 @@ def _open(data: str, config: TrainConfig, processes: int) -> tuple[Source, PairB
     return source, open_pairs(config.validate) if config.validate else None
 
 
-def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Of the backbone's dropout: another one for every process, lest all drop the same of their images."""
-    return keyed.integer(seed, "dropout", step, *([rank] if rank else []))
-
-
-def _clip(fabric: Fabric, backbone: nn.Module, head: nn.Module, sgd: _FabricOptimizer, most: float) -> float:
-    """The norm of all gradients, those of this process's centres among them; the backbone's are cut to ``most``."""
-    centres = guard.norm_of([p.grad for p in head.parameters() if p.grad is not None])
-    norm = fabric.clip_gradients(backbone, sgd, max_norm=most or math.inf, error_if_nonfinite=False)
-    return math.hypot(centres, float(cast(Tensor, norm)))
-
-
-def _agree(
-    fabric: Fabric, signal_number: int, loss_not_finite: bool, norm: float, config: TrainConfig
-) -> tuple[signal.Signals | None, bool]:
-    """What all processes do next: end the run by the signal that any has had, and skip a step not finite in any."""
-    # Half precision overflows now and then; its scaler skips the step and scales less.
-    overflow = not math.isfinite(norm) and config.precision != "fp16"
-    seen = launch.all_counts(fabric, signal_number, int(loss_not_finite or overflow)).amax(0).tolist()
-    return signal.Signals(seen[0]) if seen[0] else None, bool(seen[1])
-
-
-def _without_sync(fabric: Fabric, backbone: nn.Module, skip: bool) -> AbstractContextManager[None]:
-    """Without sending gradients round after this part, where another one follows."""
-    if fabric.world_size == 1 or not skip:
-        return contextlib.nullcontext()
-    return fabric.no_backward_sync(cast(_FabricModule, backbone))
+def _note(damaged: DamagedItems, own: Damage) -> None:
+    """What any process could not read goes into the count of all of them."""
+    everyones = [item for part in from_all(lambda: own) for item in part]
+    in_all(lambda: damaged.add(everyones))
 
 
 def _validate(run: Run, benchmark: PairBenchmark, encoder: FaceEncoder, step: int, epoch: int) -> Validation:
-    result = evaluate_pairs(encoder, benchmark)
-    figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
-    figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
-    run.log(step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
-    _say(f"epoch {epoch + 1}: {result.benchmark} accuracy {result.accuracy:.2%} ± {result.accuracy_std:.2%}")
-    return Validation(result.benchmark, result.accuracy)
+    """The first process measures the model, logs what it finds and says it; the others wait."""
+
+    def measured() -> Validation:
+        result = evaluate_pairs(encoder, benchmark)
+        figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
+        figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
+        run.log(step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
+        _say(f"epoch {epoch + 1}: {result.benchmark} accuracy {result.accuracy:.2%} ± {result.accuracy_std:.2%}")
+        return Validation(result.benchmark, result.accuracy)
+
+    return from_first(measured)
 
 
 def _kept(run: Run) -> str:

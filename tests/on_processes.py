@@ -1,8 +1,10 @@
-"""Work on several processes, as a launcher would start them: spawned, with a group of gloo on the CPU, one thread each.
+"""Work on several processes, as a launcher would start them: with a group of gloo on the CPU, one thread each.
 
-Starting a process takes seconds, so a test module asks once for all of its cases and looks at the results.
+Importing torch takes a process seconds. So one server imports it and all are forked from there, and a test module asks
+once for all of its cases and looks at the results.
 """
 
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.multiprocessing import start_processes
 
+IMPORTED = ["elasticface.heads", "elasticface.optim", "torch.distributed.checkpoint.state_dict"]
 TIMEOUT = 180.0  # seconds, of all of it: far more than any of the tests takes
 
 
@@ -21,9 +25,10 @@ def run(work: Callable[..., Any], size: int, *inputs: Any) -> list[Any]:
 
     ``work`` must be a function of a module that can be imported. What one process raises is raised here.
     """
+    multiprocessing.set_forkserver_preload(IMPORTED)
     with tempfile.TemporaryDirectory() as folder:
-        running = multiprocessing.start_processes(
-            _process, (size, folder, work, inputs), nprocs=size, join=False, start_method="spawn"
+        running = start_processes(
+            _process, (size, folder, work, inputs), nprocs=size, join=False, start_method="forkserver"
         )
         until = time.monotonic() + TIMEOUT
         try:

@@ -1,6 +1,7 @@
 """The command line: what it takes, the one line with which it refuses the rest, and the way from faces to a report."""
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -27,7 +28,7 @@ from large import write_features, write_ijb, write_megaface
 from onnx import TensorProto, helper
 
 import elasticface
-from elasticface import backbones, cli, heads
+from elasticface import backbones, cli, files, heads
 from elasticface.align import TEMPLATE
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.data import images
@@ -301,6 +302,33 @@ def test_stored_results_are_compared(people: Path, model: Path) -> None:
     assert made["contrasts"][0]["differences"][0]["first"] == stored["accuracy"]
     assert "two: small" in Path("both/report.html").read_text()
     assert "faces, 48 pairs" in done("compare", "one", "--draws", "100")
+
+
+def test_stored_results_on_large_benchmarks_are_compared() -> None:
+    rows, large = write_ijb(Path("IJBC"), pictures=False), write_megaface(Path("MegaFace"))
+    for seed, name in enumerate("ab"):
+        rng = np.random.default_rng(seed)
+        np.save(f"{name}.npy", rng.normal(1, 1, (len(rows.faces), 8)).astype(np.float32))
+        probes, others = (rng.normal(1, 1, (len(of), 8)).astype(np.float32) for of in (large.probes, large.distractors))
+        write_features(Path(name), large, probes, others)
+        done("evaluate", f"{name}.npy", "IJBC", "--out", f"ijb-{name}")
+        done("evaluate", name, "MegaFace", "--out", f"mega-{name}")
+    out = done("compare", "ijb-a", "ijb-b", "mega-a", "mega-b", "--out", "both", "--draws", "100")
+    assert "IJB-C 1:1, 20 genuine pairs" in out
+    made = json.loads(Path("both/comparison.json").read_text())
+    compared = [(c["benchmark"], c["units"], len(c["differences"])) for c in made["contrasts"]]
+    names = ("IJB-C 1:1", 12), ("IJB-C 1:N", 5), ("MegaFace", 2), ("MegaFace (R)", 2)
+    assert compared == [(name, "subjects", count) for name, count in names]
+    assert all(d["interval"] for c in made["contrasts"] for d in c["differences"])
+    assert made["borda"] == {}
+    found = json.loads(Path("ijb-a/results.json").read_text())["results"]
+    assert made["contrasts"][1]["differences"][0]["first"] == found[1]["rank"]["1"]
+    assert "thresholds are held as all impostors have set them" in Path("both/report.html").read_text()
+    for result in found:
+        assert set(result["stored"]) == {"file", "sha256", "units", "trials"}
+        del result["stored"]
+    Path("ijb-a/results.json").write_text(json.dumps({"format_version": 1, "results": found, "versions": {}}))
+    assert "IJB-C 1:1, 20 genuine pairs" in done("compare", "ijb-a", "ijb-b", "--draws", "100")
 
 
 def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:
@@ -825,6 +853,21 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(people: Path) -> None:
     assert Path("run/model/model.json").exists()
 
 
+def test_a_full_disk_is_one_line_and_no_traceback(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes = files.write_bytes
+
+    def full(path: Path, data: bytes, sync: bool = True) -> None:
+        if path.name == "environment.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_bytes(path, data, sync)
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    code, out, err = run("train", people, "--out", "run", *SMALL)
+    assert (code, out) == (1, "")
+    wanted = "run/environment.json: No space left on device; make room and start it again; what goes on has --resume"
+    assert err.splitlines()[-1] == f"elasticface: {wanted}"
+
+
 # ---------------------------------------------------------------------------------------------- large benchmarks
 
 
@@ -846,7 +889,7 @@ def test_ijb_and_megaface_are_evaluated_beside_pairs_and_go_on_where_they_were(p
     again = json.loads(Path("again/results.json").read_text())["results"]
     assert again == [result for result in found if result["benchmark"].startswith("IJB-C")]
     assert content(Path("elsewhere")) == kept
-    assert sorted(os.listdir("again")) == ["report.html", "results.json"]
+    assert sorted(os.listdir("again")) == ["report.html", "results.json", "scores"]
 
 
 def test_features_do_for_a_model() -> None:

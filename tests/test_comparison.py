@@ -1,6 +1,7 @@
 """Comparisons equal those of pairs resampled longhand, one by one; and results on other pairs are refused."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.test_stored import with_units, write
+from judged import judged
 from numpy.typing import NDArray
 from test_report import make_result
 from test_report_large import ALL
 
 from elasticface import comparison
+from elasticface.benchmarks.outcomes import Outcomes
 from elasticface.benchmarks.pairs import PairResult
+from elasticface.benchmarks.results import DistractorSearch, LargeResult, TemplateIdentification
 from elasticface.comparison import Contrast, compare, read_folders
 from elasticface.errors import InputError
 from elasticface.metrics import borda_count
@@ -97,7 +101,8 @@ def test_differences_are_those_of_pairs_resampled_one_by_one(kind: str) -> None:
     a, b = make("one", kind, 1), make("two", kind, 2, shift=0.3)
     made = compare([a, b], DRAWS, seed=3)
     (contrast,) = made.contrasts
-    assert (contrast.first, contrast.second, contrast.units, contrast.pairs) == ("one", "two", kind, 150)
+    assert (contrast.first, contrast.second, contrast.units) == ("one", "two", kind)
+    assert (contrast.trials, contrast.what) == (150, "pairs")
     assert [difference.figure for difference in contrast.differences] == ["accuracy", *FARS]
     for difference in contrast.differences:
         samples = longhand_samples(a, difference.figure) - longhand_samples(b, difference.figure)
@@ -141,7 +146,8 @@ def test_every_two_models_are_compared_on_every_benchmark_that_both_have() -> No
     found = [(c.benchmark, c.first, c.second) for c in made.contrasts]
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
     assert found == [*(("lfw", *p) for p in pairs), *(("cplfw", *p) for p in pairs), ("calfw", "a", "b")]
-    assert made.notes == ("alone: c alone was measured on it",)
+    alone = ("alone: c", "IJB-C 1:1: one", "IJB-C 1:N: one", "MegaFace: one", "MegaFace (R): one")
+    assert made.notes == tuple(f"{name} alone was measured on it" for name in alone)
 
 
 def test_borda_count_is_over_the_benchmarks_that_all_models_have() -> None:
@@ -181,10 +187,131 @@ def test_other_pairs_are_refused() -> None:
 def test_too_little_to_compare_is_refused() -> None:
     with pytest.raises(InputError, match="two models or more, not 1"):
         compare([make("one"), make("one", benchmark="cplfw")], DRAWS)
-    with pytest.raises(InputError, match="no benchmark of pairs that two of the models"):
+    with pytest.raises(InputError, match="no benchmark that two of the models"):
         compare([make("one"), make("two", benchmark="cplfw")], DRAWS)
     with pytest.raises(InputError, match="12 units, too many to draw 100,000,000 times; give fewer --draws"):
         compare([make("one"), make("two")], 100_000_000)
+
+
+# ---------------------------------------------------------------------------------------------- large benchmarks
+
+
+def of(result: LargeResult, model: str, seed: int = 0, **options: Any) -> LargeResult:
+    return replace(judged(result, seed, **options), model=model)
+
+
+def outcomes_of(result: LargeResult) -> Outcomes:
+    assert result.outcomes is not None
+    return result.outcomes
+
+
+def longhand_trials(result: LargeResult, row: int) -> NDArray[np.float64]:
+    """A figure in each sample: the trials of the people drawn, one by one, and the mean over the galleries."""
+    found = []
+    outcomes = outcomes_of(result)
+    for drawn in draw_people(int(outcomes.units.max()) + 1, DRAWS, 3):
+        galleries: dict[int, list[bool]] = {}
+        for hit, unit, group in zip(outcomes.hits[row], outcomes.units, outcomes.groups, strict=True):
+            galleries.setdefault(int(group), []).extend([bool(hit)] * int(drawn[unit]))
+        found.append(sum(sum(hits) / len(hits) for hits in galleries.values()) / len(galleries))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("result", ALL, ids=lambda result: result.benchmark)
+def test_differences_on_large_benchmarks_are_those_of_people_resampled_one_by_one(result: LargeResult) -> None:
+    a, b = of(result, "one", 1), of(result, "two", 2, ease=0.75)
+    made = compare([a, b], DRAWS, seed=3)
+    (contrast,) = made.contrasts
+    assert (contrast.benchmark, contrast.first, contrast.second) == (result.benchmark, "one", "two")
+    assert (contrast.units, contrast.trials, contrast.what) == ("subjects", 90, result.TRIALS)
+    rates = [(g.name, target, rate) for g in a.groups() for target, rate in g.rates.items()]
+    assert [(d.rate, d.figure, d.first) for d in contrast.differences] == rates
+    for row, difference in enumerate(contrast.differences):
+        samples = longhand_trials(a, row) - longhand_trials(b, row)
+        assert difference.value == difference.first - difference.second
+        assert difference.interval == pytest.approx(np.quantile(samples, [0.025, 0.975]), abs=1e-12)
+        ahead, behind = (samples >= -1e-12).sum(), (samples <= 1e-12).sum()
+        assert difference.p_value == pytest.approx(min(1, 2 * (min(ahead, behind) + 1) / (DRAWS + 1)), abs=1e-12)
+        assert difference.mcnemar is None
+    assert made.notes == ()
+    assert made.borda == {}
+
+
+def test_a_large_benchmark_is_judged_beside_pairs() -> None:
+    results = [*(make(model, seed=i) for i, model in enumerate("ab")), of(ALL[0], "a", 1), of(ALL[0], "b", 2)]
+    made = compare(results, DRAWS)
+    assert [(c.benchmark, c.what) for c in made.contrasts] == [("lfw", "pairs"), ("IJB-C 1:1", "genuine pairs")]
+    assert made.borda_benchmarks == ("lfw",)
+
+
+def test_outcomes_that_were_not_stored_leave_figures_without_intervals() -> None:
+    results = [of(ALL[0], "one", 1), replace(of(ALL[0], "old", 2), outcomes=None), of(ALL[0], "two", 3)]
+    made = compare(results, DRAWS)
+    assert [(c.first, c.second, c.units) for c in made.contrasts] == [
+        ("one", "old", None),
+        ("one", "two", "subjects"),
+        ("old", "two", None),
+    ]
+    for contrast in made.contrasts:
+        assert {d.interval is None for d in contrast.differences} == {contrast.units is None}
+        assert {d.p_value is None for d in contrast.differences} == {contrast.units is None}
+        assert all(d.value == d.first - d.second for d in contrast.differences)
+    assert made.contrasts[1].differences == compare([results[0], results[2]], DRAWS).contrasts[0].differences
+    assert made.notes == (
+        "IJB-C 1:1: outcomes are not stored for old, so differences have no intervals there; evaluate anew",
+    )
+
+
+def test_few_people_give_no_interval_on_large_benchmarks_either() -> None:
+    one_person = [of(ALL[1], model, seed, people=1) for seed, model in enumerate(("one", "two"))]
+    apart = [of(ALL[1], model, seed) for seed, model in enumerate(("one", "two"))]
+    two_people = [  # a draw of one of them alone has nothing in the other's gallery
+        replace(result, outcomes=replace(outcomes_of(result), units=outcomes_of(result).groups.astype(np.int32)))
+        for result in apart
+    ]
+    for results in (one_person, two_people):
+        made = compare(results, DRAWS)
+        assert {(d.interval, d.p_value) for c in made.contrasts for d in c.differences} == {(None, None)}
+        assert made.notes == ("IJB-C 1:N: too few people to draw from, so there are no intervals",)
+
+
+def test_other_trials_are_refused() -> None:
+    a, b = of(ALL[1], "one", 1), of(ALL[1], "two", 2)
+    assert isinstance(b, TemplateIdentification)
+    known = outcomes_of(b)
+    others: list[LargeResult] = [
+        replace(b, outcomes=changed)
+        for changed in (
+            replace(known, digest="1"),
+            replace(known, kind="templates"),
+            replace(known, units=known.units[::-1]),
+            replace(known, groups=known.groups[::-1]),
+        )
+    ]
+    others.append(of(ALL[1], "two", trials=91))
+    others.append(replace(b, outcomes=None, galleries=b.galleries[:1]))
+    for other, counts in zip(others, ["60 + 30"] * 4 + ["60 + 31", "60"], strict=True):
+        message = r"IJB-C 1:N: \w+ and \w+ were not measured on the same searches of mated probes \(60 \+ 30 and "
+        with pytest.raises(InputError, match=f"^{message}{re.escape(counts)}, by the lists"):
+            compare([a, other], DRAWS)
+
+
+def test_a_figure_that_one_model_lacks_is_not_compared() -> None:
+    a, b = (replace(of(ALL[2], model), outcomes=None) for model in ("one", "two"))
+    assert isinstance(b, DistractorSearch)
+    for rank in ({}, {"1": math.nan}, {"2": 0.5}):
+        (contrast,) = compare([a, replace(b, rank=rank)], DRAWS).contrasts
+        assert [(d.rate, d.figure) for d in contrast.differences] == [("TAR at FAR, at-most", "1e-06")]
+
+
+def test_other_protocols_of_large_benchmarks_are_noted() -> None:
+    made = compare([of(ALL[2], "one", 1), replace(of(ALL[2], "two", 2), protocol="features as given")], DRAWS)
+    assert made.notes == ("MegaFace: the models were not measured in one way; see the protocols in their results",)
+
+
+def test_more_people_than_can_be_drawn_are_refused() -> None:
+    with pytest.raises(InputError, match="MegaFace: 12 units, too many to draw 100,000,000 times; give fewer --draws"):
+        compare([of(ALL[2], "one"), of(ALL[2], "two")], 100_000_000)
 
 
 # ---------------------------------------------------------------------------------------------- folders

@@ -55,3 +55,24 @@ def test_names_are_shown_as_one_line_and_long_ones_without_their_middle() -> Non
     assert files.printable("two\nlines\x1b[31m") == "two\\nlines\\x1b[31m"
     assert files.printable("x" * 1000) == "x" * 1000
     assert files.printable("a" * 500 + "b" * 500, 100) == "a" * 50 + "…" + "b" * 50
+
+
+def test_what_killed_writers_left_is_removed_and_links_are_not_followed(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    for path in (folder / "a" / ".model.0123abcd.tmp", folder / ".model.0123abcd.old.tmp", elsewhere, folder / "kept"):
+        path.mkdir(parents=True)
+        (path / "file").write_text("x")
+    (folder / ".x.json.89abcdef.tmp").write_text("x")
+    (folder / ".link.89abcdef.tmp").symlink_to(elsewhere)
+    (folder / "kept" / ".inner.89abcdef.tmp").symlink_to(elsewhere / "file")
+    files.remove_temporaries(folder, older_than=1000.0)
+    assert len(os.listdir(folder)) == 5
+    files.remove_temporaries(folder)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "elsewhere",
+        "elsewhere/file",
+        "folder",
+        "folder/a",
+        "folder/kept",
+        "folder/kept/file",
+    ]

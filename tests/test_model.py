@@ -1,9 +1,11 @@
 """FaceEncoder: what embed computes, and what load makes of good, foreign and hostile files."""
 
+import errno
 import json
 import math
 import os
 import pickle
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +304,18 @@ def test_saving_that_fails_leaves_the_older_model(folder: Path, monkeypatch: pyt
         FaceEncoder(trained_a_little(embedding_size=8), Card("newer", "tiny", 8)).save(folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     assert [file.name for file in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_model_that_finds_no_room_says_what_the_system_says(tiny: FaceEncoder, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            tiny.save(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / "model"))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_network_that_is_no_backbone_of_ours_is_not_saved(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is said of a comparison: in the terminal, as JSON, on the page."""
 
+import csv
 import io
 import json
 import re
@@ -7,21 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from judged import judged
 from rich.console import Console
 from test_comparison import make
 from test_report import ENVIRONMENT, NASTY, Page
+from test_report_large import ALL
 
+from elasticface import report_csv
 from elasticface.comparison import Comparison, Contrast, Difference, compare
 from elasticface.report import write_report
-from elasticface.report_comparison import cells, comparison_json, p_value, terminal_notes, terminal_tables
+from elasticface.report_comparison import cells, comparison_json, figure_name, p_value, terminal_notes, terminal_tables
 
 AHEAD = Difference("accuracy", 0.98, 0.97, 0.01, (0.004, 0.0161), 0.0009, None)
 BEHIND = Difference("0.001", 0.9, 0.95, -0.05, (-0.1, 0.0), 0.0512, None)
 MADE = Comparison(
     ("[red]a", "b"),
     (
-        Contrast("lfw", "[red]a", "b", "people", 6000, (AHEAD, BEHIND)),
-        Contrast("calfw", "[red]a", "b", "pairs", 6000, (replace(AHEAD, mcnemar=0.25),)),
+        Contrast("lfw", "[red]a", "b", "people", 6000, "pairs", (AHEAD, BEHIND)),
+        Contrast("calfw", "[red]a", "b", "pairs", 6000, "pairs", (replace(AHEAD, mcnemar=0.25),)),
     ),
     {"b": 0.5, "[red]a": 1.5},
     ("lfw", "calfw"),
@@ -53,6 +57,51 @@ def test_terminal_shows_differences_in_bold_where_zero_is_left_out() -> None:
     ]
 
 
+def large(rate: str, figure: str) -> Difference:
+    return replace(AHEAD, figure=figure, rate=rate)
+
+
+LARGE = replace(
+    MADE,
+    contrasts=(
+        Contrast("IJB-C 1:1", "a", "b", "subjects", 19557, "genuine pairs", (large("TAR at FAR, nearest", "0.0001"),)),
+        Contrast("MegaFace", "a", "b", None, 153634, "ordered mate pairs", (large("rank", "1"),)),
+    ),
+    borda={},
+    notes=(),
+)
+
+
+def test_terminal_shows_large_benchmarks_with_what_was_counted() -> None:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(*terminal_tables(LARGE), sep="\n")
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    for line in (
+        *("IJB-C 1:1, 19,557 genuine pairs", "MegaFace, 153,634 ordered mate pairs"),
+        "TAR at 1e-4, nearest 98.00 97.00 +1.00 +0.40 to +1.61 < 0.001",
+        "rank 1 98.00 97.00 +1.00 +0.40 to +1.61 < 0.001",
+    ):
+        assert line in lines
+    assert terminal_notes(LARGE) == [
+        "IJB-C 1:1: drawn 2,000 times with replacement are people, by the benchmark's own lists",
+        "IJB-C 1:1: thresholds are held as all impostors have set them, in every draw",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "figure", "name"),
+    [
+        ("", "accuracy", "accuracy"),
+        ("", "0.001", "TAR at 1e-3"),
+        ("TAR at FAR, at-most", "1e-06", "TAR at 1e-6, at-most"),
+        ("TPIR at FPIR", "0.1", "TPIR at 1e-1"),
+        ("rank", "10", "rank 10"),
+    ],
+)
+def test_figures_are_named_by_their_rate_and_target(rate: str, figure: str, name: str) -> None:
+    assert figure_name(large(rate, figure)) == name
+
+
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (1.0, "1.000"), (0.001, "0.001"), (0.00099, "< 0.001")])
 def test_p_values_are_never_shown_as_zero(value: float | None, text: str) -> None:
     assert p_value(value) == text
@@ -75,8 +124,15 @@ def test_json_holds_all_of_it() -> None:
         "interval": [-0.1, 0.0],
         "p_value": 0.0512,
         "mcnemar": None,
+        "rate": "",
     }
-    assert set(made["units"]) == {"people", "images", "pairs"}
+    assert set(made["units"]) == {"people", "images", "pairs", "subjects", "templates"}
+    found = comparison_json(LARGE)["contrasts"]
+    assert [(c["units"], c["trials"], c["what"]) for c in found] == [
+        ("subjects", 19557, "genuine pairs"),
+        (None, 153634, "ordered mate pairs"),
+    ]
+    assert found[1]["differences"][0]["rate"] == "rank"
 
 
 def test_page_shows_the_differences_without_photos_and_harmlessly(tmp_path: Path) -> None:
@@ -87,6 +143,7 @@ def test_page_shows_the_differences_without_photos_and_harmlessly(tmp_path: Path
         write_report(tmp_path / name, results, ENVIRONMENT, None, comparison=comparison)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     page = Page((tmp_path / "a").read_text())
+    assert "150 pairs; drawn are pairs: who is on the images is unknown" in page.text
     assert "differences" in page.values("id")
     assert "#differences" in page.values("href")
     for difference in comparison.contrasts[0].differences:
@@ -99,3 +156,48 @@ def test_page_shows_the_differences_without_photos_and_harmlessly(tmp_path: Path
     assert len(set(page.values("id"))) == len(page.values("id"))
     assert json.loads(page.download("comparison.json")) == comparison_json(comparison)
     assert not re.search(r"https?:|//cdn|@import|url\((?!#)", page.html)
+
+
+def test_page_and_its_csv_show_large_benchmarks(tmp_path: Path) -> None:
+    results = [replace(judged(result, seed), model=model) for result in ALL for seed, model in enumerate((NASTY, "b"))]
+    results[-1] = replace(results[-1], outcomes=None)
+    comparison = compare(results, 60)
+    write_report(tmp_path / "page", results, ENVIRONMENT, None, comparison=comparison)
+    page = Page((tmp_path / "page").read_text())
+    for contrast in comparison.contrasts:
+        for difference in contrast.differences:
+            assert " ".join([figure_name(difference), *cells(difference)[:5]]) in page.text
+    by_the_lists = "drawn are people, by the benchmark's own lists; thresholds are held as all impostors have set them"
+    for name, counted in (
+        ("IJB-C 1:1", f"90 genuine pairs; {by_the_lists}"),
+        ("IJB-C 1:N", f"90 searches of mated probes; {by_the_lists}"),
+        ("MegaFace", f"90 ordered mate pairs; {by_the_lists}"),
+        ("MegaFace (R)", "90 ordered mate pairs Figure A B"),
+    ):
+        assert f"{name} {counted}" in page.text
+    assert "MegaFace (R): outcomes are not stored for b" in page.text
+    assert "McNemar" not in page.text
+    assert not page.all("script")
+    rows = list(csv.DictReader(io.StringIO(page.download("differences.csv"))))
+    assert len(rows) == sum(len(contrast.differences) for contrast in comparison.contrasts) == 12 + 5 + 2 + 2
+    figures = list(csv.DictReader(io.StringIO(page.download("figures.csv"))))
+    values = {(r["benchmark"], r["model"], r["figure"], r["target"]): r["value"] for r in figures}
+    for row in rows:
+        names = row["benchmark"], row["figure"], row["target"]
+        for side in "ab":
+            assert values[names[0], row[side], names[1], names[2]] == row[f"value of {side}"]
+        assert (row["low"] == row["high"] == row["p"] == "") == (names[0] == "MegaFace (R)")
+        assert row["mcnemar"] == ""
+
+
+def test_csv_names_figures_of_pairs_as_the_others_do() -> None:
+    rows = list(csv.DictReader(io.StringIO(report_csv.differences(MADE))))
+    assert [(r["figure"], r["target"]) for r in rows[:2]] == [("accuracy", ""), ("TAR at FAR, at-most", "0.001")]
+    assert [rows[1][name] for name in ("a", "difference", "low", "high", "p")] == [
+        "[red]a",
+        "-0.05",
+        "-0.1",
+        "0",
+        "0.0512",
+    ]
+    assert [row["mcnemar"] for row in rows] == ["", "", "0.25"]

@@ -7,11 +7,10 @@ from unittest import mock
 import longhand
 import pytest
 import torch
+from created import Created
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from elasticface import softmax
 from elasticface.margins import arc_margin, cosine_margin
@@ -358,31 +357,12 @@ def test_subset_of_classes_is_the_loss_over_these_alone(budget):
     labels = classes[torch.tensor([0, 3, 3, 6, 5, 1])]
     loss, by_embeddings, by_weight = with_gradients(embeddings, weight, labels, budget=budget, classes=classes)
     expected = expected_of(embeddings, weight[classes], torch.tensor([0, 3, 3, 6, 5, 1]))
-    assert_same((loss, by_embeddings, by_weight[classes]), expected, 1e-12)
-    by_weight[classes] = 0
-    assert (by_weight == 0).all()
+    assert by_weight.is_sparse
+    assert torch.equal(by_weight.indices()[0], classes)
+    assert_same((loss, by_embeddings, by_weight.values()), expected, 1e-12)
 
 
 # Memory.
-
-
-class Created(TorchDispatchMode):
-    """Remembers the memory of every tensor that comes to be: a view is none, a buffer counts once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in given:
-                self.storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
-        return result
-
-    def of_at_least(self, size: int) -> list[int]:
-        return [storage.nbytes() for storage in self.storages.values() if storage.nbytes() >= size]
 
 
 BATCH, CLASSES, SIZE = 32, 500, 4  # a D below B, so that a gradient of the centres is no B×C
@@ -417,6 +397,16 @@ def test_kept_probabilities_and_the_working_chunk_stay_within_the_budget_togethe
         with Created() as memory:
             loss_of(embeddings, weight, labels, budget=budget)
     assert budget - 2 * chunk < sum(memory.of_at_least(chunk)) <= budget
+
+
+def test_gradient_of_a_subset_of_classes_has_no_memory_for_the_others():
+    embeddings, weight, labels = problem(BATCH, 50 * CLASSES, SIZE, 0, torch.float32)
+    classes = torch.arange(0, 50 * CLASSES, 50)
+    labels = classes[labels // 50]
+    with Created() as memory:
+        loss_of(embeddings, weight, labels, classes=classes, budget=LOGITS // 10).backward()
+    assert memory.of_at_least(2 * CLASSES * SIZE * 4) == []
+    assert memory.of_at_least(CLASSES * SIZE * 4) != []
 
 
 def test_without_gradients_nothing_is_kept():

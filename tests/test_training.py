@@ -81,7 +81,7 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         ]
 
 
-def train_until_interrupted(people: Path, run: Path, step: int) -> None:
+def train_until_interrupted(people: Path, run: Path, step: int, config: TrainConfig = SMALL) -> None:
     """A run that is sent SIGTERM, a cluster's warning, while it makes ``step``."""
     forward, calls = heads.MarginHead.forward, 0
 
@@ -94,7 +94,7 @@ def train_until_interrupted(people: Path, run: Path, step: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads.MarginHead, "forward", interrupting)
-        train(people, run, SMALL)
+        train(people, run, config)
 
 
 def test_a_killed_run_resumes_to_the_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_accumulated_parts_are_the_whole_batch(people: Path, tmp_path: Path) -> 
     # Without batch norm's statistics and "+"'s ranks, which are a part's own, the parts sum up to the batch.
     from lightning_fabric import Fabric
 
-    from elasticface.training import forward_backward
+    from elasticface.step import forward_backward
 
     gradients = []
     for parts in (1, 3):
@@ -204,6 +204,44 @@ def test_validation_is_logged_and_changes_nothing(unbroken: Path, people: Path, 
     lines = [line for line in read_metrics(tmp_path / "run") if "benchmark" in line]
     assert [line["step"] for line in lines] == [3, 6, 7]
     assert all(0 <= line["accuracy"] <= 1 and line["benchmark"] == "faces" for line in lines)
+
+
+def test_the_best_validated_checkpoint_stays(people: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, validate=str(people), keep_checkpoints=1)
+    train(people, tmp_path / "run", settings)
+    lines = [line for line in read_metrics(tmp_path / "run") if "benchmark" in line]
+    best = max(lines, key=lambda line: (line["accuracy"], -line["step"]))
+    folder = tmp_path / "run" / "checkpoints"
+    assert json.loads((folder / "best.json").read_text()) == {
+        "checkpoint": f"step-{best['step']:09d}",
+        "step": best["step"],
+        "benchmark": "faces",
+        "accuracy": best["accuracy"],
+    }
+    steps = sorted({best["step"], 7})
+    assert sorted(os.listdir(folder)) == ["best.json", *(f"step-{step:09d}" for step in steps)]
+
+    train(people, tmp_path / "off", replace(settings, keep_best=False))
+    assert os.listdir(tmp_path / "off" / "checkpoints") == ["step-000000007"]
+
+
+def test_a_run_that_is_stopped_at_the_end_of_an_epoch_misses_no_validation(people: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, validate=str(people))
+    with pytest.raises(Stopped, match="step-000000003; go on with"):
+        train_until_interrupted(people, tmp_path / "run", 3, settings)
+    train(people, tmp_path / "run", settings, resume=True)
+    assert [m["step"] for m in read_metrics(tmp_path / "run") if "benchmark" in m] == [3, 6, 7]
+
+
+def test_a_resumed_run_removes_what_a_killed_one_left(people: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train_until_interrupted(people, run, 1)
+    (run / "checkpoints" / ".step-000000002.0123abcd.tmp").mkdir()
+    (run / "checkpoints" / ".step-000000002.0123abcd.tmp" / "__0_0.distcp").write_bytes(b"half")
+    (run / ".config.yaml.0123abcd.tmp").write_text("half")
+    train(people, run, SMALL, resume=True)
+    assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
 
 
 def test_learning_rate_of_the_paper() -> None:

@@ -17,7 +17,7 @@ from elasticface.rundir import read_metrics
 
 OPTIONS = (
     "--loss elastic-arc+ --scale 16 --backbone tiny --embedding-size 16 --batch-size 8 --epochs 100 --lr 0.05 "
-    "--workers 0 --device cpu --log-every 1 --checkpoint-every 4 --augment 1 --sync-batchnorm"
+    "--workers 0 --device cpu --log-every 1 --checkpoint-every 4 --augment 1 --sync-batchnorm --precision 64"
 ).split()
 LAUNCH = "-m torch.distributed.run --standalone --nproc-per-node 2 -m".split()
 
@@ -66,7 +66,9 @@ def together(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_make_the_losses_of_one(alone: Path, together: Path) -> None:
     assert len(losses(alone)) == 12
-    assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
+    assert losses(together) == pytest.approx(
+        losses(alone), rel=1e-6
+    )  # in float32 rounding grows to 1e-3 in three steps
     assert json.loads((together / "environment.json").read_text())["processes"] == 2
 
 
@@ -74,7 +76,7 @@ def test_the_model_is_that_of_one_process(alone: Path, together: Path) -> None:
     one, two = (load_file(run / "model" / "model.safetensors") for run in (alone, together))
     assert one.keys() == two.keys()
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_sigterm_saves_and_one_process_goes_on_from_two(together: Path, people: Path, tmp_path: Path) -> None:
@@ -88,7 +90,8 @@ def test_sigterm_saves_and_one_process_goes_on_from_two(together: Path, people: 
     assert f"going on after step {at}" in told
     found = losses(tmp_path / "run")
     assert len(found) == at + 3
-    assert found[:12] == losses(together)[: len(found)][:12]
+    shared = min(len(found), 12)
+    assert found[:shared] == pytest.approx(losses(together)[:shared], rel=1e-6)
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -11,9 +11,10 @@ from torch import nn
 
 from elasticface.backbones import iresnet, mobilefacenet, tiny
 from elasticface.backbones.count import multiply_adds
+from elasticface.backbones.recompute import checkpoint_activations
 from elasticface.errors import InputError
 
-__all__ = ["create", "multiply_adds", "names", "parameter_groups"]
+__all__ = ["checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
 
 _BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "iresnet18": iresnet.iresnet18,

@@ -8,6 +8,7 @@ over the media, L2-normalised; dot product.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from elasticface import metrics
 from elasticface.align import align
 from elasticface.benchmarks.features import FeatureFiles, Features, embed_to, open_features
 from elasticface.benchmarks.ijb_files import KINDS, IjbFiles, Templates, read_ijb
+from elasticface.benchmarks.outcomes import Outcomes, accepted, digest_of, numbered
 from elasticface.benchmarks.results import (
+    RULES,
     LargeResult,
     Rates,
     RocPoints,
@@ -24,6 +27,7 @@ from elasticface.benchmarks.results import (
     TemplateIdentification,
     TemplateVerification,
 )
+from elasticface.benchmarks.units import joined
 from elasticface.data import images
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
@@ -200,6 +204,7 @@ def _verify(
         options=_options(benchmark.options, features.given),
         roc=RocPoints(tuple(fars.tolist()), tuple(at_most[len(FARS) :].tolist())),
         notes=_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")),
+        outcomes=_of_pairs(files, first, second, same, scores[same], [share for rule in RULES for share in tars[rule]]),
     )
 
 
@@ -213,7 +218,9 @@ def _identify(
     files = benchmark.files
     assert files.probes is not None
     probes = _usable(files.probes, usable)
-    searches = []
+    searches: list[Search] = []
+    hits: list[NDArray[np.bool_]] = []  # [F, mated] each
+    subjects: list[NDArray[np.int32]] = []  # [mated] each
     for listed in files.galleries:
         gallery = _usable(listed, usable)
         mated = np.isin(probes.subjects, gallery.subjects)
@@ -226,6 +233,9 @@ def _identify(
         found = metrics.searches(scores, probes.subjects, gallery.subjects)
         rank = metrics.rank_rates(metrics.Searches(found.mate[mated], found.other[mated], found.rank[mated]), RANKS)
         tpir = metrics.open_set_rates(found, FPIRS)
+        within = [found.rank[mated] <= k for k in RANKS]
+        hits.append(np.stack([*within, *(accepted(found.mate[mated], share) for share in tpir)]))
+        subjects.append(probes.subjects[mated])
         counts = {"subjects": len(gallery.subjects), "mated": int(mated.sum()), "non_mated": int((~mated).sum())}
         searches.append(
             Search(
@@ -262,7 +272,48 @@ def _identify(
         },
         options=_options(benchmark.options, features.given),
         notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
+        outcomes=Outcomes(
+            hits=np.concatenate(hits, axis=1),
+            units=numbered(np.concatenate(subjects)),
+            groups=np.repeat(np.arange(len(hits), dtype=np.uint8), [len(some) for some in subjects]),
+            kind="subjects",
+            digest=_digest(files, *_lists([*files.galleries, files.probes], usable)),
+        ),
     )
+
+
+def _of_pairs(
+    files: IjbFiles,
+    first: NDArray[np.int32],
+    second: NDArray[np.int32],
+    same: NDArray[np.bool_],
+    scores: NDArray[np.float32],
+    tars: Sequence[float],
+) -> Outcomes:
+    """What came of the genuine pairs, whose scores [n] are given, at each of the TARs."""
+    a, b = first[same], second[same]
+    lists = [*files.galleries, *([files.probes] if files.probes else [])]
+    listed = np.concatenate([a[:0], *(one.templates for one in lists)])
+    subjects = np.concatenate([a[:0], *(one.subjects for one in lists)])
+    _, place, subject = np.unique(subjects, return_index=True, return_inverse=True)
+    # Templates are of one unit by a genuine pair, and by the lists of 1:N, each joined with the first of its subject.
+    unit = joined(len(files.template_ids), np.append(a, listed), np.append(b, listed[place][subject]))[a]
+    return Outcomes(
+        hits=np.stack([accepted(scores, tar) for tar in tars]),
+        units=numbered(unit),
+        groups=np.zeros(len(a), np.uint8),
+        kind="subjects" if np.isin(np.append(a, b), listed).all() else "templates",
+        digest=_digest(files, first, second, same, unit),
+    )
+
+
+def _digest(files: IjbFiles, *of: NDArray[Any]) -> str:
+    """That of the images of each template, and of what else makes the trials what they are."""
+    return digest_of(files.names, files.templates, files.media, *of)
+
+
+def _lists(listed: Sequence[Templates], usable: NDArray[np.bool_]) -> list[NDArray[Any]]:
+    return [ids for one in listed for ids in (one.templates, one.subjects, usable[one.templates])]
 
 
 def _usable(listed: Templates, usable: NDArray[np.bool_]) -> Templates:
@@ -298,6 +349,3 @@ def _rates(targets: Sequence[float], values: NDArray[np.float64]) -> Rates:
 
 def _interval(share: float, trials: int) -> tuple[float, float]:
     return metrics.binomial_interval(round(float(share) * trials), trials)
-
-
-# ---------------------------------------------------------------------------------------------- figures from scores

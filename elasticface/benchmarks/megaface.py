@@ -7,6 +7,7 @@ all mate pairs and all pairs of probe and distractor. (R) is the same after the 
 (Deng et al., "ArcFace", 2019).
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from elasticface.benchmarks.megaface_files import (
     open_feature_folder,
     read_megaface,
 )
+from elasticface.benchmarks.outcomes import Outcomes, accepted, digest_of, numbered
 from elasticface.benchmarks.results import DistractorSearch, LargeResult
 from elasticface.data import images
 from elasticface.data.photos import Photos
@@ -139,12 +141,24 @@ def figures(
     for numbers, block in _blocks(distractors, usable_distractors, len(features), features.shape[1]):
         for tally, _, columns in tallies:
             tally.see(block[columns[numbers]])
-    return [
-        _result(
-            benchmark, model, tally.figures(), people[rows], number == 1, ~usable_probes, ~usable_distractors, given
-        )
-        for number, (tally, rows, _) in enumerate(tallies)
-    ]
+    lists = digest_of(files.probes, files.people, files.distractors)
+    results: list[LargeResult] = []
+    for tally, rows, columns in tallies:
+        found, refined = tally.figures(), bool(results)
+        made = _result(benchmark, model, found, people[rows], refined, ~usable_probes, ~usable_distractors, given)
+        outcomes = _outcomes(found, people[rows], digest_of([lists], rows, columns))
+        results.append(dataclasses.replace(made, outcomes=outcomes))
+    return results
+
+
+def _outcomes(found: metrics.DistractorSearch, people: NDArray[np.intp], digest: str) -> Outcomes:
+    return Outcomes(
+        hits=np.stack([found.hits == 1, accepted(found.mate_scores, float(found.tars[0]))]),
+        units=numbered(people[found.pairs[:, 0]]),
+        groups=np.zeros(len(found.pairs), np.uint8),
+        kind="subjects",
+        digest=digest,
+    )
 
 
 def _blocks(

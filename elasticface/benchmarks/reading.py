@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.benchmarks.outcomes import MOST_FIGURES, Outcomes, hits_of
 from elasticface.benchmarks.pairs import PairResult
 from elasticface.benchmarks.results import (
     PAIRS,
@@ -23,13 +24,14 @@ from elasticface.benchmarks.results import (
     TemplateVerification,
 )
 from elasticface.benchmarks.slices import FACTORS, Slice
-from elasticface.benchmarks.units import UNITS, Units
+from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, Units
 from elasticface.errors import InputError
 from elasticface.files import printable
 
 AGAIN = "run `elasticface evaluate` anew"
 _LONGEST = 4096  # of a text, in characters
 _MOST = 10_000  # parts of one part
+_NEAR = 1e-9  # of a figure to the share that it is: rounded
 _GROUP = re.compile(r"[\w .–°-]{1,40}")
 
 
@@ -162,9 +164,48 @@ def completed(
     counted = (result.counts.get("pairs"), result.counts.get("genuine"), result.counts.get("impostor"))
     if counted != (len(same), int(same.sum()), int((~same).sum())):
         raise InputError(f"{where}: {len(same):,} pairs where the counts say otherwise; {AGAIN}")
-    if units.kind not in UNITS:
-        raise InputError(f"{where}: units {printable(units.kind, 60)}, not {', '.join(UNITS)}; {AGAIN}")
+    _check_units(units.kind, OF_PAIRS, where)
     return dataclasses.replace(result, scores=scores, same=same, accepted=accepted, units=units)
+
+
+def with_outcomes(
+    result: LargeResult,
+    *,
+    bits: NDArray[np.uint32],
+    units: NDArray[np.int32],
+    groups: NDArray[np.uint8],
+    kind: str,
+    digest: str,
+    where: str,
+) -> LargeResult:
+    """``result`` with its outcomes, if its figures are those that they give.
+
+    Raises:
+        InputError: they are not, or the units' kind is unknown.
+    """
+    counted = result.counted()
+    figures = sum(len(group.rates) for group in result.groups())
+    _check_units(kind, OF_TRIALS, where)
+    trials = np.bincount(groups).tolist()
+    if trials != [part.trials for part in counted] or 0 in trials:
+        raise InputError(f"{where}: {len(bits):,} trials where the counts say otherwise; {AGAIN}")
+    if not 1 <= figures <= MOST_FIGURES or int(bits.max()) >> figures:
+        raise InputError(f"{where}: its trials are not of {figures} figures; {AGAIN}")
+    outcomes = Outcomes(hits_of(bits, figures), units, groups, kind, digest)
+    shares = outcomes.shares()
+    said = [rate for group in result.groups() for rate in group.rates.values()]
+    for of, found in [
+        *((part.shares, share) for part, share in zip(counted, shares, strict=True)),
+        (said, shares.mean(0)),
+    ]:
+        if len(of) != figures or not np.allclose(of, found, rtol=0, atol=_NEAR):
+            raise InputError(f"{where}: its trials give other figures than are told; {AGAIN}")
+    return dataclasses.replace(result, outcomes=outcomes)
+
+
+def _check_units(kind: str, known: tuple[str, ...], where: str) -> None:
+    if kind not in known:
+        raise InputError(f"{where}: units {printable(kind, 60)}, not {', '.join(known)}; {AGAIN}")
 
 
 def _pairs(fields: Fields) -> PairResult:

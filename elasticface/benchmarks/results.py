@@ -1,8 +1,10 @@
 """What the large benchmarks give: figures with their intervals, what they were counted on, and how they were made."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from elasticface.benchmarks.outcomes import Outcomes
 
 Rates = dict[str, float]  # target, e.g. "0.0001" or "5" -> fraction in 0..1
 Intervals = dict[str, tuple[float, float]]  # likewise; 95 %, exact binomial
@@ -22,6 +24,14 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What figures were counted on, all alike: the trials of a gallery, or those of a whole result."""
+
+    trials: int
+    shares: list[float]  # in the order of a result's groups()
+
+
+@dataclass(frozen=True)
 class RocPoints:
     """An ROC by the rule "at-most", evenly spread on a log axis, [K] each; the first point is at FAR 0."""
 
@@ -34,6 +44,7 @@ class TemplateVerification:
     """1:1 of IJB-B or IJB-C: pairs of templates."""
 
     KIND: ClassVar[str] = "IJB 1:1 verification"
+    TRIALS: ClassVar[str] = "genuine pairs"  # what the figures are shares of
 
     model: str
     benchmark: str
@@ -44,9 +55,13 @@ class TemplateVerification:
     options: dict[str, bool]
     roc: RocPoints
     notes: tuple[str, ...] = ()
+    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         return [Group(f"TAR at FAR, {rule}", self.tar_at_far[rule], self.intervals[rule]) for rule in RULES]
+
+    def counted(self) -> list[Counted]:
+        return [Counted(self.counts.get("genuine", 0), _rates(self))]
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,7 @@ class TemplateIdentification:
     """1:N of IJB-B or IJB-C: probes searched in galleries. The figures are means over the galleries."""
 
     KIND: ClassVar[str] = "IJB 1:N identification"
+    TRIALS: ClassVar[str] = "searches of mated probes"  # what the figures are shares of
 
     model: str
     benchmark: str
@@ -76,10 +92,17 @@ class TemplateIdentification:
     options: dict[str, bool]
     notes: tuple[str, ...] = ()
     roc: None = None
+    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         """The means; a mean of shares of different counts has no exact interval, the galleries' own are in the JSON."""
         return [Group("rank", self.rank, {}), Group("TPIR at FPIR", self.tpir_at_fpir, {})]
+
+    def counted(self) -> list[Counted]:
+        return [
+            Counted(search.counts.get("mated", 0), [*search.rank.values(), *search.tpir_at_fpir.values()])
+            for search in self.galleries
+        ]
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,7 @@ class DistractorSearch:
     """MegaFace: probes with mates, among distractors."""
 
     KIND: ClassVar[str] = "MegaFace"
+    TRIALS: ClassVar[str] = "ordered mate pairs"  # what the figures are shares of
 
     model: str
     benchmark: str
@@ -98,6 +122,7 @@ class DistractorSearch:
     options: dict[str, bool]
     notes: tuple[str, ...] = ()
     roc: None = None
+    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         return [
@@ -105,10 +130,19 @@ class DistractorSearch:
             Group("TAR at FAR, at-most", self.tar_at_far["at-most"], self.intervals["at-most"]),
         ]
 
+    def counted(self) -> list[Counted]:
+        return [Counted(self.counts.get("mate_pairs", 0), _rates(self))]
+
 
 LargeResult = TemplateVerification | TemplateIdentification | DistractorSearch
 
 
 def as_dictionary(result: LargeResult) -> dict[str, Any]:
-    """The result in plain types, its kind first."""
-    return {"kind": result.KIND, **dataclasses.asdict(result)}
+    """The result in plain types, its kind first; without its outcomes."""
+    figures = dataclasses.asdict(dataclasses.replace(result, outcomes=None))
+    del figures["outcomes"]
+    return {"kind": result.KIND, **figures}
+
+
+def _rates(result: TemplateVerification | DistractorSearch) -> list[float]:
+    return [rate for group in result.groups() for rate in group.rates.values()]

@@ -1,9 +1,11 @@
-"""Results that are kept, read again: `results.json`, and beside it in `scores/` what a comparison needs of the pairs.
+"""Results that are kept, read again: `results.json`, and beside it in `scores/` what a comparison needs of the trials.
 
-A file there is a .npy with one record a pair: the cosine, whether the pair is genuine, whether it was accepted by the
-threshold of its fold, and the units on either side (:mod:`elasticface.benchmarks.units`) as numbers. Its name is the
-beginning of its SHA-256, so results and their files always fit together, whatever was stopped when. What is read may
-be a stranger's: nothing in it is executed, sizes are bounded, all is checked.
+A file there is a .npy. Of a benchmark of pairs it has one record a pair: the cosine, whether the pair is genuine,
+whether it was accepted by the threshold of its fold, and the units on either side
+(:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has one a trial
+(:mod:`elasticface.benchmarks.outcomes`): in which figures it succeeded, a bit each, its unit and its gallery. Its name
+is the beginning of its SHA-256, so results and their files always fit together, whatever was stopped when. What is read
+may be a stranger's: nothing in it is executed, sizes are bounded, all is checked.
 """
 
 import hashlib
@@ -29,9 +31,11 @@ from elasticface.files import printable
 RESULTS, SCORES = "results.json", "scores"
 
 _RECORD = np.dtype([("score", "<f4"), ("same", "?"), ("accepted", "?"), ("first", "<i4"), ("second", "<i4")])
+_TRIAL = np.dtype([("hits", "<u4"), ("unit", "<i4"), ("group", "u1")])
 _FILE = re.compile(SCORES + r"/[0-9a-f]{16}\.npy")
 _MOST_JSON = 1 << 26  # a thousand ROCs
-_MOST_SCORES = 1 << 28  # nineteen million pairs
+_MOST_SCORES = 1 << 28  # bytes: nineteen million pairs
+_MOST_TRIALS = 7_000_000  # forty times MegaFace's
 _MOST_COSINE = 1.01  # rounded
 
 References = list[dict[str, str] | None]
@@ -45,26 +49,41 @@ class StoredResults(NamedTuple):
 
 
 def write_scores(out: Path, results: Sequence[PairResult | LargeResult]) -> References:
-    """A file in ``out/scores`` for each result on pairs; files of earlier results stay until :func:`forget_others`.
+    """A file in ``out/scores`` for each result; files of earlier results stay until :func:`forget_others`.
 
     Returns:
         For each result what `results.json` says of its file, or None without one.
     """
     references: References = []
     for result in results:
-        if not isinstance(result, PairResult) or result.units is None:
+        records, told = _records(result)
+        if records is None:
             references.append(None)
             continue
-        records = np.empty(len(result.scores), _RECORD)
-        for name, column in (("score", result.scores), ("same", result.same), ("accepted", result.accepted)):
-            records[name] = column
-        records["first"], records["second"] = result.units.first, result.units.second
-        data = _header(len(records)) + records.tobytes()
+        data = _header(records.dtype, len(records)) + records.tobytes()
         digest = hashlib.sha256(data).hexdigest()
         file = f"{SCORES}/{digest[:16]}.npy"
         files.write_bytes(out / file, data)
-        references.append({"file": file, "sha256": digest, "units": result.units.kind, "pairs": result.units.digest})
+        references.append({"file": file, "sha256": digest, **told})
     return references
+
+
+def _records(result: PairResult | LargeResult) -> tuple[NDArray[Any] | None, dict[str, str]]:
+    """What is stored of a result, or None, and what `results.json` says of it."""
+    if not isinstance(result, PairResult):
+        outcomes = result.outcomes
+        if outcomes is None or len(outcomes.units) > _MOST_TRIALS:
+            return None, {}
+        records = np.empty(len(outcomes.units), _TRIAL)
+        records["hits"], records["unit"], records["group"] = outcomes.bits(), outcomes.units, outcomes.groups
+        return records, {"units": outcomes.kind, "trials": outcomes.digest}
+    if result.units is None:
+        return None, {}
+    records = np.empty(len(result.scores), _RECORD)
+    for name, column in (("score", result.scores), ("same", result.same), ("accepted", result.accepted)):
+        records[name] = column
+    records["first"], records["second"] = result.units.first, result.units.second
+    return records, {"units": result.units.kind, "pairs": result.units.digest}
 
 
 def forget_others(out: Path, references: References) -> None:
@@ -79,7 +98,7 @@ def forget_others(out: Path, references: References) -> None:
 def read_results(path: str | Path) -> StoredResults:
     """The results in a folder that `elasticface evaluate` wrote, or in its `results.json`.
 
-    A result on pairs of an earlier version, which kept no scores, is refused.
+    A result on pairs of an earlier version, which kept no scores, is refused; one of a large benchmark has no outcomes.
 
     Raises:
         InputError: no such file, or one that is damaged, or a stranger's that is not what it says.
@@ -101,8 +120,7 @@ def read_results(path: str | Path) -> StoredResults:
     found: list[PairResult | LargeResult] = []
     for fields in top.items("results"):
         result = reading.parse(fields)
-        if isinstance(result, PairResult):
-            result = _with_scores(file.parent, result, fields)
+        result = _with_records(file.parent, result, fields)
         if any((result.benchmark, result.model) == (other.benchmark, other.model) for other in found):
             raise InputError(f"{fields.where}: a second result of one model on one benchmark; {AGAIN}")
         found.append(result)
@@ -111,12 +129,14 @@ def read_results(path: str | Path) -> StoredResults:
     return StoredResults(found, top.texts("versions"))
 
 
-def _with_scores(root: Path, result: PairResult, fields: reading.Fields) -> PairResult:
+def _with_records(root: Path, result: PairResult | LargeResult, fields: reading.Fields) -> PairResult | LargeResult:
     """``result`` with what its file holds."""
     if fields.value.get("stored") is None:
-        raise InputError(f"{fields.where}: its scores were not stored; {AGAIN}")
+        if isinstance(result, PairResult):
+            raise InputError(f"{fields.where}: its scores were not stored; {AGAIN}")
+        return result
     reference = fields.part("stored")
-    file, kind, digest = (reference.text(key) for key in ("file", "units", "pairs"))
+    file, kind = reference.text("file"), reference.text("units")
     path = root / file
     # A link may lead anywhere, and a stranger may have made it.
     if not _FILE.fullmatch(file) or not path.resolve().is_relative_to(root.resolve()):
@@ -124,29 +144,50 @@ def _with_scores(root: Path, result: PairResult, fields: reading.Fields) -> Pair
     data = files.read_bytes(path, AGAIN, _MOST_SCORES)
     if hashlib.sha256(data).hexdigest() != reference.text("sha256"):
         raise InputError(f"{printable(path)}: is not the file that was written; {AGAIN}")
+    if not isinstance(result, PairResult):
+        trials = trials_of(data, printable(path))
+        return reading.with_outcomes(
+            result,
+            bits=trials["hits"],
+            units=trials["unit"],
+            groups=trials["group"],
+            kind=kind,
+            digest=reference.text("trials"),
+            where=reference.where,
+        )
     records = records_of(data, printable(path))
     return reading.completed(
         result,
         scores=records["score"],
         same=records["same"],
         accepted=records["accepted"],
-        units=Units(kind, records["first"], records["second"], digest),
+        units=Units(kind, records["first"], records["second"], reference.text("pairs")),
         where=reference.where,
     )
 
 
-def records_of(data: bytes, label: str) -> NDArray[Any]:
-    """The records [P] in the bytes of a file, each number in its range.
+def trials_of(data: bytes, label: str) -> NDArray[Any]:
+    """The records [n] of trials in the bytes of a file, each unit in its range.
 
     Raises:
         InputError: there are none, said of ``label``.
     """
-    header = len(_header(0))  # padded: as long for any P
-    count, rest = divmod(len(data) - header, _RECORD.itemsize)
-    # Nothing is parsed: there is one header that a file with so many records can have.
-    if count < 1 or rest or data[:header] != _header(count):
-        raise InputError(f"{label}: no records of pairs; {AGAIN}")
-    records: NDArray[Any] = np.frombuffer(data, _RECORD, count, header)
+    trials = _parsed(data, _TRIAL, f"{label}: no records of trials; {AGAIN}")
+    if len(trials) > _MOST_TRIALS:
+        raise InputError(f"{label}: more than {_MOST_TRIALS:,} trials; {AGAIN}")
+    if trials["unit"].min() < 0 or trials["unit"].max() >= len(trials):
+        raise InputError(f"{label}: its units do not fit its trials; {AGAIN}")
+    return trials
+
+
+def records_of(data: bytes, label: str) -> NDArray[Any]:
+    """The records [P] of pairs in the bytes of a file, each number in its range.
+
+    Raises:
+        InputError: there are none, said of ``label``.
+    """
+    records = _parsed(data, _RECORD, f"{label}: no records of pairs; {AGAIN}")
+    count = len(records)
     flags = np.concatenate([np.ascontiguousarray(records[name]).view(np.uint8) for name in ("same", "accepted")])
     same, first, second = records["same"], records["first"], records["second"]
     if flags.max() > 1 or not (np.abs(records["score"]) < _MOST_COSINE).all() or same.all() or not same.any():
@@ -157,8 +198,18 @@ def records_of(data: bytes, label: str) -> NDArray[Any]:
     return records
 
 
-def _header(count: int) -> bytes:
+def _parsed(data: bytes, record: np.dtype[Any], otherwise: str) -> NDArray[Any]:
+    header = len(_header(record, 0))  # padded: as long for any number
+    count, rest = divmod(len(data) - header, record.itemsize)
+    # Nothing is parsed: there is one header that a file with so many records can have.
+    if count < 1 or rest or data[:header] != _header(record, count):
+        raise InputError(otherwise)
+    records: NDArray[Any] = np.frombuffer(data, record, count, header)
+    return records
+
+
+def _header(record: np.dtype[Any], count: int) -> bytes:
     stream = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(_RECORD), "fortran_order": False, "shape": (count,)}
+    described = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (count,)}
     np.lib.format.write_array_header_1_0(stream, described)
     return stream.getvalue()

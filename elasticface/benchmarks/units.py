@@ -1,13 +1,15 @@
-"""What is drawn when pairs are resampled: people where the photos' folders tell them, else what can be known of them.
+"""What is drawn when trials are resampled: people where folders or lists tell them, else what can be known of them.
 
-The bootstrap over people (:mod:`elasticface.metrics.resampling`) needs to know who is on either photo of a pair.
+The bootstrap over people (:mod:`elasticface.metrics.resampling`) needs to know who is on either photo of a pair, and
+whose each trial of the large benchmarks is.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,12 @@ UNITS = {
     "people": "people, by the folders of their photos",
     "images": "images, those that genuine pairs join being one unit: who is on them is unknown",
     "pairs": "pairs: who is on the images is unknown, and no image is in two pairs",
+    "subjects": "people, by the benchmark's own lists",
+    "templates": "templates, those that genuine pairs join being one unit: not all lists say whose they are",
 }
+OF_PAIRS, OF_TRIALS = ("people", "images", "pairs"), ("subjects", "templates")
+"""The UNITS of benchmarks of pairs, and of the large ones."""
+
 _DEEPEST = 8  # folders above a photo that are tried
 
 
@@ -24,7 +31,7 @@ _DEEPEST = 8  # folders above a photo that are tried
 class Units:
     """The units of P pairs, by number from 0. The two of a genuine pair are one unit."""
 
-    kind: str  # a key of UNITS
+    kind: str  # one of OF_PAIRS
     first: NDArray[np.int32]  # [P]; of "pairs" both are the number of the pair
     second: NDArray[np.int32]  # [P]
     digest: str  # SHA-256 of the list of pairs, hexadecimal: the same for the same pairs in the same folds alone
@@ -58,22 +65,38 @@ def units_of(
     if max(listed.values(), default=0) < 2:
         numbers = np.arange(len(same), dtype=np.int32)
         return Units("pairs", numbers, numbers, digest)
-    root = {name: name for name in listed}
-
-    def find(name: str) -> str:
-        while root[name] != name:
-            root[name] = name = root[root[name]]
-        return name
-
-    for x, y, genuine in zip(first, second, same.tolist(), strict=True):
-        if genuine:
-            root[find(y)] = find(x)
-    return Units("images", *_numbered([find(name) for name in first], [find(name) for name in second]), digest)
+    number = {name: i for i, name in enumerate(listed)}
+    sides = [np.array([number[name] for name in side], np.int32) for side in (first, second)]
+    unit = joined(len(listed), sides[0][same], sides[1][same]).tolist()
+    return Units("images", *_numbered(*([unit[i] for i in side] for side in sides)), digest)
 
 
-def _numbered(a: Sequence[str], b: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Names as numbers, in the order in which they come."""
-    number: dict[str, int] = {}
+def joined(count: int, first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """What pairs join, be it by way of others: for each of ``count`` things one of those it is joined with, [count].
+
+    Args:
+        count: of the things, numbered 0 to count - 1.
+        first: [E] things, each joined with that in the same place of ``second``.
+        second: [E].
+
+    Returns:
+        The same thing for all that are joined.
+    """
+    root = list(range(count))
+
+    def find(one: int) -> int:
+        while root[one] != one:
+            root[one] = one = root[root[one]]
+        return one
+
+    for x, y in zip(first.tolist(), second.tolist(), strict=True):
+        root[find(y)] = find(x)
+    return np.array([find(one) for one in range(count)], np.int32)
+
+
+def _numbered(a: Sequence[Hashable], b: Sequence[Hashable]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Names as numbers from 0, in the order in which they come."""
+    number: dict[Hashable, int] = {}
     pairs = [(number.setdefault(x, len(number)), number.setdefault(y, len(number))) for x, y in zip(a, b, strict=True)]
     first, second = np.array(pairs, np.int32).reshape(-1, 2).T
     return first.copy(), second.copy()

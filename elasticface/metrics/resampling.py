@@ -19,6 +19,8 @@ from elasticface.metrics.checks import checked_pairs, checked_rates
 
 Counts = NDArray[np.int32]
 
+_AT_A_TIME = 1 << 22  # counts, as float64: 32 MiB
+
 
 def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
     """How often each person is in each bootstrap sample, int32 [R, N]; every row sums to N.
@@ -98,6 +100,37 @@ def shares(hits: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
     if not counted.all():
         raise ValueError("too few people: a sample has nothing to count")
     return np.asarray(np.array([row @ right for row in times]) / counted)
+
+
+def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np.float64]:
+    """:func:`shares` of trials that belong to one unit each, of several figures at once, [R, F].
+
+    The trials of a unit come together, as often as it was drawn; so they are summed first, and memory is for units, not
+    for trials: exact, and cheap at MegaFace's 153,634 mate pairs of 80 people.
+
+    Args:
+        hits: [F, P] bool, which trials succeed in each figure.
+        units: [P] ints 0..N-1, the unit of each trial, such as its subject.
+        counts: [R, N], of :func:`draw_people`.
+
+    Raises:
+        ValueError: shapes that disagree, a unit outside 0..N-1, or a sample that has no trial: there are too few units.
+    """
+    right, of = np.asarray(hits, np.bool_), np.asarray(units)
+    if right.ndim != 2 or of.shape != right.shape[1:]:
+        raise ValueError(f"shapes disagree: {right.shape} and {of.shape}")
+    number = counts.shape[1]
+    if of.size and not (of.min() >= 0 and of.max() < number):
+        raise ValueError(f"units must be 0 to {number - 1}")
+    # Whole numbers far below 2^53: float64 counts them exactly.
+    sums = np.stack([np.bincount(of[some], minlength=number) for some in (*right, slice(None))], axis=1).astype(float)
+    counted = np.empty((len(counts), len(right) + 1))
+    step = max(_AT_A_TIME // number, 1)
+    for start in range(0, len(counts), step):
+        counted[start : start + step] = counts[start : start + step].astype(np.float64) @ sums
+    if not counted[:, -1].all():
+        raise ValueError("too few units: a sample has nothing to count")
+    return np.asarray(counted[:, :-1] / counted[:, -1:])
 
 
 def tars_at_fars(

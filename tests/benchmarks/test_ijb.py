@@ -216,6 +216,113 @@ def test_the_roc_ends_where_everything_is_accepted(tmp_path: Path) -> None:
     assert list(roc.tars) == sorted(roc.tars)
 
 
+# ---------------------------------------------------------------------------------------------- outcomes
+
+
+def longhand_pairs(rows: IjbRows, templates: dict[int, Vector]) -> tuple[list[list[bool]], list[int]]:
+    """Which genuine pairs are accepted in each figure, threshold by threshold, and whose they are."""
+    owner = {**rows.probes, **rows.galleries[0], **rows.galleries[1]}
+    pairs = [pair for pair in rows.pairs if pair[0] in templates and pair[1] in templates]
+    scores, same = [dot(templates[a], templates[b]) for a, b, _ in pairs], [label for *_, label in pairs]
+    genuine = [score for score, label in zip(scores, same, strict=True) if label]
+    found = []
+    for rule, far in itertools.product(("nearest", "at-most"), FARS):
+        tar = longhand_tar(scores, same, far, rule)
+        choices = [[score >= threshold for score in genuine] for threshold in [*genuine, math.inf]]
+        found.append(next(choice for choice in choices if sum(choice) / len(genuine) == tar))
+    return found, [owner[a] for a, _, label in pairs if label]
+
+
+def longhand_probes(rows: IjbRows, templates: dict[int, Vector], gallery: dict[int, int]) -> list[tuple[int, ...]]:
+    """Of each probe with a mate in the gallery: its subject, and whether it was found in each figure."""
+    probes = {probe: who for probe, who in rows.probes.items() if probe in templates}
+    enrolled = {t: s for t, s in gallery.items() if t in templates}
+    ranks, tpirs = longhand_search(enrolled, probes, templates)
+    found = []
+    for probe, subject in probes.items():
+        scores = {who: dot(templates[probe], templates[t]) for t, who in enrolled.items()}
+        if subject in scores:
+            place = sum(score >= scores[subject] for score in scores.values())
+            found.append((subject, scores[subject], *(place <= k for k in RANKS)))
+    mates = sorted((score for _, score, *_ in found), reverse=True)
+    cuts = [mates[round(tpir * len(mates)) - 1] if tpir else math.inf for tpir in tpirs]
+    assert [sum(hit) / len(found) for hit in zip(*(hits for _, _, *hits in found), strict=True)] == ranks
+    return [(subject, *hits, *(score >= cut for cut in cuts)) for subject, score, *hits in found]
+
+
+def partition(units: NDArray[np.int32]) -> list[list[int]]:
+    """Of each trial, those of the same unit."""
+    assert sorted({*units.tolist()}) == list(range(units.max() + 1))
+    return [np.flatnonzero(units == unit).tolist() for unit in units]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_outcomes_are_the_longhand(tmp_path: Path, seed: int, damaged: bool) -> None:
+    rows = write_ijb(tmp_path, subjects=12, pictures=False)
+    values = random_features(rows, seed)
+    usable = np.random.default_rng(3).random(len(values)) < (0.7 if damaged else 2)
+    one, many = figures(open_ijb(tmp_path), "m", Features(values, usable, {}))
+    kept = [value if there else None for value, there in zip(values.tolist(), usable, strict=True)]
+    templates = longhand_templates(rows, kept, TemplateOptions())
+    assert one.outcomes is not None
+    assert many.outcomes is not None
+
+    hits, owners = longhand_pairs(rows, templates)
+    assert one.outcomes.hits.tolist() == hits
+    assert partition(one.outcomes.units) == partition(np.unique(owners, return_inverse=True)[1])
+    assert set(one.outcomes.groups.tolist()) == {0}
+
+    searched = [longhand_probes(rows, templates, gallery) for gallery in rows.galleries]
+    of_all = [probe for of in searched for probe in of]
+    assert many.outcomes.hits.T.tolist() == [list(hits) for _, *hits in of_all]
+    assert many.outcomes.groups.tolist() == [number for number, of in enumerate(searched) for _ in of]
+    subjects = [subject for subject, *_ in of_all]
+    assert partition(many.outcomes.units) == partition(np.unique(subjects, return_inverse=True)[1])
+    assert (one.outcomes.kind, many.outcomes.kind) == ("subjects", "subjects")
+    for result in (one, many):
+        assert result.outcomes is not None
+        assert [part.trials for part in result.counted()] == np.bincount(result.outcomes.groups).tolist()
+        np.testing.assert_allclose([part.shares for part in result.counted()], result.outcomes.shares(), atol=1e-12)
+
+
+def test_without_lists_of_subjects_genuine_pairs_join_templates(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    listed = figures(open_ijb(tmp_path), "m", features)[0].outcomes
+    rows.pairs = [pair for i, pair in enumerate(rows.pairs) if not (pair[2] and i % 3 == 0)]
+    write_rows(tmp_path, "ijbc", rows)
+    for file in (tmp_path / "meta").glob("*1N*"):
+        file.unlink()
+    (result,) = figures(open_ijb(tmp_path), "m", features)
+    found = result.outcomes
+    assert found is not None
+    assert listed is not None
+    assert (listed.kind, found.kind) == ("subjects", "templates")
+    genuine = [{a, b} for a, b, same in rows.pairs if same]  # each is of a subject's one gallery template
+    joined = [[j for j, other in enumerate(genuine) if pair & other] for pair in genuine]
+    assert partition(found.units) == joined
+    assert found.digest != listed.digest
+
+
+def test_outcomes_belong_to_the_lists_and_not_to_the_features(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    everything = np.ones(len(rows.faces), np.bool_)
+
+    def digests(usable: NDArray[np.bool_] = everything, seed: int = 1) -> list[str]:
+        found = figures(open_ijb(tmp_path), "m", Features(random_features(rows, seed), usable, {}))
+        return [result.outcomes.digest for result in found if result.outcomes]
+
+    before = digests()
+    assert len({*before}) == 2
+    assert digests(seed=2) == before
+    lost = next(iter(rows.galleries[0]))  # takes its pairs and searches with it
+    fewer = digests(np.array([template != lost for _, template, _ in rows.faces]))
+    rows.faces[0] = (rows.faces[0][0], rows.faces[0][1], 999)
+    write_rows(tmp_path, "ijbc", rows)
+    assert len({*before, *fewer, *digests()}) == 6
+
+
 # ---------------------------------------------------------------------------------------------- what cannot be used
 
 

@@ -85,6 +85,49 @@ def test_figures_are_the_longhand_with_and_without_noise(
     assert not (tmp_path / "unused").exists()
 
 
+def longhand_outcomes(
+    people: list[str], probes: Floats, distractors: Floats, far: float
+) -> tuple[list[list[bool]], list[str]]:
+    """Whether each ordered pair is a hit, and whether it is accepted; and whose it is."""
+    accepted = longhand(people, probes, distractors, far)[2]
+    hits, mates, whose = [], [], []
+    for i, person in enumerate(people):
+        for j, other in enumerate(people):
+            if i != j and person == other:
+                mates.append(cosine(probes[i], probes[j]))
+                hits.append(mates[-1] >= max(cosine(probes[i], distractor) for distractor in distractors))
+                whose.append(person)
+    cut = sorted(mates, reverse=True)[accepted - 1] if accepted else math.inf
+    return [hits, [score >= cut for score in mates]], whose
+
+
+@pytest.mark.parametrize("far", [1e-6, 0.01, 0.3])
+def test_outcomes_are_the_longhand(tmp_path: Path, far: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(megaface, "FAR", far)
+    rows = write_megaface(tmp_path / "megaface")
+    digests = []
+    for seed in (0, 1):
+        probes, distractors = features(rows, seed)
+        folder = write_features(tmp_path / f"published{seed}", rows, probes, distractors)
+        found = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path / "unused")
+        clean = [person for i, person in enumerate(rows.people) if i != 5]
+        given = [
+            (rows.people, probes, distractors),
+            (clean, np.delete(probes, 5, 0), np.delete(distractors, [3, 8], 0)),
+        ]
+        for result, lists in zip(found, given, strict=True):
+            hits, whose = longhand_outcomes(*lists, far)
+            assert result.outcomes is not None
+            assert result.outcomes.hits.tolist() == hits
+            assert result.outcomes.units.tolist() == np.unique(whose, return_inverse=True)[1].tolist()
+            assert (result.outcomes.kind, set(result.outcomes.groups.tolist())) == ("subjects", {0})
+            np.testing.assert_allclose(result.outcomes.shares(), [result.counted()[0].shares], atol=1e-12)
+            assert result.counted()[0].trials == len(whose)
+        digests.append([result.outcomes.digest for result in found if result.outcomes])
+    assert digests[0] == digests[1]
+    assert digests[0][0] != digests[0][1]
+
+
 def test_an_equal_score_is_a_hit_but_accepts_nobody(tmp_path: Path) -> None:
     rows = write_megaface(tmp_path / "megaface", people=2, photos=4, distractors=10)
     probes, distractors = np.ones((len(rows.probes), 4), np.float32), np.ones((10, 4), np.float32)

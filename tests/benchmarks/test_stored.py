@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judged import judged
 from test_report import ENVIRONMENT, SLICES, make_result
 from test_report_large import ALL
 
 from elasticface import files
+from elasticface.benchmarks import stored
 from elasticface.benchmarks.pairs import PairResult
+from elasticface.benchmarks.results import LargeResult
 from elasticface.benchmarks.stored import forget_others, read_results, write_scores
 from elasticface.benchmarks.units import units_of
 from elasticface.errors import InputError
@@ -61,9 +64,37 @@ def test_a_file_is_a_plain_npy(folder: Path) -> None:
     assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def test_large_benchmarks_have_no_scores_folder(tmp_path: Path) -> None:
+def test_large_benchmarks_without_outcomes_are_read_without(tmp_path: Path) -> None:
     assert os.listdir(write(tmp_path, [*ALL])) == ["results.json"]
-    assert read_results(tmp_path).results == ALL
+    found = read_results(tmp_path).results
+    assert found == ALL
+    assert {result.outcomes for result in found if not isinstance(result, PairResult)} == {None}
+
+
+def test_outcomes_are_read_as_they_were(tmp_path: Path) -> None:
+    before = [judged(result, seed) for seed, result in enumerate(ALL)]
+    found = read_results(write(tmp_path, before)).results
+    assert found == before
+    assert len(os.listdir(tmp_path / "scores")) == len(ALL)
+    for a, b in zip(found, before, strict=True):
+        assert not isinstance(a, PairResult)
+        assert a.outcomes is not None
+        assert b.outcomes is not None
+        assert (a.outcomes.kind, a.outcomes.digest) == (b.outcomes.kind, b.outcomes.digest)
+        for name in ("hits", "units", "groups"):
+            np.testing.assert_array_equal(getattr(a.outcomes, name), getattr(b.outcomes, name))
+            assert getattr(a.outcomes, name).dtype == getattr(b.outcomes, name).dtype
+
+
+def test_what_is_too_long_to_be_read_again_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = [judged(result) for result in ALL]
+    write(tmp_path, results)
+    monkeypatch.setattr(stored, "_MOST_TRIALS", 89)
+    with pytest.raises(InputError, match="more than 89 trials"):
+        read_results(tmp_path)
+    write(tmp_path, results)
+    assert os.listdir(tmp_path / "scores") == []
+    assert read_results(tmp_path).results == results
 
 
 def test_only_what_is_ours_and_unused_is_forgotten(folder: Path) -> None:
@@ -170,6 +201,81 @@ def test_wrong_scores_are_refused(folder: Path, what: int) -> None:
     replace_scores(folder, list(wrong_records(folder).values())[what])
     with pytest.raises(InputError, match=r"\.npy: .*; run `elasticface evaluate` anew"):
         read_results(folder)
+
+
+def of_trials(folder: Path, result: LargeResult = ALL[1]) -> Path:
+    return write(folder, [judged(result)])
+
+
+WRONG_TRIALS: dict[str, tuple[Change, str]] = {
+    "nothing of the lists": (lambda top, one: one["stored"].pop("trials"), "trials is None, not a text"),
+    "units of pairs": (lambda top, one: one["stored"].update(units="people"), "units people, not subjects, templates"),
+    "other counts": (lambda top, one: one["galleries"][1]["counts"].update(mated=7), "90 trials where the counts say"),
+    "no counts": (lambda top, one: one["galleries"][0].update(counts={}), "90 trials where the counts say otherwise"),
+    "no galleries": (lambda top, one: one.update(galleries=[]), "90 trials where the counts say otherwise"),
+    "a gallery more": (lambda top, one: one["galleries"].append(one["galleries"][0]), "90 trials where the counts say"),
+    "another figure": (lambda top, one: one["rank"].update({"5": 0.1}), "its trials give other figures than are told"),
+    "none": (lambda top, one: one["rank"].update({"5": None}), "its trials give other figures than are told"),
+    "a gallery's": (lambda top, one: one["galleries"][1]["rank"].update({"5": 0.1}), "give other figures than are"),
+    "a figure more": (lambda top, one: one["rank"].update({"20": 0.1}), "its trials give other figures than are told"),
+    "a figure less": (lambda top, one: one["tpir_at_fpir"].clear(), "its trials are not of 3 figures"),
+    "too many": (lambda top, one: one["rank"].update({str(k): 1 for k in range(40, 80)}), "not of 45 figures"),
+    "another kind": (lambda top, one: one.update(kind="pairs"), "tar_at_far: not an object"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_TRIALS)
+def test_wrong_results_on_trials_are_refused(tmp_path: Path, what: str) -> None:
+    change, message = WRONG_TRIALS[what]
+    folder = of_trials(tmp_path)
+    top = json.loads((folder / "results.json").read_text())
+    change(top, top["results"][0])
+    (folder / "results.json").write_text(json.dumps(top))
+    with pytest.raises(InputError) as caught:
+        read_results(folder)
+    assert message in str(caught.value)
+
+
+def wrong_trials(folder: Path) -> dict[str, bytes]:
+    (path,) = (folder / "scores").iterdir()
+    good = path.read_bytes()
+    records = np.load(path)
+    size = len(records) * records.dtype.itemsize
+
+    def of(column: str, value: int) -> bytes:
+        other = records.copy()
+        other[column][0] = value
+        return good[:-size] + other.tobytes()
+
+    return {
+        "empty": b"",
+        "cut": good[:-1],
+        "one more": good + good[-9:],
+        "a header for more": good[:-size].replace(b"(90,)", b"(99,)") + good[-size:],
+        "objects": good[:-size].replace(b"'<u4'", b"'|O4'") + good[-size:],
+        "a figure beyond": of("hits", 1 << 5),
+        "another hit": of("hits", int(records["hits"][0]) ^ 1),
+        "below 0": of("unit", -1),
+        "a unit too many": of("unit", 90),
+        "a gallery too many": of("group", 255),
+        "another gallery": of("group", int(records["group"][0]) ^ 1),
+    }
+
+
+@pytest.mark.parametrize("what", range(11))
+def test_wrong_trials_are_refused(tmp_path: Path, what: int) -> None:
+    folder = of_trials(tmp_path)
+    replace_scores(folder, list(wrong_trials(folder).values())[what])
+    with pytest.raises(InputError, match=r"; run `elasticface evaluate` anew"):
+        read_results(folder)
+
+
+def test_records_of_pairs_are_none_of_trials(tmp_path: Path, folder: Path) -> None:
+    (path,) = (folder / "scores").iterdir()
+    of_trials(tmp_path)
+    replace_scores(tmp_path, path.read_bytes())
+    with pytest.raises(InputError, match="no records of trials"):
+        read_results(tmp_path)
 
 
 def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:

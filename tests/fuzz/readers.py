@@ -13,11 +13,15 @@ import numpy as np
 from harness import Reader
 
 from elasticface.align import TEMPLATE
-from elasticface.benchmarks import slices, stored
+from elasticface.benchmarks import reading, slices, stored
 from elasticface.benchmarks.cfp import open_cfp
+from elasticface.benchmarks.features import FeatureFiles, Features
+from elasticface.benchmarks.ijb import figures as ijb_figures
+from elasticface.benchmarks.ijb import open_ijb
 from elasticface.benchmarks.ijb_files import read_ijb
+from elasticface.benchmarks.megaface import open_megaface
 from elasticface.benchmarks.megaface_files import open_feature_folder, read_megaface
-from elasticface.benchmarks.pairs import PairBenchmark, Pairs, figures, open_pairs
+from elasticface.benchmarks.pairs import PairBenchmark, PairResult, Pairs, figures, open_pairs
 from elasticface.data import images
 from elasticface.data.align_photos import read_identities
 from elasticface.data.images import DamagedImage
@@ -329,24 +333,49 @@ def _writes(file: str, content: bytes) -> Callable[[Path], None]:
 
 # ---------------------------------------------------------------------------------------------- results
 
-_RECORDS = [b"\x93NUMPY", b"\x01\0v\0", b"(20,)", b"'|O8'", b"'<f4'", b"\x7f\xff", b"\0\0\xc0\x7f"]
+_RECORDS = [b"\x93NUMPY", b"\x01\0v\0", b"(20,)", b"'|O8'", b"'<f4'", b"'<u4'", b"\x7f\xff", b"\0\0\xc0\x7f"]
 
 
 def _write_results(folder: Path) -> None:
+    """Of every kind: pairs, IJB 1:1 and 1:N, MegaFace."""
     same = np.arange(20) % 2 == 0
     names = [f"{number:02d}" for number in range(40)]
     first, second = tuple(names[::2]), tuple(names[1::2])
     benchmark = PairBenchmark("lfw", Photos(folder), Pairs(first, second, same, 10), None)
-    a, b = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32)
-    results = [figures("model", benchmark, a, b, same, first, second)]
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 20, 4)).astype(np.float32)
+    write_ijb(folder / "IJBC", subjects=4, pictures=False)
+    ijb = open_ijb(folder / "IJBC")
+    features = rng.normal(size=(len(ijb.files.names), 4)).astype(np.float32)
+    _prepare_megaface(folder / "MegaFace")
+    results = [
+        figures("model", benchmark, a, b, same, first, second),
+        *ijb_figures(ijb, "model", Features(features, np.ones(len(features), np.bool_), {})),
+        *open_megaface(folder / "MegaFace").measure(FeatureFiles(folder / "MegaFace/features"), folder),
+    ]
     made = results_json(results, {"versions": {"x": "1"}}, stored.write_scores(folder, results))
     (folder / "results.json").write_text(json.dumps(made))
 
 
 def _write_records(folder: Path) -> None:
     _write_results(folder)
-    (path,) = (folder / stored.SCORES).iterdir()
-    path.rename(folder / "x.npy")
+    for number, of in enumerate(_told(folder)):
+        (folder / of["stored"]["file"]).rename(folder / f"{number}.npy")
+
+
+def _told(folder: Path) -> list[Any]:
+    told: list[Any] = json.loads((folder / "results.json").read_text())["results"]
+    return told
+
+
+def _read_records(folder: Path) -> None:
+    stored.records_of((folder / "0.npy").read_bytes(), "0.npy")
+    for number, of in enumerate(_told(folder)[1:], 1):
+        trials = stored.trials_of((folder / f"{number}.npy").read_bytes(), f"{number}.npy")
+        result = reading.parse(reading.Fields("results.json", of))
+        assert not isinstance(result, PairResult)
+        columns = {"bits": trials["hits"], "units": trials["unit"], "groups": trials["group"]}
+        reading.with_outcomes(result, **columns, kind="subjects", digest="", where=f"{number}.npy")
 
 
 _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")
@@ -409,9 +438,9 @@ READERS: dict[str, Reader] = {
     ),
     "results": Reader(read=stored.read_results, prepare=_write_results, fuzzed=["results.json"], words=_JSON),
     "scores": Reader(
-        read=lambda folder: stored.records_of((folder / "x.npy").read_bytes(), "x.npy"),
+        read=_read_records,
         prepare=_write_records,
-        fuzzed=["x.npy"],
+        fuzzed=[f"{number}.npy" for number in range(5)],
         words=_RECORDS,
     ),
     "images": Reader(

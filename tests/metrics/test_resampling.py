@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticface.metrics import binomial_interval, tar_at_far
+from elasticface.metrics import binomial_interval, resampling, tar_at_far
 from elasticface.metrics.resampling import (
     accuracies,
     compare,
@@ -14,6 +14,7 @@ from elasticface.metrics.resampling import (
     pair_weights,
     shares,
     tars_at_fars,
+    unit_shares,
 )
 
 
@@ -188,3 +189,33 @@ def test_wrong_arguments_are_refused():
     for same_person in (0, 1):  # only genuine, then only impostor pairs
         with pytest.raises(ValueError, match="too few people"):
             tars_at_fars([0.0, 1], [0, 0], [same_person] * 2, [0.1], np.ones((1, 3), np.int32))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 12), st.sampled_from([1, 30, 1 << 22]))
+def test_shares_of_units_are_those_of_their_trials(seed: int, number: int, at_a_time: int):
+    rng = np.random.default_rng(seed)
+    units = np.append(np.arange(number), rng.integers(0, number, 50))
+    hits = rng.random((3, len(units))) < 0.6
+    counts = draw_people(number, draws=7, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "_AT_A_TIME", at_a_time)
+        found = unit_shares(hits, units, counts)
+    assert found.shape == (7, 3)
+    for row, times in zip(found, counts, strict=True):
+        listed = [trial for trial, unit in enumerate(units) for _ in range(times[unit])]
+        assert row.tolist() == [int(hits[f, listed].sum()) / len(listed) for f in range(3)]
+
+
+def test_shares_of_units_refuse_what_does_not_fit():
+    counts = draw_people(3, draws=5)
+    hits = np.ones((2, 4), bool)
+    for units, message in (
+        ([0, 1, 2], "shapes disagree"),
+        ([0, 1, 2, 3], "units must be 0 to 2"),
+        ([0, 1, 2, -1], "units must be 0 to 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            unit_shares(hits, units, counts)
+    with pytest.raises(ValueError, match="too few units: a sample has nothing to count"):
+        unit_shares(hits, [0, 0, 0, 0], np.array([[1, 1, 1], [0, 2, 1]], np.int32))

@@ -1,0 +1,154 @@
+"""A million identities in a real training run, from a .rec, on two processes: memory and time beside what plan says.
+
+Run it as ``python benches/million.py``; ``--help`` lists the options. It needs 6 GB of disk and 12 GB of memory.
+"""
+
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import RESULTS, console, machine, markdown, printed, rounded, run, save, spread
+from head import products
+from processes import trained
+
+from elasticface.config import TrainConfig
+from elasticface.data import images
+from elasticface.data.recordio_writer import RecordIOWriter
+from elasticface.errors import InputError
+from elasticface.plan import plan
+
+OUT = RESULTS / "million.json"
+RATES = (1.0, 0.1)
+WARM_UP = 5  # steps that are not timed
+
+
+def bench(
+    identities: int = 1_000_000,
+    processes: int = 2,
+    batch: int = 128,
+    steps: int = 20,
+    out: Path = OUT,
+    markdown: bool = False,
+) -> None:
+    """Train `tiny`, 512-d, for some steps on a set of as many identities, one photo each, exact and sampled.
+
+    Args:
+        identities: in the set, which is written to a temporary folder.
+        processes: that share the run, one thread each.
+        batch: images a step, of all processes together.
+        steps: of each run.
+        out: JSON file; replaced if it is there.
+        markdown: measure nothing, print the table of the JSON file for the docs.
+    """
+    if markdown:
+        if not out.exists():
+            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
+        print(table(json.loads(out.read_text())))
+        return
+    if steps <= WARM_UP:
+        raise InputError(f"--steps must be above {WARM_UP}, the steps that are not timed")
+    config = TrainConfig(backbone="tiny", batch_size=batch, max_steps=steps, log_every=1, workers=0, device="cpu")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        with console.status(f"writing {identities:,} photos"):
+            write_set(Path(folder), identities)
+        for rate in RATES:
+            with console.status(f"{steps} steps, sample rate {rate:g}"):
+                found.append(measure(Path(folder), replace(config, sample_rate=rate), identities, processes))
+    stored = save(
+        out, {"identities": identities, "processes": processes, "batch": batch, "steps": steps, "runs": found}
+    )
+    console.print(printed(COLUMNS, rows(stored)))
+
+
+def write_set(folder: Path, identities: int) -> None:
+    """A .rec with one plain photo of each: what is in it makes no difference to what the head costs."""
+    grey = [images.encode(np.full((112, 112, 3), level, np.uint8), ".jpg") for level in range(256)]
+    with RecordIOWriter(folder) as writer:
+        for label in range(identities):
+            writer.write(grey[label % 256], label)
+        writer.finish(num_classes=identities, size=112)
+
+
+def measure(data: Path, config: TrainConfig, identities: int, processes: int) -> dict[str, Any]:
+    """Seconds of a step and peaks of memory, measured and planned; a step's products are timed by themselves first."""
+    options = (
+        f"--backbone {config.backbone} --batch-size {config.batch_size} --max-steps {config.max_steps} --log-every 1 "
+        f"--workers 0 --device cpu --sample-rate {config.sample_rate} --keep-checkpoints 1"
+    )
+    run_of = trained(str(data), options, processes)
+    seconds = [config.batch_size / line["images_per_second"] for line in run_of.metrics][WARM_UP:]
+    planned = plan(config, identities, processes, device="cpu", head_tflops=head_tflops(config, identities, processes))
+    return {
+        "sample_rate": config.sample_rate,
+        "seconds": seconds,
+        "peak_bytes": run_of.peak_bytes,
+        "whole_seconds": run_of.seconds,
+        "planned_bytes": planned.peak,
+        "planned_head_seconds": planned.seconds.head,
+        "loss": [line["loss"] for line in run_of.metrics],
+    }
+
+
+def head_tflops(config: TrainConfig, identities: int, processes: int) -> float:
+    """10¹² operations a second of one process in the head's bare products, while all processes make theirs."""
+    classes = round(identities * config.sample_rate)
+    torch.set_num_threads(processes)
+    weight = torch.nn.Parameter(torch.randn(classes, config.embedding_size))
+    embeddings = torch.randn(config.batch_size, config.embedding_size, requires_grad=True)
+    labels = torch.arange(config.batch_size)
+    step = products(embeddings, weight, labels)
+    taken = []
+    for _ in range(4):
+        start = time.perf_counter()
+        step()
+        taken.append(time.perf_counter() - start)
+    operations = 3 * 2 * config.batch_size * config.embedding_size * classes
+    return operations / min(taken) / processes / 1e12
+
+
+COLUMNS = [
+    "head",
+    "s a step",
+    "its products, s",
+    "GiB at the peak, by process",
+    "planned",
+    "measured ÷ planned",
+]
+
+
+def rows(figures: dict[str, Any]) -> list[list[str]]:
+    found = []
+    for run_of in figures["runs"]:
+        peaks = [peak / 2**30 for peak in run_of["peak_bytes"]]
+        planned = run_of["planned_bytes"] / 2**30
+        found.append(
+            [
+                "exact" if run_of["sample_rate"] == 1 else f"sampled {run_of['sample_rate']:g}",
+                spread(run_of["seconds"]),
+                rounded(run_of["planned_head_seconds"]),
+                ", ".join(rounded(peak) for peak in peaks),
+                rounded(planned),
+                rounded(max(peaks) / planned),
+            ]
+        )
+    return found
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Markdown of what :func:`bench` has stored."""
+    told = (
+        f"{figures['identities']:,} identities, 512-d, `tiny`, {figures['batch']} images a step, "
+        f"{figures['processes']} processes of one thread, {figures['steps']} steps, the first {WARM_UP} not "
+        f"timed. Its products: what the head's three take by themselves. {machine(figures['environment'])}."
+    )
+    return f"{markdown(COLUMNS, rows(figures))}\n\n{told}"
+
+
+if __name__ == "__main__":
+    run(bench)

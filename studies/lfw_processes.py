@@ -1,0 +1,77 @@
+"""The whole recipe for LFW from a .rec, on one process with several seeds and on two: are two within the seeds' spread?
+
+Every run leaves `studies/results/lfw_processes/<processes>-<seed>.json`; a run that was stopped goes on, and one that
+is there is not made again, so that several can be made at once. Without FACES the table of docs/scaling.md is printed.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from common import run
+
+from elasticface import environment, files
+from elasticface.benchmarks.pairs import evaluate_pairs, open_pairs
+from elasticface.model import load
+from elasticface.rundir import read_metrics
+
+RESULTS = Path(__file__).parent / "results" / "lfw_processes"
+PACKAGE = Path(__file__).parents[1]
+
+
+def main(
+    faces: Path | None = None, rec: Path | None = None, folder: Path | None = None, processes: int = 1, seed: int = 0
+) -> None:
+    """Train one run of `lfw-tiny` and judge it.
+
+    Args:
+        faces: the folder that `elasticface split` made of LFW's training people; its `heldout` is judged on.
+        rec: its `train` as `elasticface convert --to recordio` made it.
+        folder: where the run is kept.
+        processes: that share it, of one thread each.
+        seed: of everything in it.
+    """
+    if faces is None or rec is None or folder is None:
+        print(table())
+        return
+    result = RESULTS / f"{processes}-{seed}.json"
+    if not result.exists():
+        out = folder / f"{processes}-{seed}"
+        launcher = f"-m torch.distributed.run --standalone --nproc-per-node {processes} -m" if processes > 1 else "-m"
+        given = f"train {rec} --out {out} --config lfw-tiny --seed {seed} --resume"
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE)}
+        command = [sys.executable, *launcher.split(), "elasticface", *given.split()]
+        subprocess.run(command, check=True, env=variables)
+        found = evaluate_pairs(load(out), open_pairs(faces / "heldout"))
+        losses = [line["loss"] for line in read_metrics(out)]
+        told = {"processes": processes, "seed": seed, "accuracy": found.accuracy, "accuracy_std": found.accuracy_std}
+        told |= {"eer": found.eer, "tar_at_far": found.tar_at_far["at-most"], "losses": losses[::50]}
+        files.write_json(result, {**told, "environment": environment.describe()})
+    print(table())
+
+
+def table() -> str:
+    """Markdown of the stored runs."""
+    runs = sorted(
+        (json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")), key=lambda r: r["processes"]
+    )
+    rows = ["| processes | seed | accuracy | TAR at FAR 1e-2 | EER |", "|--:|--:|--:|--:|--:|"]
+    rows += [
+        f"| {each['processes']} | {each['seed']} | {each['accuracy']:.2%} ± {each['accuracy_std']:.2%} "
+        f"| {each['tar_at_far']['0.01']:.2%} | {each['eer']:.2%} |"
+        for each in runs
+    ]
+    alone = [each["accuracy"] for each in runs if each["processes"] == 1]
+    if len(alone) > 1:
+        rows.append(
+            f"\nOne process: from {min(alone):.2%} to {max(alone):.2%}, standard deviation over the seeds "
+            f"{statistics.stdev(alone):.2%}."
+        )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    run(main)
