@@ -8,6 +8,7 @@ from pathlib import Path
 
 import backbones
 import benchmarks
+import data
 import equality
 import head
 import head_processes
@@ -54,7 +55,7 @@ smallest network, where decoding counts most.
 
 {reading}
 
-## Synthetic faces
+{data}## Synthetic faces
 
 `python benches/synthetic.py`: rendering in one thread of one process.
 
@@ -69,6 +70,15 @@ PROCESSES = """
 shared out over processes, beside one process with as many threads in all.
 
 {table}
+"""
+
+READING = """## Reading training images
+
+`python benches/data.py`: what a core reads from each format beside the bare decoding of the same bytes, and what is
+left of it when worker processes hand batches over.
+
+{table}
+
 """
 
 SCALING = PAGE.with_name("scaling.md")
@@ -88,6 +98,7 @@ def main() -> None:
     names = "head.json", "backbones.json", "benchmarks.json", "reading.json", "synthetic.json"
     heads, nets, figures, files, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
     shared = json.loads(head_processes.OUT.read_text("utf-8")) if head_processes.OUT.exists() else None
+    images = json.loads(data.OUT.read_text("utf-8")) if data.OUT.exists() else None
     page = TEXT.format(
         head=head.table(heads),
         processes=PROCESSES.format(table=head_processes.table(shared)) if shared else "",
@@ -97,6 +108,7 @@ def main() -> None:
         machine=machine(nets["environment"]),
         benchmarks=benchmarks.tables(figures),
         reading=reading.tables(files),
+        data=READING.format(table=data.table(images)) if images else "",
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from elasticface import files
 from elasticface.data.images import DamagedImage
@@ -112,9 +112,10 @@ def _collate(items: list[Item | tuple[int, str]]) -> tuple[Tensor, Tensor, Tenso
     good = [item for item in items if not isinstance(item[0], int)]
     places = [place for place, item in enumerate(items) if not isinstance(item[0], int)]
     bad = [(item[0], str(item[1])) for item in items if isinstance(item[0], int)]
-    images = np.stack([image for image, _ in good]) if good else np.zeros((0, 1, 1, 3), np.uint8)
+    # In a worker it stacks into memory that is shared already, where a batch would be copied once more to get there.
+    images = default_collate([image for image, _ in good]) if good else torch.zeros((0, 1, 1, 3), dtype=torch.uint8)
     labels = torch.tensor([int(label) for _, label in good], dtype=torch.int64)
-    return torch.from_numpy(images), labels, torch.tensor(places, dtype=torch.int64), bad
+    return images, labels, torch.tensor(places, dtype=torch.int64), bad
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:

@@ -61,6 +61,7 @@ class RecordIOSource:
     def __init__(self, path: str | Path, size: int = 112, *, cache: bool = True) -> None:
         path = Path(path)
         self._rec = path / REC if path.is_dir() else path.with_suffix(".rec")
+        self._label = printable(self._rec)
         self.root = self._rec.parent
         self._fit = Fitting(printable(path), size)
         self.size = size
@@ -123,7 +124,7 @@ class RecordIOSource:
 
     def name(self, index: int) -> str:
         """One image's name for a message: the file's and the record's number."""
-        return f"{printable(self._rec)}: record {self._keys[index]}"
+        return f"{self._label}: record {self._keys[index]}"
 
     def _bytes(self, index: int) -> NDArray[np.uint8] | bytes:
         start, size = int(self._starts[index]), int(self._sizes[index])

@@ -124,7 +124,7 @@ def _record(number: int, labels: Sequence[float], image: bytes) -> bytes:
 
 
 def _pieces(content: bytes) -> list[bytes]:
-    """What is between the magic words at multiples of 4: a reader that looks for a record's beginning must meet none."""
+    """What is between the magic words at multiples of 4: who looks for a record's beginning must meet none of them."""
     pieces, start, at = [], 0, content.find(_MAGIC_BYTES)
     while at >= 0:
         if at % 4:

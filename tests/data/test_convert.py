@@ -204,7 +204,7 @@ def test_a_stopped_conversion_goes_on_to_the_same_bytes(
     with pytest.raises(InputError, match="a conversion was stopped on its way; --resume goes on"):
         convert(faces, tmp_path / "made", to, per_shard=3)
     if to == "shards":
-        with pytest.raises(InputError, match="other settings .per_shard 3 -> 5."):
+        with pytest.raises(InputError, match=r"other settings \(per_shard 3 -> 5\)"):
             convert(faces, tmp_path / "made", to, per_shard=5, resume=True)
     convert(faces, tmp_path / "made", to, per_shard=3, resume=True)
     one, other = tree(tmp_path / "unbroken"), tree(tmp_path / "made")
@@ -302,7 +302,7 @@ def test_a_source_that_changed_meanwhile_is_refused(
         with pytest.raises(Stopped):
             convert(faces, tmp_path / "made", "recordio")
     (faces / "person-0" / "0.jpg").unlink()
-    with pytest.raises(InputError, match="other settings .images 10 -> 9"):
+    with pytest.raises(InputError, match=r"other settings \(images 10 -> 9"):
         convert(faces, tmp_path / "made", "recordio", resume=True)
     (tmp_path / ".made.partial" / "state.json").write_text("{}")
     with pytest.raises(InputError, match=r"state\.json: cannot be read"):
