@@ -58,7 +58,7 @@ def bench(
             "batch": batch,
             "workers": workers,
             "bytes": sum(len(sources["folder"].encoded(index)[0]) for index in range(count)) / count,
-            "seconds": measure_reading(sources, rounds),
+            "seconds": measure_reading(sources, batch, rounds),
             "loading": {name: measure_loading(sources[name], batch, workers, rounds) for name in FORMATS},
         }
     stored = save(out, figures)
@@ -78,7 +78,7 @@ def write(folder: Path, images: int) -> dict[str, EncodedSource]:
     return made
 
 
-def measure_reading(sources: dict[str, EncodedSource], rounds: int) -> dict[str, list[float]]:
+def measure_reading(sources: dict[str, EncodedSource], batch: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of the processor for all images, in a drawn order, from memory or the system's cache."""
     count = len(sources["recordio"])
     order = np.random.default_rng(0).permutation(count).tolist()
@@ -90,8 +90,12 @@ def measure_reading(sources: dict[str, EncodedSource], rounds: int) -> dict[str,
 
     def reading(source: EncodedSource) -> Callable[[], None]:
         def read() -> None:
-            for index in order:
-                source[index]
+            for start in range(0, count, batch):
+                indices = order[start : start + batch]
+                if hasattr(source, "will_read"):
+                    source.will_read(indices)
+                for index in indices:
+                    source[index]
 
         return read
 

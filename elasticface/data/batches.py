@@ -97,6 +97,7 @@ class _Tolerant(Dataset[Any]):
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self._will_read = getattr(source, "will_read", None)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -106,6 +107,12 @@ class _Tolerant(Dataset[Any]):
             return self.source[index]
         except DamagedImage as error:
             return index, str(error)
+
+    def __getitems__(self, indices: list[int]) -> list[Item | tuple[int, str]]:
+        """A batch, as the DataLoader asks for it."""
+        if self._will_read is not None:
+            self._will_read(indices)
+        return [self[index] for index in indices]
 
 
 def _collate(items: list[Item | tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor, Damage]:

@@ -7,7 +7,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.data.images import fit
+from elasticface.data.images import DamagedImage, decode, fit
 from elasticface.errors import InputError
 
 MOST_IDENTITIES = 1 << 24
@@ -15,7 +15,7 @@ MOST_IDENTITIES = 1 << 24
 
 
 class Fitting:
-    """Makes images of other sizes the one that a source gives, with one warning a process.
+    """Decodes a source's images and makes those of other sizes the one that it gives, with one warning a process.
 
     Args:
         what: the set, for the warning: its path.
@@ -30,17 +30,25 @@ class Fitting:
             raise InputError(f"size must be at least 1 pixel, got {size}")
         self.what, self.size, self._told = what, size, False
 
-    def __call__(self, image: NDArray[np.uint8], name: Callable[[], str]) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] -> [size, size, 3]; ``name`` of the image, asked for the warning only."""
-        height, width = image.shape[:2]
-        if (height, width) == (self.size, self.size):
+    def read(self, data: bytes | NDArray[np.uint8], name: Callable[[int], str], index: int) -> NDArray[np.uint8]:
+        """Encoded bytes -> uint8 RGB [size, size, 3]. The image's ``name`` is asked for only where it is told.
+
+        Raises:
+            DamagedImage: the bytes cannot be decoded.
+        """
+        try:
+            image = decode(data, "")
+        except DamagedImage as error:
+            raise DamagedImage(f"{name(index)}{error}") from error
+        height, width, _ = image.shape
+        if height == width == self.size:
             return image
         if not self._told:
             self._told = True
             warnings.warn(
                 f"{self.what}: images that are not {self.size}x{self.size} pixels are resized, such as "
-                f"{name()} of {width}x{height}; faces should be aligned, see `elasticface align`",
-                stacklevel=4,
+                f"{name(index)} of {width}x{height}; faces should be aligned, see `elasticface align`",
+                stacklevel=3,
             )
         return fit(image, self.size)
 

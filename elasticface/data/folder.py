@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.data.encoded import Fitting
-from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage, decode
+from elasticface.data.images import IMAGE_SUFFIXES, DamagedImage
 from elasticface.errors import InputError
 from elasticface.files import printable
 
@@ -64,7 +64,7 @@ class FolderSource:
             IndexError: ``index`` beyond the set.
         """
         data, label = self.encoded(index)
-        return self._fit(decode(data, printable(self.path(index))), lambda: self.name(index)), label
+        return self._fit.read(data, self._full_name, index), label
 
     def encoded(self, index: int) -> tuple[bytes, int]:
         """One image as it is in its file, and its label.
@@ -100,6 +100,9 @@ class FolderSource:
     def name(self, index: int) -> str:
         """One image's name for a message or a table, ``identity/image``, fit to be printed whatever its bytes."""
         return printable(self.path(index).relative_to(self.root))
+
+    def _full_name(self, index: int) -> str:
+        return printable(self.path(index))
 
 
 class _Names:

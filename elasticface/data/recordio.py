@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from elasticface import files
 from elasticface.data.cache import ArrayCache, Stamp, stamp
 from elasticface.data.encoded import MOST_IDENTITIES, Fitting, NumberNames, count_identities
-from elasticface.data.images import decode
 from elasticface.data.recordio_index import identities, image_bytes, image_rows, read_records
 from elasticface.errors import InputError
 from elasticface.files import printable
@@ -101,8 +100,7 @@ class RecordIOSource:
             IndexError: ``index`` beyond the set.
             InputError: the file is gone or has changed.
         """
-        image = decode(self._bytes(index), self.name(index))
-        return self._fit(image, lambda: self.name(index)), int(self.labels[index])
+        return self._fit.read(self._bytes(index), self.name, index), self.labels.item(index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
         """The items of a batch at once, which is what a DataLoader asks for where it can."""
@@ -115,7 +113,18 @@ class RecordIOSource:
             IndexError: ``index`` beyond the set.
             InputError: the file is gone or has changed.
         """
-        return bytes(self._bytes(index)), int(self.labels[index])
+        return bytes(self._bytes(index)), self.labels.item(index)
+
+    def will_read(self, indices: Sequence[int]) -> None:
+        """Say which images are read next, so that the system fetches all of them at once where they are on a disk."""
+        view, _ = _mapped(self._rec, self._stamp)
+        if not _CAN_ADVISE:
+            return
+        for index in indices:
+            start, size = self._starts.item(index), self._sizes.item(index)
+            if size > 0:
+                page = start // mmap.PAGESIZE * mmap.PAGESIZE
+                view.madvise(mmap.MADV_WILLNEED, page, start + size - page)
 
     @cached_property
     def class_names(self) -> Sequence[str]:
@@ -127,12 +136,7 @@ class RecordIOSource:
         return f"{self._label}: record {self._keys[index]}"
 
     def _bytes(self, index: int) -> NDArray[np.uint8] | bytes:
-        start, size = int(self._starts[index]), int(self._sizes[index])
-        view, content = _mapped(self._rec, self._stamp)
-        if size > 0 and _CAN_ADVISE:  # so that the system reads the whole image at once
-            page = start // mmap.PAGESIZE * mmap.PAGESIZE
-            view.madvise(mmap.MADV_WILLNEED, page, start + size - page)
-        return image_bytes(content, start, size)
+        return image_bytes(_mapped(self._rec, self._stamp)[1], self._starts.item(index), self._sizes.item(index))
 
 
 @functools.lru_cache(maxsize=8)

@@ -6,6 +6,7 @@ is for, reading large files from end to end, is kept by the order in which an ep
 (:meth:`ShardSource.epoch_order`).
 """
 
+import bisect
 import functools
 import glob
 import os
@@ -20,7 +21,7 @@ from elasticface import files, keyed, progress
 from elasticface.data import sampler
 from elasticface.data.cache import Stamp, stamp
 from elasticface.data.encoded import Fitting, NumberNames, count_identities
-from elasticface.data.images import DamagedImage, decode
+from elasticface.data.images import DamagedImage
 from elasticface.data.photos import MAX_BYTES
 from elasticface.data.shard_index import name_at, read_shard
 from elasticface.errors import InputError
@@ -80,6 +81,7 @@ class ShardSource:
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if not self._starts[-1]:
             raise InputError(f"{label}: no images in it; shards hold <key>.jpg and <key>.cls, or .json")
+        self._first_images = self._starts.tolist()  # for bisect, which is made for lists
         self._offsets = np.concatenate([index["offsets"] for index in indices])
         self._sizes = np.concatenate([index["sizes"] for index in indices])
         self.labels: NDArray[np.int64] = np.concatenate([index["labels"] for index in indices])
@@ -97,11 +99,7 @@ class ShardSource:
             InputError: the shard is gone or has changed.
         """
         data, label = self.encoded(index)
-        try:
-            image = decode(data, "")
-        except DamagedImage as error:  # its name is in the tar, and only looked for when it is asked for
-            raise DamagedImage(f"{self.name(index)}{error}") from error
-        return self._fit(image, lambda: self.name(index)), label
+        return self._fit.read(data, self.name, index), label
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
         """The items of a batch at once, which is what a DataLoader asks for where it can."""
@@ -115,9 +113,8 @@ class ShardSource:
             IndexError: ``index`` beyond the set.
             InputError: the shard is gone or has changed.
         """
-        index = range(len(self))[index]
         path, shard = self._shard(index)
-        offset, size = int(self._offsets[index]), int(self._sizes[index])
+        offset, size = self._offsets.item(index), self._sizes.item(index)
         if size > MAX_BYTES:
             raise DamagedImage(
                 f"{self.name(index)}: {size:,} bytes, more than the {MAX_BYTES:,} that an image may have"
@@ -128,7 +125,7 @@ class ShardSource:
             raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
         if len(data) != size:
             raise InputError(f"{printable(path)}: has changed since it was opened; start again")
-        return data, int(self.labels[index])
+        return data, self.labels.item(index)
 
     @cached_property
     def class_names(self) -> Sequence[str]:
@@ -164,7 +161,7 @@ class ShardSource:
         return bool(np.mean(self.labels[1:] == self.labels[:-1]) > _GROUPED) if len(self) > 1 else False
 
     def _shard(self, index: int) -> tuple[Path, "_Opened"]:
-        number = int(np.searchsorted(self._starts, range(len(self))[index], side="right")) - 1
+        number = bisect.bisect_right(self._first_images, range(len(self))[index]) - 1
         return self.paths[number], _opened(self.paths[number], self._stamps[number])
 
 

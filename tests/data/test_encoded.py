@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from elasticface.data.encoded import Fitting, NumberNames, count_identities
+from elasticface.data.images import DamagedImage, encode
 from elasticface.errors import InputError
 
 
@@ -21,19 +22,24 @@ def test_names_are_numbers_made_when_they_are_asked_for():
         names[10**9]
 
 
-def test_an_image_of_the_size_is_handed_through_without_a_name():
+def test_an_image_of_the_size_needs_no_name():
     image = np.zeros((8, 8, 3), np.uint8)
-    assert Fitting("set", 8)(image, pytest.fail) is image
+    np.testing.assert_array_equal(Fitting("set", 8).read(encode(image, ".png"), pytest.fail, 0), image)
 
 
 def test_one_warning_names_the_first_image_that_is_resized():
-    fit = Fitting("set", 8)
+    fit, data = Fitting("set", 8), encode(np.zeros((6, 4, 3), np.uint8), ".png")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        for name in ("first", "second"):
-            assert fit(np.zeros((6, 4, 3), np.uint8), lambda name=name: name).shape == (8, 8, 3)
+        for index in range(2):
+            assert fit.read(data, lambda index: f"image {index}", index).shape == (8, 8, 3)
     (warning,) = told
-    assert str(warning.message).startswith("set: images that are not 8x8 pixels are resized, such as first of 4x6;")
+    assert str(warning.message).startswith("set: images that are not 8x8 pixels are resized, such as image 0 of 4x6;")
+
+
+def test_damage_is_named():
+    with pytest.raises(DamagedImage, match=r"^image 7: the image is empty"):
+        Fitting("set", 8).read(b"", lambda index: f"image {index}", 7)
 
 
 def test_a_size_below_one_is_refused():

@@ -239,6 +239,13 @@ def test_a_file_that_changes_after_opening_is_refused(faces: Path) -> None:
         source[0]
 
 
+def test_saying_what_is_read_next_changes_nothing(faces: Path) -> None:
+    source = opened(records.write(faces / "more", [payload(0, image + MAGIC * 2) for image in IMAGES]))
+    source.will_read(range(6))
+    assert [source.encoded(index)[0] for index in range(6)] == [image + MAGIC * 2 for image in IMAGES]
+    opened(faces).will_read([0, 5, -1])
+
+
 # ---------------------------------------------------------------------------------------------- what does not fit
 
 
