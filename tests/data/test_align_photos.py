@@ -278,7 +278,7 @@ def test_workers_end_with_the_run(tmp_path, kind):
             os.killpg(run.pid, kind)  # as the terminal does: to every process
         else:
             run.kill()
-        messages = run.communicate(timeout=30)[1].decode()  # returns once every worker has closed stderr too
+        messages = run.communicate(timeout=120)[1].decode()  # returns once every worker has closed stderr too
         wait_until(lambda: not is_running(run.pid))
     finally:
         if is_running(run.pid):
