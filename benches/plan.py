@@ -1,7 +1,7 @@
 """`elasticface plan` beside what was measured: here, in small, and by others, at large.
 
-Run it as ``python benches/plan.py``, with ``--processes 2`` for heads whose centres lie on two; then
-``python benches/plan.py --docs``, which measures nothing and writes the tables and the example into docs/scaling.md.
+Run it as ``python benches/plan.py``, with ``--processes 2`` for heads whose centres lie on two; ``--help`` lists the
+options. What it stores, and the example, ``python benches/write_docs.py`` writes into docs/scaling.md.
 """
 
 import io
@@ -23,11 +23,9 @@ from torch import Tensor, distributed, nn
 from elasticface import backbones, cli, cli_plan, heads
 from elasticface.config import TrainConfig
 from elasticface.errors import InputError
-from elasticface.files import write_text
 from elasticface.plan import Plan, plan, total
 
 OUT = RESULTS / "plan.json"
-PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 EXAMPLE = (
     "elasticface plan --identities 2000000 --gpus 32 --batch 128 --sample-rate 0.1 --precision bf16 "
     "--images 42000000 --memory-gib 32"
@@ -101,20 +99,14 @@ CASES = [
 ]
 
 
-def bench(processes: int = 1, only: str = "", out: Path = OUT, docs: bool = False) -> None:
+def bench(processes: int = 1, only: str = "", out: Path = OUT) -> None:
     """Measure the memory of heads and backbones in fresh processes, beside what the formulas say of them.
 
     Args:
         processes: that hold a head's centres together, over gloo; backbones are measured with one alone.
         only: measure the cases alone whose names begin so.
         out: JSON file; what it has of other cases and numbers of processes stays.
-        docs: measure nothing, write what is stored, the published figures and the example into docs/scaling.md.
     """
-    if docs:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --docs")
-        write_page(json.loads(out.read_text("utf-8")))
-        return
     if processes < 1:
         raise InputError("--processes must be at least 1")
     if not STATUS.exists():
@@ -283,20 +275,14 @@ def example() -> str:
     return "\n".join(["```", f"$ {EXAMPLE}", *(line.rstrip() for line in told), "```"])
 
 
-def write_page(figures: dict[str, Any]) -> None:
-    page = PAGE.read_text("utf-8")
-    parts = {
+def parts(figures: dict[str, Any]) -> dict[str, str]:
+    """What docs/scaling.md has of this, by the names of its markers."""
+    measured = markdown(MEASURED, measured_rows(figures["measured"]))
+    return {
         "example": example(),
-        "measured": f"{markdown(MEASURED, measured_rows(figures['measured']))}\n\n{machine(figures['environment'])}.",
+        "measured": f"{measured}\n\n{machine(figures['environment'])}.",
         "published": markdown(THEIR_COLUMNS, published_rows(figures["published"]), texts=2),
     }
-    for name, text in parts.items():
-        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        if page.count(start) != 1 or page.count(end) != 1:
-            raise InputError(f"{PAGE}: needs the marks {start} and {end} once")
-        before, _, rest = page.partition(start)
-        page = f"{before}{start}\n\n{text}\n\n{end}{rest.partition(end)[2]}"
-    write_text(PAGE, page)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from elasticface.rundir import read_metrics
 
 OUT = RESULTS / "processes.json"
 SET = "synthetic:identities=64,images=10"
-SMALL = "--backbone tiny --embedding-size 128 --batch-size 64 --lr 0.05 --scale 32 --workers 0 --device cpu"
-STARTS = {"1": 1, "2": 2, "2, local batch norm": 2}
+SMALL = "--backbone tiny --embedding-size 128 --batch-size 64 --scale 32 --workers 0 --device cpu"
+STARTS = {"1 × 1": (1, 1), "1 × 2": (1, 2), "2 × 1": (2, 1)}  # processes × threads of each
+SETTINGS = ("--precision 32 --lr 0.0005", "--precision 32 --lr 0.05", "--precision 64 --lr 0.05")
 POLL = 0.1  # seconds between two looks at the memory
 
 
@@ -35,7 +36,7 @@ class Trained:
 
 
 def bench(steps: int = 50, loss: str = "elastic-arc+", out: Path = OUT, markdown: bool = False) -> None:
-    """Train the same run on one process and on two, and compare the losses step by step.
+    """Train the same run on one process, on one of two threads and on two, and compare the losses step by step.
 
     Args:
         steps: of the runs.
@@ -48,23 +49,24 @@ def bench(steps: int = 50, loss: str = "elastic-arc+", out: Path = OUT, markdown
             raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
         print(table(json.loads(out.read_text())))
         return
-    losses = {}
-    for name, processes in STARTS.items():
-        with console.status(f"{name} process{'es'[: 2 * (processes > 1)]}"):
-            batch_norm = "no-sync-batchnorm" if "local" in name else "sync-batchnorm"
-            options = f"{SMALL} --loss {loss} --max-steps {steps} --epochs {steps} --log-every 1 --{batch_norm}"
-            losses[name] = [line["loss"] for line in trained(SET, options, processes).metrics]
+    losses: dict[str, dict[str, list[float]]] = {}
+    for setting in SETTINGS:
+        for name, (processes, threads) in STARTS.items():
+            with console.status(f"{setting}, {name}"):
+                options = f"{SMALL} {setting} --loss {loss} --max-steps {steps} --epochs {steps} --log-every 1"
+                found = trained(SET, f"{options} --sync-batchnorm", processes, threads)
+                losses.setdefault(setting, {})[name] = [line["loss"] for line in found.metrics]
     stored = save(out, {"set": SET, "options": SMALL, "loss": loss, "losses": losses})
     console.print(printed(COLUMNS, rows(stored)))
 
 
-def trained(data: str, options: str, processes: int) -> Trained:
-    """`elasticface train` with these options in a folder that is thrown away, one thread a process."""
+def trained(data: str, options: str, processes: int, threads: int = 1) -> Trained:
+    """`elasticface train` with these options in a folder that is thrown away; ``threads`` of each process."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         launcher = f"-m torch.distributed.run --standalone --nproc-per-node {processes} -m" if processes > 1 else "-m"
         command = [sys.executable, *launcher.split(), "elasticface", "train", data, "--out", str(out), *options.split()]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(Path(__file__).parents[1])}
         with (Path(folder) / "log").open("w+") as log:
             start = time.perf_counter()
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -102,25 +104,30 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-COLUMNS = ["processes", "loss of the first step", "of the last", "largest relative difference to one process"]
+COLUMNS = ["settings", "processes × threads", "first loss", "last loss", "after 5 steps", "20", "all"]
 
 
 def rows(figures: dict[str, Any]) -> list[list[str]]:
-    one = figures["losses"]["1"]
+    """The largest relative difference to one process of one thread in the first 5 steps, the first 20, and all."""
     found = []
-    for name, losses in figures["losses"].items():
-        apart = max(abs(a - b) / abs(a) for a, b in zip(one, losses, strict=True))
-        found.append([name, f"{losses[0]:.6f}", f"{losses[-1]:.6f}", "–" if name == "1" else f"{apart:.1g}"])
+    for setting, by_start in figures["losses"].items():
+        one = by_start["1 × 1"]
+        for name, losses in by_start.items():
+            apart = [abs(a - b) / abs(a) for a, b in zip(one, losses, strict=True)]
+            far = ["–"] * 3 if losses is one else [f"{max(apart[:count]):.0e}" for count in (5, 20, len(apart))]
+            found.append([f"`{setting}`", name, f"{losses[0]:.6f}", f"{losses[-1]:.6f}", *far])
     return found
 
 
 def table(figures: dict[str, Any]) -> str:
     """Markdown of what :func:`bench` has stored."""
+    steps = len(next(iter(figures["losses"].values()))["1 × 1"])
     told = (
-        f"{len(figures['losses']['1'])} steps of {figures['loss']}, `{figures['set']}`, `{figures['options']}`, batch "
-        f"norm synchronised where nothing else is said. {machine(figures['environment'])}."
+        f"The largest relative difference to the losses of one process of one thread. {steps} steps of "
+        f"{figures['loss']}, `{figures['set']}`, `{figures['options']} --sync-batchnorm`. "
+        f"{machine(figures['environment'])}."
     )
-    return f"{markdown(COLUMNS, rows(figures))}\n\n{told}"
+    return f"{markdown(COLUMNS, rows(figures), texts=2)}\n\n{told}"
 
 
 if __name__ == "__main__":

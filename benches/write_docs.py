@@ -12,6 +12,9 @@ import data
 import equality
 import head
 import head_processes
+import million
+import plan
+import processes
 import reading
 import synthetic
 from common import RESULTS, machine
@@ -111,8 +114,14 @@ def main() -> None:
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)
-    same = equality.table(json.loads(equality.OUT.read_text("utf-8")))
-    write_text(SCALING, between(SCALING.read_text("utf-8"), "equality", same))
+    scaling = SCALING.read_text("utf-8")
+    parts = {"equality": equality.table(json.loads(equality.OUT.read_text("utf-8")))}
+    for program in (million, processes):
+        if program.OUT.exists():
+            parts[program.OUT.stem] = program.table(json.loads(program.OUT.read_text("utf-8")))
+    for name, text in (parts | plan.parts(json.loads(plan.OUT.read_text("utf-8")))).items():
+        scaling = between(scaling, name, text)
+    write_text(SCALING, scaling)
 
 
 if __name__ == "__main__":

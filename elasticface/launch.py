@@ -135,7 +135,7 @@ def _processes() -> tuple[int, int]:
             if os.environ.get(name, "") not in ("", "auto", "ddp"):
                 advice = f"give train its own {instead}" if instead else "training has its own"
                 raise InputError(f"fabric run set {name}={os.environ[name]}; leave it out there, {advice}")
-        for name in (*_OF_FABRIC, "LT_DEVICES", "LT_NUM_NODES"):  # they would go over what is said here
+        for name in (*_OF_FABRIC, "LT_DEVICES", "LT_NUM_NODES", "LT_CLI_USED"):  # they would go over what is said here
             os.environ.pop(name, None)
         world, on_node = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
         if world % on_node:

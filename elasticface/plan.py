@@ -202,6 +202,8 @@ def plan(
             raise InputError(f"{name} must be above 0, got {value}")
     if images is not None and images < 1:
         raise InputError(f"images must be at least 1, got {images}")
+    if config.precision == "64":
+        raise InputError("precision 64 is for telling rounding from mistakes; plan counts 32, bf16 and fp16")
     if config.loss not in heads.LOSSES:
         raise InputError(f"unknown loss {config.loss!r}: choose one of {', '.join(heads.LOSSES)}")
 

@@ -39,7 +39,7 @@ from elasticface.rundir import read_config, read_metrics
 
 SMALL = "--backbone tiny --embedding-size 8 --batch-size 8 --scale 16 --device cpu --workers 0 --log-every 1".split()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elasticface.__file__).parent.parent)}  # of other processes
-COMMANDS = ("quickstart", "synthesize", "align", "convert", "split", "pack", "train", "evaluate", "compare")
+COMMANDS = ("quickstart", "synthesize", "align", "convert", "split", "pack", "train", "evaluate", "compare", "plan")
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -132,6 +132,7 @@ CONTRACT = {
     " --validate --sync-batchnorm --sample-rate --log-every --device --precision",
     "evaluate": "model benchmarks --out --pairs --landmarks --mean --std --features",
     "compare": "results --out --draws --seed",
+    "plan": "--identities --gpus --gpus-per-node --batch --batch-size --sample-rate --precision --images --json",
 }
 
 

@@ -1,5 +1,6 @@
 """How a run meets its machine: what the environment says of processes, and what a lost one comes to."""
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +29,15 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Any:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-    for name in [*TORCHRUN, "SLURM_NTASKS", "SLURM_NNODES", "SLURM_JOB_NAME", "LT_PRECISION", "LT_DEVICES"]:
+    for name in [
+        *TORCHRUN,
+        "SLURM_NTASKS",
+        "SLURM_NNODES",
+        "SLURM_JOB_NAME",
+        "LT_PRECISION",
+        "LT_DEVICES",
+        "LT_CLI_USED",
+    ]:
         monkeypatch.delenv(name, raising=False)
     return by
 
@@ -59,6 +68,12 @@ def test_what_fabric_run_was_given_of_trains_own_is_refused(started: Any) -> Non
     started(**TORCHRUN, LT_PRECISION="bf16-mixed", LT_DEVICES="2")
     with pytest.raises(InputError, match="--precision"):
         launch._processes()
+
+
+def test_fabric_run_leaves_connecting_to_the_run(started: Any) -> None:
+    started(**TORCHRUN, LT_CLI_USED="1", LT_ACCELERATOR="auto")
+    assert launch._processes() == (2, 2)
+    assert "LT_CLI_USED" not in os.environ  # with it Fabric refuses to launch
 
 
 @pytest.mark.parametrize(("device", "precision", "told"), [("cuda", "32", "no device"), ("cpu", "fp16", "needs a GPU")])

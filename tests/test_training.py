@@ -68,6 +68,11 @@ def test_same_seed_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> No
     assert_same_bits(weights(unbroken), weights(tmp_path / "again"))
 
 
+def test_recomputed_blocks_give_the_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "again", replace(SMALL, checkpoint_activations=True))
+    assert_same_bits(weights(unbroken), weights(tmp_path / "again"))
+
+
 def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> None:
     for stop in (1, 4, 5):  # within an epoch of three steps, at its beginning, and next to its end
         run = tmp_path / f"stopped-after-{stop}"

@@ -56,7 +56,7 @@ def saved_bytes(net: nn.Module, batch: Tensor) -> int:
 @pytest.mark.parametrize("name", NETS)
 def test_embeddings_gradients_and_running_statistics_are_the_same_bits(name: str) -> None:
     plain, recomputing = twins(name)
-    batch = images(3)
+    batch = images(2)
     for _ in range(2):
         assert torch.equal(step(plain, batch), step(recomputing, batch))
     for a, b in zip(plain.parameters(), recomputing.parameters(), strict=True):
