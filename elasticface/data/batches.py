@@ -1,6 +1,7 @@
 """From a source to batch tensors: worker processes, and what happens to images that cannot be read."""
 
 import json
+import multiprocessing
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,16 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from elasticface import files
 from elasticface.data.images import DamagedImage
 from elasticface.data.sampler import KeyedBatchSampler
+from elasticface.data.slots import Slots
 from elasticface.data.sources import Source
 from elasticface.errors import InputError
 
-Item = tuple[NDArray[np.uint8], int]
 Damage = list[tuple[int, str]]  # index and reason of each image that cannot be read
+
+_SIDE = 112  # pixels of images of sources that do not say
 
 
 class DamagedItems:
@@ -80,49 +83,73 @@ def batches(
         uint8 [b, H, W, 3] RGB, int64 [b] labels, int64 [b] where in the global batch each stands; and the images that
         cannot be read, by which the share is smaller.
     """
+    slots = None
+    # What is pinned is copied anyway. Other ways to start a process cannot inherit memory.
+    if workers and not pin_memory and multiprocessing.get_start_method() == "fork":
+        share = sampler.last_row - sampler.first_row
+        slots = Slots(workers, share * getattr(source, "size", _SIDE) ** 2 * 3)
     loader: DataLoader[Any] = DataLoader(
-        _Tolerant(source),
+        Batches(source, slots),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
     for images, labels, places, bad in loader:
-        yield images, labels, places + sampler.first_row, bad
+        if slots is not None and isinstance(images, tuple):
+            images = slots.batch(*images)
+        yield images, torch.as_tensor(labels), torch.as_tensor(places) + sampler.first_row, bad
 
 
-class _Tolerant(Dataset[Any]):
-    """A source whose damaged images come as (index, reason) instead of as an error that ends the worker."""
+class Batches(Dataset[Any]):
+    """A source that is asked for whole batches, and whose damaged images come as (index, reason).
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    Each image is copied into its batch as soon as it is decoded: the decoder's memory then serves for the next one.
+    """
+
+    def __init__(self, source: Source, slots: Slots | None = None) -> None:
+        self._source, self._slots = source, slots
         self._will_read = getattr(source, "will_read", None)
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._source)
 
-    def __getitem__(self, index: int) -> Item | tuple[int, str]:
-        try:
-            return self.source[index]
-        except DamagedImage as error:
-            return index, str(error)
-
-    def __getitems__(self, indices: list[int]) -> list[Item | tuple[int, str]]:
-        """A batch, as the DataLoader asks for it."""
+    def __getitems__(self, indices: list[int]) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], Damage]:
+        """Images, their labels and places in the batch, and the damaged: what the DataLoader hands over."""
         if self._will_read is not None:
             self._will_read(indices)
-        return [self[index] for index in indices]
+        batch: NDArray[np.uint8] | None = None
+        slot: int | None = None
+        labels: list[int] = []
+        places: list[int] = []
+        bad: Damage = []
+        for place, index in enumerate(indices):
+            try:
+                image, label = self._source[index]
+            except DamagedImage as error:
+                bad.append((index, str(error)))
+                continue
+            if batch is None:
+                slot, batch = self._memory((len(indices), *image.shape))
+            batch[len(labels)] = image
+            labels.append(label)
+            places.append(place)
+        if batch is None:
+            batch = np.zeros((0, 1, 1, 3), np.uint8)
+        batch = batch[: len(labels)]
+        images = torch.from_numpy(batch) if slot is None else (slot, batch.shape)
+        return images, np.array(labels, np.int64), np.array(places, np.int64), bad
+
+    def _memory(self, shape: tuple[int, ...]) -> tuple[int | None, NDArray[np.uint8]]:
+        """A slot where there is one, else memory of its own."""
+        worker = get_worker_info()
+        claimed = self._slots.claim(worker.id, shape) if self._slots is not None and worker is not None else None
+        return claimed or (None, np.empty(shape, np.uint8))
 
 
-def _collate(items: list[Item | tuple[int, str]]) -> tuple[Tensor, Tensor, Tensor, Damage]:
-    good = [item for item in items if not isinstance(item[0], int)]
-    places = [place for place, item in enumerate(items) if not isinstance(item[0], int)]
-    bad = [(item[0], str(item[1])) for item in items if isinstance(item[0], int)]
-    # In a worker it stacks into memory that is shared already, where a batch would be copied once more to get there.
-    images = default_collate([image for image, _ in good]) if good else torch.zeros((0, 1, 1, 3), dtype=torch.uint8)
-    labels = torch.tensor([int(label) for _, label in good], dtype=torch.int64)
-    return images, labels, torch.tensor(places, dtype=torch.int64), bad
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:
