@@ -244,12 +244,13 @@ def test_a_run_that_is_stopped_leaves_nothing_half_made_and_can_be_resumed(tmp_p
 
 
 PROGRAM = """
-import sys
+import signal, sys
 from elasticface.align import TEMPLATE
 from elasticface.data.align_photos import align_photos
 from elasticface.data.photos import Photos
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored where the tests run in the background
     photos = Photos(sys.argv[1])
     try:
         align_photos(photos, sys.argv[2], {name: TEMPLATE for name in photos}, workers=2)
