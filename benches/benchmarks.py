@@ -4,7 +4,6 @@ Run it as ``python benches/benchmarks.py``, or first with ``--scale 0.02``; ``--
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, console, machine, markdown, printed, run, save, spread
+from common import RESULTS, console, machine, markdown, printed, run, save, spread, stored
 from numpy.typing import NDArray
 
 from elasticface import metrics
@@ -171,19 +170,15 @@ def bench(scale: float = 1.0, rounds: int = 3, out: Path = OUT, markdown: bool =
         markdown: measure nothing, print the tables of the JSON file for the docs.
     """
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print(tables(json.loads(out.read_text())))
+        print(tables(stored(out)))
         return
     if rounds < 1 or not 0 < scale <= 1:
         raise InputError("--rounds must be at least 1, and --scale in (0, 1]")
     figures = {"scale": scale, "ijb": measure_ijb(scale, rounds), "megaface": measure_megaface(scale)}
-    stored = save(out, figures)
-    console.print(printed(IJB_COLUMNS, ijb_rows(stored["ijb"]), title=ijb_title(stored["ijb"])))
-    console.print(
-        printed(MEGAFACE_COLUMNS, megaface_rows(stored["megaface"]), title=megaface_title(stored["megaface"]))
-    )
-    console.print(legend(stored))
+    kept = save(out, figures)
+    console.print(printed(IJB_COLUMNS, ijb_rows(kept["ijb"]), title=ijb_title(kept["ijb"])))
+    console.print(printed(MEGAFACE_COLUMNS, megaface_rows(kept["megaface"]), title=megaface_title(kept["megaface"])))
+    console.print(legend(kept))
 
 
 def measure_ijb(scale: float, rounds: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the programs of this folder share: how they start, name the machine, show tables and keep their figures."""
 
+import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -43,6 +44,18 @@ def save(out: Path, figures: dict[str, Any]) -> dict[str, Any]:
     write_json(out, stored)
     console.print(f"every round: {out}", soft_wrap=True)
     return stored
+
+
+def stored(out: Path) -> dict[str, Any]:
+    """What :func:`save` has kept in ``out``.
+
+    Raises:
+        InputError: nothing yet.
+    """
+    if not out.exists():
+        raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
+    figures: dict[str, Any] = json.loads(out.read_text("utf-8"))
+    return figures
 
 
 def machine(described: dict[str, Any]) -> str:

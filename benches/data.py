@@ -3,7 +3,6 @@
 Run it as ``python benches/data.py``; ``--help`` lists the options.
 """
 
-import json
 import multiprocessing
 import tempfile
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import RESULTS, console, machine, markdown, printed, run, save, spread
+from common import RESULTS, console, machine, markdown, printed, run, save, spread, stored
 
 from elasticface.data import EncodedSource, open_dataset
 from elasticface.data.batches import Batches, batches
@@ -42,9 +41,7 @@ def bench(
         markdown: measure nothing, print the table of the JSON file for the docs.
     """
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print(table(json.loads(out.read_text())))
+        print(table(stored(out)))
         return
     if images < PHOTOS or rounds < 1 or workers < 1 or not 1 <= batch * 2 * WARM_UP <= images:
         raise InputError(
@@ -61,9 +58,9 @@ def bench(
             "seconds": measure_reading(sources, batch, rounds),
             "loading": {name: measure_loading(sources[name], batch, workers, rounds) for name in FORMATS},
         }
-    stored = save(out, figures)
-    console.print(printed(COLUMNS, rows(stored)))
-    console.print(legend(stored))
+    kept = save(out, figures)
+    console.print(printed(COLUMNS, rows(kept)))
+    console.print(legend(kept))
 
 
 def write(folder: Path, images: int) -> dict[str, EncodedSource]:

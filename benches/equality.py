@@ -4,13 +4,12 @@ Run it as ``python benches/equality.py``; ``--help`` lists the options.
 """
 
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, console, machine, markdown, printed, run, save
+from common import RESULTS, console, machine, markdown, printed, run, save, stored
 
 from elasticface.errors import InputError
 from elasticface.heads import LOSSES
@@ -51,9 +50,7 @@ def bench(
         markdown: compute nothing, print the table of the JSON file for the docs.
     """
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; compare first, without --markdown")
-        print(table(json.loads(out.read_text())))
+        print(table(stored(out)))
         return
     counts = [int(text) for text in processes.split(",") if text.isdecimal() and 1 < int(text) <= batch]
     if len(counts) != len(processes.split(",")):
@@ -75,8 +72,8 @@ def bench(
                 | {"one process": largest(many, one), "longhand": largest(many, longhand)}
             )
     shape = {"batch": batch, "size": size, "classes": classes, "steps": steps}
-    stored = save(out, {"shape": shape, "results": results})
-    console.print(printed(columns(stored), rows(stored), texts=3))
+    kept = save(out, {"shape": shape, "results": results})
+    console.print(printed(columns(kept), rows(kept), texts=3))
 
 
 def uneven(batch: int, processes: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import head_processes
 import torch
-from common import RESULTS, console, machine, markdown, printed, run, save, spread
+from common import RESULTS, console, machine, markdown, printed, run, save, spread, stored
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -165,9 +165,7 @@ def bench(
     several = processes > 1
     out = out or (head_processes.OUT if several else OUT)
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print((head_processes.table if several else table)(json.loads(out.read_text())))
+        print((head_processes.table if several else table)(stored(out)))
         return
     if min(rounds, threads, processes) < 1:
         raise InputError("--rounds, --threads and --processes must be at least 1")
@@ -179,8 +177,8 @@ def bench(
     for shape in chosen:
         result = asdict(measure(shape, rounds, threads))
         before = json.loads(out.read_text())["results"] if out.exists() else []
-        others = [stored for stored in before if Shape(**stored["shape"]) != shape]
-        figures = save(out, {"results": sorted([*others, result], key=lambda stored: stored["shape"]["classes"])})
+        others = [each for each in before if Shape(**each["shape"]) != shape]
+        figures = save(out, {"results": sorted([*others, result], key=lambda each: each["shape"]["classes"])})
         console.print(printed(COLUMNS, rows(result), title=f"B × D × C = {shape}"))
         console.print(f"{LEGEND} {machine(figures['environment'])}.")
 

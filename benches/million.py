@@ -3,7 +3,6 @@
 Run it as ``python benches/million.py``; ``--help`` lists the options. It needs 6 GB of disk and 12 GB of memory.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, console, machine, markdown, printed, rounded, run, save, spread
+from common import RESULTS, console, machine, markdown, printed, rounded, run, save, spread, stored
 from head import products
 from processes import trained
 
@@ -48,9 +47,7 @@ def bench(
         markdown: measure nothing, print the table of the JSON file for the docs.
     """
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print(table(json.loads(out.read_text())))
+        print(table(stored(out)))
         return
     if steps <= WARM_UP:
         raise InputError(f"--steps must be above {WARM_UP}, the steps that are not timed")
@@ -62,10 +59,8 @@ def bench(
         for rate in RATES:
             with console.status(f"{steps} steps, sample rate {rate:g}"):
                 found.append(measure(Path(folder), replace(config, sample_rate=rate), identities, processes))
-    stored = save(
-        out, {"identities": identities, "processes": processes, "batch": batch, "steps": steps, "runs": found}
-    )
-    console.print(printed(COLUMNS, rows(stored)))
+    kept = save(out, {"identities": identities, "processes": processes, "batch": batch, "steps": steps, "runs": found})
+    console.print(printed(COLUMNS, rows(kept)))
 
 
 def write_set(folder: Path, identities: int) -> None:

@@ -3,7 +3,6 @@
 Run it as ``python benches/processes.py``; ``--help`` lists the options.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -13,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, console, machine, markdown, printed, run, save
+from common import RESULTS, console, machine, markdown, printed, run, save, stored
 
-from elasticface.errors import InputError
 from elasticface.rundir import read_metrics
 
 OUT = RESULTS / "processes.json"
@@ -45,9 +43,7 @@ def bench(steps: int = 50, loss: str = "elastic-arc+", out: Path = OUT, markdown
         markdown: measure nothing, print the table of the JSON file for the docs.
     """
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print(table(json.loads(out.read_text())))
+        print(table(stored(out)))
         return
     losses: dict[str, dict[str, list[float]]] = {}
     for setting in SETTINGS:
@@ -56,8 +52,8 @@ def bench(steps: int = 50, loss: str = "elastic-arc+", out: Path = OUT, markdown
                 options = f"{SMALL} {setting} --loss {loss} --max-steps {steps} --epochs {steps} --log-every 1"
                 found = trained(SET, f"{options} --sync-batchnorm", processes, threads)
                 losses.setdefault(setting, {})[name] = [line["loss"] for line in found.metrics]
-    stored = save(out, {"set": SET, "options": SMALL, "loss": loss, "losses": losses})
-    console.print(printed(COLUMNS, rows(stored)))
+    kept = save(out, {"set": SET, "options": SMALL, "loss": loss, "losses": losses})
+    console.print(printed(COLUMNS, rows(kept)))
 
 
 def trained(data: str, options: str, processes: int, threads: int = 1) -> Trained:

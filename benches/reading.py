@@ -4,7 +4,6 @@ Run it as ``python benches/reading.py``; ``--help`` lists the options. pandas is
 """
 
 import importlib.util
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, console, machine, markdown, printed, run, save, spread
+from common import RESULTS, console, machine, markdown, printed, run, save, spread, stored
 from torch import Tensor
 
 from elasticface import backbones
@@ -40,9 +39,7 @@ def bench(scale: float = 1.0, faces: int = 4000, rounds: int = 5, out: Path = OU
         markdown: measure nothing, print the tables of the JSON file for the docs.
     """
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print(tables(json.loads(out.read_text())))
+        print(tables(stored(out)))
         return
     if rounds < 1 or not 0 < scale <= 1 or faces < 40:
         raise InputError("--rounds must be at least 1, --scale in (0, 1], --faces at least 40")
@@ -51,10 +48,10 @@ def bench(scale: float = 1.0, faces: int = 4000, rounds: int = 5, out: Path = OU
             "pair_file": measure_pair_file(Path(folder), round(PAIRS * scale), rounds),
             "pack": measure_pack(Path(folder), faces, rounds),
         }
-    stored = save(out, figures)
-    console.print(printed(FILE_COLUMNS, file_rows(stored["pair_file"])))
-    console.print(printed(PACK_COLUMNS, pack_rows(stored["pack"])))
-    console.print(legend(stored))
+    kept = save(out, figures)
+    console.print(printed(FILE_COLUMNS, file_rows(kept["pair_file"])))
+    console.print(printed(PACK_COLUMNS, pack_rows(kept["pack"])))
+    console.print(legend(kept))
 
 
 def measure_pair_file(folder: Path, pairs: int, rounds: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Run it as ``python benches/synthetic.py``; ``--help`` lists the options.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, console, markdown, printed, run, save, spread
+from common import RESULTS, console, markdown, printed, run, save, spread, stored
 
 from elasticface.errors import InputError
 
@@ -63,9 +62,7 @@ def bench(
         markdown: measure nothing, print the table of the JSON file for the docs.
     """
     if markdown:
-        if not out.exists():
-            raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
-        print(table(json.loads(out.read_text())))
+        print(table(stored(out)))
         return
     if min(people, photos, rounds, starts) < 1:
         raise InputError("--people, --photos, --rounds and --starts must be at least 1")
@@ -90,9 +87,9 @@ def bench(
         "rounds": [asdict(this) for this in taken],
         "memory": memory and asdict(memory),
     }
-    stored = save(out, figures)
-    console.print(printed(COLUMNS, rows(stored)))
-    console.print(legend(stored))
+    kept = save(out, figures)
+    console.print(printed(COLUMNS, rows(kept)))
+    console.print(legend(kept))
 
 
 @contextmanager
