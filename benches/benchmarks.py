@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, console, machine, markdown, printed, run, save, spread, stored
+from common import RESULTS, console, machine, markdown, printed, run, save, spread, start_peak, status_bytes, stored
 from numpy.typing import NDArray
 
 from elasticface import metrics
 from elasticface.errors import InputError
 
 OUT = RESULTS / "benchmarks.json"
-STATUS = Path("/proc/self/status")
 SIZE = 512
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 IMAGES, GALLERY, PROBES = 469_375, 3_531, 19_593  # IJB-C: images, and templates of the two galleries and of the probes
@@ -281,20 +280,6 @@ def distractors(chunks: int) -> Iterator[Floats]:
         rows = np.random.default_rng([2, number]).standard_normal((CHUNK, SIZE), np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         yield rows
-
-
-def start_peak() -> int:
-    """Bytes that are resident now, from where the peak (VmHWM) starts again; where Linux lets it."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return status_bytes("VmRSS")
-
-
-def status_bytes(name: str) -> int:
-    if not STATUS.exists():
-        return 0
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
 
 
 IJB_COLUMNS = ["IJB-C 1:1", "pooling, s", "scores, s", "TAR at FAR, s", "all, s", "speed-up", "MiB more", "MiB in all"]

@@ -1,5 +1,6 @@
 """What the programs of this folder share: how they start, name the machine, show tables and keep their figures."""
 
+import contextlib
 import json
 import statistics
 import sys
@@ -56,6 +57,22 @@ def stored(out: Path) -> dict[str, Any]:
         raise InputError(f"--out: there is no {out} yet; measure first, without --markdown")
     figures: dict[str, Any] = json.loads(out.read_text("utf-8"))
     return figures
+
+
+def status_bytes(name: str, process: int | str = "self") -> int:
+    """What Linux says of a process's memory: ``VmRSS``, resident now, or ``VmHWM``, at most; 0 where nothing tells."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
+def start_peak() -> int:
+    """Bytes that are resident now, from where the peak (VmHWM) starts again; where Linux lets it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return status_bytes("VmRSS")
 
 
 def machine(described: dict[str, Any]) -> str:

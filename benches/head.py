@@ -3,7 +3,6 @@
 Run it as ``python benches/head.py``, or first with ``--shapes 64x64x5000``; ``--help`` lists the options.
 """
 
-import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 
 import head_processes
 import torch
-from common import RESULTS, console, machine, markdown, printed, run, save, spread, stored
+from common import RESULTS, console, machine, markdown, printed, run, save, spread, start_peak, status_bytes, stored
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,7 +25,6 @@ M, STD, SCALE = 0.50, 0.05, 64.0  # ElasticFace-Arc, as in the paper
 SMALL_BUDGET = 4 << 20  # no more than a chunk to work on, so that nothing is kept
 LONGHAND_NEEDS = 11, 6  # B×C and C×D matrices at its peak, as measured with torch 2.13
 OUT = RESULTS / "head.json"
-STATUS = Path("/proc/self/status")
 
 Step = Callable[[], None]
 
@@ -188,7 +186,7 @@ def measure(shape: Shape, rounds: int, threads: int) -> Result:
     matrices, centres = LONGHAND_NEEDS
     needed = 4 * shape.classes * (matrices * shape.batch + centres * shape.size)
     fitting = [variant for variant in VARIANTS if variant != "longhand" or needed < available_bytes()]
-    if STATUS.exists():
+    if status_bytes("VmRSS"):
         for variant in fitting:
             with (
                 console.status(f"{shape}: memory of {NAMES[variant]}"),
@@ -218,16 +216,10 @@ def peak(variant: str, shape: Shape, threads: int) -> Memory:
     embeddings.grad, weight.grad = torch.ones_like(embeddings), torch.ones_like(weight)
     before = status_bytes("VmRSS")
     embeddings.grad = weight.grad = None
-    with contextlib.suppress(OSError):  # VmHWM starts again from here; or else it counts what the inputs took to build
-        Path("/proc/self/clear_refs").write_text("5")
+    start_peak()  # or else it counts what the inputs took to build
     step()
     total = status_bytes("VmHWM")
     return Memory(max(total - before, 0), total)
-
-
-def status_bytes(name: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
 
 
 def available_bytes() -> float:

@@ -1,6 +1,5 @@
 """The head over several processes beside one process with as many threads; ``python benches/head.py --processes 2``."""
 
-import contextlib
 import statistics
 import tempfile
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, console, machine, markdown, printed, save, spread
+from common import RESULTS, console, machine, markdown, printed, save, spread, start_peak, status_bytes
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.multiprocessing import start_processes
@@ -18,7 +17,6 @@ from elasticface.errors import InputError
 from elasticface.heads import ElasticArcFace
 
 OUT = RESULTS / "head_processes.json"
-STATUS = Path("/proc/self/status")
 STEPS = 3  # timed in a round, after one that is not
 SAMPLED = 0.1
 
@@ -96,8 +94,7 @@ def process(rank: int, folder: str, shape: dict[str, int], variant: Variant) -> 
     step = step_of(mesh, shape, variant)
     step()
     seconds = []
-    with contextlib.suppress(OSError):  # VmHWM starts again from here
-        Path("/proc/self/clear_refs").write_text("5")
+    start_peak()
     for _ in range(STEPS):
         if mesh is not None:
             distributed.barrier()
@@ -126,13 +123,6 @@ def step_of(mesh: DeviceMesh | None, shape: dict[str, int], variant: Variant) ->
         head(own, own_labels).backward()
 
     return step
-
-
-def status_bytes(name: str) -> int:
-    if not STATUS.exists():
-        return 0
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
 
 
 COLUMNS = ["B × D × C", "softmax", "processes × threads", "seconds", "speed-up", "MiB a process"]

@@ -25,6 +25,7 @@ from elasticface.plan import plan
 
 OUT = RESULTS / "million.json"
 RATES = (1.0, 0.1)
+HERE = Path(__file__).parent
 WARM_UP = 5  # steps that are not timed
 
 
@@ -95,9 +96,9 @@ def measure(data: Path, config: TrainConfig, identities: int, processes: int) ->
 
 def program_bytes() -> int:
     """Of a process that has loaded what training loads, and done nothing."""
-    code = "import elasticface.training, torch.utils.tensorboard; print(open('/proc/self/status').read())"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    return 1024 * next(int(line.split()[1]) for line in told.splitlines() if line.startswith("VmHWM:"))
+    code = "import elasticface.training, torch.utils.tensorboard; import common; print(common.status_bytes('VmHWM'))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE).stdout
+    return int(told)
 
 
 def head_tflops(config: TrainConfig, identities: int, processes: int) -> float:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, console, machine, markdown, printed, run, save
-from head import STATUS, status_bytes
+from common import RESULTS, console, machine, markdown, printed, run, save, start_peak, status_bytes
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from elasticface import backbones, cli, cli_plan, heads
 from elasticface.config import TrainConfig
 from elasticface.errors import InputError
+from elasticface.optim import SGD
 from elasticface.plan import Plan, plan, total
 
 OUT = RESULTS / "plan.json"
@@ -109,7 +110,7 @@ def bench(processes: int = 1, only: str = "", out: Path = OUT) -> None:
     """
     if processes < 1:
         raise InputError("--processes must be at least 1")
-    if not STATUS.exists():
+    if not status_bytes("VmRSS"):
         raise InputError("memory is read from /proc, which Linux alone has")
     results = []
     for case in CASES:
@@ -151,14 +152,13 @@ def measured(case: Case, processes: int) -> int:
 
 def _child(case: Case, rank: int, processes: int, store: str, told: Any) -> None:
     torch.set_num_threads(1)
-    mesh: dict[str, Any] = {}
+    mesh: DeviceMesh | None = None
     if processes > 1:
         distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
-        mesh = {"mesh": distributed.device_mesh.init_device_mesh("cpu", (processes,))}
+        mesh = init_device_mesh("cpu", (processes,))
     small = Case("", 4, 4 * bool(case.classes), case.sample_rate, backbone=case.backbone)
     _steps(small, rank, mesh)()  # libraries and threads come with their own
-    before = status_bytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
+    before = start_peak()
     _steps(case, rank, mesh)()
     told.put(status_bytes("VmHWM") - before)
     if processes > 1:
@@ -166,12 +166,12 @@ def _child(case: Case, rank: int, processes: int, store: str, told: Any) -> None
         distributed.destroy_process_group()
 
 
-def _steps(case: Case, rank: int, mesh: dict[str, Any]) -> Callable[[], None]:
+def _steps(case: Case, rank: int, mesh: DeviceMesh | None) -> Callable[[], None]:
     generator = torch.Generator().manual_seed(rank)
     config = case.config(1)
     module: nn.Module
     if case.classes:
-        module = heads.create(config.loss, case.classes, config.embedding_size, **config.head_options(), **mesh)
+        module = heads.create(config.loss, case.classes, config.embedding_size, mesh=mesh, **config.head_options())
         inputs = torch.randn(case.batch, config.embedding_size, generator=generator)
     else:
         module = backbones.create(case.backbone, config.embedding_size)
@@ -182,7 +182,7 @@ def _steps(case: Case, rank: int, mesh: dict[str, Any]) -> Callable[[], None]:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(max(case.classes, 1), (case.batch,), generator=generator)
     groups = backbones.parameter_groups(module, config.weight_decay)
-    optimizer = sgd()(groups, lr=0.1, momentum=config.momentum, weight_decay=config.weight_decay)
+    optimizer = SGD(groups, lr=0.1, momentum=config.momentum, weight_decay=config.weight_decay)
 
     def loss() -> Tensor:
         result: Tensor = module(inputs.clone().requires_grad_(), labels) if case.classes else module(inputs).sum()
@@ -195,15 +195,6 @@ def _steps(case: Case, rank: int, mesh: dict[str, Any]) -> Callable[[], None]:
             optimizer.zero_grad(set_to_none=bool(case.classes))
 
     return steps
-
-
-def sgd() -> Any:
-    """The optimizer that training uses."""
-    try:
-        from elasticface.optim import SGD
-    except ImportError:
-        return torch.optim.SGD
-    return SGD
 
 
 def published() -> list[dict[str, Any]]:

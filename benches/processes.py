@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, console, machine, markdown, printed, run, save, stored
+from common import RESULTS, console, machine, markdown, printed, run, save, status_bytes, stored
 
 from elasticface.rundir import read_metrics
 
@@ -68,7 +68,8 @@ def trained(data: str, options: str, processes: int, threads: int = 1) -> Traine
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             peaks: dict[int, int] = {}
             while process.poll() is None:
-                peaks |= _peaks(process.pid, own=processes == 1)
+                for each in [process.pid] if processes == 1 else _children(process.pid):
+                    peaks[each] = max(status_bytes("VmHWM", each), peaks.get(each, 0))  # 0 where it has just ended
                 time.sleep(POLL)
             seconds = time.perf_counter() - start
             if process.returncode:
@@ -76,21 +77,6 @@ def trained(data: str, options: str, processes: int, threads: int = 1) -> Traine
                 raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{log.read()}")
         lines = [line for line in read_metrics(out) if "benchmark" not in line]
     return Trained(lines, [peak for _, peak in sorted(peaks.items())], seconds)
-
-
-def _peaks(pid: int, own: bool) -> dict[int, int]:
-    """Bytes at the peak so far of a process, or of what it has started (Linux)."""
-    found = {}
-    pids = [pid] if own else _children(pid)
-    for each in pids:
-        try:
-            lines = Path(f"/proc/{each}/status").read_text().splitlines()
-        except OSError:  # it has just ended
-            continue
-        for line in lines:
-            if line.startswith("VmHWM:"):
-                found[each] = 1024 * int(line.split()[1])
-    return found
 
 
 def _children(pid: int) -> list[int]:

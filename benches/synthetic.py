@@ -16,14 +16,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, console, markdown, printed, run, save, spread, stored
+from common import RESULTS, console, markdown, printed, run, save, spread, status_bytes, stored
 
 from elasticface.errors import InputError
 
 OUT = RESULTS / "synthetic.json"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 FIRST_PHOTO = "from elasticface.data.synthetic.studio import Studio; Studio(0).image(0, 0)"
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def measure(people: int, photos: int, rounds: int) -> tuple[list[Round], Memory 
     from elasticface.data.synthetic.studio import Studio
 
     cv2.setNumThreads(1)
-    loaded = peak()
+    loaded = status_bytes("VmHWM")
     taken = []
     for number in range(rounds + 1):
         this, studio = Round([], [], [], []), Studio(0)
@@ -132,7 +131,7 @@ def measure(people: int, photos: int, rounds: int) -> tuple[list[Round], Memory 
                     studio.image(person, photo)
         if number:  # the first round loads what is compiled
             taken.append(this)
-    return taken, Memory(loaded, peak()) if STATUS.exists() else None
+    return taken, Memory(loaded, status_bytes("VmHWM")) if loaded else None
 
 
 @contextmanager
@@ -141,14 +140,6 @@ def timed(clock: list[float], processor: list[float]) -> Iterator[None]:
     yield
     clock.append(time.perf_counter() - began)
     processor.append(time.process_time() - cpu)
-
-
-def peak() -> int:
-    """Bytes that were resident at most; 0 where the system doesn't tell."""
-    if not STATUS.exists():
-        return 0
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-    return 1024 * int(line.split()[1])
 
 
 COLUMNS = ["what", "by the clock", "of the processor"]

@@ -3,7 +3,6 @@
 docs/performance.md is made as a whole, of docs/scaling.md what is between markers.
 """
 
-import json
 from pathlib import Path
 
 import backbones
@@ -17,7 +16,7 @@ import plan
 import processes
 import reading
 import synthetic
-from common import RESULTS, machine
+from common import RESULTS, machine, stored
 
 from elasticface.files import write_text
 
@@ -98,28 +97,26 @@ def between(page: str, name: str, text: str) -> str:
 
 def main() -> None:
     names = "head.json", "backbones.json", "benchmarks.json", "reading.json", "synthetic.json"
-    heads, nets, figures, files, faces = (json.loads((RESULTS / name).read_text("utf-8")) for name in names)
-    shared = json.loads(head_processes.OUT.read_text("utf-8")) if head_processes.OUT.exists() else None
-    images = json.loads(data.OUT.read_text("utf-8")) if data.OUT.exists() else None
+    heads, nets, figures, files, faces = (stored(RESULTS / name) for name in names)
     page = TEXT.format(
         head=head.table(heads),
-        processes=PROCESSES.format(table=head_processes.table(shared)) if shared else "",
+        processes=PROCESSES.format(table=head_processes.table(stored(head_processes.OUT))),
         backbones=backbones.table(nets),
         batch=nets["batch"],
         size=nets["embedding_size"],
         machine=machine(nets["environment"]),
         benchmarks=benchmarks.tables(figures),
         reading=reading.tables(files),
-        data=READING.format(table=data.table(images)) if images else "",
+        data=READING.format(table=data.table(stored(data.OUT))),
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)
     scaling = SCALING.read_text("utf-8")
-    parts = {"equality": equality.table(json.loads(equality.OUT.read_text("utf-8")))}
+    parts = {"equality": equality.table(stored(equality.OUT))}
     for program in (million, processes):
         if program.OUT.exists():
-            parts[program.OUT.stem] = program.table(json.loads(program.OUT.read_text("utf-8")))
-    for name, text in (parts | plan.parts(json.loads(plan.OUT.read_text("utf-8")))).items():
+            parts[program.OUT.stem] = program.table(stored(program.OUT))
+    for name, text in (parts | plan.parts(stored(plan.OUT))).items():
         scaling = between(scaling, name, text)
     write_text(SCALING, scaling)
 
