@@ -3,10 +3,10 @@
 import contextlib
 import math
 import signal
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
@@ -18,30 +18,32 @@ from elasticface.data.transforms import RowsOfBatch, augment, flip, to_input
 from elasticface.guard import Evidence
 
 
-def prepare(
-    pixels: Tensor, config: TrainConfig, step: int, rows: Tensor | None = None, count: int | None = None
-) -> Tensor:
+def prepare(pixels: Tensor, config: TrainConfig, step: int, rows: Tensor, count: int) -> Tensor:
     """uint8 [b, H, W, 3] -> the network's input of this step: in [-1, 1], flipped and augmented.
 
     Args:
         pixels: one process's share of the batch.
         config: the run's.
         step: which step it is.
-        rows: int64 [b], where in the global batch these images stand; None where they are all of it.
+        rows: int64 [b], where in the global batch these images stand.
         count: images in the global batch.
     """
-    which = np.arange(len(pixels)) if rows is None else rows.numpy()
-    of_batch = len(pixels) if count is None else count
 
     def draws(purpose: str) -> RowsOfBatch:
-        return RowsOfBatch(keyed.generator(config.seed, purpose, step), of_batch, which)
+        return RowsOfBatch(keyed.generator(config.seed, purpose, step), count, rows.numpy())
 
     images = augment(flip(to_input(pixels), draws("flip")), draws("augment"), config.augment)
     return images.contiguous(memory_format=torch.channels_last)
 
 
 def forward_backward(
-    fabric: Fabric, backbone: nn.Module, head: nn.Module, images: Tensor, labels: Tensor, parts: int
+    fabric: Fabric,
+    backbone: nn.Module,
+    head: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    parts: int,
+    counts: Sequence[int],
 ) -> Evidence:
     """Gradients of the mean loss over the global batch, computed in ``parts``: each counts by its share of the images.
 
@@ -52,10 +54,12 @@ def forward_backward(
         images: [b, 3, H, W], one process's share.
         labels: [b].
         parts: 1 to b, the same in every process.
+        counts: the b of every process.
     """
     loss, lengths = 0.0, []
     pairs = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
-    totals = launch.all_counts(fabric, *(len(part) for part, _ in pairs)).sum(0).tolist()
+    # As `tensor_split` cuts them: the first parts have one more.
+    totals = [sum(count // parts + (number < count % parts) for count in counts) for number in range(parts)]
     for number, (part, part_labels) in enumerate(pairs):
         with _without_sync(fabric, backbone, number < parts - 1):
             embeddings = backbone(part)

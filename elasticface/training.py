@@ -22,6 +22,7 @@ from elasticface.agreement import from_all, from_first, from_first_alone, in_all
 from elasticface.backbones.syncnorm import synchronised
 from elasticface.benchmarks.pairs import PairBenchmark, evaluate_pairs, open_pairs
 from elasticface.checkpoint import Validation
+from elasticface.checkpoint_folder import newest_first
 from elasticface.config import TrainConfig
 from elasticface.data import open_dataset, require_identities
 from elasticface.data.batches import Damage, DamagedItems, batches
@@ -154,7 +155,9 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
                     finite.before()
                     pixels, labels = (t.to(fabric.device, non_blocking=True) for t in (pixels, labels))
                     images = prepare(pixels, config, step, rows, sampler.images_per_batch)
-                    seen = forward_backward(fabric, backbone, head, images, labels, config.accumulate)
+                    seen = forward_backward(
+                        fabric, backbone, head, images, labels, config.accumulate, counts[:, 0].tolist()
+                    )
                     loss, norm = seen.loss, clip(fabric, backbone, head, sgd, config.clip_norm)
                 stop, not_finite = agree(fabric, interrupts.number, not math.isfinite(loss), norm, config)
                 if seen and not not_finite:
@@ -231,8 +234,8 @@ def _validate(run: Run, benchmark: PairBenchmark, encoder: FaceEncoder, step: in
 
 
 def _kept(run: Run) -> str:
-    saved = sorted(run.checkpoints.glob("step-*"))
-    return f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
+    saved = newest_first(run.checkpoints)
+    return f"the last good checkpoint is {saved[0]}" if saved else "there is no checkpoint yet"
 
 
 def _say(message: str, aloud: bool = True) -> None:

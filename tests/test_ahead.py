@@ -56,3 +56,14 @@ def test_what_is_left_over_is_not_worked_on():
     results.close()
     assert len(begun) <= 4
     assert threading.active_count() < 50
+
+
+def test_an_error_that_is_caught_comes_as_a_result():
+    def odd_fails(number):
+        if number % 2:
+            raise KeyError(number)
+        return number
+
+    found = list(map_ahead(odd_fails, range(4), caught=KeyError))
+    assert [found[0], found[2]] == [0, 2]
+    assert [type(each) for each in found[1::2]] == [KeyError, KeyError]

@@ -154,7 +154,7 @@ def test_accumulated_parts_are_the_whole_batch(people: Path, tmp_path: Path) -> 
         backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4)).double()
         head = heads.CosFace(5, 4).double()
         images = torch.linspace(-1, 1, 84, dtype=torch.float64).view(7, 3, 2, 2)
-        forward_backward(Fabric(accelerator="cpu"), backbone, head, images, torch.arange(7) % 5, parts)
+        forward_backward(Fabric(accelerator="cpu"), backbone, head, images, torch.arange(7) % 5, parts, [7])
         gradients.append(backbone[1].weight.grad)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=1e-15)
 

@@ -229,14 +229,8 @@ def _embed(
     damaged: dict[int, tuple[str, str]] = {}
     there: list[int] = []
 
-    def face_or_flaw(row: int) -> NDArray[np.uint8] | DamagedImage:
-        try:
-            return face(row)
-        except DamagedImage as error:
-            return error
-
     def faces() -> Iterator[NDArray[np.uint8]]:
-        for row, found in zip(span, map_ahead(face_or_flaw, span), strict=True):
+        for row, found in zip(span, map_ahead(face, span, caught=DamagedImage), strict=True):
             if isinstance(found, DamagedImage):
                 damaged[row] = (names[row], str(found))
             else:

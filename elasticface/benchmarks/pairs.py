@@ -351,14 +351,11 @@ def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[
     listed = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
     position: dict[str, int] = {}
 
-    def face_or_flaw(name: str) -> NDArray[np.uint8] | images.DamagedImage:
-        try:
-            return benchmark.face(name, encoder.card.preprocessing.size)
-        except images.DamagedImage as error:
-            return error
+    def read(name: str) -> NDArray[np.uint8]:
+        return benchmark.face(name, encoder.card.preprocessing.size)
 
     def faces() -> Iterator[NDArray[np.uint8]]:
-        found = zip(listed, map_ahead(face_or_flaw, listed), strict=True)
+        found = zip(listed, map_ahead(read, listed, caught=images.DamagedImage), strict=True)
         for name, face in progress.track(found, f"{benchmark.name}: embedding", len(listed)):
             if isinstance(face, images.DamagedImage):
                 progress.console.print(f"skipped: {face}", markup=False)
