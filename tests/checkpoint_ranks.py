@@ -3,26 +3,22 @@
 In a module of its own, since processes that are spawned import it.
 """
 
-import json
 import os
 import resource
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from elasticface import agreement, checkpoint
 from elasticface.errors import InputError, Stopped
 
 SIZE = 8
-TIMEOUT = 60.0  # seconds until a group that hangs is given up
 
 
 class Head(nn.Module):
@@ -138,38 +134,7 @@ def error_of(work: Callable[[], Any]) -> str:
     return ""
 
 
-def run(processes: int, work: Callable[[Path, DeviceMesh], dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """``work`` in a group of processes; what it returned in each.
-
-    Raises:
-        TimeoutError: one of them waits for ever.
-    """
-    (folder / "out").mkdir()
-    context = multiprocessing.spawn(_process, (processes, work, folder), nprocs=processes, join=False)
-    end = time.monotonic() + TIMEOUT
-    try:
-        while not context.join(timeout=1.0):
-            if time.monotonic() > end:
-                raise TimeoutError(f"{processes} processes do not end")
-    finally:
-        for process in context.processes:
-            process.kill()
-    return [json.loads((folder / "out" / f"{rank}.json").read_text()) for rank in range(processes)]
-
-
-def _process(rank: int, processes: int, work: Callable[..., dict[str, Any]], folder: Path) -> None:
-    torch.set_num_threads(1)
-    os.environ["LOCAL_RANK"] = str(rank)
-    timeout = timedelta(seconds=TIMEOUT / 2)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/out/store", rank=rank, world_size=processes, timeout=timeout
-    )
-    outcome = work(folder, init_device_mesh("cpu", (processes,)))
-    (folder / "out" / f"{rank}.json").write_text(json.dumps(outcome))
-    distributed.destroy_process_group()
-
-
-def two(folder: Path, mesh: DeviceMesh) -> dict[str, Any]:
+def two(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
     """All that is tried with two processes; a group is slow to start."""
     rank, two = mesh.get_rank(), folder / "two"
     outcome: dict[str, Any] = {"agreed": agreed(rank)}
@@ -225,7 +190,7 @@ def agreed(rank: int) -> dict[str, Any]:
     }
 
 
-def three(folder: Path, mesh: DeviceMesh) -> dict[str, Any]:
+def three(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
     return {
         "of two": load(folder / "two", 4, mesh=mesh),
         "few classes": load(folder / "few", 2, classes=1, mesh=mesh),

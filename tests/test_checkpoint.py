@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import checkpoint_ranks as ranks
+import on_processes
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,8 @@ from elasticface.checkpoint import Validation
 from elasticface.errors import InputError, Stopped
 
 Outcomes = list[dict[str, Any]]
+
+TIMEOUT = 60.0  # seconds until a group that hangs is given up
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +34,12 @@ def group_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two(group_folder: Path) -> Outcomes:
     """What two processes came to: they leave their checkpoints in the folder."""
-    outcomes = ranks.run(2, ranks.two, group_folder)
-    (group_folder / "out").rename(group_folder / "out of two")
-    return outcomes
+    return on_processes.run(ranks.two, 2, group_folder, timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module")
 def three(group_folder: Path, two: Outcomes) -> Outcomes:
-    return ranks.run(3, ranks.three, group_folder)
+    return on_processes.run(ranks.three, 3, group_folder, timeout=TIMEOUT)
 
 
 def good(path: Path) -> dict[str, Any]:

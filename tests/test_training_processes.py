@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from on_processes import children
 from safetensors.torch import load_file
 
 from elasticface.rundir import read_metrics
@@ -43,10 +44,6 @@ def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
 
 def losses(run: Path) -> list[float]:
     return [line["loss"] for line in read_metrics(run)]
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
 """Batch norm over processes equals batch norm of the whole batch: values, gradients and running statistics."""
 
+import on_processes
 import pytest
 import torch
-from groups import in_group
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from elasticface import backbones
 from elasticface.backbones.syncnorm import SyncBatchNorm, synchronised
@@ -26,7 +27,7 @@ def norm(dimensions: int) -> nn.Module:
     return layer
 
 
-def share_of(dimensions: int) -> dict[str, Tensor]:
+def share_of(mesh: DeviceMesh, dimensions: int) -> dict[str, Tensor]:
     """In a process of three: two steps of the norm on this process's share of the batch."""
     x, towards = inputs(dimensions)
     start = sum(SHARES[: distributed.get_rank()])
@@ -51,7 +52,7 @@ def test_shares_are_normalised_as_the_whole_batch(dimensions: int) -> None:
     for _ in range(2):
         result = layer(x)
     (result * towards).sum().backward()
-    found = in_group(3, share_of, dimensions)
+    found = on_processes.run(share_of, 3, dimensions, timeout=90)
     close = {"rtol": 1e-9, "atol": 1e-9}
     torch.testing.assert_close(torch.cat([each["y"] for each in found]), result.detach(), **close)
     torch.testing.assert_close(torch.cat([each["x"] for each in found]), x.grad, **close)

@@ -29,6 +29,7 @@ for folder in (PACKAGE, PACKAGE / "tests"):
 import torch  # noqa: E402
 from conftest import write_pairs, write_people  # noqa: E402
 from lightning_fabric.loggers import tensorboard  # noqa: E402, F401  (so that no fork has to load it)
+from on_processes import children  # noqa: E402
 from torch.distributed.checkpoint.filesystem import FileSystemReader  # noqa: E402
 from torch.distributed.checkpoint.state_dict_loader import load  # noqa: E402
 from torch.utils.tensorboard import SummaryWriter  # noqa: E402, F401  (likewise)
@@ -214,11 +215,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _descendants(pid: int) -> list[int]:
-    try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-    return [descendant for child in children for descendant in (child, *_descendants(child))]
+    return [descendant for child in children(pid) for descendant in (child, *_descendants(child))]
 
 
 def content(path: Path) -> bytes:
