@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from saved_tensors import kept_storages
+from torch import nn
 
 from elasticface import backbones
 from elasticface.backbones.memory import footprint
@@ -13,19 +14,10 @@ from elasticface.errors import InputError
 
 def saved_bytes(net: nn.Module, batch: int) -> int:
     """What autograd keeps of a real forward pass, parameters, buffers and images aside, and what the net gives."""
-    own = {t.untyped_storage().data_ptr() for t in [*net.parameters(), *net.buffers()]}
     images = torch.rand(batch, 3, 112, 112)
-    own.add(images.untyped_storage().data_ptr())
-    kept: dict[int, tuple[int, Tensor]] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with kept_storages(net) as (kept, _):
         embeddings = net(images)
+    kept.pop(images.untyped_storage().data_ptr(), None)
     return sum(size for size, _ in kept.values()) + embeddings.untyped_storage().nbytes()
 
 

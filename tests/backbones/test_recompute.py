@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from saved_tensors import kept_storages
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -35,18 +36,9 @@ def step(net: nn.Module, batch: Tensor, autocast: bool = False) -> Tensor:
 
 def saved_bytes(net: nn.Module, batch: Tensor) -> int:
     """What autograd keeps for backward, parameters aside, and what blocks that recompute keep of their inputs."""
-    own = {p.untyped_storage().data_ptr() for p in [*net.parameters(), *net.buffers()]}
-    kept: dict[int, tuple[int, Tensor]] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
-        return tensor
-
     wrapped = [m for m in net.modules() if type(m).__name__ == "CheckpointWrapper"]
-    hooks = [m.register_forward_pre_hook(lambda _, inputs: (pack(inputs[0]),)) for m in wrapped]
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with kept_storages(net) as (kept, keep):
+        hooks = [m.register_forward_pre_hook(lambda _, inputs: (keep(inputs[0]),)) for m in wrapped]
         net(batch)
     for hook in hooks:
         hook.remove()
