@@ -5,7 +5,6 @@ Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
 
 import dataclasses
 import errno
-import os
 import sys
 import typing
 import warnings
@@ -15,7 +14,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from elasticface import __version__, cli_compare, cli_convert, cli_plan
+from elasticface import __version__, cli_compare, cli_convert, cli_evaluate, cli_plan, files
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.errors import InputError, Stopped
 
@@ -57,15 +56,6 @@ Settings come from --config, a YAML or the name of a recipe, and from the option
 {recipes}.
 RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. A run that was stopped goes on with --resume, bit for bit;
 it needs no settings then, the run folder has them."""
-
-_EVALUATE = """Measure a model the way the field does, and write results.json, report.html and scores/, for compare.
-
-MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
-pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.txt (LFW's format, or lines of
-`path path 0|1`), its photos aligned or with landmarks5.csv beside it; the folder of CFP, likewise, which is measured as
-cfp_fp and cfp_ff; or a folder of IJB-B, IJB-C or MegaFace, for which MODEL may also be ready-made features: a .npy with
-a row an image, or a folder of MegaFace's matrix files. A stopped evaluation of these goes on with the embeddings in
---features."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -179,31 +169,8 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     _add_settings(train)
     subcommands.add_subcommand("train", train, help="faces -> a trained model")
 
-    evaluate = _Parser(description=_EVALUATE)
-    evaluate.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
-    evaluate.add_argument(
-        "benchmarks", type=str, nargs="+", help="packs, folders or tars with pairs.txt, CFP, IJB, MegaFace"
-    )
-    evaluate.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
-    evaluate.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
-    evaluate.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
-    evaluate.add_argument("--features", type=str | None, default=None, help="folder for embeddings; OUT/features")
-    evaluate.add_argument("--baseline", type=str | None, default=None, help="training faces; shows whitened PCA beside")
-    evaluate.add_argument("--flip", action=ActionYesNo(no_prefix="no-"), default=True, help="add the mirror image")
-    evaluate.add_argument(
-        "--keep-norm", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: an image counts by its norm"
-    )
-    evaluate.add_argument(
-        "--weigh-by-detector-score", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: and by that score"
-    )
-    evaluate.add_argument("--suffix", type=str | None, default=None, help="MegaFace features: <image>_SUFFIX.bin")
-    evaluate.add_argument("--backbone", type=str | None, default=None, help="architecture of a .pth")
-    evaluate.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
-    evaluate.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
-    evaluate.add_argument("--channels", type=typing.Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
-    evaluate.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
-    evaluate.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. [0.485,0.456,0.406]")
-    evaluate.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. [0.229,0.224,0.225]")
+    evaluate = _Parser(description=cli_evaluate.DESCRIPTION)
+    cli_evaluate.add_options(evaluate)
     subcommands.add_subcommand("evaluate", evaluate, help="a model on benchmarks -> figures and a report")
     compare = _Parser(description=cli_compare.DESCRIPTION)
     cli_compare.add_options(compare)
@@ -219,7 +186,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
         "split": _split,
         "pack": _pack,
         "train": _train,
-        "evaluate": _evaluate,
+        "evaluate": cli_evaluate.run,
         "compare": _compare,
         "plan": _plan,
     }
@@ -288,7 +255,7 @@ def _config_file(name: str) -> Path:
 
 
 def _quickstart(options: Namespace) -> None:
-    _check_writable(Path(options.out))
+    files.check_writable(Path(options.out))
     from elasticface.quickstart import FULL, SMALL, quickstart
 
     size = SMALL if options.small else FULL
@@ -309,7 +276,7 @@ def _synthesize(options: Namespace) -> None:
     if options.out is not None:
         if options.identities is None or options.images_per_identity is None:
             raise InputError("synthesize OUT needs --identities and --images-per-identity")
-        _check_writable(Path(options.out))
+        files.check_writable(Path(options.out))
         from elasticface.data.synthetic.write import write_faces
 
         summary = write_faces(
@@ -349,7 +316,7 @@ def _align(options: Namespace) -> None:
 
 def _convert(options: Namespace) -> None:
     cli_convert.check(options)
-    _check_writable(Path(options.dst).parent)
+    files.check_writable(Path(options.dst).parent)
     cli_convert.run(options)
 
 
@@ -369,7 +336,7 @@ def _pack(options: Namespace) -> None:
 
     out = Path(options.out)
     check_out(out, options.overwrite)
-    _check_writable(out.parent)
+    files.check_writable(out.parent)
     if not 1 <= options.size <= 4096:
         raise InputError(f"--size must be 1 to 4096, not {options.size}")
     found = open_benchmark(options.dir, options.pairs, options.landmarks)
@@ -383,56 +350,16 @@ def _pack(options: Namespace) -> None:
 def _train(options: Namespace) -> None:
     settings = {setting.name: options[setting.name] for setting in dataclasses.fields(TrainConfig)}
     config = TrainConfig(**settings)
-    _check_writable(Path(options.out))
+    files.check_writable(Path(options.out))
     from elasticface.training import train
 
     train(options.data, options.out, config, options.resume)
 
 
-def _evaluate(options: Namespace) -> None:
-    from rich.console import Console
-
-    from elasticface.benchmarks.baseline import whitened_pca
-    from elasticface.benchmarks.features import FeatureFiles
-    from elasticface.benchmarks.ijb import TemplateOptions
-    from elasticface.benchmarks.opening import Model, is_features, open_benchmarks
-    from elasticface.benchmarks.stored import RESULTS
-    from elasticface.data import open_dataset
-    from elasticface.evaluation import REPORT, evaluate
-    from elasticface.model import load
-    from elasticface.progress import console
-    from elasticface.report import terminal_tables
-    from elasticface.report_large import LARGE, notes
-    from elasticface.rundir import read_metrics
-
-    names = ("size", "channels", "scale", "mean", "std")
-    preprocessing = {name: options[name] for name in names if options[name] is not None}
-    if is_features(options.model):
-        models: list[Model] = [FeatureFiles(Path(options.model), options.suffix)]
-    else:
-        models = [load(options.model, options.backbone, device=options.device, **preprocessing)]
-    making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
-    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making)
-    model = Path(options.model)
-    run = model if (model / "model").is_dir() else None
-    out = Path(options.out) if options.out else run or Path("results")
-    _check_writable(out)
-    if options.baseline:
-        models.append(whitened_pca(open_dataset(options.baseline)))
-    features = Path(options.features) if options.features else None
-    if features is not None:
-        _check_writable(features)
-    results = evaluate(models, benchmarks, out, flip=options.flip, features=features, curves=read_metrics(model))
-    Console().print(*terminal_tables(results), sep="\n")
-    for note in notes(result for result in results if isinstance(result, LARGE)):
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
-    print(f"{out / RESULTS}\n{out / REPORT}")
-
-
 def _compare(options: Namespace) -> None:
     cli_compare.check(options)
     if options.out:
-        _check_writable(Path(options.out))
+        files.check_writable(Path(options.out))
     cli_compare.run(options)
 
 
@@ -440,21 +367,14 @@ def _plan(options: Namespace) -> None:
     if options.json:
         if Path(options.json).is_dir():
             raise InputError(f"--json {options.json}: a folder; give the name of a file")
-        _check_writable(Path(options.json).parent)
+        files.check_writable(Path(options.json).parent)
     cli_plan.run(options)
 
 
 def _check_preview(path: Path) -> None:
     if path.suffix.lower() not in (".png", ".jpg") or path.is_dir():
         raise InputError(f"--preview {path}: not the name of a picture; give a file that ends in .png or .jpg")
-    _check_writable(path.parent)
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a folder that cannot be written to before the work, not after it."""
-    nearest = next(folder for folder in (out, *out.absolute().parents) if os.path.exists(folder))
-    if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written: {nearest} is not a folder with leave to write; give another")
+    files.check_writable(path.parent)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -156,10 +156,20 @@ def holds_something(folder: Path) -> bool:
         raise InputError(f"{printable(folder)}: cannot be used: {error.strerror}; give a new folder") from error
 
 
+def check_writable(out: Path) -> None:
+    """Refuse a folder that cannot be written to before the work, not after it.
+
+    Raises:
+        InputError: it is none, or one without leave to write.
+    """
+    nearest = _nearest(out)
+    if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written: {nearest} is not a folder with leave to write; give another")
+
+
 def room(path: Path) -> int:
     """Bytes that may be written where ``path`` is or would be, with ``RESERVE`` left free."""
-    nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
-    return max(0, shutil.disk_usage(nearest).free - RESERVE)
+    return max(0, shutil.disk_usage(_nearest(path)).free - RESERVE)
 
 
 def printable(name: str | Path, most: int | None = None) -> str:
@@ -173,6 +183,11 @@ def printable(name: str | Path, most: int | None = None) -> str:
     if most is not None and len(text) > most:
         text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _nearest(path: Path) -> Path:
+    """``path``, or the folder above it that is there."""
+    return next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
 
 
 def _sync(path: Path) -> None:
