@@ -23,10 +23,19 @@ OPTIONS = (
 LAUNCH = "-m torch.distributed.run --standalone --nproc-per-node 2 -m".split()
 
 
-def start(processes: int, data: Path, run: Path, *more: str) -> subprocess.Popen[str]:
+SLOW_END = """
+import time
+from rich.progress import Progress
+end = Progress.__exit__
+Progress.__exit__ = lambda *given: (end(*given), time.sleep(0.3))[0]
+"""
+"""Longer than torchrun takes to see that a process has ended, and to end the others."""
+
+
+def start(processes: int, data: Path, run: Path, *more: str, **variables: str) -> subprocess.Popen[str]:
     launch = LAUNCH if processes == 2 else ["-m"]
     command = [sys.executable, *launch, "elasticface", "train", str(data), "--out", str(run), *OPTIONS, *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
 
 
@@ -93,7 +102,9 @@ def test_sigterm_saves_and_one_process_goes_on_from_two(together: Path, people: 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_process_that_is_killed_ends_the_other_with_a_line(victim: int, people: Path, tmp_path: Path) -> None:
-    process = start(2, people, tmp_path / "run", "--max-steps", "100000")
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW_END)
+    process = start(2, people, tmp_path / "run", "--max-steps", "100000", PYTHONPATH=str(tmp_path / "slow"))
     wait_for_step(process, tmp_path / "run", 5)
     workers = children(process.pid)
     os.kill(workers[victim], signal.SIGKILL)
