@@ -122,7 +122,7 @@ def _train(fabric: Fabric, data: str, out: Path, config: TrainConfig, resume: bo
         return f"saved {checkpoint.save(run.checkpoints, model, optimizer, done, config.keep_checkpoints, figure)}"
 
     columns = "loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
-    # A launcher sends SIGTERM to all once one has ended: that one's end is still to be told, so signals are let go last.
+    # A launcher sends SIGTERM to all once one has ended: that is still to be told, so signals are let go last.
     with Interrupts() as interrupts, progress.bar(*columns, shown=first) as bar:
         task = bar.add_task("training", total=total, completed=step, loss="–", lr="–", speed="–")
         logged_at, logged_images = time.perf_counter(), 0
