@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from common import RESULTS, console, machine, markdown, printed, rounded, run, s
 from head import products
 from processes import trained
 
+from elasticface import backbones
 from elasticface.config import TrainConfig
 from elasticface.data import images
 from elasticface.data.recordio_writer import RecordIOWriter
@@ -27,6 +30,7 @@ OUT = RESULTS / "million.json"
 RATES = (1.0, 0.1)
 HERE = Path(__file__).parent
 WARM_UP = 5  # steps that are not timed
+PASSED = 1 << 26  # numbers that an update goes through, far more than a cache holds
 
 
 def bench(
@@ -74,14 +78,15 @@ def write_set(folder: Path, identities: int) -> None:
 
 
 def measure(data: Path, config: TrainConfig, identities: int, processes: int) -> dict[str, Any]:
-    """Seconds of a step and peaks of memory, measured and planned; a step's products are timed by themselves first."""
+    """Seconds of a step and peaks of memory, measured and planned; the speeds of the machine are measured first."""
     options = (
         f"--backbone {config.backbone} --batch-size {config.batch_size} --max-steps {config.max_steps} --log-every 1 "
         f"--workers 0 --device cpu --sample-rate {config.sample_rate} --keep-checkpoints 1"
     )
+    speeds = measured_speeds(config, identities, processes)
     run_of = trained(str(data), options, processes)
     seconds = [config.batch_size / line["images_per_second"] for line in run_of.metrics][WARM_UP:]
-    planned = plan(config, identities, processes, device="cpu", head_tflops=head_tflops(config, identities, processes))
+    planned = plan(config, identities, processes, device="cpu", **speeds)
     return {
         "sample_rate": config.sample_rate,
         "seconds": seconds,
@@ -89,7 +94,8 @@ def measure(data: Path, config: TrainConfig, identities: int, processes: int) ->
         "whole_seconds": run_of.seconds,
         "program_bytes": program_bytes(),
         "planned_bytes": planned.peak,
-        "planned_head_seconds": planned.seconds.head,
+        "speeds": speeds,
+        "planned_seconds": asdict(planned.seconds),
         "loss": [line["loss"] for line in run_of.metrics],
     }
 
@@ -101,27 +107,58 @@ def program_bytes() -> int:
     return int(told)
 
 
-def head_tflops(config: TrainConfig, identities: int, processes: int) -> float:
-    """10¹² operations a second of one process in the head's bare products, while all processes make theirs."""
-    classes = round(identities * config.sample_rate)
-    torch.set_num_threads(processes)
-    weight = torch.nn.Parameter(torch.randn(classes, config.embedding_size))
-    embeddings = torch.randn(config.batch_size, config.embedding_size, requires_grad=True)
-    labels = torch.arange(config.batch_size)
-    step = products(embeddings, weight, labels)
-    taken = []
-    for _ in range(4):
-        start = time.perf_counter()
+def measured_speeds(config: TrainConfig, identities: int, processes: int) -> dict[str, float]:
+    """What :func:`elasticface.plan.plan` asks for, of one process of one thread while the others do the same: means."""
+    context = get_context("spawn")
+    told, together = context.SimpleQueue(), context.Barrier(processes)
+    classes = round(identities * config.sample_rate) // processes
+    given = config.backbone, config.embedding_size, config.batch_size, processes, classes, together, told
+    started = [context.Process(target=_speeds_of_one, args=given) for _ in range(processes)]
+    for each in started:
+        each.start()
+    found = [told.get() for _ in started]
+    for each in started:
+        each.join()
+    return {name: fmean(speeds[name] for speeds in found) for name in found[0]}
+
+
+def _speeds_of_one(
+    backbone: str, size: int, batch: int, processes: int, classes: int, together: Any, told: Any
+) -> None:
+    torch.set_num_threads(1)
+    network = backbones.create(backbone, size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(batch // processes, 3, 112, 112).contiguous(memory_format=torch.channels_last)
+    weight = torch.nn.Parameter(torch.randn(classes, size))
+    embeddings, labels = torch.randn(batch, size, requires_grad=True), torch.arange(batch) % classes
+    gradient, momentum, numbers = torch.randn(PASSED), torch.randn(PASSED), torch.randn(PASSED)
+
+    def update() -> None:
+        momentum.mul_(0.9).add_(gradient)
+        numbers.add_(momentum, alpha=-0.1)
+
+    work = {
+        "tflops": (lambda: network(images).sum().backward(), 6 * backbones.multiply_adds(network) * len(images)),
+        "head_tflops": (products(embeddings, weight, labels), 3 * 2 * batch * size * classes),
+        "bandwidth_gbyte": (update, 1000 * 8 * gradient.nbytes),
+    }
+    found = {}
+    for name, (step, count) in work.items():
         step()
-        taken.append(time.perf_counter() - start)
-    operations = 3 * 2 * config.batch_size * config.embedding_size * classes
-    return operations / min(taken) / processes / 1e12
+        together.wait()
+        taken = []
+        for _ in range(5):
+            start = time.perf_counter()
+            step()
+            taken.append(time.perf_counter() - start)
+        found[name] = count / median(taken) / 1e12
+    told.put(found)
 
 
 COLUMNS = [
     "head",
     "s a step",
-    "its products, s",
+    "planned: backbone + head + memory",
+    "measured ÷ planned",
     "GiB at the peak, by process",
     "planned, with the program",
     "measured ÷ planned",
@@ -133,11 +170,13 @@ def rows(figures: dict[str, Any]) -> list[list[str]]:
     for run_of in figures["runs"]:
         peaks = [peak / 2**30 for peak in run_of["peak_bytes"]]
         planned = (run_of["planned_bytes"] + run_of["program_bytes"]) / 2**30
+        parts = [run_of["planned_seconds"][name] for name in ("backbone", "head", "memory")]
         found.append(
             [
                 "exact" if run_of["sample_rate"] == 1 else f"sampled {run_of['sample_rate']:g}",
                 spread(run_of["seconds"]),
-                rounded(run_of["planned_head_seconds"]),
+                f"{' + '.join(rounded(part) for part in parts)} = {rounded(sum(parts))}",
+                rounded(median(run_of["seconds"]) / sum(parts)),
                 ", ".join(rounded(peak) for peak in peaks),
                 rounded(planned),
                 rounded(max(peaks) / planned),
@@ -151,8 +190,10 @@ def table(figures: dict[str, Any]) -> str:
     told = (
         f"{figures['identities']:,} identities, 512-d, `tiny`, {figures['batch']} images a step, "
         f"{figures['processes']} processes of one thread, {figures['steps']} steps, the first {WARM_UP} not "
-        f"timed. Its products: what the head's three take by themselves. Planned is beyond the program itself, "
-        f"{figures['runs'][0]['program_bytes'] / 2**30:.2f} GiB with its libraries. {machine(figures['environment'])}."
+        f"timed. Seconds are planned with the speeds of this machine, measured just before: of the backbone alone, of "
+        f"the head's three products, and of an optimizer's passes over memory. Memory is planned beyond the program "
+        f"itself, {figures['runs'][0]['program_bytes'] / 2**30:.2f} GiB with its libraries. "
+        f"{machine(figures['environment'])}."
     )
     return f"{markdown(COLUMNS, rows(figures))}\n\n{told}"
 

@@ -67,6 +67,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--head-tflops", type=float | None, default=None, help="in the head, which is float32, sustained"
     )
+    parser.add_argument("--bandwidth-gbyte", type=float | None, default=None, help="GB/s of a GPU's memory, sustained")
     parser.add_argument("--network-gbit", type=float | None, default=None, help="of a node's network, each direction")
     parser.add_argument("--json", type=str | None, default=None, help="file for all figures")
 
@@ -90,6 +91,7 @@ def run(options: Namespace) -> None:
         images=options.images,
         tflops=options.tflops,
         head_tflops=options.head_tflops,
+        bandwidth_gbyte=options.bandwidth_gbyte,
         network_gbit=options.network_gbit,
     )
     if options.memory_gib is not None and not 0 < options.memory_gib < float("inf"):
@@ -163,7 +165,8 @@ def lines(made: "Plan", memory_gib: float | None) -> list[str]:
         f"D {config.embedding_size}; not in it: the CUDA context, workspaces, NCCL's buffers, what an allocator loses",
         f"a checkpoint: {made.checkpoint / 2**30:,.2f} GiB, whatever the number of processes",
         f"work of a process and step: backbone {work.backbone / 1e12:,.2f} TFLOP, at {made.multiply_adds / 1e9:.2f} G "
-        f"multiply-adds an image; head {work.head / 1e12:,.2f} TFLOP in {made.head_dtype}",
+        f"multiply-adds an image; head {work.head / 1e12:,.2f} TFLOP in {made.head_dtype}; beside these products "
+        f"{work.moved / 1e9:,.2f} GB are moved",
     ]
     if made.kept < made.sampled:
         told.append(
@@ -178,7 +181,7 @@ def lines(made: "Plan", memory_gib: float | None) -> list[str]:
         told.append(f"{made.peak / 2**30:.1f} GiB: {fits}")
     if made.steps:
         told.append(f"{made.steps[0]:,} steps an epoch, {made.steps[1]:,} in all")
-    parts = {"backbone": seconds.backbone, "head": seconds.head, "network": seconds.network}
+    parts = {"backbone": seconds.backbone, "head": seconds.head, "memory": seconds.memory, "network": seconds.network}
     known = ", ".join(f"{name} {value:.3g} s" for name, value in parts.items() if value is not None)
     if known:
         told.append(f"a step at the speeds given: {known}")

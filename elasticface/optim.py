@@ -22,14 +22,15 @@ _PIECE_BYTES = 16 << 20
 class SGD(torch.optim.SGD):
     """`torch.optim.SGD` for parameters with gradients of all kinds, some of them row-sparse.
 
-    With a dense gradient it is torch's own. Of a row-sparse one (:mod:`elasticface.row_sparse`) only its rows of weight
-    and momentum are read and written, by the same rule: with g the gradient and w the weight,
+    With g the gradient and w the weight,
 
         g ← g + weight_decay·w        v ← momentum·v + g        w ← w − lr·v
 
-    v starts at 0, so that a row which is met for the first time starts as torch's SGD does. The momentum is one dense
-    tensor per parameter, a ``DTensor`` for one that is, made in the first step; `torch.distributed.checkpoint` saves
-    it like any other.
+    With a dense gradient it is torch's own, but that the decay is added to the gradient in its place, of which torch
+    makes a copy: as large as all class centres. Of a row-sparse one (:mod:`elasticface.row_sparse`) only its rows of
+    weight and momentum are read and written. v starts at 0, so that a row which is met for the first time starts as
+    torch's SGD does. The momentum is one dense tensor per parameter, a ``DTensor`` for one that is, made in the first
+    step; `torch.distributed.checkpoint` saves it like any other.
 
     Args:
         params: parameters or groups of them.
@@ -41,14 +42,26 @@ class SGD(torch.optim.SGD):
     def __init__(self, params: ParamsT, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update; the gradients that it was given are changed by it."""
+        decays = [group["weight_decay"] for group in self.param_groups]
+        try:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if is_row_sparse(parameter.grad):
+                        self._step_rows(parameter, group)
+                    elif parameter.grad is not None and group["weight_decay"]:
+                        parameter.grad.add_(parameter, alpha=group["weight_decay"])
+                group["weight_decay"] = 0
+            super().step(closure)
+        finally:
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                group["weight_decay"] = decay
+
     def _init_group(self, group: dict[str, Any], *collected: list[Any]) -> Any:
-        """Where torch collects what a step updates. Row-sparse gradients are done with here, and not collected."""
-        others = []
-        for parameter in group["params"]:
-            if is_row_sparse(parameter.grad):
-                self._step_rows(parameter, group)
-            else:
-                others.append(parameter)
+        """Where torch collects what a step updates: not the parameters whose few rows are done."""
+        others = [parameter for parameter in group["params"] if not is_row_sparse(parameter.grad)]
         return super()._init_group({**group, "params": others}, *collected)  # type: ignore[no-untyped-call]
 
     def _step_rows(self, parameter: Tensor, group: dict[str, Any]) -> None:
@@ -60,11 +73,11 @@ class SGD(torch.optim.SGD):
         rows, values = rows_and_values(gradient)
         length = max(_PIECE_BYTES // (weight.shape[1] * weight.itemsize), 1)
         for at, change in zip(torch.split(rows, length), torch.split(values, length), strict=True):
-            before = weight[at]
+            before = weight.index_select(0, at)
             change = change.add(before, alpha=group["weight_decay"])
             if group["momentum"]:
                 momentum = local_of(state["momentum_buffer"])
-                change = momentum[at].mul_(group["momentum"]).add_(change)
+                change = momentum.index_select(0, at).mul_(group["momentum"]).add_(change)
                 momentum.index_copy_(0, at, change)
             weight.index_copy_(0, at, before.add_(change, alpha=-group["lr"]))
 

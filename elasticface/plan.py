@@ -56,15 +56,20 @@ class Moment:
 
 @dataclass(frozen=True)
 class Work:
-    """Floating-point operations of a process and step; a multiply-add is two.
+    """What a process computes in a step.
 
     Attributes:
-        backbone: 6·(multiply-adds of an image)·b: forward, and twice that backward; 8 with recomputed blocks.
-        head: 6·B·k·D, the three products of the exact softmax; 2·B·(k − kept)·D more for what is computed twice.
+        backbone: floating-point operations, 6·(multiply-adds of an image)·b: forward, and twice that backward; 8 with
+            recomputed blocks. A multiply-add is two operations.
+        head: likewise 6·B·k·D, the three products of the exact softmax; 2·B·(k − kept)·D more for what is computed
+            twice.
+        moved: bytes that are read and written beside these products, by operations that do little else: of rows of
+            class centres, of logits, and of what the optimizer goes through.
     """
 
     backbone: int
     head: int
+    moved: int
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,14 @@ class Seconds:
     Attributes:
         backbone: its work at ``tflops``.
         head: its work, in float32, at ``head_tflops``.
+        memory: the bytes that are moved, at ``bandwidth_gbyte``.
         network: the traffic of a process over its node's network. A ring that goes through the nodes one after the
             other crosses every node's border once, so that a node sends what a process sends.
     """
 
     backbone: float | None
     head: float | None
+    memory: float | None
     network: float | None
 
     @property
@@ -87,7 +94,7 @@ class Seconds:
         """A step's seconds: where the network hides behind the computing, and where nothing hides."""
         if self.backbone is None or self.head is None:
             return None
-        computing, network = self.backbone + self.head, self.network or 0.0
+        computing, network = self.backbone + self.head + (self.memory or 0.0), self.network or 0.0
         return max(computing, network), computing + network
 
 
@@ -170,6 +177,7 @@ def plan(
     images: int | None = None,
     tflops: float | None = None,
     head_tflops: float | None = None,
+    bandwidth_gbyte: float | None = None,
     network_gbit: float | None = None,
 ) -> Plan:
     """Memory, traffic and work of a run.
@@ -183,6 +191,7 @@ def plan(
         images: in the data, for steps.
         tflops: 10¹² operations a second that a process sustains in the backbone, at its precision.
         head_tflops: likewise in the head, in float32; ``tflops`` where the backbone computes in float32, too.
+        bandwidth_gbyte: 10⁹ bytes a second, read and written, that a process sustains in its memory.
         network_gbit: 10⁹ bits a second that a node's network sustains in each direction.
 
     Raises:
@@ -197,7 +206,9 @@ def plan(
     _check("embedding_size", config.embedding_size)
     if not 1 <= per_node <= processes or processes % per_node:
         raise InputError(f"{processes} processes cannot be {per_node} on every node")
-    for name, value in {"tflops": tflops, "head_tflops": head_tflops, "network_gbit": network_gbit}.items():
+    speeds = {"tflops": tflops, "head_tflops": head_tflops}
+    speeds |= {"bandwidth_gbyte": bandwidth_gbyte, "network_gbit": network_gbit}
+    for name, value in speeds.items():
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"{name} must be above 0, got {value}")
     if images is not None and images < 1:
@@ -213,6 +224,7 @@ def plan(
     work = Work(
         backbone=(8 if config.checkpoint_activations else 6) * multiply_adds * batch,
         head=config.accumulate * 2 * sizes.batch * sizes.size * products,
+        moved=_moved(config, sizes),
     )
     traffic = _traffic(config, sizes)
     if head_tflops is None and config.precision == "32":
@@ -220,6 +232,7 @@ def plan(
     seconds = Seconds(
         work.backbone / (tflops * 1e12) if tflops else None,
         work.head / (head_tflops * 1e12) if head_tflops else None,
+        work.moved / (bandwidth_gbyte * 1e9) if bandwidth_gbyte else None,
         8 * total(traffic) / (network_gbit * 1e9) if network_gbit and processes > per_node else None,
     )
     return Plan(
@@ -233,7 +246,7 @@ def plan(
         kept=sizes.kept,
         head_dtype="float64" if sizes.itemsize == 8 else "float32",
         always=_always(config, sizes),
-        moments=_moments(config, sizes, device),
+        moments=_moments(config, sizes),
         traffic=traffic,
         checkpoint=_checkpoint(config, sizes, identities),
         parameters=sizes.parameters,
@@ -306,7 +319,7 @@ def _always(config: TrainConfig, sizes: _Sizes) -> tuple[Item, ...]:
     )
 
 
-def _moments(config: TrainConfig, sizes: _Sizes, device: str) -> tuple[Moment, ...]:
+def _moments(config: TrainConfig, sizes: _Sizes) -> tuple[Moment, ...]:
     """The head, the backbone's backward, the optimizer."""
 
     def make() -> nn.Module:
@@ -336,22 +349,32 @@ def _moments(config: TrainConfig, sizes: _Sizes, device: str) -> tuple[Moment, .
     return (
         Moment("head", (*head, another) if another.bytes else head),
         Moment("backward of the backbone", backward),
-        Moment("optimizer", (gradient, *_decayed(config, sizes, sparse, device))),
+        Moment("optimizer", (gradient, Item("rows of it that are worked on", "pieces", _ROW_PIECES * sparse))),
     )
 
 
-def _decayed(config: TrainConfig, sizes: _Sizes, sparse: bool, device: str) -> tuple[Item, ...]:
-    """torch's SGD adds the weight decay to a copy of a gradient, group by group: on a GPU of all of a group at once."""
-    if not config.weight_decay:
-        return ()
-    largest = max(p.numel() for p in sizes.network.parameters())
-    backbone = Item("a copy of the backbone's, to add the decay to", "T·4", _FLOAT * sizes.trained)
-    if device != "cuda":
-        backbone = Item(backbone.what, "the largest tensor", _FLOAT * largest)
-    head = Item("a copy of it, to add the decay to", "c·D·4", _FLOAT * sizes.centres * sizes.size)
-    if sparse:
-        head = Item("rows of it that are worked on", "pieces", _ROW_PIECES)
-    return (max(backbone, head, key=lambda item: item.bytes),)
+def _moved(config: TrainConfig, sizes: _Sizes) -> int:
+    """Bytes that are read and written beside the products: passes over rows of centres, logits, the backbone's weights.
+
+    As the operations stand in :mod:`elasticface.softmax` and :mod:`elasticface.optim`, one reading or writing each:
+
+        a row of centres      forward 7: two extremes 2, twice made shorter 2·2, its length 1
+                              backward 11: made shorter 2, kept on the sphere 4 + 3 + 2
+                              4 more, twice copied out, where k < c
+        a logit               3: exp 2, summed 1; computed again in backward, exp 2
+        a row of the update   dense 12: norm 1, decay 3, momentum 2 + 3, update 3; without momentum 5 less
+                              row by row 20: norm 1, copied out and in 2·4, decay 3, momentum 2 + 3, update 3; 9 less
+        the backbone's        14: as dense, and clipped 2
+    """
+    sparse, i, parts = sizes.sampled < sizes.centres, sizes.itemsize, config.accumulate
+    row = sizes.size * i
+    centres = parts * sizes.sampled * (18 + 4 * sparse) * row
+    logits = parts * sizes.batch * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
+    without = not config.momentum
+    updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.size
+    update = updated * (20 - 9 * without if sparse else 12 - 5 * without)
+    backbone = sizes.trained * _FLOAT * (14 - 5 * without)
+    return centres + logits + update + backbone
 
 
 def _traffic(config: TrainConfig, sizes: _Sizes) -> tuple[Item, ...]:

@@ -47,8 +47,11 @@ def local_rows(weight: Tensor) -> Tensor:
 
 def rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """([K] distinct sorted rows, [K, D]) of a row-sparse gradient, of those that this process has."""
-    local = local_of(gradient).coalesce()
-    return local.indices()[0], local.values()
+    local = local_of(gradient)
+    rows = local._indices()[0]
+    if not local.is_coalesced() and not bool((rows.diff() > 0).all()):
+        local = local.coalesce()  # the sum of several; of a single one autograd forgets that there is nothing to add
+    return local._indices()[0], local._values()
 
 
 def is_row_sparse(gradient: Tensor | None) -> bool:

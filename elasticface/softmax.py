@@ -96,7 +96,9 @@ def normalize(vectors: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """
     rows = vectors.to(dtype)
     # By the largest component first: the squares of a float32 row of length 1e20 or 1e-20 are beyond float32.
-    by_largest = _inverse(torch.linalg.vector_norm(rows.detach(), torch.inf, dim=1, keepdim=True))
+    # As two extremes: vector_norm(…, inf) takes twenty times as long on a CPU.
+    extremes = rows.detach().amax(1, keepdim=True), -rows.detach().amin(1, keepdim=True)
+    by_largest = _inverse(torch.maximum(*extremes))
     rows = rows * by_largest
     by_length = _inverse(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
     return rows * by_length, by_largest * by_length
@@ -114,7 +116,7 @@ def target_centres(weight: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
     if not len(weight):
         return weight.new_zeros(len(rows), weight.shape[1], dtype=dtype)
     at, inside = _within(rows, len(weight))
-    centres, _ = normalize(weight[at], dtype)
+    centres, _ = normalize(weight.index_select(0, at), dtype)
     return torch.where(inside[:, None], centres, 0)
 
 
@@ -152,7 +154,9 @@ class _Chunks:
 
     def rows(self, chunk: slice) -> Tensor:
         """[c, D] class centres of one chunk, of any length."""
-        rows = self.weight[chunk] if self.classes is None else self.weight[self.classes[chunk]]
+        if self.classes is None:
+            return self.weight[chunk].to(self.dtype)
+        rows = self.weight.index_select(0, self.classes[chunk])  # whole rows, several times as fast as by weight[…]
         return rows.to(self.dtype)
 
     def memory(self, chunk: slice, kept: Tensor, spare: Tensor) -> Tensor:
