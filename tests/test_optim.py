@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 
 from elasticface import heads, optim
 from elasticface.optim import SGD
-from elasticface.row_sparse import row_sparse
+from elasticface.row_sparse import row_sparse, rows_and_values
 
 SETTINGS: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
 
@@ -55,6 +55,29 @@ def test_a_sample_of_every_row_gives_what_torchs_sgd_gives(momentum, piece):
             mine.step()
             torchs.step()
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_of_one_backward_the_rows_are_read_where_they_are_and_of_several_added_up():
+    head = heads.create("cosface", 50, 5, sample_rate=0.5)
+    for parts in (1, 2):
+        head(torch.randn(4, 5), torch.arange(4)).backward()
+        rows, values = rows_and_values(head.weight.grad)
+        assert (values.data_ptr() == head.weight.grad._values().data_ptr()) == (parts == 1)
+        assert bool((rows.diff() > 0).all())
+        dense = torch.zeros(50, 5).index_copy(0, rows, values)
+        torch.testing.assert_close(dense, head.weight.grad.to_dense())
+
+
+def test_the_decay_is_that_of_the_group_after_a_step_too():
+    weight = weight_of()
+    weight.grad = torch.zeros_like(weight)
+    sgd = SGD([weight], lr=0.1, weight_decay=0.5)
+    before = weight.detach().clone()
+    for _ in range(2):
+        sgd.step()
+        weight.grad.zero_()
+    assert sgd.param_groups[0]["weight_decay"] == 0.5
+    torch.testing.assert_close(weight.detach(), before * 0.95**2)
 
 
 @settings(max_examples=100, deadline=None)
