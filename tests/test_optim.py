@@ -57,15 +57,22 @@ def test_a_sample_of_every_row_gives_what_torchs_sgd_gives(momentum, piece):
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
-def test_of_one_backward_the_rows_are_read_where_they_are_and_of_several_added_up():
+def test_the_rows_that_backward_leaves_are_read_where_they_are():
     head = heads.create("cosface", 50, 5, sample_rate=0.5)
-    for parts in (1, 2):
-        head(torch.randn(4, 5), torch.arange(4)).backward()
-        rows, values = rows_and_values(head.weight.grad)
-        assert (values.data_ptr() == head.weight.grad._values().data_ptr()) == (parts == 1)
-        assert bool((rows.diff() > 0).all())
-        dense = torch.zeros(50, 5).index_copy(0, rows, values)
-        torch.testing.assert_close(dense, head.weight.grad.to_dense())
+    head(torch.randn(4, 5), torch.arange(4)).backward()
+    gradient = head.weight.grad
+    rows, values = rows_and_values(gradient)
+    assert values.data_ptr() == gradient._values().data_ptr()
+    torch.testing.assert_close(torch.zeros(50, 5).index_copy(0, rows, values), gradient.to_dense())
+
+
+@pytest.mark.parametrize("rows", [[3, 1], [1, 1, 4], [4, 1, 4], [2], []])
+def test_rows_in_any_order_and_more_than_once_are_added_up(rows):
+    values = torch.randn(len(rows), 5, generator=torch.Generator().manual_seed(0))
+    gradient = torch.sparse_coo_tensor(torch.tensor([rows], dtype=torch.int64), values, (6, 5), check_invariants=False)
+    found, sums = rows_and_values(gradient)
+    assert found.tolist() == sorted(set(rows))
+    torch.testing.assert_close(torch.zeros(6, 5).index_copy(0, found, sums), gradient.to_dense())
 
 
 def test_the_decay_is_that_of_the_group_after_a_step_too():
