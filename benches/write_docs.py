@@ -1,6 +1,6 @@
 """What the programs beside this one have stored, as pages of the docs: ``python benches/write_docs.py``.
 
-docs/performance.md is made as a whole, of docs/scaling.md what is between markers.
+docs/performance.md is made as a whole, of docs/scaling.md and docs/training.md what is between markers.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ import backbones
 import benchmarks
 import data
 import equality
+import faults
 import head
 import head_processes
 import million
@@ -82,7 +83,15 @@ left of it when worker processes hand batches over.
 
 """
 
-SCALING = PAGE.with_name("scaling.md")
+SCALING, TRAINING = PAGE.with_name("scaling.md"), PAGE.with_name("training.md")
+
+
+def fill(path: Path, texts: dict[str, str]) -> None:
+    """Put each text between the markers of its name."""
+    page = path.read_text("utf-8")
+    for name, text in texts.items():
+        page = between(page, name, text)
+    write_text(path, page)
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -91,7 +100,7 @@ def between(page: str, name: str, text: str) -> str:
     before, there, rest = page.partition(start)
     _, closed, after = rest.partition(end)
     if not there or not closed:
-        raise ValueError(f"{SCALING}: the markers of {name} are missing")
+        raise ValueError(f"the markers of {name} are missing")
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
@@ -111,14 +120,12 @@ def main() -> None:
         synthetic=synthetic.table(faces),
     )
     write_text(PAGE, page)
-    scaling = SCALING.read_text("utf-8")
     parts = {"equality": equality.table(stored(equality.OUT))}
     for program in (million, processes):
         if program.OUT.exists():
             parts[program.OUT.stem] = program.table(stored(program.OUT))
-    for name, text in (parts | plan.parts(stored(plan.OUT))).items():
-        scaling = between(scaling, name, text)
-    write_text(SCALING, scaling)
+    fill(SCALING, parts | plan.parts(stored(plan.OUT)))
+    fill(TRAINING, {"faults": faults.table()})
 
 
 if __name__ == "__main__":
