@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,13 +25,14 @@ from elasticface.config import TrainConfig
 from elasticface.data import images
 from elasticface.data.recordio_writer import RecordIOWriter
 from elasticface.errors import InputError
+from elasticface.optim import SGD
 from elasticface.plan import plan
+from elasticface.row_sparse import row_sparse
 
 OUT = RESULTS / "million.json"
 RATES = (1.0, 0.1)
 HERE = Path(__file__).parent
 WARM_UP = 5  # steps that are not timed
-PASSED = 1 << 26  # numbers that an update goes through, far more than a cache holds
 
 
 def bench(
@@ -111,8 +113,7 @@ def measured_speeds(config: TrainConfig, identities: int, processes: int) -> dic
     """What :func:`elasticface.plan.plan` asks for, of one process of one thread while the others do the same: means."""
     context = get_context("spawn")
     told, together = context.SimpleQueue(), context.Barrier(processes)
-    classes = round(identities * config.sample_rate) // processes
-    given = config.backbone, config.embedding_size, config.batch_size, processes, classes, together, told
+    given = config, identities // processes, processes, together, told
     started = [context.Process(target=_speeds_of_one, args=given) for _ in range(processes)]
     for each in started:
         each.start()
@@ -122,27 +123,11 @@ def measured_speeds(config: TrainConfig, identities: int, processes: int) -> dic
     return {name: fmean(speeds[name] for speeds in found) for name in found[0]}
 
 
-def _speeds_of_one(
-    backbone: str, size: int, batch: int, processes: int, classes: int, together: Any, told: Any
-) -> None:
+def _speeds_of_one(config: TrainConfig, centres: int, processes: int, together: Any, told: Any) -> None:
     torch.set_num_threads(1)
-    network = backbones.create(backbone, size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.rand(batch // processes, 3, 112, 112).contiguous(memory_format=torch.channels_last)
-    weight = torch.nn.Parameter(torch.randn(classes, size))
-    embeddings, labels = torch.randn(batch, size, requires_grad=True), torch.arange(batch) % classes
-    gradient, momentum, numbers = torch.randn(PASSED), torch.randn(PASSED), torch.randn(PASSED)
-
-    def update() -> None:
-        momentum.mul_(0.9).add_(gradient)
-        numbers.add_(momentum, alpha=-0.1)
-
-    work = {
-        "tflops": (lambda: network(images).sum().backward(), 6 * backbones.multiply_adds(network) * len(images)),
-        "head_tflops": (products(embeddings, weight, labels), 3 * 2 * batch * size * classes),
-        "bandwidth_gbyte": (update, 1000 * 8 * gradient.nbytes),
-    }
     found = {}
-    for name, (step, count) in work.items():
+    for name, prepare in {"tflops": _backbone, "head_tflops": _products, "bandwidth_gbyte": _update}.items():
+        step, count = prepare(config, centres, processes)
         step()
         together.wait()
         taken = []
@@ -150,8 +135,40 @@ def _speeds_of_one(
             start = time.perf_counter()
             step()
             taken.append(time.perf_counter() - start)
-        found[name] = count / median(taken) / 1e12
+        found[name] = count / median(taken) / (1e9 if name == "bandwidth_gbyte" else 1e12)
     told.put(found)
+
+
+def _backbone(config: TrainConfig, centres: int, processes: int) -> tuple[Callable[[], None], int]:
+    """A process's share of the images through the backbone and back; operations."""
+    network = backbones.create(config.backbone, config.embedding_size)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(config.batch_size // processes, 3, 112, 112).contiguous(memory_format=torch.channels_last)
+    return lambda: network(images).sum().backward(), 6 * backbones.multiply_adds(network) * len(images)
+
+
+def _products(config: TrainConfig, centres: int, processes: int) -> tuple[Callable[[], None], int]:
+    """The head's three products, of all images with the centres of a process's sample; operations."""
+    sampled = round(centres * config.sample_rate)
+    weight = torch.nn.Parameter(torch.randn(sampled, config.embedding_size))
+    embeddings = torch.randn(config.batch_size, config.embedding_size, requires_grad=True)
+    return products(embeddings, weight, torch.arange(config.batch_size)), 6 * weight.numel() * config.batch_size
+
+
+def _update(config: TrainConfig, centres: int, processes: int) -> tuple[Callable[[], None], int]:
+    """An optimizer's step, over all centres or over rows here and there; bytes, 11 passes or 19 as plan counts them."""
+    weight = torch.nn.Parameter(torch.randn(centres, config.embedding_size))
+    optimizer = SGD([weight], lr=1e-3, momentum=config.momentum, weight_decay=config.weight_decay)
+    gradient, passes = torch.randn_like(weight), 11
+    if config.sample_rate < 1:
+        rows = torch.randperm(centres)[: round(centres * config.sample_rate)].sort().values
+        gradient, passes = row_sparse(rows, gradient[rows], centres), 19
+
+    def step() -> None:
+        weight.grad = gradient
+        optimizer.step()
+
+    return step, passes * (gradient._values() if gradient.is_sparse else gradient).nbytes
 
 
 COLUMNS = [
@@ -191,8 +208,8 @@ def table(figures: dict[str, Any]) -> str:
         f"{figures['identities']:,} identities, 512-d, `tiny`, {figures['batch']} images a step, "
         f"{figures['processes']} processes of one thread, {figures['steps']} steps, the first {WARM_UP} not "
         f"timed. Seconds are planned with the speeds of this machine, measured just before: of the backbone alone, of "
-        f"the head's three products, and of an optimizer's passes over memory. Memory is planned beyond the program "
-        f"itself, {figures['runs'][0]['program_bytes'] / 2**30:.2f} GiB with its libraries. "
+        f"the head's three products, and of an optimizer's step, which is passes over memory. Memory is planned beyond "
+        f"the program itself, {figures['runs'][0]['program_bytes'] / 2**30:.2f} GiB with its libraries. "
         f"{machine(figures['environment'])}."
     )
     return f"{markdown(COLUMNS, rows(figures))}\n\n{told}"

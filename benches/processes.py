@@ -20,7 +20,7 @@ OUT = RESULTS / "processes.json"
 SET = "synthetic:identities=64,images=10"
 SMALL = "--backbone tiny --embedding-size 128 --batch-size 64 --scale 32 --workers 0 --device cpu"
 STARTS = {"1 × 1": (1, 1), "1 × 2": (1, 2), "2 × 1": (2, 1)}  # processes × threads of each
-SETTINGS = ("--precision 32 --lr 0.0005", "--precision 32 --lr 0.05", "--precision 64 --lr 0.05")
+SETTINGS = tuple(f"--precision {bits} --lr {lr}" for lr in ("0.0001", "0.05") for bits in (32, 64))
 POLL = 0.1  # seconds between two looks at the memory
 
 

@@ -15,8 +15,14 @@ from torch.optim.optimizer import ParamsT
 
 from elasticface.row_sparse import is_row_sparse, local_of, rows_and_values
 
-# Rows are worked on in pieces, so that their copies stay small beside the gradient.
-_PIECE_BYTES = 16 << 20
+# Rows are worked on in pieces, so that copies stay small beside the gradient, and on a CPU in the core's own cache.
+_PIECE_BYTES = {"cpu": 1 << 20}
+_PIECE_BYTES_ELSEWHERE = 16 << 20
+
+
+def piece_bytes(device: str) -> int:
+    """Bytes of rows of a weight that a step works on at a time, where its gradient is row-sparse."""
+    return _PIECE_BYTES.get(device, _PIECE_BYTES_ELSEWHERE)
 
 
 class SGD(torch.optim.SGD):
@@ -71,7 +77,7 @@ class SGD(torch.optim.SGD):
         weight, gradient = local_of(parameter), parameter.grad
         assert gradient is not None
         rows, values = rows_and_values(gradient)
-        length = max(_PIECE_BYTES // (weight.shape[1] * weight.itemsize), 1)
+        length = max(piece_bytes(weight.device.type) // (weight.shape[1] * weight.itemsize), 1)
         for at, change in zip(torch.split(rows, length), torch.split(values, length), strict=True):
             before = weight.index_select(0, at)
             change = change.add(before, alpha=group["weight_decay"])

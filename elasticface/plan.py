@@ -26,10 +26,10 @@ from elasticface.backbones.memory import footprint
 from elasticface.config import TrainConfig
 from elasticface.data.sampler import steps_per_epoch
 from elasticface.errors import InputError
+from elasticface.optim import piece_bytes
 
 IMAGE = 112  # side in pixels
 _FLOAT, _INDEX = 4, 8
-_ROW_PIECES = 3 * (16 << 20)  # what the SGD of sampled rows works on at a time
 _MOST = {"identities": 10**10, "processes": 10**5, "images of a process": 1 << 16, "embedding_size": 1 << 16}
 
 
@@ -246,7 +246,7 @@ def plan(
         kept=sizes.kept,
         head_dtype="float64" if sizes.itemsize == 8 else "float32",
         always=_always(config, sizes),
-        moments=_moments(config, sizes),
+        moments=_moments(config, sizes, device),
         traffic=traffic,
         checkpoint=_checkpoint(config, sizes, identities),
         parameters=sizes.parameters,
@@ -319,7 +319,7 @@ def _always(config: TrainConfig, sizes: _Sizes) -> tuple[Item, ...]:
     )
 
 
-def _moments(config: TrainConfig, sizes: _Sizes) -> tuple[Moment, ...]:
+def _moments(config: TrainConfig, sizes: _Sizes, device: str) -> tuple[Moment, ...]:
     """The head, the backbone's backward, the optimizer."""
 
     def make() -> nn.Module:
@@ -345,11 +345,12 @@ def _moments(config: TrainConfig, sizes: _Sizes) -> tuple[Moment, ...]:
         Item("lengths of the centres", "k·i", sizes.sampled * i),
         gradient,
     )
+    worked_on = Item("rows of it that are worked on", "3 pieces", 3 * piece_bytes(device) * sparse)
     backward = (Item("activations at the worst moment", "counted, at a images", activations.peak), gradient)
     return (
         Moment("head", (*head, another) if another.bytes else head),
         Moment("backward of the backbone", backward),
-        Moment("optimizer", (gradient, Item("rows of it that are worked on", "pieces", _ROW_PIECES * sparse))),
+        Moment("optimizer", (gradient, worked_on)),
     )
 
 

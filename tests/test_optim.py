@@ -48,7 +48,7 @@ def test_a_sample_of_every_row_gives_what_torchs_sgd_gives(momentum, piece):
     ours, theirs = weight_of(), weight_of()
     mine = SGD([ours], lr=0.1, momentum=momentum, weight_decay=5e-4)
     torchs = torch.optim.SGD([theirs], lr=0.1, momentum=momentum, weight_decay=5e-4)
-    with mock.patch.object(optim, "_PIECE_BYTES", piece):
+    with mock.patch.dict(optim._PIECE_BYTES, cpu=piece):
         for step in range(5):
             ours.grad = gradient_of(ours, torch.arange(12), step)
             theirs.grad = ours.grad.to_dense()
