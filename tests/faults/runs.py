@@ -126,6 +126,7 @@ class Process:
                 )
             self.pid = self._popen.pid
         else:
+            self.output.touch()  # the fork may be killed before it can
             self.pid = os.fork()
             if not self.pid:
                 self._train(arguments, prepare)
