@@ -56,7 +56,8 @@ def main(
 def table() -> str:
     """Markdown of the stored runs."""
     runs = sorted(
-        (json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")), key=lambda r: r["processes"]
+        (json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")),
+        key=lambda r: (r["processes"], r["seed"]),
     )
     rows = ["| processes | seed | accuracy | TAR at FAR 1e-2 | EER |", "|--:|--:|--:|--:|--:|"]
     rows += [
