@@ -59,7 +59,7 @@ class SGD(torch.optim.SGD):
                         self._step_rows(parameter, group)
                     elif parameter.grad is not None and group["weight_decay"]:
                         parameter.grad.add_(parameter, alpha=group["weight_decay"])
-                group["weight_decay"] = 0
+                group["weight_decay"] = 0  # there is none left for torch's to add
             super().step(closure)
         finally:
             for group, decay in zip(self.param_groups, decays, strict=True):
