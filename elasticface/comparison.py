@@ -1,9 +1,9 @@
 """Stored results beside each other: which model is ahead on the same trials, by how much, and is it more than chance.
 
 What differs between two models on the same pairs or searches is judged by the bootstrap over people: both are taken on
-the same draws, so what makes both better or worse cancels. On pairs the threshold of a TAR is found anew in each draw;
-on the large benchmarks thresholds stay as all impostors have set them. And over several benchmarks of pairs, the Borda
-count of accuracies, by which the ElasticFace paper chooses its parameters.
+the same draws, so what makes both better or worse cancels. Pairs are drawn here, from their scores; on the large
+benchmarks the evaluation has drawn and kept its samples. And over several benchmarks of pairs, the Borda count of
+accuracies, by which the ElasticFace paper chooses its parameters.
 """
 
 import dataclasses
@@ -17,20 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import metrics
+from elasticface.benchmarks import samples
 from elasticface.benchmarks.pairs import PairResult
 from elasticface.benchmarks.published import canonical
 from elasticface.benchmarks.results import LargeResult
+from elasticface.benchmarks.samples import ACCURACY, DRAWS, EER, MOST_DRAWN
 from elasticface.benchmarks.stored import RESULTS, read_results
 from elasticface.benchmarks.units import Units
 from elasticface.errors import InputError
 from elasticface.files import printable
 from elasticface.metrics import resampling
 
-DRAWS, LEVEL = 2000, 0.95
-ACCURACY = "accuracy"
+LEVEL = 0.95
 ON_PAIRS = ""
-_MOST_DRAWN = 1 << 27  # numbers at a time: half a GiB
-_AT_A_TIME = 1 << 22  # weights of pairs
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str]  # Difference.rate and .figure
@@ -41,7 +40,7 @@ Result = PairResult | LargeResult
 class Difference:
     """How far one model is ahead of another in one figure. Rates are fractions in 0..1."""
 
-    figure: str  # ACCURACY, or the target that a rate is at: a FAR, an FPIR or a rank, "0.001"
+    figure: str  # ACCURACY, EER, or the target that a rate is at: a FAR, an FPIR or a rank, "0.001"
     first: float
     second: float
     value: float  # first − second
@@ -60,7 +59,8 @@ class Contrast:
     benchmark: str
     first: str  # model
     second: str
-    units: str | None  # what was drawn, a key of benchmarks.units.UNITS; None: the outcomes were not stored
+    units: str | None  # what was drawn, a key of benchmarks.units.UNITS; None: nothing could be
+    draws: int  # how often
     trials: int
     what: str  # the trials are: "pairs", or TRIALS of a class of benchmarks.results
     differences: tuple[Difference, ...]
@@ -119,8 +119,8 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
 
     Args:
         results: of different models, or on different benchmarks; those on pairs with their units, the others with their
-            outcomes, or without intervals.
-        draws: bootstrap samples, 1 or more.
+            samples, or without intervals.
+        draws: bootstrap samples of pairs, 1 or more; the large benchmarks have theirs.
         seed: of the draws.
 
     Raises:
@@ -144,7 +144,7 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
             contrasts += _on_pairs(listed, draws, seed, notes)
     for searched in large.values():
         if _comparable(searched, notes):
-            contrasts += _on_trials(searched, draws, seed, notes)
+            contrasts += _on_trials(searched, notes)
     if not contrasts:
         raise InputError("no benchmark that two of the models were measured on; evaluate them on the same")
     common = [rows for rows in pairs.values() if {row.model for row in rows} == {*models}]
@@ -172,7 +172,7 @@ class _Measured:
 
     model: str
     figures: dict[Key, float]
-    samples: dict[Key, Floats] | None  # each figure in each bootstrap sample, [R]
+    drawn: dict[Key, Floats] | None  # each figure in each bootstrap sample, [R]
     right: NDArray[np.bool_] | None = None  # which pairs were judged right, where they are independent
 
 
@@ -182,8 +182,8 @@ def _differences(a: _Measured, b: _Measured) -> tuple[Difference, ...]:
     for key in [key for key, rate in a.figures.items() if math.isfinite(rate - b.figures.get(key, math.nan))]:
         first, second = a.figures[key], b.figures[key]
         judged = None
-        if a.samples is not None and b.samples is not None:
-            judged = resampling.compare(first, second, a.samples[key], b.samples[key], LEVEL)
+        if a.drawn is not None and b.drawn is not None:
+            judged = resampling.compare(first, second, a.drawn[key], b.drawn[key], LEVEL)
         mcnemar = None
         if key[1] == ACCURACY and a.right is not None and b.right is not None:
             mcnemar = metrics.mcnemar(int((a.right & ~b.right).sum()), int((b.right & ~a.right).sum()))
@@ -207,7 +207,7 @@ def _too_few(benchmark: str) -> str:
 
 
 def _draw(benchmark: str, number: int, draws: int, seed: int) -> resampling.Counts:
-    if draws * number > _MOST_DRAWN:
+    if draws * number > MOST_DRAWN:
         raise InputError(f"{benchmark}: {number:,} units, too many to draw {draws:,} times; give fewer --draws")
     return resampling.draw_people(number, draws, seed)
 
@@ -221,24 +221,26 @@ def _on_pairs(rows: Sequence[PairResult], draws: int, seed: int, notes: list[str
     name, units, same = rows[0].benchmark, _units(rows[0]), rows[0].same
     fars = [far for far in rows[0].tar_at_far.get("at-most", {}) if all(far in _tars(row) for row in rows)]
     fars.sort(key=float)
-    samples: Sequence[dict[Key, Floats] | None] = [None] * len(rows)
+    targets = [float(far) for far in fars]
+    figures = [{ACCURACY: row.accuracy, **{far: _tars(row)[far] for far in fars}, EER: row.eer} for row in rows]
+    drawn: Sequence[dict[Key, Floats] | None] = [None] * len(rows)
+    counts = _draw(name, units.number, draws, seed)
     try:
-        samples = [_pair_samples(row, units, fars, draws, seed) for row in rows]
-    except InputError:
-        raise
-    except ValueError:  # a draw without a pair of one kind
+        columns = [samples.of_pairs(row.scores, same, row.accepted, units, targets, counts).T for row in rows]
+        drawn = [{(ON_PAIRS, figure): column for figure, column in zip(figures[0], of, strict=True)} for of in columns]
+    except resampling.CannotDraw:
         notes.append(_too_few(name))
     measured = [
         _Measured(
             row.model,
-            {(ON_PAIRS, ACCURACY): row.accuracy, **{(ON_PAIRS, far): _tars(row)[far] for far in fars}},
-            of_row,
+            {(ON_PAIRS, figure): rate for figure, rate in of_row.items()},
+            samples_of_row,
             row.accepted == same if units.kind == "pairs" else None,
         )
-        for row, of_row in zip(rows, samples, strict=True)
+        for row, of_row, samples_of_row in zip(rows, figures, drawn, strict=True)
     ]
     return [
-        Contrast(name, a.model, b.model, units.kind, len(same), "pairs", _differences(a, b))
+        Contrast(name, a.model, b.model, units.kind, draws, len(same), "pairs", _differences(a, b))
         for a, b in itertools.combinations(measured, 2)
     ]
 
@@ -270,88 +272,49 @@ def _tars(result: PairResult) -> dict[str, float]:
     return result.tar_at_far.get("at-most", {})
 
 
-def _pair_samples(result: PairResult, units: Units, fars: Sequence[str], draws: int, seed: int) -> dict[Key, Floats]:
-    """Each figure in each bootstrap sample, [R]."""
-    same = result.same
-    number = int(max(units.first.max(), units.second.max())) + 1
-    # An impostor pair within one unit, as all are where pairs are the units, comes as often as that unit. A unit more,
-    # that is in each sample once, on its other side says so.
-    first, second = units.first, np.where(~same & (units.first == units.second), number, units.second)
-    counts = np.pad(_draw(result.benchmark, number, draws, seed), ((0, 0), (0, 1)), constant_values=1)
-    genuine = float(same.mean())
-    right = result.accepted == same
-    accuracies = []
-    for some in np.array_split(counts, -(-draws * len(same) // _AT_A_TIME)):
-        if len(some):
-            weights = resampling.pair_weights(some, first, second)
-            kinds = [resampling.shares(right[of], weights[:, of]) for of in (same, ~same)]
-            accuracies.append(genuine * kinds[0] + (1 - genuine) * kinds[1])
-    rates = resampling.tars_at_fars(result.scores, first, second, [float(far) for far in fars], counts)
-    columns = [np.concatenate(accuracies), *rates.T]
-    return {(ON_PAIRS, figure): column for figure, column in zip((ACCURACY, *fars), columns, strict=True)}
-
-
 # ---------------------------------------------------------------------------------------------- large benchmarks
 
 
-def _on_trials(rows: Sequence[LargeResult], draws: int, seed: int, notes: list[str]) -> list[Contrast]:
-    """Every two of the models on one large benchmark; no intervals for who has no outcomes stored."""
+def _on_trials(rows: Sequence[LargeResult], notes: list[str]) -> list[Contrast]:
+    """Every two of the models on one large benchmark; no intervals for who has no samples."""
     name, what = rows[0].benchmark, rows[0].TRIALS
     _check_same_trials(rows)
-    stored = [row.outcomes for row in rows if row.outcomes is not None]
-    missing = [row.model for row in rows if row.outcomes is None]
+    missing = [row.model for row in rows if row.samples is None]
     if missing:
-        notes.append(
-            f"{name}: outcomes are not stored for {', '.join(missing)}, so differences have no intervals there; "
-            "evaluate anew"
-        )
-    samples: list[dict[Key, Floats] | None] = [None] * len(rows)
-    if len(stored) > 1:
-        number = int(stored[0].units.max()) + 1
-        counts = _draw(name, number, draws, seed)
-        try:
-            if number < 2:
-                raise ValueError("too few people: each sample is the same one")
-            samples = [_trial_samples(row, counts) for row in rows]
-        except ValueError:  # a draw without any trial in a gallery
-            notes.append(_too_few(name))
-    measured = [_Measured(row.model, _figures(row), of_row) for row, of_row in zip(rows, samples, strict=True)]
-    kinds = [row.outcomes.kind if row.outcomes else None for row in rows]
-    trials = sum(part.trials for part in rows[0].counted())
-    return [
-        Contrast(name, a.model, b.model, kind if other else None, trials, what, _differences(a, b))
-        for (a, kind), (b, other) in itertools.combinations(zip(measured, kinds, strict=True), 2)
-    ]
+        notes.append(f"{name}: nobody was drawn for {', '.join(missing)}, so differences have no intervals there")
+    measured = [_Measured(row.model, _figures(row), _drawn(row)) for row in rows]
+    contrasts = []
+    for i, j in itertools.combinations(range(len(rows)), 2):
+        drawn = rows[i].samples if rows[j].samples is not None else None
+        kind, draws = (drawn.kind, len(drawn.rates)) if drawn is not None else (None, 0)
+        differences = _differences(measured[i], measured[j])
+        contrasts.append(Contrast(name, rows[i].model, rows[j].model, kind, draws, rows[0].trials(), what, differences))
+    return contrasts
 
 
 def _figures(result: LargeResult) -> dict[Key, float]:
     return {(group.name, target): rate for group in result.groups() for target, rate in group.rates.items()}
 
 
+def _drawn(result: LargeResult) -> dict[Key, Floats] | None:
+    """Each figure in each sample, [R]."""
+    if result.samples is None:
+        return None
+    return dict(zip(_figures(result), result.samples.rates.T, strict=True))
+
+
 def _check_same_trials(rows: Sequence[LargeResult]) -> None:
-    """As far as it is known: results without outcomes tell how many trials there were alone."""
-    first = next((row for row in rows if row.outcomes is not None), rows[0])
+    """As far as it is known: results without samples tell how many trials there were alone."""
+    first = next((row for row in rows if row.samples is not None), rows[0])
     for other in rows:
-        a, b = first.outcomes, other.outcomes
-        counts = [[part.trials for part in row.counted()] for row in (first, other)]
-        equal = counts[0] == counts[1]
+        a, b = first.samples, other.samples
+        equal = first.trials() == other.trials()
         if a is not None and b is not None:
-            equal = equal and (a.digest, a.kind) == (b.digest, b.kind)
-            equal = equal and np.array_equal(a.units, b.units) and np.array_equal(a.groups, b.groups)
+            equal = equal and (a.digest, a.kind, len(a.rates)) == (b.digest, b.kind, len(b.rates))
         if not equal:
             models = f"{printable(first.model)} and {printable(other.model)}"
-            told = " and ".join(" + ".join(f"{trials:,}" for trials in of) for of in counts)
             raise InputError(
-                f"{printable(first.benchmark)}: {models} were not measured on the same {first.TRIALS} ({told}, by the "
-                "lists of the benchmark); evaluate both on the same files"
+                f"{printable(first.benchmark)}: {models} were not measured on the same {first.TRIALS} "
+                f"({first.trials():,} and {other.trials():,}, by the lists of the benchmark); evaluate both on the "
+                "same files"
             )
-
-
-def _trial_samples(result: LargeResult, counts: resampling.Counts) -> dict[Key, Floats] | None:
-    """Each figure in each bootstrap sample, [R]: the mean over the galleries, thresholds as they were."""
-    outcomes = result.outcomes
-    if outcomes is None:
-        return None
-    galleries = [outcomes.groups == number for number in np.unique(outcomes.groups)]
-    shares = [resampling.unit_shares(outcomes.hits[:, of], outcomes.units[of], counts) for of in galleries]
-    return dict(zip(_figures(result), np.mean(shares, axis=0).T, strict=True))

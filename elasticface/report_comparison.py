@@ -8,22 +8,22 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from elasticface.benchmarks.units import OF_TRIALS, UNITS
+from elasticface.benchmarks.samples import ACCURACY, EER
+from elasticface.benchmarks.units import UNITS
 from elasticface.report_figures import INTERVAL_LEVEL, RULES, plain, scientific
 
 if TYPE_CHECKING:
     from elasticface.comparison import Comparison, Contrast, Difference
 
 FORMAT_VERSION = 1
-ACCURACY = "accuracy"
-THRESHOLDS = "thresholds are held as all impostors have set them, in every draw"
+_NAMES = {ACCURACY: "accuracy", EER: "equal error rate"}
 HEADINGS = ("A", "B", "A − B", "95 % interval", "p", "McNemar")
 
 
 def figure_name(difference: "Difference") -> str:
     """What is compared, in words."""
-    if difference.figure == ACCURACY:
-        return ACCURACY
+    if difference.figure in _NAMES:
+        return _NAMES[difference.figure]
     rate, _, rule = (difference.rate or "TAR at FAR").partition(", ")
     if " at " not in rate:
         return f"{rate} {difference.figure}"
@@ -45,10 +45,8 @@ def by_benchmark(comparison: "Comparison") -> list[list["Contrast"]]:
 
 def drawn(contrasts: Sequence["Contrast"]) -> str:
     """What is drawn in those of one benchmark, in words; empty where nothing is."""
-    units = next((contrast.units for contrast in contrasts if contrast.units is not None), None)
-    if units is None:
-        return ""
-    return f"drawn are {UNITS[units]}" + (f"; {THRESHOLDS}" if units in OF_TRIALS else "")
+    one = next((contrast for contrast in contrasts if contrast.units is not None), None)
+    return f"drawn {one.draws:,} times are {UNITS[one.units]}" if one and one.units else ""
 
 
 def cells(difference: "Difference") -> tuple[str, ...]:
@@ -98,17 +96,11 @@ def terminal_tables(comparison: "Comparison") -> list[Table]:
 
 def terminal_notes(comparison: "Comparison") -> list[str]:
     """What to say beside the tables, a line each."""
-    drawn: dict[str, list[str]] = {}
-    for contrast in comparison.contrasts:
-        if contrast.units is not None:
-            drawn.setdefault(contrast.units, []).append(contrast.benchmark)
-    said = [
-        f"{', '.join(dict.fromkeys(benchmarks))}: drawn {comparison.draws:,} times with replacement are {UNITS[units]}"
-        for units, benchmarks in drawn.items()
-    ]
-    held = dict.fromkeys(name for units in OF_TRIALS for name in drawn.get(units, []))
-    said += [f"{', '.join(held)}: {THRESHOLDS}"] if held else []
-    return [*said, *comparison.notes]
+    benchmarks: dict[str, list[str]] = {}
+    for contrasts in by_benchmark(comparison):
+        if said := drawn(contrasts):
+            benchmarks.setdefault(said, []).append(contrasts[0].benchmark)
+    return [*(f"{', '.join(names)}: {said}" for said, names in benchmarks.items()), *comparison.notes]
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:

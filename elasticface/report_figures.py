@@ -101,6 +101,7 @@ def _pair_figures(result: "PairResult") -> dict[str, Any]:
         "eer": result.eer,
         "tar_at_far": result.tar_at_far,
         "intervals": result.intervals,
+        "intervals_by": result.intervals_by,
         "slices": [dataclasses.asdict(piece) for piece in result.slices],
     }
 

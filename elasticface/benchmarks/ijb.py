@@ -8,26 +8,24 @@ over the media, L2-normalised; dot product.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import metrics
 from elasticface.align import align
+from elasticface.benchmarks import ijb_samples
 from elasticface.benchmarks.features import FeatureFiles, Features, embed_to, open_features
 from elasticface.benchmarks.ijb_files import KINDS, IjbFiles, Templates, read_ijb
-from elasticface.benchmarks.outcomes import Outcomes, accepted, digest_of, numbered
 from elasticface.benchmarks.results import (
     RULES,
     LargeResult,
-    Rates,
     RocPoints,
     Search,
     TemplateIdentification,
     TemplateVerification,
 )
-from elasticface.benchmarks.units import joined
+from elasticface.benchmarks.samples import Drawn, Intervals, Rates
 from elasticface.data import images
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
@@ -181,7 +179,11 @@ def _verify(
     genuine, impostors = int(same.sum()), int((~same).sum())
     fars = metrics.spread_fars(impostors, _ROC_POINTS)
     at_most = metrics.tar_at_far(scores, same, np.append(FARS, fars))  # at once, since each time the scores are sorted
-    tars = {"nearest": metrics.tar_at_far(scores, same, FARS, "nearest"), "at-most": at_most[: len(FARS)]}
+    tars = {
+        "nearest": _rates(FARS, metrics.tar_at_far(scores, same, FARS, "nearest")),
+        "at-most": _rates(FARS, at_most[: len(FARS)]),
+    }
+    drawn, digest = ijb_samples.of_pairs(files, first, second, same, scores, FARS)
     counts = {
         "images": len(files.names),
         "damaged_images": int((~features.usable).sum()),
@@ -195,16 +197,14 @@ def _verify(
         model=model,
         benchmark=f"{benchmark.name} 1:1",
         protocol=_in_words(PROTOCOL_1_1, benchmark.options, features.given),
-        tar_at_far={rule: _rates(FARS, values) for rule, values in tars.items()},
-        intervals={
-            rule: {f"{far:g}": _interval(tar, genuine) for far, tar in zip(FARS, values, strict=True)}
-            for rule, values in tars.items()
-        },
+        tar_at_far=tars,
+        intervals={rule: drawn.intervals(tars[rule], i * len(FARS)) for i, rule in enumerate(RULES)},
         counts=counts,
         options=_options(benchmark.options, features.given),
         roc=RocPoints(tuple(fars.tolist()), tuple(at_most[len(FARS) :].tolist())),
         notes=_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")),
-        outcomes=_of_pairs(files, first, second, same, scores[same], [share for rule in RULES for share in tars[rule]]),
+        intervals_by=drawn.said,
+        samples=drawn.samples(digest),
     )
 
 
@@ -218,49 +218,41 @@ def _identify(
     files = benchmark.files
     assert files.probes is not None
     probes = _usable(files.probes, usable)
+    galleries = [_usable(listed, usable) for listed in files.galleries]
+    found = [_search(benchmark, templates, probes, gallery) for gallery in galleries]
+    drawn, of_galleries, digest = ijb_samples.of_searches(files, [*galleries, probes], found, RANKS, FPIRS)
     searches: list[Search] = []
-    hits: list[NDArray[np.bool_]] = []  # [F, mated] each
-    subjects: list[NDArray[np.int32]] = []  # [mated] each
-    for listed in files.galleries:
-        gallery = _usable(listed, usable)
-        mated = np.isin(probes.subjects, gallery.subjects)
-        if mated.all() or not mated.any():
-            which = "without" if mated.all() else "with"
-            raise InputError(
-                f"{benchmark.name}: no probe {which} a mate in the gallery {gallery.name}; both are needed"
-            )
-        scores = templates[probes.templates] @ templates[gallery.templates].T
-        found = metrics.searches(scores, probes.subjects, gallery.subjects)
-        rank = metrics.rank_rates(metrics.Searches(found.mate[mated], found.other[mated], found.rank[mated]), RANKS)
-        tpir = metrics.open_set_rates(found, FPIRS)
-        within = [found.rank[mated] <= k for k in RANKS]
-        hits.append(np.stack([*within, *(accepted(found.mate[mated], share) for share in tpir)]))
-        subjects.append(probes.subjects[mated])
-        counts = {"subjects": len(gallery.subjects), "mated": int(mated.sum()), "non_mated": int((~mated).sum())}
+    for gallery, search, of_gallery in zip(galleries, found, of_galleries, strict=True):
+        mated = search.mated
+        closed = metrics.Searches(search.mate[mated], search.other[mated], search.rank[mated])
+        rank, tpir = (
+            _rates(RANKS, metrics.rank_rates(closed, RANKS)),
+            _rates(FPIRS, metrics.open_set_rates(search, FPIRS)),
+        )
         searches.append(
             Search(
                 name=gallery.name,
-                rank=_rates(RANKS, rank),
-                tpir_at_fpir=_rates(FPIRS, tpir),
-                intervals={
-                    "rank": {f"{k:g}": _interval(value, counts["mated"]) for k, value in zip(RANKS, rank, strict=True)},
-                    "tpir_at_fpir": {
-                        f"{f:g}": _interval(value, counts["mated"]) for f, value in zip(FPIRS, tpir, strict=True)
-                    },
+                rank=rank,
+                tpir_at_fpir=tpir,
+                intervals=_of_search(of_gallery, rank, tpir),
+                counts={
+                    "subjects": len(gallery.subjects),
+                    "mated": int(mated.sum()),
+                    "non_mated": int((~mated).sum()),
                 },
-                counts=counts,
             )
         )
+    rank = {key: float(np.mean([search.rank[key] for search in searches])) for key in searches[0].rank}
+    tpir = {key: float(np.mean([search.tpir_at_fpir[key] for search in searches])) for key in searches[0].tpir_at_fpir}
     listed_counts = {gallery.name: len(gallery.subjects) for gallery in files.galleries}
     listed_counts["probes"] = len(files.probes.subjects)
     return TemplateIdentification(
         model=model,
         benchmark=f"{benchmark.name} 1:N",
         protocol=_in_words(PROTOCOL_1_N, benchmark.options, features.given),
-        rank={key: float(np.mean([search.rank[key] for search in searches])) for key in searches[0].rank},
-        tpir_at_fpir={
-            key: float(np.mean([search.tpir_at_fpir[key] for search in searches])) for key in searches[0].tpir_at_fpir
-        },
+        rank=rank,
+        tpir_at_fpir=tpir,
+        intervals=_of_search(drawn, rank, tpir),
         galleries=tuple(searches),
         counts={
             "images": len(files.names),
@@ -272,48 +264,26 @@ def _identify(
         },
         options=_options(benchmark.options, features.given),
         notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
-        outcomes=Outcomes(
-            hits=np.concatenate(hits, axis=1),
-            units=numbered(np.concatenate(subjects)),
-            groups=np.repeat(np.arange(len(hits), dtype=np.uint8), [len(some) for some in subjects]),
-            kind="subjects",
-            digest=_digest(files, *_lists([*files.galleries, files.probes], usable)),
-        ),
+        intervals_by=drawn.said,
+        samples=drawn.samples(digest),
     )
 
 
-def _of_pairs(
-    files: IjbFiles,
-    first: NDArray[np.int32],
-    second: NDArray[np.int32],
-    same: NDArray[np.bool_],
-    scores: NDArray[np.float32],
-    tars: Sequence[float],
-) -> Outcomes:
-    """What came of the genuine pairs, whose scores [n] are given, at each of the TARs."""
-    a, b = first[same], second[same]
-    lists = [*files.galleries, *([files.probes] if files.probes else [])]
-    listed = np.concatenate([a[:0], *(one.templates for one in lists)])
-    subjects = np.concatenate([a[:0], *(one.subjects for one in lists)])
-    _, place, subject = np.unique(subjects, return_index=True, return_inverse=True)
-    # Templates are of one unit by a genuine pair, and by the lists of 1:N, each joined with the first of its subject.
-    unit = joined(len(files.template_ids), np.append(a, listed), np.append(b, listed[place][subject]))[a]
-    return Outcomes(
-        hits=np.stack([accepted(scores, tar) for tar in tars]),
-        units=numbered(unit),
-        groups=np.zeros(len(a), np.uint8),
-        kind="subjects" if np.isin(np.append(a, b), listed).all() else "templates",
-        digest=_digest(files, first, second, same, unit),
-    )
+def _search(
+    benchmark: IjbBenchmark, templates: NDArray[np.float32], probes: Templates, gallery: Templates
+) -> metrics.Searches:
+    """What came of all probes in one gallery."""
+    scores = templates[probes.templates] @ templates[gallery.templates].T
+    found = metrics.searches(scores, probes.subjects, gallery.subjects)
+    mated = found.mated
+    if mated.all() or not mated.any():
+        which = "without" if mated.all() else "with"
+        raise InputError(f"{benchmark.name}: no probe {which} a mate in the gallery {gallery.name}; both are needed")
+    return found
 
 
-def _digest(files: IjbFiles, *of: NDArray[Any]) -> str:
-    """That of the images of each template, and of what else makes the trials what they are."""
-    return digest_of(files.names, files.templates, files.media, *of)
-
-
-def _lists(listed: Sequence[Templates], usable: NDArray[np.bool_]) -> list[NDArray[Any]]:
-    return [ids for one in listed for ids in (one.templates, one.subjects, usable[one.templates])]
+def _of_search(drawn: Drawn, rank: Rates, tpir: Rates) -> dict[str, Intervals]:
+    return {"rank": drawn.intervals(rank), "tpir_at_fpir": drawn.intervals(tpir, len(rank))}
 
 
 def _usable(listed: Templates, usable: NDArray[np.bool_]) -> Templates:
@@ -345,7 +315,3 @@ def _notes(kind: str, counts: dict[str, int], which: Sequence[str]) -> tuple[str
 
 def _rates(targets: Sequence[float], values: NDArray[np.float64]) -> Rates:
     return {f"{target:g}": float(value) for target, value in zip(targets, values, strict=True)}
-
-
-def _interval(share: float, trials: int) -> tuple[float, float]:
-    return metrics.binomial_interval(round(float(share) * trials), trials)

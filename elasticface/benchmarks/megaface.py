@@ -25,11 +25,13 @@ from elasticface.benchmarks.megaface_files import (
     open_feature_folder,
     read_megaface,
 )
-from elasticface.benchmarks.outcomes import Outcomes, accepted, digest_of, numbered
 from elasticface.benchmarks.results import DistractorSearch, LargeResult
+from elasticface.benchmarks.samples import Drawn, bootstrap, digest_of, numbered
 from elasticface.data import images
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
+from elasticface.metrics.resampled_roc import tars_at_fars, with_one_more
+from elasticface.metrics.resampling import Counts, unit_shares
 from elasticface.model import FaceEncoder
 
 FAR = 1e-6
@@ -39,6 +41,7 @@ PROTOCOL = (
     "distractors; TAR at most the FAR over mate pairs and pairs of probe and distractor{refined}"
 )
 
+_HIGHEST = 1 << 16  # impostors' scores kept: FAR lets in 3,530; samples that lack who has the highest reach further
 _SCORES = 1 << 24  # of probes and distractors, at a time: 64 MiB
 
 Floats = NDArray[np.float32]
@@ -134,7 +137,7 @@ def figures(
     tallies = []
     for rows, columns in kept:
         try:
-            tally = metrics.DistractorTally(features[rows], people[rows], int(columns.sum()), fars=[FAR])
+            tally = metrics.DistractorTally(features[rows], people[rows], int(columns.sum()), fars=[FAR], keep=_HIGHEST)
         except ValueError as error:
             raise InputError(f"{benchmark.name}: no mates, or no distractors, are left to judge ({error})") from error
         tallies.append((tally, rows, columns))
@@ -145,20 +148,31 @@ def figures(
     results: list[LargeResult] = []
     for tally, rows, columns in tallies:
         found, refined = tally.figures(), bool(results)
-        made = _result(benchmark, model, found, people[rows], refined, ~usable_probes, ~usable_distractors, given)
-        outcomes = _outcomes(found, people[rows], digest_of([lists], rows, columns))
-        results.append(dataclasses.replace(made, outcomes=outcomes))
+        drawn = _draw(found, people[rows])
+        made = _result(
+            benchmark, model, found, people[rows], drawn, refined, ~usable_probes, ~usable_distractors, given
+        )
+        results.append(dataclasses.replace(made, samples=drawn.samples(digest_of([lists], rows, columns))))
     return results
 
 
-def _outcomes(found: metrics.DistractorSearch, people: NDArray[np.intp], digest: str) -> Outcomes:
-    return Outcomes(
-        hits=np.stack([found.hits == 1, accepted(found.mate_scores, float(found.tars[0]))]),
-        units=numbered(people[found.pairs[:, 0]]),
-        groups=np.zeros(len(found.pairs), np.uint8),
-        kind="subjects",
-        digest=digest,
-    )
+def _draw(found: metrics.DistractorSearch, people: NDArray[np.intp]) -> Drawn:
+    """Rank 1 and TAR in each sample of the people on the probes [P]; the distractors stay the same."""
+    of_probe = numbered(people)
+    number = 1 + int(of_probe.max())
+    mates = of_probe[found.pairs[:, 0]]
+    impostors = of_probe[found.highest_of]
+    first, second = np.append(mates, impostors), np.append(mates, np.full_like(impostors, number))
+    scores = np.append(found.mate_scores, found.highest)
+
+    def figures(counts: Counts) -> NDArray[np.float64]:
+        more = with_one_more(counts)
+        totals = found.distractors * counts.astype(np.int64) @ np.bincount(of_probe)
+        ranks = unit_shares([found.hits == 1], mates, counts)
+        tars = tars_at_fars(scores, first, second, [FAR], more, impostors=totals)
+        return np.concatenate([ranks, tars["at-most"]], axis=1)
+
+    return bootstrap(figures, number, "subjects")
 
 
 def _blocks(
@@ -189,6 +203,7 @@ def _result(
     model: str,
     found: metrics.DistractorSearch,
     people: NDArray[np.intp],
+    drawn: Drawn,
     refined: bool,
     damaged_probes: Bools,
     damaged_distractors: Bools,
@@ -196,7 +211,7 @@ def _result(
 ) -> DistractorSearch:
     files = benchmark.files
     pairs = len(found.pairs)
-    hits, accepted = int((found.hits == 1).sum()), round(float(found.tars[0]) * pairs)
+    rank, tar = {"1": int((found.hits == 1).sum()) / pairs}, {f"{FAR:g}": float(found.tars[0])}
     counts = {
         "probes": len(people),
         "people": len(np.unique(people)),
@@ -216,13 +231,9 @@ def _result(
         protocol=PROTOCOL.format(
             images="features as given" if given else made, refined="; the published noise removed" if refined else ""
         ),
-        rank={"1": hits / pairs},
-        tar_at_far={"at-most": {f"{FAR:g}": accepted / pairs}},
-        intervals={
-            "rank": {"1": metrics.binomial_interval(hits, pairs)},
-            # An ordered pair and its reverse have one score: half the pairs say all.
-            "at-most": {f"{FAR:g}": metrics.binomial_interval(accepted // 2, pairs // 2)},
-        },
+        rank=rank,
+        tar_at_far={"at-most": tar},
+        intervals={"rank": drawn.intervals(rank), "at-most": drawn.intervals(tar, 1)},
         counts=counts,
         options={} if given else {"add_mirror_image": benchmark.add_mirror_image},
         notes=()
@@ -232,4 +243,5 @@ def _result(
             for what, number in PUBLISHED.items()
             if counts[what] != number
         ),
+        intervals_by=f"{drawn.said}; the distractors stay the same" if drawn.rates is not None else drawn.said,
     )

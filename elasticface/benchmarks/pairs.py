@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from elasticface import files, metrics, progress
 from elasticface.ahead import map_ahead
 from elasticface.align import align
-from elasticface.benchmarks import slices
+from elasticface.benchmarks import samples, slices
+from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.benchmarks.slices import Metadata, Slice
 from elasticface.benchmarks.units import Units, units_of
 from elasticface.data import images
@@ -81,10 +82,11 @@ class PairResult:
     same: NDArray[np.bool_]  # [P]
     first: tuple[str, ...]  # [P] image names
     second: tuple[str, ...]  # [P]
-    intervals: dict[str, tuple[float, float]]  # 95 %, exact binomial over pairs
+    intervals: dict[str, tuple[float, float]]  # 95 %: "accuracy", "eer", "tar@0.001" by "at-most"; none without draws
     accepted: NDArray[np.bool_]  # [P] called the same person, by the threshold of the pair's fold
     slices: tuple[Slice, ...] = ()  # by what is in the photos, where metadata.csv says it
     units: Units | None = None  # what a comparison with another model resamples
+    intervals_by: str = ""  # how the intervals were found, in words
 
 
 @dataclass(frozen=True)
@@ -258,10 +260,18 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
     return checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
 
 
-def evaluate_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = True) -> PairResult:
+def evaluate_pairs(
+    encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = True, intervals: bool = True
+) -> PairResult:
     """All figures of one model on one benchmark; every photo is embedded once.
 
     A damaged photo takes its pairs with it: they are left out and counted, as long as some of both kinds remain.
+
+    Args:
+        encoder: the model.
+        benchmark: photos and pairs.
+        flip: add the embedding of the mirror image.
+        intervals: find out how far the figures would be others on other people; it takes about a second.
 
     Raises:
         InputError: photos that are not aligned, no pair left to judge, or a model whose embeddings are no numbers.
@@ -276,7 +286,8 @@ def evaluate_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = 
         raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
     first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
     a, b = (embeddings[[position[name] for name in side]] for side in (first, second))
-    return figures(encoder.card.name, benchmark, a, b, same, first, second, int((~usable).sum()), flip)
+    skipped = int((~usable).sum())
+    return figures(encoder.card.name, benchmark, a, b, same, first, second, skipped, flip, intervals)
 
 
 def figures(
@@ -289,19 +300,22 @@ def figures(
     second: tuple[str, ...],
     skipped: int = 0,
     flip: bool = True,
+    intervals: bool = True,
 ) -> PairResult:
     """The protocol's figures from embeddings a, b [P, D] of pairs that are the same person or not [P].
 
     ``skipped`` pairs are left out already; ``flip`` says how the embeddings were made. Both are for the record.
+    ``intervals`` are wanted, or not.
     """
     folds = benchmark.pairs.folds
     verification = metrics.verification_accuracy(a, b, same, folds)
     scores = _cosines(a, b)
     tars = {rule: metrics.tar_at_far(scores, same, FARS, rule) for rule in ("at-most", "nearest")}
+    eer = metrics.equal_error_rate(scores, same).rate
     genuine = int(same.sum())
-    intervals = {"accuracy": metrics.binomial_interval(round(verification.accuracy * len(same)), len(same))}
-    for far, tar in zip(FARS, tars["at-most"], strict=True):
-        intervals[f"tar@{far:g}"] = metrics.binomial_interval(round(tar * genuine), genuine)
+    units = units_of(first, second, same, folds, benchmark.content)
+    rates = {ACCURACY: verification.accuracy, **{f"tar@{f:g}": t for f, t in zip(FARS, tars["at-most"], strict=True)}}
+    found, by = _intervals({**rates, EER: eer}, scores, same, verification.accepted, units) if intervals else ({}, "")
     return PairResult(
         model=model,
         benchmark=benchmark.name,
@@ -313,7 +327,7 @@ def figures(
         tar_at_far={
             rule: {f"{f:g}": float(t) for f, t in zip(FARS, values, strict=True)} for rule, values in tars.items()
         },
-        eer=metrics.equal_error_rate(scores, same).rate,
+        eer=eer,
         counts={
             "pairs": len(same),
             "genuine": genuine,
@@ -325,11 +339,31 @@ def figures(
         same=same,
         first=first,
         second=second,
-        intervals=intervals,
+        intervals=found,
         accepted=verification.accepted,
         slices=slices.slices(first, second, same, verification.accepted, benchmark.metadata or {}),
-        units=units_of(first, second, same, folds, benchmark.content),
+        units=units,
+        intervals_by=by,
     )
+
+
+def _intervals(
+    rates: dict[str, float],
+    scores: NDArray[np.float32],
+    same: NDArray[np.bool_],
+    accepted: NDArray[np.bool_],
+    units: Units,
+) -> tuple[dict[str, tuple[float, float]], str]:
+    """The intervals of the accuracy, the TARs and the equal error rate, and how they were found, in words."""
+    number = units.number
+    drawn = samples.bootstrap(
+        lambda counts: samples.of_pairs(scores, same, accepted, units, FARS, counts), number, units.kind
+    )
+    found, by = drawn.intervals(rates), drawn.said
+    if units.kind == "pairs":  # independent ones: what the accuracy counts is binomial
+        found[ACCURACY] = metrics.binomial_interval(round(rates[ACCURACY] * number), number)
+        by = f"exact binomial over {number:,} pairs for the accuracy; for the others {by}"
+    return found, by
 
 
 @dataclass(frozen=True)

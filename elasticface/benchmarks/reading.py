@@ -10,28 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.benchmarks.outcomes import MOST_FIGURES, Outcomes, hits_of
 from elasticface.benchmarks.pairs import PairResult
 from elasticface.benchmarks.results import (
     PAIRS,
     DistractorSearch,
-    Intervals,
     LargeResult,
-    Rates,
     RocPoints,
     Search,
     TemplateIdentification,
     TemplateVerification,
 )
+from elasticface.benchmarks.samples import ACCURACY, EER, Intervals, Rates, Samples
 from elasticface.benchmarks.slices import FACTORS, Slice
 from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, Units
 from elasticface.errors import InputError
 from elasticface.files import printable
+from elasticface.metrics.resampling import interval
 
 AGAIN = "run `elasticface evaluate` anew"
 _LONGEST = 4096  # of a text, in characters
 _MOST = 10_000  # parts of one part
-_NEAR = 1e-9  # of a figure to the share that it is: rounded
+_NEAR = 1e-9  # of an end of an interval to what the samples give: rounded
 _GROUP = re.compile(r"[\w .–°-]{1,40}")
 
 
@@ -122,12 +121,12 @@ class Fields:
     def intervals(self, key: str) -> Intervals:
         part = self.part(key)
         for target in part.value:
-            part.check_target(target.removeprefix("tar@"))
+            part.check_target("0" if target in (ACCURACY, EER) else target.removeprefix("tar@"))
         return {target: part.interval(target) for target in part.value}
 
     def check_target(self, target: str) -> None:
         try:
-            good = target == "accuracy" or 0 <= float(target) < 1e9
+            good = 0 <= float(target) < 1e9
         except ValueError:
             good = False
         if not good:
@@ -168,39 +167,21 @@ def completed(
     return dataclasses.replace(result, scores=scores, same=same, accepted=accepted, units=units)
 
 
-def with_outcomes(
-    result: LargeResult,
-    *,
-    bits: NDArray[np.uint32],
-    units: NDArray[np.int32],
-    groups: NDArray[np.uint8],
-    kind: str,
-    digest: str,
-    where: str,
-) -> LargeResult:
-    """``result`` with its outcomes, if its figures are those that they give.
+def with_samples(result: LargeResult, *, rates: NDArray[np.float64], kind: str, digest: str, where: str) -> LargeResult:
+    """``result`` with its samples, if its intervals are those that they give.
 
     Raises:
         InputError: they are not, or the units' kind is unknown.
     """
-    counted = result.counted()
-    figures = sum(len(group.rates) for group in result.groups())
     _check_units(kind, OF_TRIALS, where)
-    trials = np.bincount(groups).tolist()
-    if trials != [part.trials for part in counted] or 0 in trials:
-        raise InputError(f"{where}: {len(bits):,} trials where the counts say otherwise; {AGAIN}")
-    if not 1 <= figures <= MOST_FIGURES or int(bits.max()) >> figures:
-        raise InputError(f"{where}: its trials are not of {figures} figures; {AGAIN}")
-    outcomes = Outcomes(hits_of(bits, figures), units, groups, kind, digest)
-    shares = outcomes.shares()
-    said = [rate for group in result.groups() for rate in group.rates.values()]
-    for of, found in [
-        *((part.shares, share) for part, share in zip(counted, shares, strict=True)),
-        (said, shares.mean(0)),
-    ]:
-        if len(of) != figures or not np.allclose(of, found, rtol=0, atol=_NEAR):
-            raise InputError(f"{where}: its trials give other figures than are told; {AGAIN}")
-    return dataclasses.replace(result, outcomes=outcomes)
+    told = [group.intervals.get(target) for group in result.groups() for target in group.rates]
+    if len(told) != rates.shape[1] or not ((rates >= 0) & (rates <= 1)).all():
+        raise InputError(f"{where}: no samples of its {len(told)} figures; {AGAIN}")
+    for ends, column in zip(told, rates.T, strict=True):
+        # One that never varies has another interval, by how many units there are.
+        if ends is None or (np.ptp(column) > 0 and not np.allclose(ends, interval(column), rtol=0, atol=_NEAR)):
+            raise InputError(f"{where}: its samples give other intervals than are told; {AGAIN}")
+    return dataclasses.replace(result, samples=Samples(rates, kind, digest))
 
 
 def _check_units(kind: str, known: tuple[str, ...], where: str) -> None:
@@ -225,6 +206,7 @@ def _pairs(fields: Fields) -> PairResult:
         first=(),
         second=(),
         intervals=fields.intervals("intervals"),
+        intervals_by=fields.text("intervals_by"),
         accepted=nothing,
         slices=tuple(_slice(piece) for piece in fields.items("slices")),
     )
@@ -263,18 +245,22 @@ def _verification(fields: Fields) -> TemplateVerification:
         options=fields.flags("options"),
         roc=points,
         notes=_notes(fields),
+        intervals_by=fields.text("intervals_by"),
     )
 
 
 def _identification(fields: Fields) -> TemplateIdentification:
+    intervals = fields.part("intervals")
     return TemplateIdentification(
         **_names(fields),
         rank=fields.rates("rank"),
         tpir_at_fpir=fields.rates("tpir_at_fpir"),
+        intervals={kind: intervals.intervals(kind) for kind in ("rank", "tpir_at_fpir")},
         galleries=tuple(_search(gallery) for gallery in fields.items("galleries")),
         counts=fields.counts("counts"),
         options=fields.flags("options"),
         notes=_notes(fields),
+        intervals_by=fields.text("intervals_by"),
     )
 
 
@@ -299,6 +285,7 @@ def _distractors(fields: Fields) -> DistractorSearch:
         counts=fields.counts("counts"),
         options=fields.flags("options"),
         notes=_notes(fields),
+        intervals_by=fields.text("intervals_by"),
     )
 
 

@@ -4,13 +4,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from elasticface.benchmarks.outcomes import Outcomes
+from elasticface.benchmarks.samples import Intervals, Rates, Samples
+from elasticface.metrics.resampled_roc import Rule
 
-Rates = dict[str, float]  # target, e.g. "0.0001" or "5" -> fraction in 0..1
-Intervals = dict[str, tuple[float, float]]  # likewise; 95 %, exact binomial
-
-RULES = ("nearest", "at-most")
-FORMAT_VERSION = 1  # of results.json
+RULES: tuple[Rule, ...] = ("nearest", "at-most")
+FORMAT_VERSION = 2  # of results.json
 PAIRS = "pairs"  # the kind of a result on pairs, there
 
 
@@ -21,14 +19,6 @@ class Group:
     name: str  # "TAR at FAR, nearest"
     rates: Rates
     intervals: Intervals
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What figures were counted on, all alike: the trials of a gallery, or those of a whole result."""
-
-    trials: int
-    shares: list[float]  # in the order of a result's groups()
 
 
 @dataclass(frozen=True)
@@ -50,18 +40,19 @@ class TemplateVerification:
     benchmark: str
     protocol: str
     tar_at_far: dict[str, Rates]  # rule of RULES -> FAR -> TAR
-    intervals: dict[str, Intervals]  # likewise, over genuine pairs
+    intervals: dict[str, Intervals]  # likewise
     counts: dict[str, int]
     options: dict[str, bool]
     roc: RocPoints
     notes: tuple[str, ...] = ()
-    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
+    intervals_by: str = ""  # how the intervals were found, in words
+    samples: Samples | None = field(default=None, compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         return [Group(f"TAR at FAR, {rule}", self.tar_at_far[rule], self.intervals[rule]) for rule in RULES]
 
-    def counted(self) -> list[Counted]:
-        return [Counted(self.counts.get("genuine", 0), _rates(self))]
+    def trials(self) -> int:
+        return self.counts.get("genuine", 0)
 
 
 @dataclass(frozen=True)
@@ -87,22 +78,24 @@ class TemplateIdentification:
     protocol: str
     rank: Rates
     tpir_at_fpir: Rates
+    intervals: dict[str, Intervals]  # "rank", "tpir_at_fpir"
     galleries: tuple[Search, ...]
     counts: dict[str, int]
     options: dict[str, bool]
     notes: tuple[str, ...] = ()
     roc: None = None
-    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
+    intervals_by: str = ""  # how the intervals were found, in words
+    samples: Samples | None = field(default=None, compare=False, repr=False)
 
     def groups(self) -> list[Group]:
-        """The means; a mean of shares of different counts has no exact interval, the galleries' own are in the JSON."""
-        return [Group("rank", self.rank, {}), Group("TPIR at FPIR", self.tpir_at_fpir, {})]
-
-    def counted(self) -> list[Counted]:
+        """The means; the galleries' own are in the JSON."""
         return [
-            Counted(search.counts.get("mated", 0), [*search.rank.values(), *search.tpir_at_fpir.values()])
-            for search in self.galleries
+            Group("rank", self.rank, self.intervals["rank"]),
+            Group("TPIR at FPIR", self.tpir_at_fpir, self.intervals["tpir_at_fpir"]),
         ]
+
+    def trials(self) -> int:
+        return sum(search.counts.get("mated", 0) for search in self.galleries)
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,8 @@ class DistractorSearch:
     options: dict[str, bool]
     notes: tuple[str, ...] = ()
     roc: None = None
-    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
+    intervals_by: str = ""  # how the intervals were found, in words
+    samples: Samples | None = field(default=None, compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         return [
@@ -130,19 +124,15 @@ class DistractorSearch:
             Group("TAR at FAR, at-most", self.tar_at_far["at-most"], self.intervals["at-most"]),
         ]
 
-    def counted(self) -> list[Counted]:
-        return [Counted(self.counts.get("mate_pairs", 0), _rates(self))]
+    def trials(self) -> int:
+        return self.counts.get("mate_pairs", 0)
 
 
 LargeResult = TemplateVerification | TemplateIdentification | DistractorSearch
 
 
 def as_dictionary(result: LargeResult) -> dict[str, Any]:
-    """The result in plain types, its kind first; without its outcomes."""
-    figures = dataclasses.asdict(dataclasses.replace(result, outcomes=None))
-    del figures["outcomes"]
+    """The result in plain types, its kind first; without its samples."""
+    figures = dataclasses.asdict(dataclasses.replace(result, samples=None))
+    del figures["samples"]
     return {"kind": result.KIND, **figures}
-
-
-def _rates(result: TemplateVerification | DistractorSearch) -> list[float]:
-    return [rate for group in result.groups() for rate in group.rates.values()]

@@ -1,16 +1,17 @@
-"""Results that are kept, read again: `results.json`, and beside it in `scores/` what a comparison needs of the trials.
+"""Results that are kept, read again: `results.json`, and beside it in `scores/` what a comparison needs.
 
 A file there is a .npy. Of a benchmark of pairs it has one record a pair: the cosine, whether the pair is genuine,
 whether it was accepted by the threshold of its fold, and the units on either side
-(:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has one a trial
-(:mod:`elasticface.benchmarks.outcomes`): in which figures it succeeded, a bit each, its unit and its gallery. Its name
-is the beginning of its SHA-256, so results and their files always fit together, whatever was stopped when. What is read
-may be a stranger's: nothing in it is executed, sizes are bounded, all is checked.
+(:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has a row a bootstrap sample, with each figure
+(:mod:`elasticface.benchmarks.samples`). Its name is the beginning of its SHA-256, so results and their files always fit
+together, whatever was stopped when. What is read may be a stranger's: nothing in it is executed, sizes are bounded, all
+is checked.
 """
 
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,11 +32,10 @@ from elasticface.files import printable
 RESULTS, SCORES = "results.json", "scores"
 
 _RECORD = np.dtype([("score", "<f4"), ("same", "?"), ("accepted", "?"), ("first", "<i4"), ("second", "<i4")])
-_TRIAL = np.dtype([("hits", "<u4"), ("unit", "<i4"), ("group", "u1")])
+_SAMPLE = np.dtype("<f8")
 _FILE = re.compile(SCORES + r"/[0-9a-f]{16}\.npy")
 _MOST_JSON = 1 << 26  # a thousand ROCs
 _MOST_SCORES = 1 << 28  # bytes: nineteen million pairs
-_MOST_TRIALS = 7_000_000  # forty times MegaFace's
 _MOST_COSINE = 1.01  # rounded
 
 References = list[dict[str, str] | None]
@@ -60,7 +60,7 @@ def write_scores(out: Path, results: Sequence[PairResult | LargeResult]) -> Refe
         if records is None:
             references.append(None)
             continue
-        data = _header(records.dtype, len(records)) + records.tobytes()
+        data = _header(records.dtype, records.shape) + records.tobytes()
         digest = hashlib.sha256(data).hexdigest()
         file = f"{SCORES}/{digest[:16]}.npy"
         files.write_bytes(out / file, data)
@@ -71,12 +71,10 @@ def write_scores(out: Path, results: Sequence[PairResult | LargeResult]) -> Refe
 def _records(result: PairResult | LargeResult) -> tuple[NDArray[Any] | None, dict[str, str]]:
     """What is stored of a result, or None, and what `results.json` says of it."""
     if not isinstance(result, PairResult):
-        outcomes = result.outcomes
-        if outcomes is None or len(outcomes.units) > _MOST_TRIALS:
+        samples = result.samples
+        if samples is None:
             return None, {}
-        records = np.empty(len(outcomes.units), _TRIAL)
-        records["hits"], records["unit"], records["group"] = outcomes.bits(), outcomes.units, outcomes.groups
-        return records, {"units": outcomes.kind, "trials": outcomes.digest}
+        return samples.rates.astype(_SAMPLE, copy=False), {"units": samples.kind, "trials": samples.digest}
     if result.units is None:
         return None, {}
     records = np.empty(len(result.scores), _RECORD)
@@ -98,7 +96,7 @@ def forget_others(out: Path, references: References) -> None:
 def read_results(path: str | Path) -> StoredResults:
     """The results in a folder that `elasticface evaluate` wrote, or in its `results.json`.
 
-    A result on pairs of an earlier version, which kept no scores, is refused; one of a large benchmark has no outcomes.
+    A result on pairs without scores is refused; one of a large benchmark where nobody could be drawn has no samples.
 
     Raises:
         InputError: no such file, or one that is damaged, or a stranger's that is not what it says.
@@ -145,16 +143,10 @@ def _with_records(root: Path, result: PairResult | LargeResult, fields: reading.
     if hashlib.sha256(data).hexdigest() != reference.text("sha256"):
         raise InputError(f"{printable(path)}: is not the file that was written; {AGAIN}")
     if not isinstance(result, PairResult):
-        trials = trials_of(data, printable(path))
-        return reading.with_outcomes(
-            result,
-            bits=trials["hits"],
-            units=trials["unit"],
-            groups=trials["group"],
-            kind=kind,
-            digest=reference.text("trials"),
-            where=reference.where,
-        )
+        figures = sum(len(group.rates) for group in result.groups())
+        rates = samples_of(data, figures, printable(path))
+        digest = reference.text("trials")
+        return reading.with_samples(result, rates=rates, kind=kind, digest=digest, where=reference.where)
     records = records_of(data, printable(path))
     return reading.completed(
         result,
@@ -166,18 +158,16 @@ def _with_records(root: Path, result: PairResult | LargeResult, fields: reading.
     )
 
 
-def trials_of(data: bytes, label: str) -> NDArray[Any]:
-    """The records [n] of trials in the bytes of a file, each unit in its range.
+def samples_of(data: bytes, figures: int, label: str) -> NDArray[np.float64]:
+    """Samples [R, figures] in the bytes of a file, R >= 2.
 
     Raises:
         InputError: there are none, said of ``label``.
     """
-    trials = _parsed(data, _TRIAL, f"{label}: no records of trials; {AGAIN}")
-    if len(trials) > _MOST_TRIALS:
-        raise InputError(f"{label}: more than {_MOST_TRIALS:,} trials; {AGAIN}")
-    if trials["unit"].min() < 0 or trials["unit"].max() >= len(trials):
-        raise InputError(f"{label}: its units do not fit its trials; {AGAIN}")
-    return trials
+    samples = _parsed(data, _SAMPLE, f"{label}: no samples of {figures} figures; {AGAIN}", (figures,))
+    if len(samples) < 2:
+        raise InputError(f"{label}: one sample alone; {AGAIN}")
+    return samples
 
 
 def records_of(data: bytes, label: str) -> NDArray[Any]:
@@ -198,18 +188,18 @@ def records_of(data: bytes, label: str) -> NDArray[Any]:
     return records
 
 
-def _parsed(data: bytes, record: np.dtype[Any], otherwise: str) -> NDArray[Any]:
-    header = len(_header(record, 0))  # padded: as long for any number
-    count, rest = divmod(len(data) - header, record.itemsize)
-    # Nothing is parsed: there is one header that a file with so many records can have.
-    if count < 1 or rest or data[:header] != _header(record, count):
+def _parsed(data: bytes, record: np.dtype[Any], otherwise: str, row: tuple[int, ...] = ()) -> NDArray[Any]:
+    """The array [n, *row] in a file. Nothing is parsed: there is one header that a file of so many bytes can have."""
+    header, size = len(_header(record, (0, *row))), record.itemsize * math.prod(row)  # padded: as long for any number
+    count, rest = divmod(len(data) - header, size) if size else (0, 0)
+    if count < 1 or rest or data[:header] != _header(record, (count, *row)):
         raise InputError(otherwise)
-    records: NDArray[Any] = np.frombuffer(data, record, count, header)
+    records: NDArray[Any] = np.frombuffer(data, record, offset=header).reshape(count, *row)
     return records
 
 
-def _header(record: np.dtype[Any], count: int) -> bytes:
+def _header(record: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     stream = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": (count,)}
+    described = {"descr": np.lib.format.dtype_to_descr(record), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, described)
     return stream.getvalue()

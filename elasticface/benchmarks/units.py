@@ -21,6 +21,13 @@ UNITS = {
     "subjects": "people, by the benchmark's own lists",
     "templates": "templates, those that genuine pairs join being one unit: not all lists say whose they are",
 }
+NOUNS = {
+    "people": "people",
+    "images": "groups of images",
+    "pairs": "pairs",
+    "subjects": "people",
+    "templates": "groups of templates",
+}
 OF_PAIRS, OF_TRIALS = ("people", "images", "pairs"), ("subjects", "templates")
 """The UNITS of benchmarks of pairs, and of the large ones."""
 
@@ -35,6 +42,11 @@ class Units:
     first: NDArray[np.int32]  # [P]; of "pairs" both are the number of the pair
     second: NDArray[np.int32]  # [P]
     digest: str  # SHA-256 of the list of pairs, hexadecimal: the same for the same pairs in the same folds alone
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return 1 + int(max(self.first.max(), self.second.max()))
 
 
 def units_of(

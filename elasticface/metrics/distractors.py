@@ -31,6 +31,9 @@ class DistractorSearch:
     pairs: npt.NDArray[np.int64]  # [M, 2], probe and mate, rows of probes
     mate_scores: _Scores  # [M]
     best_distractor: _Scores  # [N], of each probe
+    best_at: npt.NDArray[np.int64]  # [N], which it is, the first of several as good, by its place among all
+    highest: _Scores  # the highest scores of all pairs of probe and distractor, descending
+    highest_of: npt.NDArray[np.int64]  # whose they are, rows of probes
     distractors: int
 
 
@@ -42,6 +45,7 @@ def distractor_search(
     *,
     ranks: Sequence[int] = (1,),
     fars: npt.ArrayLike = (1e-6,),
+    keep: int = 0,
 ) -> DistractorSearch:
     """Identification and verification of probes against distractors: MegaFace's protocol.
 
@@ -59,14 +63,15 @@ def distractor_search(
         count: how many distractors there are in all, >= 1.
         ranks: 1..count.
         fars: target rates in [0, 1], any shape.
+        keep: how many of the highest scores to give at least, as far as there are as many; >= 0.
 
     Raises:
         ValueError: shapes that disagree, vectors with NaN or inf, no two probes of one subject, another number of
-            distractors than ``count``, a rank outside 1..count, or a target outside [0, 1].
+            distractors than ``count``, a rank outside 1..count, a target outside [0, 1], or ``keep`` below 0.
 
     Source: Kemelmacher-Shlizerman et al., "The MegaFace Benchmark" (2016).
     """
-    tally = DistractorTally(probes, subjects, count, ranks=ranks, fars=fars)
+    tally = DistractorTally(probes, subjects, count, ranks=ranks, fars=fars, keep=keep)
     for chunk in distractors:
         tally.see(chunk)
     return tally.figures()
@@ -86,12 +91,13 @@ class DistractorTally:
         *,
         ranks: Sequence[int] = (1,),
         fars: npt.ArrayLike = (1e-6,),
+        keep: int = 0,
     ) -> None:
         self._images = checked_rows(probes, "probes")
         people = checked_ids(subjects, len(self._images), "subjects", "probes")
         self._ranks, targets = np.asarray(ranks), checked_rates(fars, "fars")
-        if count < 1:
-            raise ValueError(f"count must be at least 1, got {count}")
+        if count < 1 or keep < 0:
+            raise ValueError(f"count must be at least 1 and keep at least 0, got {count} and {keep}")
         wanted = self._ranks
         if wanted.size and not (
             np.issubdtype(wanted.dtype, np.integer) and wanted.min() >= 1 and wanted.max() <= count
@@ -103,7 +109,8 @@ class DistractorTally:
         self._room = most_within(targets, self._impostors)  # how many impostors each target may accept
         # One more than there is room for decides; with room for all of them none does.
         self._best = _Best(len(self._images), int(wanted.max(initial=1)), self._images.dtype)
-        self._highest = _Highest(int(min(self._room.max(initial=0) + 1, self._impostors)), self._images.dtype)
+        kept = min(max(keep, int(self._room.max(initial=0)) + 1), self._impostors)
+        self._highest = _Highest(kept, self._images.dtype)
         self._step = max(_BLOCK_CELLS // len(self._images), 1)
         self._memory = np.empty(len(self._images) * self._step, self._images.dtype)
 
@@ -123,7 +130,7 @@ class DistractorTally:
             tops = scores.max(axis=1)  # [N]
             if not np.isfinite(tops).all():
                 raise ValueError(f"scores of distractors from {before + start} on are beyond {images.dtype}")
-            self._best.see(scores, tops)
+            self._best.see(scores, tops, before + start)
             self._highest.see(scores, tops)
 
     def figures(self) -> DistractorSearch:
@@ -137,7 +144,8 @@ class DistractorTally:
         hits = np.zeros(len(pairs), np.int64)
         for k, row in sorted(zip(wanted.ravel().tolist(), within, strict=False), key=lambda of: -of[0]):
             hits[row] = k
-        rejected = self._highest.descending()[np.minimum(self._room, self._impostors - 1)]
+        highest, highest_of = self._highest.descending()
+        rejected = highest[np.minimum(self._room, self._impostors - 1)]
         accepted = mate_scores > rejected[..., None]
         tars = np.where(self._room == self._impostors, 1.0, np.count_nonzero(accepted, axis=-1) / len(pairs))
         rates = np.count_nonzero(within, axis=1).reshape(wanted.shape) / len(pairs) if wanted.size else np.empty(0)
@@ -148,6 +156,9 @@ class DistractorTally:
             pairs=pairs,
             mate_scores=mate_scores,
             best_distractor=best[:, -1].copy(),
+            best_at=self._best.at,
+            highest=highest,
+            highest_of=highest_of,
             distractors=self._count,
         )
 
@@ -174,14 +185,17 @@ def _pieces(rows: npt.NDArray[np.int64], width: int) -> list[npt.NDArray[np.int6
 
 
 class _Best:
-    """The ``depth`` best scores of each probe, [N, depth] ascending."""
+    """The ``depth`` best scores of each probe, [N, depth] ascending, and where the very best one is."""
 
     def __init__(self, probes: int, depth: int, dtype: npt.DTypeLike) -> None:
         self.scores = np.full((probes, depth), -np.inf, dtype)
+        self.at = np.zeros(probes, np.int64)
 
-    def see(self, scores: _Scores, tops: _Scores) -> None:
-        """Scores [N, n], and the best of each row [N]."""
+    def see(self, scores: _Scores, tops: _Scores, before: int) -> None:
+        """Scores [N, n], the best of each row [N], and how many distractors there were before these."""
         depth = self.scores.shape[1]
+        for better in _pieces(np.flatnonzero(tops > self.scores[:, -1]), scores.shape[1]):
+            self.at[better] = before + np.argmax(scores[better], axis=1)
         if depth == 1:
             np.maximum(self.scores[:, 0], tops, out=self.scores[:, 0])
             return
@@ -192,11 +206,11 @@ class _Best:
 
 
 class _Highest:
-    """The ``keep`` highest of all scores."""
+    """The ``keep`` highest of all scores, and whose they are."""
 
     def __init__(self, keep: int, dtype: npt.DTypeLike) -> None:
         self.keep = keep
-        self.parts = [np.empty(0, dtype)]
+        self.parts = [(np.empty(0, dtype), np.empty(0, np.int32))]
         self.size = 0
         self.lowest = -np.inf  # of those kept, once there are enough: nothing up to it is needed any more
 
@@ -204,21 +218,25 @@ class _Highest:
         """Scores [N, n], and the best of each row [N]."""
         for rows in _pieces(np.flatnonzero(tops > self.lowest), scores.shape[1]):
             some = scores[rows]
-            self.parts.append(some[some > self.lowest])
-            self.size += len(self.parts[-1])
+            higher = some > self.lowest
+            probes = np.repeat(rows.astype(np.int32), np.count_nonzero(higher, axis=1))
+            self.parts.append((some[higher], probes))
+            self.size += len(probes)
             if self.size > self.keep + max(self.keep, _SPARE):
                 self._sort_out()
 
-    def descending(self) -> _Scores:
-        """[keep], or as many as there were."""
+    def descending(self) -> tuple[_Scores, npt.NDArray[np.int64]]:
+        """[keep] each, or as many as there were."""
         self._sort_out()
-        return np.sort(self.parts[0])[::-1]
+        scores, probes = self.parts[0]
+        order = np.argsort(-scores, kind="stable")
+        return scores[order], probes[order].astype(np.int64)
 
     def _sort_out(self) -> None:
-        scores = np.concatenate(self.parts)
+        scores, probes = (np.concatenate(of) for of in zip(*self.parts, strict=True))
         if len(scores) > self.keep:
-            scores.partition(len(scores) - self.keep)
-            scores = scores[-self.keep :].copy()
+            chosen = np.argpartition(scores, len(scores) - self.keep)[-self.keep :]
+            scores, probes = scores[chosen], probes[chosen]
         if len(scores) == self.keep:
             self.lowest = float(scores.min())
-        self.parts, self.size = [scores], len(scores)
+        self.parts, self.size = [(scores, probes)], len(scores)

@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elasticface import keyed
-from elasticface.metrics.checks import checked_pairs, checked_rates
 
 Counts = NDArray[np.int32]
+
+
+class CannotDraw(ValueError):
+    """There are too few people for the bootstrap: a sample has nothing that a figure could be a share of."""
+
 
 _AT_A_TIME = 1 << 22  # counts, as float64: 32 MiB
 
@@ -50,7 +54,7 @@ def pair_weights(counts: Counts, first: ArrayLike, second: ArrayLike) -> Counts:
     Raises:
         ValueError: shapes that disagree, or a person outside 0..N-1.
     """
-    a, b = _people(first, second, counts)
+    a, b = checked_people(first, second, counts)
     return counts[:, a] * np.where(a == b, 1, counts[:, b])
 
 
@@ -76,7 +80,7 @@ def accuracies(correct: ArrayLike, same: ArrayLike, weights: Counts) -> NDArray[
         of_kind = weights[:, kind].astype(np.float64)
         counted = of_kind.sum(axis=1)
         if not counted.all():
-            raise ValueError("too few people: a sample has no pair of one kind")
+            raise CannotDraw("too few people: a sample has no pair of one kind")
         shares.append(of_kind @ right[kind] / counted)
     result: NDArray[np.float64] = (shares[0] + shares[1]) / 2
     return result
@@ -98,7 +102,7 @@ def shares(hits: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f"shapes disagree: {right.shape} and {times.shape}")
     counted = times.sum(axis=1, dtype=np.int64)
     if not counted.all():
-        raise ValueError("too few people: a sample has nothing to count")
+        raise CannotDraw("too few people: a sample has nothing to count")
     return np.asarray(np.array([row @ right for row in times]) / counted)
 
 
@@ -129,54 +133,8 @@ def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np
     for start in range(0, len(counts), step):
         counted[start : start + step] = counts[start : start + step].astype(np.float64) @ sums
     if not counted[:, -1].all():
-        raise ValueError("too few units: a sample has nothing to count")
+        raise CannotDraw("too few people: a sample has nothing to count")
     return np.asarray(counted[:, :-1] / counted[:, -1:])
-
-
-def tars_at_fars(
-    scores: ArrayLike, first: ArrayLike, second: ArrayLike, fars: ArrayLike, counts: Counts
-) -> NDArray[np.float64]:
-    """TAR at FAR in each bootstrap sample, the threshold found anew in each: ``tar_at_far`` with the rule "at-most".
-
-    The scores are sorted once; a sample takes one pass over them, of some tenths of a second at ten million pairs, and
-    memory for a few numbers a pair.
-
-    Args:
-        scores: [P] similarities, higher is more alike.
-        first: [P] ints 0..N-1, the person on the first side of each pair.
-        second: [P] ints, on the second side; the same person makes a genuine pair.
-        fars: [F] target rates in [0, 1].
-        counts: [R, N], of :func:`draw_people`.
-
-    Returns:
-        [R, F], fractions in [0, 1].
-
-    Raises:
-        ValueError: shapes that disagree, NaN or inf scores, a target outside [0, 1], a person outside 0..N-1, or a
-            sample without pairs of one kind: there are too few people.
-    """
-    a, b = _people(first, second, counts)
-    same = a == b
-    values, _ = checked_pairs(scores, same, "scores")
-    targets = checked_rates(fars, "fars")
-    if targets.ndim != 1:
-        raise ValueError(f"fars must be [F], got shape {targets.shape}")
-    falling = np.argsort(-values[~same], kind="stable")
-    impostors, a_of, b_of = values[~same][falling], a[~same][falling], b[~same][falling]
-    rising = np.argsort(values[same], kind="stable")
-    genuine, person = values[same][rising], a[same][rising]
-    result = np.empty((len(counts), len(targets)))
-    for row, count in zip(result, counts.astype(np.int64), strict=True):
-        accepted = np.cumsum(count[a_of] * count[b_of])  # impostors of the sample with this score or a higher one
-        below = np.append(0, np.cumsum(count[person]))  # genuine pairs of it before each place
-        if not len(accepted) or not accepted[-1] or not below[-1]:
-            raise ValueError("too few people: a sample has no pair of one kind")
-        # The first impostor that there is no room for is rejected, and so is who ties with it.
-        refused = np.searchsorted(accepted / accepted[-1], targets, side="right")
-        cut = impostors[np.minimum(refused, len(impostors) - 1)]
-        lost = np.where(refused < len(impostors), below[np.searchsorted(genuine, cut, side="right")], 0)
-        row[:] = (below[-1] - lost) / below[-1]
-    return result
 
 
 @dataclass(frozen=True)
@@ -233,7 +191,7 @@ def interval(figures: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _people(first: ArrayLike, second: ArrayLike, counts: Counts) -> tuple[NDArray[Any], NDArray[Any]]:
+def checked_people(first: ArrayLike, second: ArrayLike, counts: Counts) -> tuple[NDArray[Any], NDArray[Any]]:
     """The people of pairs [P], as rows of ``counts``."""
     a, b = np.asarray(first), np.asarray(second)
     if a.ndim != 1 or a.shape != b.shape:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticface.metrics import binomial_interval, resampling, tar_at_far
+from elasticface.metrics import binomial_interval, resampling
 from elasticface.metrics.resampling import (
     accuracies,
     compare,
@@ -13,7 +13,6 @@ from elasticface.metrics.resampling import (
     interval,
     pair_weights,
     shares,
-    tars_at_fars,
     unit_shares,
 )
 
@@ -92,29 +91,6 @@ def test_interval_takes_the_level():
     assert interval(values, 0.5) == pytest.approx((0.25, 0.75))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(8, 30), st.sampled_from([None, 1, 4]))
-def test_tars_are_those_of_the_resampled_list_of_pairs(seed: int, people: int, levels: int | None):
-    first, second, same, _ = made_up(seed, people, pairs=120)
-    scores = np.random.default_rng(seed).normal(size=120) + 1.5 * same
-    if levels:
-        scores = np.round(scores * levels)
-    scores = scores.astype(np.float32)
-    fars = [0, 0.01, 0.1, 0.5, 1]
-    counts = draw_people(people, draws=4, seed=seed)
-    found = tars_at_fars(scores, first, second, fars, counts)
-    for row, tars in zip(pair_weights(counts, first, second), found, strict=True):
-        np.testing.assert_array_equal(tars, tar_at_far(np.repeat(scores, row), np.repeat(same, row), fars))
-
-
-def test_one_draw_of_everybody_is_the_tar():
-    first, second, same, _ = made_up(5)
-    scores = np.random.default_rng(5).normal(size=400) + same
-    once = np.ones((1, 30), np.int32)
-    found = tars_at_fars(scores, first, second, [0.01, 0.1], once)[0]
-    np.testing.assert_array_equal(found, tar_at_far(scores, same, [0.01, 0.1]))
-
-
 def test_shares_are_those_of_the_resampled_list_of_probes():
     rng = np.random.default_rng(0)
     subjects, hits = rng.integers(0, 9, 50), rng.random(50) < 0.8
@@ -180,15 +156,6 @@ def test_wrong_arguments_are_refused():
         shares([1, 0], np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"\[R\] with R >= 1"):
         compare(1, 0, [], [])
-    with pytest.raises(ValueError, match="NaN or inf"):
-        tars_at_fars([np.nan, 1], [0, 1], [0, 2], [0.1], counts)
-    with pytest.raises(ValueError, match="0 to 2"):
-        tars_at_fars([0.0, 1], [0, 3], [0, 2], [0.1], counts)
-    with pytest.raises(ValueError, match="fars must lie"):
-        tars_at_fars([0.0, 1], [0, 1], [0, 2], [1.1], counts)
-    for same_person in (0, 1):  # only genuine, then only impostor pairs
-        with pytest.raises(ValueError, match="too few people"):
-            tars_at_fars([0.0, 1], [0, 0], [same_person] * 2, [0.1], np.ones((1, 3), np.int32))
 
 
 @settings(max_examples=25, deadline=None)
@@ -217,5 +184,5 @@ def test_shares_of_units_refuse_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match=message):
             unit_shares(hits, units, counts)
-    with pytest.raises(ValueError, match="too few units: a sample has nothing to count"):
+    with pytest.raises(ValueError, match="too few people: a sample has nothing to count"):
         unit_shares(hits, [0, 0, 0, 0], np.array([[1, 1, 1], [0, 2, 1]], np.int32))

@@ -1,0 +1,139 @@
+"""Figures in each sample of the bootstrap over people: their intervals, and what a comparison of two models needs.
+
+Thresholds are found anew in each sample, by that sample's impostors, but for the accuracy of pairs, which keeps the
+decisions of its folds. Draws belong to the trials and a seed: two models on the same trials have the same ones, so what
+makes both better or worse cancels in their difference.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import metrics, progress
+from elasticface.benchmarks.units import NOUNS, Units
+from elasticface.metrics.resampled_roc import accepted_shares, equal_error_rates, tars_at_fars, with_one_more
+from elasticface.metrics.resampling import CannotDraw, Counts, draw_people, interval
+
+DRAWS, SEED = 2000, 0
+ACCURACY, EER = "accuracy", "eer"
+MOST_DRAWN = 1 << 27
+"""How often units can be drawn in all samples together: half a GiB."""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Rates = dict[str, float]  # target, e.g. "0.0001" or "5" -> fraction in 0..1
+Intervals = dict[str, tuple[float, float]]  # likewise; 95 %
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The F figures of a large benchmark, those of ``result.groups()`` in their order, in each of R samples."""
+
+    rates: Floats  # [R, F], fractions in 0..1
+    kind: str  # what was drawn, one of benchmarks.units.OF_TRIALS
+    digest: str  # SHA-256 of the protocol's lists and of the seed, hexadecimal: the same for the same draws alone
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What :func:`bootstrap` gave."""
+
+    rates: Floats | None  # [R, F], or None where nothing could be drawn
+    units: int  # how many there are to draw from
+    kind: str  # what they are, a key of benchmarks.units.UNITS
+    said: str  # how the intervals were found, in words
+
+    def intervals(self, rates: Rates, start: int = 0) -> Intervals:
+        """The 95 % intervals of figures, those from column ``start`` on; none where nothing could be drawn.
+
+        A figure that is the same in every sample, such as one without any error, says nothing about its spread: it gets
+        the exact binomial interval of as many trials as there are units.
+        """
+        if self.rates is None:
+            return {}
+        return {
+            target: interval(column)
+            if np.ptp(column) > 0
+            else metrics.binomial_interval(round(rate * self.units), self.units)
+            for (target, rate), column in zip(rates.items(), self.rates[:, start:].T, strict=False)
+        }
+
+    def samples(self, digest: str) -> Samples | None:
+        """For a comparison; ``digest`` is that of the protocol's lists."""
+        return Samples(self.rates, self.kind, digest) if self.rates is not None else None
+
+
+def bootstrap(figures: Callable[[Counts], Floats], units: int, kind: str) -> Drawn:
+    """Figures in each sample.
+
+    Args:
+        figures: how often each unit is in each sample [R, units] -> F figures in each [R, F]; may raise CannotDraw.
+        units: how many there are to draw from.
+        kind: what they are, a key of benchmarks.units.UNITS.
+    """
+    try:
+        if units < 2:
+            raise CannotDraw("too few people: each sample is the same one")
+        if units > MOST_DRAWN // DRAWS:
+            raise CannotDraw(f"{units:,} {NOUNS[kind]} are more than can be drawn {DRAWS:,} times")
+        with progress.console.status(f"drawing {NOUNS[kind]} {DRAWS:,} times"):
+            rates = figures(draw_people(units, DRAWS, SEED))
+    except CannotDraw as error:
+        return Drawn(None, units, kind, f"none, {error}")
+    return Drawn(rates, units, kind, f"bootstrap over {units:,} {NOUNS[kind]}, {DRAWS:,} draws")
+
+
+def other_sides(first: NDArray[np.int32], second: NDArray[np.int32], same: Bools, units: int) -> NDArray[np.int32]:
+    """``second``, but of impostor pairs within one unit the one more of ``with_one_more``: they come as their unit."""
+    return np.where(~same & (first == second), np.int32(units), second)
+
+
+def of_pairs(
+    scores: NDArray[Any], same: Bools, accepted: Bools, units: Units, fars: Sequence[float], counts: Counts
+) -> Floats:
+    """Accuracy, TAR at each FAR by the rule "at-most", and equal error rate in each sample, [R, 1 + F + 1].
+
+    Args:
+        scores: [P] similarities.
+        same: [P], whether the pairs are genuine.
+        accepted: [P], by the threshold of each pair's fold.
+        units: of the pairs.
+        fars: [F].
+        counts: [R, units], of ``draw_people``.
+
+    Raises:
+        CannotDraw: a sample without pairs of one kind.
+    """
+    more = with_one_more(counts)
+    first, second = units.first, other_sides(units.first, units.second, same, counts.shape[1])
+    right = accepted == same
+    kinds = [accepted_shares(right[of], first[of], second[of], more) for of in (same, ~same)]
+    share = float(same.mean())
+    tars = tars_at_fars(scores, first, second, fars, more)["at-most"]
+    rates = share * kinds[0] + (1 - share) * kinds[1], tars, equal_error_rates(scores, first, second, more)
+    return np.column_stack(rates)
+
+
+def numbered(ids: NDArray[Any]) -> NDArray[np.int32]:
+    """Ids [n] of units as numbers from 0."""
+    return np.unique(ids, return_inverse=True)[1].reshape(-1).astype(np.int32)
+
+
+def digest_of(*lists: Sequence[str] | NDArray[Any]) -> str:
+    """SHA-256 of lists of names, flags and numbers below 2^31, of any lengths: the same for the same lists alone."""
+    sha = hashlib.sha256(f"{DRAWS} draws of seed {SEED}\n".encode())
+    for one in lists:
+        if isinstance(one, np.ndarray):
+            flat = np.ascontiguousarray(one, "?" if one.dtype == np.bool_ else "<i4")
+            sha.update(f"{flat.dtype.str} {len(flat)}\n".encode())
+            sha.update(flat.view(np.uint8).data)
+        else:
+            told = json.dumps(list(one)).encode()
+            sha.update(f"names {len(told)}\n".encode())
+            sha.update(told)
+    return sha.hexdigest()

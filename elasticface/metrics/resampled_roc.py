@@ -1,0 +1,196 @@
+"""Figures of pairs in each sample of the bootstrap over people, thresholds of the ROC found anew in each.
+
+A threshold is set by few impostors where FARs are low, so figures vary by it as much as by who is accepted. Samples are
+those of :mod:`elasticface.metrics.resampling`; what a figure is, :mod:`elasticface.metrics.roc` says. Made for lists
+like IJB-C's: what pairs weigh is added up in blocks, some samples at a time.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elasticface.metrics.checks import checked_pairs, checked_rates, most_within
+from elasticface.metrics.resampling import CannotDraw, Counts, checked_people
+
+Rule = Literal["at-most", "nearest"]
+
+_BLOCK = 1024  # pairs at most between two sums that are kept
+_MOST = (1 << 16) - 1  # how often a person may be in a sample
+_MOST_WEIGHT = (1 << 32) - 1  # of a block
+_FEW = 1 << 16  # pairs that are not worth a thread
+_CELLS = 1 << 22  # numbers at a time
+_TOO_FEW = "too few people: a sample has no pair of one kind"
+
+
+def tars_at_fars(
+    scores: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    fars: ArrayLike,
+    counts: Counts,
+    *,
+    impostors: ArrayLike | None = None,
+) -> dict[Rule, NDArray[np.float64]]:
+    """TAR at FAR in each bootstrap sample, by both rules of ``tar_at_far``.
+
+    "nearest" reads all points of the ROC, also those that ``tar_at_far`` passes over as halfway between others. The
+    scores are sorted once; ten million pairs in two thousand samples take some seconds.
+
+    Args:
+        scores: [P] similarities, higher is more alike.
+        first: [P] ints 0..N-1, the person on the first side of each pair.
+        second: [P] ints, on the second side; the same person makes a genuine pair.
+        fars: [F] target rates in [0, 1].
+        counts: [R, N], of ``draw_people``.
+        impostors: [R] how many impostor pairs each sample has, where only those of the highest scores are given; None:
+            all are given.
+
+    Returns:
+        For each rule [R, F], fractions in [0, 1].
+
+    Raises:
+        ValueError: shapes that disagree, NaN or inf scores, a target outside [0, 1], a person outside 0..N-1, a sample
+            without pairs of one kind (there are too few people), or a FAR that needs more impostors than are given.
+    """
+    from elasticface.metrics.roc_kernels import find_cuts
+
+    a, b = checked_people(first, second, counts)
+    same = a == b
+    values, _ = checked_pairs(scores, same, "scores")
+    targets = checked_rates(fars, "fars")
+    if targets.ndim != 1:
+        raise ValueError(f"fars must be [F], got shape {targets.shape}")
+    totals = None if impostors is None else np.asarray(impostors, np.int64)
+    if totals is not None and totals.shape != (len(counts),):
+        raise ValueError(f"impostors must be [{len(counts)}], one number a sample, got shape {totals.shape}")
+    rising = -values[~same]
+    falling = np.argsort(rising)
+    rising = rising[falling]
+    one, other = (side[~same][falling].astype(np.int32) for side in (a, b))
+    order = np.argsort(values[same])
+    genuine, person = values[same][order], a[same][order]
+    at_most, nearest = np.empty((2, len(counts), len(targets)))
+    for some, times, block, weights in _weighed(one, other, counts):
+        ends = np.cumsum(weights, axis=0).T.copy()
+        listed = ends[:, -1] if len(rising) else np.zeros(len(ends), np.int64)
+        found = listed if totals is None else totals[some]
+        below = np.zeros((len(ends), len(genuine) + 1), np.int64)  # genuine pairs of a sample before each place
+        np.cumsum(counts[some][:, person], axis=1, out=below[:, 1:])
+        mates = below[:, -1:]
+        if not found.all() or not mates.all():
+            raise CannotDraw(_TOO_FEW)
+        rooms = np.stack([most_within(targets, int(total)) for total in found])
+        cuts = np.empty((2, *rooms.shape), np.int64)
+        find_cuts(rising, one, other, times, block, ends, found, targets, rooms, cuts[0], cuts[1])
+        if totals is not None and (cuts.max(axis=0) == len(rising))[rooms < found[:, None]].any():
+            raise CannotDraw(f"the {len(rising)} impostor pairs given don't reach each FAR in each sample")
+        for tars, cut in zip((at_most, nearest), cuts, strict=True):
+            # Who scores no more than the cut is rejected with it.
+            level = -rising[np.minimum(cut, len(rising) - 1)]
+            lost = np.where(cut < len(rising), np.searchsorted(genuine, level, side="right"), 0)
+            tars[some] = (mates - np.take_along_axis(below, lost, axis=1)) / mates
+    return {"at-most": at_most, "nearest": nearest}
+
+
+def accepted_shares(hits: ArrayLike, first: ArrayLike, second: ArrayLike, counts: Counts) -> NDArray[np.float64]:
+    """The share of pairs that succeed in each bootstrap sample, [R]: those accepted, or judged right.
+
+    Args:
+        hits: [P] bool.
+        first: [P] ints 0..N-1, the person on the first side of each pair.
+        second: [P] ints, on the second side; the same person makes a genuine pair.
+        counts: [R, N], of ``draw_people``.
+
+    Raises:
+        ValueError: shapes that disagree, a person outside 0..N-1, or a sample without pairs: there are too few people.
+    """
+    a, b = (side.astype(np.int32) for side in checked_people(first, second, counts))
+    found = np.asarray(hits, np.bool_)
+    if found.shape != a.shape:
+        raise ValueError(f"hits must be [P], got shape {found.shape} for {len(a)} pairs")
+    more = with_one_more(counts)
+    b[a == b] = counts.shape[1]  # a genuine pair comes as often as its person
+    right, all_pairs = (
+        np.concatenate([weights.sum(axis=0) for *_, weights in _weighed(a[of], b[of], more)])
+        for of in (found, np.ones_like(found))
+    )
+    if not all_pairs.all():
+        raise CannotDraw(_TOO_FEW)
+    return np.asarray(right / all_pairs)
+
+
+def with_one_more(counts: Counts) -> Counts:
+    """A person more, N, who is in each sample once: the other side of pairs that come as often as one of their own."""
+    return np.pad(counts, ((0, 0), (0, 1)), constant_values=1)
+
+
+def _weighed(
+    first: NDArray[np.int32], second: NDArray[np.int32], counts: Counts
+) -> Iterator[tuple[slice, NDArray[np.uint16], int, NDArray[np.int64]]]:
+    """What each block of pairs weighs, a few samples [n] at a time.
+
+    Yields:
+        Which samples; how often each person is in them [N, SAMPLES]; pairs a block; and int64 [K, n].
+    """
+    from elasticface.metrics import kernels, roc_kernels
+
+    most = int(counts.max(initial=1))
+    if most > _MOST:
+        raise ValueError(f"a person is in a sample {most:,} times, more often than {_MOST:,}")
+    block = max(1, min(_BLOCK, _MOST_WEIGHT // most**2))
+    weights = np.empty((-(-len(first) // block), roc_kernels.SAMPLES), np.int64)
+    shares = kernels.threads() if len(first) > _FEW else 1
+    edges = np.linspace(0, len(weights), shares + 1).astype(np.int64)
+    for start in range(0, len(counts), roc_kernels.SAMPLES):
+        some = slice(start, min(start + roc_kernels.SAMPLES, len(counts)))
+        times = np.zeros((counts.shape[1], roc_kernels.SAMPLES), np.uint16)
+        times[:, : some.stop - start] = counts[some].T
+
+        def weigh(begin: int, end: int, times: NDArray[np.uint16] = times) -> None:
+            roc_kernels.weigh(first, second, times, block, weights, begin, end)
+
+        kernels.in_threads(weigh, edges)
+        yield some, times, block, weights[:, : some.stop - start]
+
+
+def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, counts: Counts) -> NDArray[np.float64]:
+    """The equal error rate in each bootstrap sample, [R]; memory is for some samples of all pairs at a time.
+
+    Args:
+        scores: [P] similarities, higher is more alike.
+        first: [P] ints 0..N-1, the person on the first side of each pair.
+        second: [P] ints, on the second side; the same person makes a genuine pair.
+        counts: [R, N], of ``draw_people``.
+
+    Raises:
+        ValueError: shapes that disagree, NaN or inf scores, a person outside 0..N-1, or a sample without pairs of one
+            kind: there are too few people.
+    """
+    a, b = checked_people(first, second, counts)
+    same = a == b
+    values, _ = checked_pairs(scores, same, "scores")
+    order = np.argsort(-values)
+    falling, a, b, same = values[order], a[order], b[order], same[order]
+    last_of_ties = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    found = np.empty(len(counts))
+    step = max(_CELLS // max(len(values), 1), 1)
+    for start in range(0, len(counts), step):
+        some = counts[start : start + step].astype(np.int64)
+        weights = some[:, a] * np.where(same, 1, some[:, b])
+        rates = []
+        for kind in (~same, same):
+            accepted = np.cumsum(np.where(kind, weights, 0), axis=1)[:, last_of_ties]
+            if not accepted.size or not accepted[:, -1].all():
+                raise CannotDraw(_TOO_FEW)
+            rates.append(np.pad(accepted / accepted[:, -1:], ((0, 0), (1, 0))))
+        far, frr = rates[0], 1 - rates[1]
+        rows = np.arange(len(some))
+        met = np.argmax(
+            far >= frr, axis=1
+        )  # the first point where they have crossed: never that at which all is refused
+        before = frr[rows, met - 1] - far[rows, met - 1]
+        share = before / (before + far[rows, met] - frr[rows, met])
+        found[start : start + step] = (1 - share) * far[rows, met - 1] + share * far[rows, met]
+    return found
