@@ -26,10 +26,34 @@ def test_own_figures_stand_in_the_columns_of_their_benchmarks() -> None:
     assert cells[0].interval == (0.9825 - 0.004, 0.9825 + 0.003)
 
 
+def test_megaface_has_both_figures_and_columns_of_its_own_alone() -> None:
+    found = made([megaface("a"), megaface("a", "MegaFace (R)"), replace(megaface("b"), rank={"1": 0.98})])
+    assert found is not None
+    assert found.headings[-3:] == [("IJB-C", 1), ("MegaFace", 2), ("MegaFace (R)", 2)]
+    rows = {look.name: cells[7:] for look, cells in found.own}
+    texts = {name: [cell.text for cell in cells] for name, cells in rows.items()}
+    assert texts == {"a": ["97.89", "98.11", "97.89", "98.11"], "b": ["98.00", "98.11", "", ""]}
+    assert [cell.interval for cell in rows["a"]] == [(0.97, 0.99), None, (0.97, 0.99), None]
+    assert [(cell.best, cell.leads) for cell in rows["b"][:2]] == [(True, True), (True, True)]
+    assert not any(cell.best or cell.leads for cell in rows["a"][2:])  # of nobody else is there a figure
+    assert not any(cell.text for _, cells in found.published for cell in cells[7:])
+
+
+def test_columns_that_nobody_has_a_figure_for_are_left_out() -> None:
+    found = made([make_result()])
+    assert found is not None
+    assert found.columns == COLUMNS[:7]
+    found = made([megaface(benchmark="MegaFace (R)")])
+    assert found is not None
+    assert found.columns == COLUMNS[:7] + COLUMNS[9:]
+
+
 def test_published_rows_are_as_printed_and_empty_where_unknown() -> None:
     found = made([make_result()])
     assert found is not None
-    assert {name: tuple(cell.text or None for cell in cells) for name, cells in found.published} == ROWS
+    assert {name: tuple(cell.text or None for cell in cells) for name, cells in found.published} == {
+        name: row[:7] for name, row in ROWS.items()
+    }
 
 
 def test_best_of_ones_own_is_marked_among_several_and_the_leader_of_all() -> None:
@@ -45,8 +69,9 @@ def test_best_of_ones_own_is_marked_among_several_and_the_leader_of_all() -> Non
 
 
 def test_other_benchmarks_and_other_figures_have_no_table() -> None:
-    assert made([make_result(benchmark="lfw-deepfunneled"), identification(), megaface()]) is None
-    assert made([replace(identification(), benchmark="IJB-C"), make_result(benchmark="ijbc")]) is None
+    assert made([make_result(benchmark="lfw-deepfunneled"), identification()]) is None
+    others = [make_result(benchmark="ijbc"), make_result(benchmark="megaface"), verification(benchmark="lfw")]
+    assert made([replace(identification(), benchmark="IJB-C"), *others]) is None
 
 
 def test_page_has_the_table_with_its_source_and_names_are_harmless(tmp_path: Path) -> None:
@@ -57,5 +82,7 @@ def test_page_has_the_table_with_its_source_and_names_are_harmless(tmp_path: Pat
     assert page.text.count("best of the measured") == 1
     assert "<script" not in page.html
     assert all(header.get("scope") for header in page.all("th"))
+    write_report(tmp_path / "c.html", [megaface(NASTY), megaface("two")], ENVIRONMENT, None)
+    assert [h for h in Page((tmp_path / "c.html").read_text()).all("th") if h.get("scope") == "colgroup"]
     write_report(tmp_path / "b.html", [make_result(benchmark="heldout")], ENVIRONMENT, None)
     assert "Table III" not in (tmp_path / "b.html").read_text()
