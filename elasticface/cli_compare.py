@@ -12,10 +12,9 @@ DESCRIPTION = """Which model is ahead on the same pairs and searches, by how muc
 RESULTS are folders that evaluate has written, of run folders too: two or more, or one with several models. For every
 benchmark and every two models A and B: the figures of both (accuracy and TAR at FAR of pairs; those of IJB and
 MegaFace), A − B with its 95 % interval, and the p-value of there being no difference. Both come from drawing people
-anew, the same ones for both models; a pack does not say who is on its images, so images stand for people there, or
-pairs, and then McNemar's exact test stands beside. Thresholds are found anew in each draw on pairs, and held on IJB and
-MegaFace. Results on different pairs are refused. p-values are of one comparison each: with twenty of them, one of .05
-is nothing.
+anew, the same ones for both models, and the thresholds of TAR and TPIR with them; a pack does not say who is on its
+images, so images stand for people there, or pairs, and then McNemar's exact test stands beside. Results on different
+pairs are refused. p-values are of one comparison each: with twenty of them, one of .05 is nothing.
 
 Over the benchmarks of pairs that all models have, the Borda count of accuracies, by which the ElasticFace paper chooses
 its parameters.
@@ -31,7 +30,7 @@ def add_options(parser: ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("results", type=str, nargs="+", help="folders with results.json")
     parser.add_argument("--out", type=str | None, default=None, help="folder for comparison.json and report.html")
-    parser.add_argument("--draws", type=int, default=2000, help="how often people are drawn")
+    parser.add_argument("--draws", type=int, default=2000, help="how often people are drawn, on pairs; IJB and MegaFace: 2000")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elasticface.benchmarks.results import PAIRS, LargeResult
+from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.report_figures import Results, apart
 
 if TYPE_CHECKING:
@@ -52,13 +53,14 @@ def differences(comparison: "Comparison") -> str:
 
 def _named(rate: str, figure: str) -> tuple[str, str]:
     """Figure and target, as :func:`figures` calls them."""
-    return (figure, "") if figure == "accuracy" else (rate or "TAR at FAR, at-most", figure)
+    names = {ACCURACY: "accuracy", EER: "equal error rate"}
+    return (names[figure], "") if figure in names else (rate or "TAR at FAR, at-most", figure)
 
 
 def _of_pairs(result: "PairResult") -> Iterable[Sequence[Any]]:
     yield "accuracy", "", result.accuracy, *result.intervals.get("accuracy", ("", ""))
     yield "accuracy, standard deviation over folds", "", result.accuracy_std, "", ""
-    yield "equal error rate", "", result.eer, "", ""
+    yield "equal error rate", "", result.eer, *result.intervals.get("eer", ("", ""))
     for rule, rates in result.tar_at_far.items():
         # Intervals are those of the rule "at-most".
         intervals: Mapping[str, tuple[float, float]] = result.intervals if rule == "at-most" else {}

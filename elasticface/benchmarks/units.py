@@ -84,7 +84,7 @@ def units_of(
 
 
 def joined(count: int, first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """What pairs join, be it by way of others: for each of ``count`` things one of those it is joined with, [count].
+    """What pairs join, be it by way of others: for each of ``count`` things the first that it is joined with, [count].
 
     Args:
         count: of the things, numbered 0 to count - 1.
@@ -92,7 +92,7 @@ def joined(count: int, first: NDArray[np.integer[Any]], second: NDArray[np.integ
         second: [E].
 
     Returns:
-        The same thing for all that are joined.
+        The same thing for all that are joined: the one of the lowest number.
     """
     root = list(range(count))
 
@@ -102,7 +102,8 @@ def joined(count: int, first: NDArray[np.integer[Any]], second: NDArray[np.integ
         return one
 
     for x, y in zip(first.tolist(), second.tolist(), strict=True):
-        root[find(y)] = find(x)
+        low, high = sorted((find(x), find(y)))
+        root[high] = low
     return np.array([find(one) for one in range(count)], np.int32)
 
 

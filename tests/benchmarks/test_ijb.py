@@ -10,12 +10,14 @@ from large import IjbRows, patch_encoder, write_ijb, write_rows
 from numpy.typing import NDArray
 
 from elasticface.align import align
+from elasticface.benchmarks import samples
 from elasticface.benchmarks.features import FeatureFiles, Features
 from elasticface.benchmarks.ijb import FARS, FPIRS, RANKS, TemplateOptions, figures, open_ijb
 from elasticface.benchmarks.results import TemplateIdentification, TemplateVerification
 from elasticface.data import images
 from elasticface.errors import InputError
 from elasticface.metrics import binomial_interval
+from elasticface.metrics.resampling import draw_people
 
 Vector = list[float]
 OPTIONS = [TemplateOptions(*choice) for choice in itertools.product([True, False], repeat=3)]
@@ -104,8 +106,6 @@ def assert_is_longhand(
         expected = [longhand_tar(scores, same, far, rule) for far in FARS]
         assert list(verification.tar_at_far[rule].values()) == pytest.approx(expected, abs=1e-12)
         assert list(map(float, verification.tar_at_far[rule])) == list(FARS)
-        for tar, interval in zip(expected, verification.intervals[rule].values(), strict=True):
-            assert interval == binomial_interval(round(tar * sum(same)), sum(same))
     assert verification.counts["pairs"] == len(pairs)
     assert verification.counts["skipped_pairs"] == len(rows.pairs) - len(pairs)
     assert (verification.counts["genuine"], verification.counts["impostor"]) == (sum(same), len(same) - sum(same))
@@ -216,102 +216,153 @@ def test_the_roc_ends_where_everything_is_accepted(tmp_path: Path) -> None:
     assert list(roc.tars) == sorted(roc.tars)
 
 
-# ---------------------------------------------------------------------------------------------- outcomes
+# ---------------------------------------------------------------------------------------------- samples
 
 
-def longhand_pairs(rows: IjbRows, templates: dict[int, Vector]) -> tuple[list[list[bool]], list[int]]:
-    """Which genuine pairs are accepted in each figure, threshold by threshold, and whose they are."""
+def longhand_nearest(scores: list[float], same: list[int], far: float) -> float:
+    """As :func:`longhand_tar` reads it, of all points of the curve."""
+    impostors, mates = ([s for s, label in zip(scores, same, strict=True) if label == kind] for kind in (0, 1))
+    points = []
+    for threshold in [math.inf, *set(scores)]:
+        alarms, hits = (sum(s >= threshold for s in of) / len(of) for of in (impostors, mates))
+        points.append((abs(alarms - far), -alarms, -hits))
+    return -min(points)[2]
+
+
+def longhand_samples(
+    rows: IjbRows, templates: dict[int, Vector], unit: dict[int, int], counts: NDArray[np.int32]
+) -> tuple[list[list[float]], list[list[list[float]]]]:
+    """TARs in each sample, rule after rule; and of each gallery shares at RANKS and FPIRS. ``unit`` is a subject's."""
     owner = {**rows.probes, **rows.galleries[0], **rows.galleries[1]}
-    pairs = [pair for pair in rows.pairs if pair[0] in templates and pair[1] in templates]
-    scores, same = [dot(templates[a], templates[b]) for a, b, _ in pairs], [label for *_, label in pairs]
-    genuine = [score for score, label in zip(scores, same, strict=True) if label]
-    found = []
-    for rule, far in itertools.product(("nearest", "at-most"), FARS):
-        tar = longhand_tar(scores, same, far, rule)
-        choices = [[score >= threshold for score in genuine] for threshold in [*genuine, math.inf]]
-        found.append(next(choice for choice in choices if sum(choice) / len(genuine) == tar))
-    return found, [owner[a] for a, _, label in pairs if label]
+    pairs = [(a, b, dot(templates[a], templates[b]), label) for a, b, label in rows.pairs if {a, b} <= {*templates}]
+    one, many = [], []
+    for drawn in counts:
+        scores, same = [], []
+        for a, b, score, label in pairs:
+            times = drawn[unit[owner[a]]] * (1 if label else drawn[unit[owner[b]]])
+            scores += [score] * times
+            same += [label] * times
+        nearest = [longhand_nearest(scores, same, far) for far in FARS]
+        one.append([*nearest, *(longhand_tar(scores, same, far, "at-most") for far in FARS)])
+        subjects = sorted({s for t, s in rows.probes.items() if t in templates})
+        again = draws_of(len(subjects), counts.shape[0])
+        times_of = dict(zip(subjects, again[len(many)].tolist(), strict=True))
+        made = []
+        for gallery in rows.galleries:
+            enrolled = {t: s for t, s in gallery.items() if t in templates}
+            # Each copy of a probe is searched by itself.
+            searched: dict[int, int] = {}
+            copies = dict(templates)
+            for probe, subject in rows.probes.items():
+                for copy in range(times_of[subject] if probe in templates else 0):
+                    searched[1_000_000 * (copy + 1) + probe] = subject
+                    copies[1_000_000 * (copy + 1) + probe] = templates[probe]
+            ranks, tpirs = longhand_search(enrolled, searched, copies)
+            made.append([*ranks, *tpirs])
+        many.append(made)
+    return one, many
 
 
-def longhand_probes(rows: IjbRows, templates: dict[int, Vector], gallery: dict[int, int]) -> list[tuple[int, ...]]:
-    """Of each probe with a mate in the gallery: its subject, and whether it was found in each figure."""
-    probes = {probe: who for probe, who in rows.probes.items() if probe in templates}
-    enrolled = {t: s for t, s in gallery.items() if t in templates}
-    ranks, tpirs = longhand_search(enrolled, probes, templates)
-    found = []
-    for probe, subject in probes.items():
-        scores = {who: dot(templates[probe], templates[t]) for t, who in enrolled.items()}
-        if subject in scores:
-            place = sum(score >= scores[subject] for score in scores.values())
-            found.append((subject, scores[subject], *(place <= k for k in RANKS)))
-    mates = sorted((score for _, score, *_ in found), reverse=True)
-    cuts = [mates[round(tpir * len(mates)) - 1] if tpir else math.inf for tpir in tpirs]
-    assert [sum(hit) / len(found) for hit in zip(*(hits for _, _, *hits in found), strict=True)] == ranks
-    return [(subject, *hits, *(score >= cut for cut in cuts)) for subject, score, *hits in found]
-
-
-def partition(units: NDArray[np.int32]) -> list[list[int]]:
-    """Of each trial, those of the same unit."""
-    assert sorted({*units.tolist()}) == list(range(units.max() + 1))
-    return [np.flatnonzero(units == unit).tolist() for unit in units]
+def draws_of(units: int, draws: int) -> NDArray[np.int32]:
+    return draw_people(units, draws, samples.SEED)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_outcomes_are_the_longhand(tmp_path: Path, seed: int, damaged: bool) -> None:
+def test_samples_are_those_of_people_drawn_one_by_one(
+    tmp_path: Path, seed: int, damaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "DRAWS", 5)
     rows = write_ijb(tmp_path, subjects=12, pictures=False)
     values = random_features(rows, seed)
     usable = np.random.default_rng(3).random(len(values)) < (0.7 if damaged else 2)
     one, many = figures(open_ijb(tmp_path), "m", Features(values, usable, {}))
     kept = [value if there else None for value, there in zip(values.tolist(), usable, strict=True)]
     templates = longhand_templates(rows, kept, TemplateOptions())
-    assert one.outcomes is not None
-    assert many.outcomes is not None
-
-    hits, owners = longhand_pairs(rows, templates)
-    assert one.outcomes.hits.tolist() == hits
-    assert partition(one.outcomes.units) == partition(np.unique(owners, return_inverse=True)[1])
-    assert set(one.outcomes.groups.tolist()) == {0}
-
-    searched = [longhand_probes(rows, templates, gallery) for gallery in rows.galleries]
-    of_all = [probe for of in searched for probe in of]
-    assert many.outcomes.hits.T.tolist() == [list(hits) for _, *hits in of_all]
-    assert many.outcomes.groups.tolist() == [number for number, of in enumerate(searched) for _ in of]
-    subjects = [subject for subject, *_ in of_all]
-    assert partition(many.outcomes.units) == partition(np.unique(subjects, return_inverse=True)[1])
-    assert (one.outcomes.kind, many.outcomes.kind) == ("subjects", "subjects")
-    for result in (one, many):
-        assert result.outcomes is not None
-        assert [part.trials for part in result.counted()] == np.bincount(result.outcomes.groups).tolist()
-        np.testing.assert_allclose([part.shares for part in result.counted()], result.outcomes.shares(), atol=1e-12)
+    owner = {**rows.probes, **rows.galleries[0], **rows.galleries[1]}
+    paired = {template for a, b, _ in rows.pairs if {a, b} <= {*templates} for template in (a, b)}
+    # Units are numbered in the order of each subject's first template.
+    order = dict.fromkeys(
+        owner[template] for template in sorted(owner) if owner[template] in {owner[t] for t in paired}
+    )
+    unit = {subject: number for number, subject in enumerate(order)}
+    expected, searches = longhand_samples(rows, templates, unit, draws_of(len(unit), 5))
+    assert isinstance(one, TemplateVerification)
+    assert isinstance(many, TemplateIdentification)
+    assert one.samples is not None
+    assert many.samples is not None
+    np.testing.assert_allclose(one.samples.rates, expected, atol=1e-12)
+    np.testing.assert_allclose(many.samples.rates, np.mean(searches, axis=1), atol=1e-12)
+    assert (one.samples.kind, many.samples.kind) == ("subjects", "subjects")
+    assert one.intervals_by == f"bootstrap over {len(unit)} people, 5 draws"
+    names = [*itertools.product(["nearest", "at-most"], one.tar_at_far["nearest"])]
+    assert len(names) == len(expected[0])
+    for (rule, far), column in zip(names, np.transpose(expected), strict=True):
+        if np.ptp(column):
+            assert one.intervals[rule][far] == pytest.approx(np.quantile(column, [0.025, 0.975]), abs=1e-12)
+        else:
+            share = one.tar_at_far[rule][far]
+            assert one.intervals[rule][far] == binomial_interval(round(share * len(unit)), len(unit))
+    for gallery, of in zip(many.galleries, np.moveaxis(np.array(searches), 1, 0), strict=True):
+        told = [*gallery.intervals["rank"].values(), *gallery.intervals["tpir_at_fpir"].values()]
+        for ends, column in zip(told, of.T, strict=True):
+            if np.ptp(column):
+                assert ends == pytest.approx(np.quantile(column, [0.025, 0.975]), abs=1e-12)
 
 
 def test_without_lists_of_subjects_genuine_pairs_join_templates(tmp_path: Path) -> None:
     rows = write_ijb(tmp_path, pictures=False)
     features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
-    listed = figures(open_ijb(tmp_path), "m", features)[0].outcomes
+    listed = figures(open_ijb(tmp_path), "m", features)[0]
     rows.pairs = [pair for i, pair in enumerate(rows.pairs) if not (pair[2] and i % 3 == 0)]
     write_rows(tmp_path, "ijbc", rows)
     for file in (tmp_path / "meta").glob("*1N*"):
         file.unlink()
-    (result,) = figures(open_ijb(tmp_path), "m", features)
-    found = result.outcomes
-    assert found is not None
-    assert listed is not None
-    assert (listed.kind, found.kind) == ("subjects", "templates")
-    genuine = [{a, b} for a, b, same in rows.pairs if same]  # each is of a subject's one gallery template
-    joined = [[j for j, other in enumerate(genuine) if pair & other] for pair in genuine]
-    assert partition(found.units) == joined
-    assert found.digest != listed.digest
+    (found,) = figures(open_ijb(tmp_path), "m", features)
+    assert found.samples is not None
+    assert listed.samples is not None
+    assert (listed.samples.kind, found.samples.kind) == ("subjects", "templates")
+    assert found.samples.digest != listed.samples.digest
+    groups = [{template} for template in {t for a, b, _ in rows.pairs for t in (a, b)}]
+    for a, b, same in rows.pairs:
+        if same:
+            together = [group for group in groups if group & {a, b}]
+            groups = [group for group in groups if group not in together] + [set().union(*together)]
+    assert listed.intervals_by == "bootstrap over 10 people, 2,000 draws"
+    assert found.intervals_by == f"bootstrap over {len(groups)} groups of templates, 2,000 draws"
 
 
-def test_outcomes_belong_to_the_lists_and_not_to_the_features(tmp_path: Path) -> None:
+def test_an_impostor_pair_of_templates_that_others_join_counts_as_often_as_they_do(tmp_path: Path) -> None:
     rows = write_ijb(tmp_path, pictures=False)
+    gallery = next(a for a, _, same in rows.pairs if same)
+    mates = [b for a, b, same in rows.pairs if same and a == gallery]
+    assert len(mates) == 2
+    rows.pairs.append((mates[0], mates[1], 0))  # as published lists do: labels that contradict
+    write_rows(tmp_path, "ijbc", rows)
+    for file in (tmp_path / "meta").glob("*1N*"):
+        file.unlink()
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    (found,) = figures(open_ijb(tmp_path), "m", features)
+    assert found.samples is not None
+    assert found.counts["impostor"] == sum(not same for *_, same in rows.pairs)
+
+
+def test_nobody_is_drawn_where_there_are_too_few(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, subjects=2, pictures=False)
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    for result in figures(open_ijb(tmp_path), "m", features):
+        assert result.samples is None
+        assert result.intervals_by.startswith("none, too few people: ")
+        assert all(group.intervals == {} for group in result.groups())
+
+
+def test_draws_belong_to_the_lists_and_not_to_the_features(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, subjects=24, pictures=False)
     everything = np.ones(len(rows.faces), np.bool_)
 
     def digests(usable: NDArray[np.bool_] = everything, seed: int = 1) -> list[str]:
         found = figures(open_ijb(tmp_path), "m", Features(random_features(rows, seed), usable, {}))
-        return [result.outcomes.digest for result in found if result.outcomes]
+        return [result.samples.digest for result in found if result.samples]
 
     before = digests()
     assert len({*before}) == 2

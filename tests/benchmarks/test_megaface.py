@@ -9,13 +9,14 @@ import pytest
 from large import MegaFaceRows, patch_encoder, write_features, write_megaface
 from numpy.typing import NDArray
 
-from elasticface.benchmarks import megaface
+from elasticface.benchmarks import megaface, samples
 from elasticface.benchmarks.features import FeatureFiles
 from elasticface.benchmarks.megaface import open_megaface
 from elasticface.benchmarks.results import DistractorSearch, LargeResult
 from elasticface.data import images
 from elasticface.errors import InputError
 from elasticface.metrics import binomial_interval
+from elasticface.metrics.resampling import draw_people
 
 Floats = NDArray[np.float32]
 
@@ -59,8 +60,6 @@ def assert_is_longhand(found: LargeResult, people: list[str], probes: Floats, di
     pairs, hits, accepted = longhand(people, probes, distractors, far)
     assert found.rank == {"1": hits / pairs}
     assert found.tar_at_far == {"at-most": {f"{far:g}": accepted / pairs}}
-    assert found.intervals["rank"]["1"] == binomial_interval(hits, pairs)
-    assert found.intervals["at-most"][f"{far:g}"] == binomial_interval(accepted // 2, pairs // 2)
     assert found.counts["mate_pairs"] == pairs
     assert (found.counts["probes"], found.counts["distractors"]) == (len(probes), len(distractors))
 
@@ -85,29 +84,38 @@ def test_figures_are_the_longhand_with_and_without_noise(
     assert not (tmp_path / "unused").exists()
 
 
-def longhand_outcomes(
-    people: list[str], probes: Floats, distractors: Floats, far: float
-) -> tuple[list[list[bool]], list[str]]:
-    """Whether each ordered pair is a hit, and whether it is accepted; and whose it is."""
-    accepted = longhand(people, probes, distractors, far)[2]
-    hits, mates, whose = [], [], []
-    for i, person in enumerate(people):
-        for j, other in enumerate(people):
-            if i != j and person == other:
-                mates.append(cosine(probes[i], probes[j]))
-                hits.append(mates[-1] >= max(cosine(probes[i], distractor) for distractor in distractors))
-                whose.append(person)
-    cut = sorted(mates, reverse=True)[accepted - 1] if accepted else math.inf
-    return [hits, [score >= cut for score in mates]], whose
+def longhand_samples(
+    people: list[str], probes: Floats, distractors: Floats, far: float, counts: NDArray[np.int32]
+) -> list[list[float]]:
+    """Rank 1 and TAR where each person's probes come as often as the person: people in their order of the alphabet."""
+    names = sorted({*people})
+    found = []
+    for drawn in counts:
+        copies = [(i, copy) for i, person in enumerate(people) for copy in range(drawn[names.index(person)])]
+        impostors = sorted((cosine(probes[i], other) for i, _ in copies for other in distractors), reverse=True)
+        mates = [
+            (i, cosine(probes[i], probes[j]))
+            for i, copy in copies
+            for j, other in copies
+            if i != j and people[i] == people[j] and copy == other
+        ]
+        hits = [score >= max(cosine(probes[i], other) for other in distractors) for i, score in mates]
+        room = max(n for n in range(len(impostors) + 1) if n / len(impostors) <= far)
+        tar = sum(score > impostors[room] for _, score in mates) / len(mates) if room < len(impostors) else 1
+        found.append([sum(hits) / len(hits), tar])
+    return found
 
 
 @pytest.mark.parametrize("far", [1e-6, 0.01, 0.3])
-def test_outcomes_are_the_longhand(tmp_path: Path, far: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_those_of_people_drawn_one_by_one(
+    tmp_path: Path, far: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(megaface, "FAR", far)
-    rows = write_megaface(tmp_path / "megaface")
+    monkeypatch.setattr(samples, "DRAWS", 4)
+    rows = write_megaface(tmp_path / "megaface", people=6, distractors=20)
     digests = []
     for seed in (0, 1):
-        probes, distractors = features(rows, seed)
+        probes, distractors = features(rows, seed, spread=1)
         folder = write_features(tmp_path / f"published{seed}", rows, probes, distractors)
         found = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path / "unused")
         clean = [person for i, person in enumerate(rows.people) if i != 5]
@@ -116,16 +124,35 @@ def test_outcomes_are_the_longhand(tmp_path: Path, far: float, monkeypatch: pyte
             (clean, np.delete(probes, 5, 0), np.delete(distractors, [3, 8], 0)),
         ]
         for result, lists in zip(found, given, strict=True):
-            hits, whose = longhand_outcomes(*lists, far)
-            assert result.outcomes is not None
-            assert result.outcomes.hits.tolist() == hits
-            assert result.outcomes.units.tolist() == np.unique(whose, return_inverse=True)[1].tolist()
-            assert (result.outcomes.kind, set(result.outcomes.groups.tolist())) == ("subjects", {0})
-            np.testing.assert_allclose(result.outcomes.shares(), [result.counted()[0].shares], atol=1e-12)
-            assert result.counted()[0].trials == len(whose)
-        digests.append([result.outcomes.digest for result in found if result.outcomes])
+            assert isinstance(result, DistractorSearch)
+            expected = longhand_samples(*lists, far, draw_people(6, 4, samples.SEED))
+            assert result.samples is not None
+            np.testing.assert_allclose(result.samples.rates, expected, atol=1e-12)
+            assert result.samples.kind == "subjects"
+            assert result.intervals_by == "bootstrap over 6 people, 4 draws; the distractors stay the same"
+            rank, tar = np.transpose(expected)
+            for ends, column, rate in (
+                (result.intervals["rank"]["1"], rank, result.rank["1"]),
+                (result.intervals["at-most"][f"{far:g}"], tar, result.tar_at_far["at-most"][f"{far:g}"]),
+            ):
+                if np.ptp(column):
+                    assert ends == pytest.approx(np.quantile(column, [0.025, 0.975]), abs=1e-12)
+                else:
+                    assert ends == binomial_interval(round(6 * rate), 6)
+        digests.append([result.samples.digest for result in found if result.samples])
     assert digests[0] == digests[1]
     assert digests[0][0] != digests[0][1]
+
+
+def test_impostors_that_were_not_kept_leave_no_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(megaface, "_HIGHEST", 0)
+    rows = write_megaface(tmp_path / "megaface", people=6)
+    folder = write_features(tmp_path / "f", rows, *features(rows))
+    for result in open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path):
+        assert isinstance(result, DistractorSearch)
+        assert result.samples is None
+        assert result.intervals == {"rank": {}, "at-most": {}}
+        assert result.intervals_by == "none, the 1 impostor pairs given don't reach each FAR in each sample"
 
 
 def test_an_equal_score_is_a_hit_but_accepts_nobody(tmp_path: Path) -> None:

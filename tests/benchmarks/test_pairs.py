@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elasticface.align import TEMPLATE
+from elasticface.benchmarks import samples
 from elasticface.benchmarks.pairs import (
     FARS,
     PairBenchmark,
@@ -32,6 +33,8 @@ from elasticface.data.landmarks import COLUMNS, read_landmarks
 from elasticface.data.packs import write_pack
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
+from elasticface.metrics import binomial_interval
+from elasticface.metrics.resampling import draw_people
 from elasticface.model import Card, FaceEncoder, load
 
 NAMES = [f"{name}/{name}_{n:04d}.jpg" for name in ("Ann", "Bob", "Cy") for n in (1, 2, 3)]
@@ -485,9 +488,33 @@ def test_figures_are_the_longhand(seed: int, folds: int, pairs: int, tmp_path: P
         "images": 2 * pairs,
         "skipped_pairs": 3,
     }
-    low, high = found.intervals["accuracy"]
-    assert low < found.accuracy < high
-    assert set(found.intervals) == {"accuracy", "tar@0.001", "tar@0.01", "tar@0.1"}
+    # No photo is in two pairs: the accuracy counts independent ones.
+    assert found.intervals["accuracy"] == binomial_interval(round(found.accuracy * pairs), pairs)
+    assert found.intervals_by == (
+        f"exact binomial over {pairs} pairs for the accuracy; for the others bootstrap over {pairs} pairs, 2,000 draws"
+    )
+    others = {"eer": found.eer, **{f"tar@{far}": tar for far, tar in found.tar_at_far["at-most"].items()}}
+    assert {*found.intervals} == {"accuracy", *others}
+    for name, rate in others.items():
+        low, high = found.intervals[name]
+        assert low <= rate <= high
+
+
+def test_intervals_are_those_of_people_drawn_anew(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "DRAWS", 9)
+    result = evaluate_pairs(encoder(lambda inputs: patches(inputs)[:, :3]), open_pairs(people))
+    assert result.units is not None
+    counts = draw_people(result.units.number, 9, samples.SEED)
+    drawn = samples.of_pairs(result.scores, result.same, result.accepted, result.units, FARS, counts)
+    assert result.intervals_by == f"bootstrap over {result.units.number} people, 9 draws"
+    for name, column in zip(("accuracy", "tar@0.001", "tar@0.01", "tar@0.1", "eer"), drawn.T, strict=True):
+        if np.ptp(column):
+            assert result.intervals[name] == pytest.approx(np.quantile(column, [0.025, 0.975]), abs=1e-12)
+
+
+def test_intervals_are_left_out_where_nobody_asks(people: Path) -> None:
+    result = evaluate_pairs(encoder(), open_pairs(people), intervals=False)
+    assert (result.intervals, result.intervals_by) == ({}, "")
 
 
 def test_embeddings_belong_to_the_photos_whose_pair_they_judge(people: Path) -> None:
