@@ -57,10 +57,30 @@ def test_streamed_figures_equal_those_of_all_scores_at_once(seed, count, sizes, 
     assert found.rank_rates.tolist() == [np.mean([place <= k for place in places]) for k in ranks]
     assert found.hits.tolist() == [place if place <= 3 else 0 for place in places]
     assert found.best_distractor.tolist() == impostors.max(axis=1).tolist()
+    assert found.best_at.tolist() == impostors.argmax(axis=1).tolist()
     scores = np.append(mates, impostors.ravel())
     want = tar_at_far(scores, np.arange(len(scores)) < len(mates), FARS)
     np.testing.assert_array_equal(found.tars, want)
     assert found.distractors == count
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 900), st.sampled_from([0, 1 << 16]))
+def test_the_highest_scores_are_kept_with_whose_they_are(seed, sizes, keep, spare):
+    probes, subjects, strangers = made_up(seed, 60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distractors, "_SPARE", spare)
+        found = distractor_search(probes, subjects, chunks(strangers, sizes), 60, fars=[0.01], keep=keep)
+    impostors = probes @ strangers.T
+    kept = min(max(keep, int(0.01 * impostors.size) + 1), impostors.size)
+    assert found.highest.tolist() == np.sort(impostors.ravel())[::-1][:kept].tolist()
+    lowest = found.highest[-1]
+    for probe, scores in enumerate(impostors):
+        own = sorted(found.highest[found.highest_of == probe].tolist(), reverse=True)
+        above = sorted(scores[scores > lowest].tolist(), reverse=True)
+        assert own[: len(above)] == above
+        assert own[len(above) :] == [lowest] * (len(own) - len(above))
+        assert len(own) <= np.count_nonzero(scores >= lowest)
 
 
 def test_tar_at_a_rate_that_has_room_for_few_of_many():
@@ -113,6 +133,8 @@ def test_distractor_search_names_what_is_wrong_with_its_input():
         distractor_search(probes, subjects, [], 0)
     with pytest.raises(ValueError, match="no two of the 12 probes"):
         distractor_search(probes, np.arange(12), [strangers], 10)
+    with pytest.raises(ValueError, match="keep at least 0"):
+        distractor_search(probes, subjects, [strangers], 10, keep=-1)
     with pytest.raises(ValueError, match=r"ranks must be ints in 1..10"):
         distractor_search(probes, subjects, [strangers], 10, ranks=[11])
     with pytest.raises(ValueError, match="fars must lie"):
