@@ -30,7 +30,9 @@ def add_options(parser: ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("results", type=str, nargs="+", help="folders with results.json")
     parser.add_argument("--out", type=str | None, default=None, help="folder for comparison.json and report.html")
-    parser.add_argument("--draws", type=int, default=2000, help="how often people are drawn, on pairs; IJB and MegaFace: 2000")
+    parser.add_argument(
+        "--draws", type=int, default=2000, help="how often people are drawn, on pairs; IJB and MegaFace: 2000"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from elasticface import environment, files, report
 from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
-from elasticface.benchmarks.pairs import PairBenchmark
 from elasticface.benchmarks.stored import RESULTS, forget_others, write_scores
+from elasticface.errors import InputError
 from elasticface.model import FaceEncoder
 
 REPORT, FEATURES = "report.html", "features"
@@ -44,11 +44,21 @@ def evaluate(
         InputError: photos that cannot be used, or a model whose embeddings are no numbers.
     """
     kept = features or out / FEATURES
-    results = [
-        result for benchmark in benchmarks for model in models for result in measure(model, benchmark, flip, kept)
-    ]
+    results: list[Result] = []
+    sources: dict[str, Benchmark] = {}
+    for benchmark in benchmarks:
+        for model in models:
+            found = measure(model, benchmark, flip, kept)
+            results += found
+            sources |= dict.fromkeys((result.benchmark for result in found), benchmark)
     size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
-    photos = {benchmark.name: benchmark for benchmark in benchmarks if isinstance(benchmark, PairBenchmark)}
+
+    def picture(result: Result, name: str) -> report.Picture | None:
+        try:
+            return sources[result.benchmark].face(name, size)
+        except InputError:  # features came in the place of a model, and there are no images; or they are gone meanwhile
+            return None
+
     made_with = environment.describe()
     stored = write_scores(out, results)
     files.write_json(out / RESULTS, report.results_json(results, made_with, stored))
@@ -57,7 +67,7 @@ def evaluate(
         out / REPORT,
         results,
         made_with,
-        pictures=lambda result, name: photos[result.benchmark].face(name, size),
+        pictures=picture,
         curves=curves,
         guide=guide,
     )

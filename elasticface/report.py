@@ -9,7 +9,7 @@ jinja2 and cv2 are imported where they are needed: the command line imports this
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +39,12 @@ from elasticface.report_figures import (
     terminal_table,
     terminal_tables,
 )
-from elasticface.report_pairs import Picture, data_uri, jpeg
+from elasticface.report_pictures import Picture, Pictures, data_uri, jpeg
 
 if TYPE_CHECKING:
-    from elasticface.benchmarks.pairs import PairResult
     from elasticface.comparison import Comparison
 
-__all__ = ["Guide", "results_json", "terminal_table", "terminal_tables", "write_report"]
+__all__ = ["Guide", "Picture", "results_json", "terminal_table", "terminal_tables", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def write_report(
     path: Path,
     results: Results,
     environment: Mapping[str, Any],
-    pictures: Callable[["PairResult", str], Picture] | None,
+    pictures: Pictures | None,
     curves: Sequence[dict[str, Any]] | None = None,
     guide: Guide | None = None,
     comparison: "Comparison | None" = None,
@@ -72,7 +71,7 @@ def write_report(
     Args:
         results: one or more; those of one benchmark are compared with each other.
         environment: versions and hardware; shown, and kept in the JSON to download.
-        pictures: ``(result, image name) -> uint8 [112, 112, 3] RGB`` for the hardest pairs; None leaves the faces out.
+        pictures: of the hardest pairs and searches; None leaves the faces out.
         curves: the lines of ``metrics.jsonl``; None or none leaves the training section out.
         guide: what to say before the figures and how to go on after them.
         comparison: of the results' models, to be shown beside the figures.
@@ -102,7 +101,7 @@ def write_report(
     rocs += [(r.benchmark, r.model, np.array(r.roc.fars), np.array(r.roc.tars)) for r in large if r.roc is not None]
     page = templates.get_template("report.html").render(
         benchmarks=benchmarks,
-        large=report_large.sections(large, looks),
+        large=report_large.sections(large, looks, pictures),
         models=list(looks),
         fars=fars_of(pairs),
         rules=RULES,

@@ -13,6 +13,7 @@ from rich.text import Text
 from elasticface import plots
 from elasticface.benchmarks.results import DistractorSearch, Group, LargeResult, TemplateIdentification
 from elasticface.benchmarks.results import TemplateVerification as _TemplateVerification
+from elasticface.report_pictures import Hard, Pictures, taken
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -41,6 +42,16 @@ class GroupTable:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Trials of one kind to look at, the hardest first."""
+
+    title: str
+    error: str
+    roles: tuple[str, ...]
+    trials: list[Hard]
+
+
+@dataclass(frozen=True)
 class Section:
     """What the page shows of one large benchmark."""
 
@@ -49,6 +60,7 @@ class Section:
     roc: "Markup | None"
     det: "Markup | None"
     tables: list[GroupTable]
+    galleries: list[tuple[plots.Look, list[Gallery]]]  # of each model that was measured just now
 
 
 def terminal_tables(results: Iterable[LargeResult]) -> list[Table]:
@@ -88,7 +100,9 @@ def notes(results: Iterable[LargeResult]) -> list[str]:
     return said
 
 
-def sections(results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> list[Section]:
+def sections(
+    results: Sequence[LargeResult], looks: Mapping[str, plots.Look], pictures: Pictures | None
+) -> list[Section]:
     """The page's sections, one a benchmark."""
     made = []
     for number, rows in enumerate(_by(results, lambda result: result.benchmark).values()):
@@ -101,9 +115,22 @@ def sections(results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) ->
                 roc=plots.roc(curves, salt=f"large/{number}") if curves else None,
                 det=plots.det(curves, salt=f"large/{number}") if curves else None,
                 tables=[_table(name, rows, looks) for name in names],
+                galleries=[(looks[row.model], _galleries(row, pictures)) for row in rows if row.hardest],
             )
         )
     return made
+
+
+def _galleries(result: LargeResult, pictures: Pictures | None) -> list[Gallery]:
+    return [
+        Gallery(
+            kind.title,
+            kind.error,
+            kind.roles,
+            [Hard(one.scores, one.images, taken(result, one.images, pictures), one.wrong) for one in kind.trials],
+        )
+        for kind in result.hardest
+    ]
 
 
 def _table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> GroupTable:

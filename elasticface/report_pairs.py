@@ -1,8 +1,6 @@
 """What the report shows of each benchmark of pairs: figures, ROC, DET, scores, slices and the hardest pairs."""
 
-import base64
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,27 +10,16 @@ from numpy.typing import NDArray
 from elasticface import plots
 from elasticface.benchmarks.slices import FACTORS, Slice
 from elasticface.report_figures import cosine_threshold, is_best
+from elasticface.report_pictures import Hard, Pictures, taken
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
     from elasticface.benchmarks.pairs import PairResult
 
-Picture = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 HARDEST = 12  # pairs shown of each kind
-JPEG_QUALITY = 88
-
-
-@dataclass(frozen=True)
-class HardPair:
-    """One pair of the page's gallery; ``pictures`` are two data URIs, or None without pictures."""
-
-    score: float
-    names: tuple[str, str]
-    pictures: tuple[str, str] | None
-    wrong: bool  # on the wrong side of the decision threshold
 
 
 @dataclass(frozen=True)
@@ -46,8 +33,8 @@ class Entry:
     strip: tuple[float, float, float] | None  # interval and accuracy on the benchmark's common axis, in %
     cosine_threshold: float
     histogram: "Markup"
-    genuine: list[HardPair]  # lowest scores first
-    impostor: list[HardPair]  # highest scores first
+    genuine: list[Hard]  # lowest scores first
+    impostor: list[Hard]  # highest scores first
     false_rejections: int
     false_acceptances: int
 
@@ -66,7 +53,7 @@ def section(
     number: int,
     results: list["PairResult"],
     looks: Mapping[str, plots.Look],
-    pictures: Callable[["PairResult", str], Picture] | None,
+    pictures: Pictures | None,
 ) -> dict[str, Any]:
     """Everything the template needs for one benchmark."""
     strips = _strips(results)
@@ -126,8 +113,8 @@ def _hardest(
     among: NDArray[np.bool_],
     easiness: NDArray[np.float32],
     wrong: NDArray[np.bool_],
-    pictures: Callable[["PairResult", str], Picture] | None,
-) -> list[HardPair]:
+    pictures: Pictures | None,
+) -> list[Hard]:
     if not result.first:  # results that were read again have no names
         return []
     candidates = np.flatnonzero(among)
@@ -135,8 +122,7 @@ def _hardest(
     pairs = []
     for i in candidates[order]:
         names = (result.first[i], result.second[i])
-        shown = (jpeg(pictures(result, names[0])), jpeg(pictures(result, names[1]))) if pictures else None
-        pairs.append(HardPair(float(result.scores[i]), names, shown, bool(wrong[i])))
+        pairs.append(Hard((float(result.scores[i]),), names, taken(result, names, pictures), bool(wrong[i])))
     return pairs
 
 
@@ -149,16 +135,3 @@ def _strips(results: list["PairResult"]) -> list[tuple[float, float, float] | No
     margin = 4  # % on either side, so that the dots stay inside
     scaled = margin + (100 - 2 * margin) * (np.array(points) - low) / (high - low)
     return [(round(float(a), 2), round(float(b), 2), round(float(c), 2)) for a, b, c in scaled]
-
-
-def jpeg(picture: Picture) -> str:
-    import cv2
-
-    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
-        raise ValueError(f"an array of shape {picture.shape} and type {picture.dtype} cannot be written as JPEG")
-    return data_uri("image/jpeg", data.tobytes())
-
-
-def data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

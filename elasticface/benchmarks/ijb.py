@@ -7,6 +7,7 @@ over the media, L2-normalised; dot product.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from elasticface import metrics
 from elasticface.align import align
-from elasticface.benchmarks import ijb_samples
+from elasticface.benchmarks import hardest, ijb_samples
 from elasticface.benchmarks.features import FeatureFiles, Features, embed_to, open_features
 from elasticface.benchmarks.ijb_files import KINDS, IjbFiles, Templates, read_ijb
 from elasticface.benchmarks.results import (
@@ -59,6 +60,7 @@ PROTOCOL_1_N = _POOLED + (
 )
 
 _ROC_POINTS = 500
+_SHOWN_FAR = 1e-4  # whose threshold the pairs to look at are judged by: the one that papers print
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,31 @@ class IjbBenchmark:
             return figures(self, model.name, Features(rows, np.ones(len(rows), np.bool_), {}, given=True))
         return figures(self, model.card.name, self._embed(model, folder))
 
+    @cached_property
+    def _photos(self) -> Photos:
+        return Photos(self.files.images)
+
+    def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
+        """The aligned face of one image, uint8 [size, size, 3] RGB.
+
+        Raises:
+            InputError: there are no images, or this one is damaged.
+        """
+        return self._face(self.files.names.index(name), size)
+
+    def _face(self, row: int, size: int) -> NDArray[np.uint8]:
+        name = self.files.names[row]
+        photo = images.decode(self._photos.read(name), name)
+        try:
+            return align(photo, self.files.landmarks[row], size)
+        except ValueError as error:  # five points in one place: no detector found a face there
+            raise images.DamagedImage(f"{name}: {error}") from error
+
     def _embed(self, encoder: FaceEncoder, folder: Path) -> Features:
         files, size = self.files, encoder.card.preprocessing.size
-        photos = Photos(files.images)
 
         def face(row: int) -> NDArray[np.uint8]:
-            name = files.names[row]
-            photo = images.decode(photos.read(name), name)
-            try:
-                return align(photo, files.landmarks[row], size)
-            except ValueError as error:  # five points in one place: no detector found a face there
-                raise images.DamagedImage(f"{name}: {error}") from error
+            return self._face(row, size)
 
         flip, title = self.options.add_mirror_image, f"{self.name}: embedding"
         what = [str(files.images.resolve()).encode(errors="surrogateescape"), files.landmarks.tobytes()]
@@ -178,10 +194,10 @@ def _verify(
     scores = metrics.pair_scores(templates, first, second)
     genuine, impostors = int(same.sum()), int((~same).sum())
     fars = metrics.spread_fars(impostors, _ROC_POINTS)
-    at_most = metrics.tar_at_far(scores, same, np.append(FARS, fars))  # at once, since each time the scores are sorted
+    at_most = metrics.operating_points(scores, same, np.append(FARS, fars))  # at once: each time the scores are sorted
     tars = {
         "nearest": _rates(FARS, metrics.tar_at_far(scores, same, FARS, "nearest")),
-        "at-most": _rates(FARS, at_most[: len(FARS)]),
+        "at-most": _rates(FARS, at_most.tar[: len(FARS)]),
     }
     drawn, digest = ijb_samples.of_pairs(files, first, second, same, scores, FARS)
     counts = {
@@ -201,10 +217,13 @@ def _verify(
         intervals={rule: drawn.intervals(tars[rule], i * len(FARS)) for i, rule in enumerate(RULES)},
         counts=counts,
         options=_options(benchmark.options, features.given),
-        roc=RocPoints(tuple(fars.tolist()), tuple(at_most[len(FARS) :].tolist())),
+        roc=RocPoints(tuple(fars.tolist()), tuple(at_most.tar[len(FARS) :].tolist())),
         notes=_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")),
         intervals_by=drawn.said,
         samples=drawn.samples(digest),
+        hardest=hardest.pairs_of_templates(
+            files, features.usable, first, second, same, scores, at_most.thresholds[FARS.index(_SHOWN_FAR)], "1e-4"
+        ),
     )
 
 
@@ -266,6 +285,7 @@ def _identify(
         notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
         intervals_by=drawn.said,
         samples=drawn.samples(digest),
+        hardest=hardest.searches_of_templates(files, features.usable, templates, probes, galleries, found),
     )
 
 

@@ -10,6 +10,7 @@ all mate pairs and all pairs of probe and distractor. (R) is the same after the 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from elasticface import metrics, progress
 from elasticface.benchmarks.features import FeatureFiles, embed_to
+from elasticface.benchmarks.hardest import searches_among_distractors
 from elasticface.benchmarks.megaface_files import (
     SETS,
     ArrayRows,
@@ -76,18 +78,30 @@ class MegaFaceBenchmark:
         (probes, first), (distractors, second) = found
         return figures(self, model.card.name, probes, distractors, first, second, given=False)
 
+    @cached_property
+    def _photos(self) -> dict[str, Photos]:
+        return {which: Photos(self.files.images(which)) for which in SETS}
+
+    def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
+        """One aligned face, uint8 [size, size, 3] RGB, by the name of its set and its own: `megaface/<path>`.
+
+        Raises:
+            InputError: there are no images, or this one is damaged or not of that size.
+        """
+        which, _, path = name.partition("/")
+        photo = images.decode(self._photos[which].read(path), path)
+        if photo.shape[:2] != (size, size):
+            raise InputError(
+                f"{self.files.images(which) / path}: {photo.shape[1]}x{photo.shape[0]} is no aligned face of "
+                f"{size}x{size}; run `elasticface align` first"
+            )
+        return photo
+
     def _embed(self, encoder: FaceEncoder, which: str, names: list[str], folder: Path) -> tuple[Rows, Bools]:
         place, size = self.files.images(which), encoder.card.preprocessing.size
-        photos = Photos(place)
 
         def face(row: int) -> NDArray[np.uint8]:
-            photo = images.decode(photos.read(names[row]), names[row])
-            if photo.shape[:2] != (size, size):
-                raise InputError(
-                    f"{place / names[row]}: {photo.shape[1]}x{photo.shape[0]} is no aligned face of {size}x{size}; run "
-                    "`elasticface align` first"
-                )
-            return photo
+            return self.face(f"{which}/{names[row]}", size)
 
         what = [str(place.resolve()).encode(errors="surrogateescape")]
         title = f"{self.name}: embedding {which}"
@@ -152,7 +166,12 @@ def figures(
         made = _result(
             benchmark, model, found, people[rows], drawn, refined, ~usable_probes, ~usable_distractors, given
         )
-        results.append(dataclasses.replace(made, samples=drawn.samples(digest_of([lists], rows, columns))))
+        named = [
+            [f"{which}/{names[row]}" for row in np.flatnonzero(usable)]
+            for which, names, usable in zip(SETS, (files.probes, files.distractors), (rows, columns), strict=True)
+        ]
+        samples, hardest = drawn.samples(digest_of([lists], rows, columns)), searches_among_distractors(found, *named)
+        results.append(dataclasses.replace(made, samples=samples, hardest=hardest))
     return results
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from elasticface.benchmarks.hardest import Hardest
 from elasticface.benchmarks.samples import Intervals, Rates, Samples
 from elasticface.metrics.resampled_roc import Rule
 
@@ -47,6 +48,7 @@ class TemplateVerification:
     notes: tuple[str, ...] = ()
     intervals_by: str = ""  # how the intervals were found, in words
     samples: Samples | None = field(default=None, compare=False, repr=False)
+    hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         return [Group(f"TAR at FAR, {rule}", self.tar_at_far[rule], self.intervals[rule]) for rule in RULES]
@@ -86,6 +88,7 @@ class TemplateIdentification:
     roc: None = None
     intervals_by: str = ""  # how the intervals were found, in words
     samples: Samples | None = field(default=None, compare=False, repr=False)
+    hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         """The means; the galleries' own are in the JSON."""
@@ -117,6 +120,7 @@ class DistractorSearch:
     roc: None = None
     intervals_by: str = ""  # how the intervals were found, in words
     samples: Samples | None = field(default=None, compare=False, repr=False)
+    hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         return [
@@ -132,7 +136,7 @@ LargeResult = TemplateVerification | TemplateIdentification | DistractorSearch
 
 
 def as_dictionary(result: LargeResult) -> dict[str, Any]:
-    """The result in plain types, its kind first; without its samples."""
-    figures = dataclasses.asdict(dataclasses.replace(result, samples=None))
-    del figures["samples"]
+    """The result in plain types, its kind first; without its samples and what is to be looked at."""
+    figures = dataclasses.asdict(dataclasses.replace(result, samples=None, hardest=()))
+    del figures["samples"], figures["hardest"]
     return {"kind": result.KIND, **figures}
