@@ -1,5 +1,6 @@
 """What the report shows of each benchmark of pairs: figures, ROC, DET, scores, slices and the hardest pairs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
