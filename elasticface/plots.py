@@ -36,7 +36,7 @@ SMOOTHING = 25  # the loss is averaged over this part of its points
 WIDE = 20  # a learning rate that varies by more than this factor gets a log axis
 SERIES = 8  # distinct line colours, `--series-0` ... in the page
 _DET_TICKS = (1e-7, 1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.05, 0.2, 0.4)
-_LEAST_RATE, _MOST_RATE = 1e-8, 0.5  # of a DET's axes
+_LEAST_RATE, _MOST_RATE = 1e-10, 0.5  # of a DET's axes
 DASHES = ((), (5, 2), (1.5, 1.5))  # once round the colours, the next lines are dashed
 
 # What matplotlib is told for each of the page's CSS variables; `_svg` swaps them. Nothing else looks like these.
@@ -125,24 +125,41 @@ def trend(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
 # ---------------------------------------------------------------------------------------------- the plots
 
 
-def roc(lines: Iterable[tuple[Look, Floats, Floats]], salt: str) -> "Markup":
+def roc(
+    lines: Iterable[tuple[Look, Floats, Floats]],
+    salt: str,
+    axes_of: tuple[str, str] = ("False accept rate", "True accept rate"),
+) -> "Markup":
     """TAR over FAR on a log axis.
 
     Args:
-        lines: a look and the two of ``roc_steps`` for each model.
+        lines: a look and the two of ``roc_steps`` for each model; they may end before 1.
         salt: what sets this plot apart from others on the page: SVG ids come from it and from the content, so they are
             unique there and the same every time.
+        axes_of: what the two rates are called.
     """
-    with _axes("False accept rate", "True accept rate", f"roc/{salt}") as (figure, axes):
-        left, bottom = 0.1, 1.0
+    with _axes(*axes_of, f"roc/{salt}") as (figure, axes):
+        left, bottom, right = 1.0, 1.0, 0.0
         for look, fars, tars in lines:
             axes.plot(fars[1:], tars[1:], color=_COLOUR[look.variable], dashes=look.dash, drawstyle="steps-post")
-            left, bottom = min(left, fars[1]), min(bottom, tars[1])
-        bottom = min(0.99, max(0.0, 1.06 * bottom - 0.06))
-        axes.set(xscale="log", xlim=(left, 1), ylim=(bottom, 1 + 0.03 * (1 - bottom)))
+            left, bottom, right = min(left, fars[1]), min(bottom, tars[1]), max(right, fars[-1])
+        axes.set(xscale="log", xlim=(min(left, 0.1 * right), right))
         _label_powers(axes.xaxis)
-        axes.yaxis.set_major_formatter(lambda value, _: _share(value) if value <= 1 else "")
+        _shares_up_to_1(axes, bottom)
         axes.grid(axis="x", visible=True)
+        return _svg(figure)
+
+
+def cmc(lines: Iterable[tuple[Look, Floats]], salt: str) -> "Markup":
+    """The rate of searches with their mate among the first k, over k: a look and the rates [K] for each model."""
+    with _axes("Rank", "Identification rate", f"cmc/{salt}") as (figure, axes):
+        bottom, last = 1.0, 1
+        for look, rates in lines:
+            ranks = np.arange(1, len(rates) + 1)
+            axes.plot(ranks, rates, color=_COLOUR[look.variable], dashes=look.dash, marker="o", markersize=3)
+            bottom, last = min(bottom, rates[0]), max(last, len(rates))
+        axes.set_xticks([rank for rank in range(1, last + 1) if rank == 1 or rank % 5 == 0])
+        _shares_up_to_1(axes, bottom)
         return _svg(figure)
 
 
@@ -177,6 +194,13 @@ def det(lines: Iterable[tuple[Look, Floats, Floats]], salt: str) -> "Markup":
             axis.set_ticks(_deviates(np.array(shown)), [power(r) if r < 0.001 else _share(r) for r in shown])
         axes.grid(axis="x", visible=True)
         return _svg(figure)
+
+
+def _shares_up_to_1(axes: "Axes", lowest: float) -> None:
+    """A vertical axis of shares, from a little below the lowest to 1."""
+    bottom = min(0.99, max(0.0, 1.06 * lowest - 0.06))
+    axes.set_ylim(bottom, 1 + 0.03 * (1 - bottom))
+    axes.yaxis.set_major_formatter(lambda value, _: _share(value) if value <= 1 else "")
 
 
 def _deviates(rates: Floats) -> Floats:

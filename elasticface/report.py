@@ -25,6 +25,7 @@ from elasticface import (
     report_published,
     report_training,
 )
+from elasticface.benchmarks.results import TemplateIdentification
 from elasticface.files import write_text
 from elasticface.report_figures import (
     RULES,
@@ -98,7 +99,12 @@ def write_report(
     ]
     entries = [(entry.result, entry.roc) for benchmark in benchmarks for entry in benchmark["entries"]]
     rocs = [(result.benchmark, result.model, *roc) for result, roc in entries]
-    rocs += [(r.benchmark, r.model, np.array(r.roc.fars), np.array(r.roc.tars)) for r in large if r.roc is not None]
+    searches = [result for result in large if isinstance(result, TemplateIdentification)]
+    rocs += [
+        (r.benchmark, r.model, np.array(r.roc.fars), np.array(r.roc.tars))
+        for r in large
+        if not isinstance(r, TemplateIdentification)
+    ]
     page = templates.get_template("report.html").render(
         benchmarks=benchmarks,
         large=report_large.sections(large, looks, pictures),
@@ -115,7 +121,7 @@ def write_report(
         said=report_comparison,
         downloads=[
             (name, title, data_uri(kind, text.encode(errors="replace")))
-            for name, title, kind, text in _downloads(results, environment, rocs, comparison)
+            for name, title, kind, text in _downloads(results, environment, rocs, searches, comparison)
         ],
     )
     # File names need not be UTF-8; what cannot be written is shown as "?".
@@ -123,14 +129,22 @@ def write_report(
 
 
 def _downloads(
-    results: Results, environment: Mapping[str, Any], rocs: Sequence[report_csv.Curve], comparison: "Comparison | None"
+    results: Results,
+    environment: Mapping[str, Any],
+    rocs: Sequence[report_csv.Curve],
+    searches: Sequence[TemplateIdentification],
+    comparison: "Comparison | None",
 ) -> Iterator[tuple[str, str, str, str]]:
     """File name, title, type and content of what the page holds to be taken away."""
     as_json, as_csv = "application/json", "text/csv"
     yield "results.json", "Figures as JSON", as_json, json.dumps(results_json(results, environment), indent=2)
     yield "figures.csv", "Figures as CSV", as_csv, report_csv.figures(results)
-    yield "roc.csv", "ROC points as CSV", as_csv, report_csv.roc(rocs)
-    yield "det.csv", "DET points as CSV", as_csv, report_csv.det(rocs)
+    if rocs:
+        yield "roc.csv", "ROC points as CSV", as_csv, report_csv.roc(rocs)
+        yield "det.csv", "DET points as CSV", as_csv, report_csv.det(rocs)
+    if searches:
+        yield "cmc.csv", "CMC points as CSV", as_csv, report_csv.cmc(searches)
+        yield "open_set.csv", "TPIR over FPIR as CSV", as_csv, report_csv.open_set(searches)
     if comparison:
         told = json.dumps(report_comparison.comparison_json(comparison), indent=2)
         yield "comparison.json", "Differences as JSON", as_json, told

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from elasticface.benchmarks.results import PAIRS, LargeResult
+from elasticface.benchmarks.results import PAIRS, LargeResult, TemplateIdentification
 from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.report_figures import Results, apart
 
@@ -38,6 +38,20 @@ def det(curves: Iterable[Curve]) -> str:
     """Benchmark, model, false match rate and false non-match rate of all points of all DETs as CSV."""
     points = ((*names, far, 1 - tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
     return _csv(("benchmark", "model", "fmr", "fnmr"), points)
+
+
+def cmc(results: Iterable[TemplateIdentification]) -> str:
+    """Benchmark, model, rank and identification rate of all CMC curves as CSV."""
+    points = ((r.benchmark, r.model, rank, rate) for r in results for rank, rate in enumerate(r.cmc, 1))
+    return _csv(("benchmark", "model", "rank", "rate"), points)
+
+
+def open_set(results: Iterable[TemplateIdentification]) -> str:
+    """Benchmark, model, FPIR and TPIR of all points of all open-set curves as CSV."""
+    points = (
+        (r.benchmark, r.model, *point) for r in results for point in zip(r.open_set.fars, r.open_set.tars, strict=True)
+    )
+    return _csv(("benchmark", "model", "fpir", "tpir"), points)
 
 
 def differences(comparison: "Comparison") -> str:

@@ -52,13 +52,21 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A plot of all models."""
+
+    name: str
+    shows: str  # in words
+    svg: "Markup"
+
+
+@dataclass(frozen=True)
 class Section:
     """What the page shows of one large benchmark."""
 
     name: str
     entries: list[tuple[LargeResult, plots.Look]]
-    roc: "Markup | None"
-    det: "Markup | None"
+    curves: list[Curve]
     tables: list[GroupTable]
     galleries: list[tuple[plots.Look, list[Gallery]]]  # of each model that was measured just now
 
@@ -106,18 +114,48 @@ def sections(
     """The page's sections, one a benchmark."""
     made = []
     for number, rows in enumerate(_by(results, lambda result: result.benchmark).values()):
-        curves = [(looks[r.model], np.array(r.roc.fars), np.array(r.roc.tars)) for r in rows if r.roc is not None]
         names = dict.fromkeys(group.name for result in rows for group in result.groups())
         made.append(
             Section(
                 name=rows[0].benchmark,
                 entries=[(result, looks[result.model]) for result in rows],
-                roc=plots.roc(curves, salt=f"large/{number}") if curves else None,
-                det=plots.det(curves, salt=f"large/{number}") if curves else None,
+                curves=_curves(rows, looks, salt=f"large/{number}"),
                 tables=[_table(name, rows, looks) for name in names],
                 galleries=[(looks[row.model], _galleries(row, pictures)) for row in rows if row.hardest],
             )
         )
+    return made
+
+
+def _curves(results: Sequence[LargeResult], looks: Mapping[str, plots.Look], salt: str) -> list[Curve]:
+    searches = [(looks[one.model], one) for one in results if isinstance(one, TemplateIdentification)]
+    lines = [
+        (looks[one.model], np.array(one.roc.fars), np.array(one.roc.tars))
+        for one in results
+        if not isinstance(one, TemplateIdentification)
+    ]
+    made = []
+    if lines:
+        made = [
+            Curve("ROC", "true accept rate over false accept rate on a logarithmic axis", plots.roc(lines, salt)),
+            Curve("DET", "false non-match rate over false match rate on normal-deviate axes", plots.det(lines, salt)),
+        ]
+    if searches:
+        ranks = [(look, np.array(one.cmc)) for look, one in searches]
+        rates = [(look, np.array(one.open_set.fars), np.array(one.open_set.tars)) for look, one in searches]
+        names = "False positive identification rate", "True positive identification rate"
+        made += [
+            Curve(
+                "CMC",
+                "how many searches have their mate among the first, by how many those are",
+                plots.cmc(ranks, salt),
+            ),
+            Curve(
+                "Open set",
+                f"{names[1].lower()} over {names[0].lower()}",
+                plots.roc(rates, f"open/{salt}", axes_of=names),
+            ),
+        ]
     return made
 
 

@@ -60,6 +60,7 @@ PROTOCOL_1_N = _POOLED + (
 )
 
 _ROC_POINTS = 500
+_CMC_RANKS = 20
 _SHOWN_FAR = 1e-4  # whose threshold the pairs to look at are judged by: the one that papers print
 
 
@@ -243,9 +244,8 @@ def _identify(
     searches: list[Search] = []
     for gallery, search, of_gallery in zip(galleries, found, of_galleries, strict=True):
         mated = search.mated
-        closed = metrics.Searches(search.mate[mated], search.other[mated], search.rank[mated])
         rank, tpir = (
-            _rates(RANKS, metrics.rank_rates(closed, RANKS)),
+            _rates(RANKS, metrics.rank_rates(_mated(search), RANKS)),
             _rates(FPIRS, metrics.open_set_rates(search, FPIRS)),
         )
         searches.append(
@@ -263,6 +263,7 @@ def _identify(
         )
     rank = {key: float(np.mean([search.rank[key] for search in searches])) for key in searches[0].rank}
     tpir = {key: float(np.mean([search.tpir_at_fpir[key] for search in searches])) for key in searches[0].tpir_at_fpir}
+    fpirs = metrics.spread_fars(min(int((~one.mated).sum()) for one in found), _ROC_POINTS)
     listed_counts = {gallery.name: len(gallery.subjects) for gallery in files.galleries}
     listed_counts["probes"] = len(files.probes.subjects)
     return TemplateIdentification(
@@ -282,6 +283,10 @@ def _identify(
             ),
         },
         options=_options(benchmark.options, features.given),
+        cmc=tuple(
+            np.mean([metrics.rank_rates(_mated(one), range(1, _CMC_RANKS + 1)) for one in found], axis=0).tolist()
+        ),
+        open_set=RocPoints(tuple(fpirs.tolist()), tuple(metrics.mean_over_galleries(found, fpirs).tolist())),
         notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
         intervals_by=drawn.said,
         samples=drawn.samples(digest),
@@ -300,6 +305,11 @@ def _search(
         which = "without" if mated.all() else "with"
         raise InputError(f"{benchmark.name}: no probe {which} a mate in the gallery {gallery.name}; both are needed")
     return found
+
+
+def _mated(search: metrics.Searches) -> metrics.Searches:
+    mated = search.mated
+    return metrics.Searches(search.mate[mated], search.other[mated], search.rank[mated])
 
 
 def _of_search(drawn: Drawn, rank: Rates, tpir: Rates) -> dict[str, Intervals]:

@@ -27,7 +27,7 @@ from elasticface.benchmarks.megaface_files import (
     open_feature_folder,
     read_megaface,
 )
-from elasticface.benchmarks.results import DistractorSearch, LargeResult
+from elasticface.benchmarks.results import DistractorSearch, LargeResult, RocPoints
 from elasticface.benchmarks.samples import Drawn, bootstrap, digest_of, numbered
 from elasticface.data import images
 from elasticface.data.photos import Photos
@@ -43,6 +43,7 @@ PROTOCOL = (
     "distractors; TAR at most the FAR over mate pairs and pairs of probe and distractor{refined}"
 )
 
+_ROC_POINTS = 300
 _HIGHEST = 1 << 16  # impostors' scores kept: FAR lets in 3,530; samples that lack who has the highest reach further
 _SCORES = 1 << 24  # of probes and distractors, at a time: 64 MiB
 
@@ -194,6 +195,17 @@ def _draw(found: metrics.DistractorSearch, people: NDArray[np.intp]) -> Drawn:
     return bootstrap(figures, number, "subjects")
 
 
+def _roc(found: metrics.DistractorSearch, probes: int) -> RocPoints:
+    """As far as the impostors' scores were kept."""
+    kept, impostors = len(found.highest), probes * found.distractors
+    last = kept - (kept < impostors)  # so many may be accepted that the next score is known, or all of them
+    room = np.append(0, np.unique(np.geomspace(1, last, _ROC_POINTS).round().astype(np.int64)))
+    mates = np.sort(found.mate_scores)
+    lost = np.searchsorted(mates, found.highest[np.minimum(room, kept - 1)], side="right")
+    tars = 1 - np.where(room == impostors, 0, lost) / len(mates)
+    return RocPoints(tuple((room / impostors).tolist()), tuple(tars.tolist()))
+
+
 def _blocks(
     distractors: Rows, usable: Bools, probes: int, dimensions: int
 ) -> Iterator[tuple[NDArray[np.intp], Floats]]:
@@ -255,6 +267,7 @@ def _result(
         intervals={"rank": drawn.intervals(rank), "at-most": drawn.intervals(tar, 1)},
         counts=counts,
         options={} if given else {"add_mirror_image": benchmark.add_mirror_image},
+        roc=_roc(found, len(people)),
         notes=()
         if refined
         else tuple(

@@ -232,25 +232,32 @@ def _slice(fields: Fields) -> Slice:
 
 
 def _verification(fields: Fields) -> TemplateVerification:
-    roc, tars, intervals = (fields.part(key) for key in ("roc", "tar_at_far", "intervals"))
-    points = RocPoints(roc.numbers("fars"), roc.numbers("tars"))
-    falling = any(not b > a for a, b in itertools.pairwise(points.fars))  # or NaN
-    if len(points.fars) != len(points.tars) or len(points.fars) < 2 or falling or any(map(math.isnan, points.tars)):
-        raise fields.refused("roc", "a curve")
+    tars, intervals = fields.part("tar_at_far"), fields.part("intervals")
     return TemplateVerification(
         **_names(fields),
         tar_at_far={rule: tars.rates(rule) for rule in ("nearest", "at-most")},
         intervals={rule: intervals.intervals(rule) for rule in ("nearest", "at-most")},
         counts=fields.counts("counts"),
         options=fields.flags("options"),
-        roc=points,
+        roc=_curve(fields, "roc"),
         notes=_notes(fields),
         intervals_by=fields.text("intervals_by"),
     )
 
 
+def _curve(fields: Fields, key: str) -> RocPoints:
+    part = fields.part(key)
+    points = RocPoints(part.numbers("fars"), part.numbers("tars"))
+    falling = any(not b > a for a, b in itertools.pairwise(points.fars))  # or NaN
+    if len(points.fars) != len(points.tars) or len(points.fars) < 2 or falling or any(map(math.isnan, points.tars)):
+        raise fields.refused(key, "a curve")
+    return points
+
+
 def _identification(fields: Fields) -> TemplateIdentification:
-    intervals = fields.part("intervals")
+    intervals, cmc = fields.part("intervals"), fields.numbers("cmc")
+    if not cmc or any(map(math.isnan, cmc)):
+        raise fields.refused("cmc", "a curve")
     return TemplateIdentification(
         **_names(fields),
         rank=fields.rates("rank"),
@@ -259,6 +266,8 @@ def _identification(fields: Fields) -> TemplateIdentification:
         galleries=tuple(_search(gallery) for gallery in fields.items("galleries")),
         counts=fields.counts("counts"),
         options=fields.flags("options"),
+        cmc=cmc,
+        open_set=_curve(fields, "open_set"),
         notes=_notes(fields),
         intervals_by=fields.text("intervals_by"),
     )
@@ -284,6 +293,7 @@ def _distractors(fields: Fields) -> DistractorSearch:
         intervals={kind: intervals.intervals(kind) for kind in ("rank", "at-most")},
         counts=fields.counts("counts"),
         options=fields.flags("options"),
+        roc=_curve(fields, "roc"),
         notes=_notes(fields),
         intervals_by=fields.text("intervals_by"),
     )

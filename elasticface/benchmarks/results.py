@@ -24,7 +24,10 @@ class Group:
 
 @dataclass(frozen=True)
 class RocPoints:
-    """An ROC by the rule "at-most", evenly spread on a log axis, [K] each; the first point is at FAR 0."""
+    """An ROC by the rule "at-most", evenly spread on a log axis, [K] each; the first point is at FAR 0.
+
+    It ends at FAR 1, or where no more impostors are known. Of an open set the rates are FPIR and TPIR.
+    """
 
     fars: tuple[float, ...]
     tars: tuple[float, ...]
@@ -84,6 +87,8 @@ class TemplateIdentification:
     galleries: tuple[Search, ...]
     counts: dict[str, int]
     options: dict[str, bool]
+    cmc: tuple[float, ...]  # [K] rate at rank 1, 2, … K: the mean over the galleries, as all of these
+    open_set: RocPoints
     notes: tuple[str, ...] = ()
     roc: None = None
     intervals_by: str = ""  # how the intervals were found, in words
@@ -116,8 +121,8 @@ class DistractorSearch:
     intervals: dict[str, Intervals]  # "rank", "at-most"
     counts: dict[str, int]
     options: dict[str, bool]
+    roc: RocPoints
     notes: tuple[str, ...] = ()
-    roc: None = None
     intervals_by: str = ""  # how the intervals were found, in words
     samples: Samples | None = field(default=None, compare=False, repr=False)
     hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)
