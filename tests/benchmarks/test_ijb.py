@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,13 @@ def longhand_tar(scores: list[float], same: list[int], far: float, rule: str) ->
 
 
 def longhand_search(
-    gallery: dict[int, int], probes: dict[int, int], templates: dict[int, Vector]
+    gallery: dict[int, int],
+    probes: dict[int, int],
+    templates: dict[int, Vector],
+    wanted: Sequence[int] = RANKS,
+    fpirs: Sequence[float] = FPIRS,
 ) -> tuple[list[float], list[float]]:
-    """Shares at RANKS and at FPIRS."""
+    """Shares at the ranks that are wanted, and at the FPIRs."""
     mates, places, largest = [], [], []
     for probe, subject in probes.items():
         scores = {owner: dot(templates[probe], templates[template]) for template, owner in gallery.items()}
@@ -82,9 +87,9 @@ def longhand_search(
             places.append(sum(score >= scores[subject] for score in scores.values()))
         else:
             largest.append(max(scores.values()))
-    ranks = [sum(place <= k for place in places) / len(places) for k in RANKS]
+    ranks = [sum(place <= k for place in places) / len(places) for k in wanted]
     tpirs = []
-    for fpir in FPIRS:
+    for fpir in fpirs:
         best = 0
         for threshold in [*mates, math.inf]:
             if sum(score >= threshold for score in largest) / len(largest) <= fpir:
@@ -120,6 +125,11 @@ def assert_is_longhand(
     assert list(identification.rank.values()) == pytest.approx(means, abs=1e-12)
     means = [(a + b) / 2 for a, b in zip(searched[0][1], searched[1][1], strict=True)]
     assert list(identification.tpir_at_fpir.values()) == pytest.approx(means, abs=1e-12)
+    curve = identification.open_set
+    curves = [longhand_search(gallery, probes, templates, range(1, 21), curve.fars) for gallery in galleries]
+    assert identification.cmc == pytest.approx(np.mean([ranks for ranks, _ in curves], axis=0), abs=1e-12)
+    assert curve.tars == pytest.approx(np.mean([tpirs for _, tpirs in curves], axis=0), abs=1e-12)
+    assert (curve.fars[0], curve.fars[-1]) == (0, 1)
 
 
 def random_features(rows: IjbRows, seed: int = 1, size: int = 6) -> NDArray[np.float32]:
@@ -372,6 +382,75 @@ def test_draws_belong_to_the_lists_and_not_to_the_features(tmp_path: Path) -> No
     rows.faces[0] = (rows.faces[0][0], rows.faces[0][1], 999)
     write_rows(tmp_path, "ijbc", rows)
     assert len({*before, *fewer, *digests()}) == 6
+
+
+# ---------------------------------------------------------------------------------------------- what went wrong
+
+
+def surest(rows: IjbRows, template: int) -> str:
+    faces = [(score, name) for (name, of, _), (_, score) in zip(rows.faces, rows.points, strict=True) if of == template]
+    return max(faces)[1]
+
+
+def test_hardest_pairs_are_those_of_the_lowest_and_the_highest_scores(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, subjects=12, pictures=False)
+    values = random_features(rows)
+    result = figures(open_ijb(tmp_path), "m", Features(values, np.ones(len(values), np.bool_), {}))[0]
+    templates = longhand_templates(rows, values.tolist(), TemplateOptions())
+    listed = sorted((dot(templates[a], templates[b]), a, b, label) for a, b, label in rows.pairs)
+    highest_impostor = max(score for score, *_, label in listed if not label)  # at FAR 1e-4 of few, none may pass
+    for kind, expected in zip(
+        result.hardest,
+        ([row for row in listed if row[3]][:12], [row for row in listed[::-1] if not row[3]][:12]),
+        strict=True,
+    ):
+        assert [trial.images for trial in kind.trials] == [
+            (surest(rows, a), surest(rows, b)) for _, a, b, _ in expected
+        ]
+        assert [trial.scores[0] for trial in kind.trials] == pytest.approx([row[0] for row in expected], abs=1e-6)
+    genuine, impostor = result.hardest
+    rejected = sum(score <= highest_impostor for score, *_, label in listed if label)
+    assert genuine.title == f"Genuine: {rejected} of 24 pairs of templates rejected at FAR 1e-4"
+    assert [trial.wrong for trial in genuine.trials] == [
+        trial.scores[0] <= highest_impostor for trial in genuine.trials
+    ]
+    assert impostor.title == f"Impostor: 0 of {len(listed) - 24} pairs of templates accepted at FAR 1e-4"
+    assert not any(trial.wrong for trial in impostor.trials)
+
+
+def test_hardest_searches_are_those_that_others_are_furthest_before(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, subjects=12, pictures=False)
+    values = random_features(rows)
+    usable = np.ones(len(values), np.bool_)
+    result = figures(open_ijb(tmp_path), "m", Features(values, usable, {}))[1]
+    templates = longhand_templates(rows, values.tolist(), TemplateOptions())
+    found = []
+    for gallery in rows.galleries:
+        for probe, subject in rows.probes.items():
+            scores = {t: dot(templates[probe], templates[t]) for t in gallery}
+            own = [t for t, s in gallery.items() if s == subject]
+            if own:
+                other = max((t for t in gallery if t not in own), key=scores.__getitem__)
+                found.append((scores[own[0]] - scores[other], probe, own[0], other))
+    found.sort()
+    (kind,) = result.hardest
+    assert [trial.images for trial in kind.trials] == [
+        (surest(rows, a), surest(rows, b), surest(rows, c)) for _, a, b, c in found[:12]
+    ]
+    assert [trial.scores[0] - trial.scores[1] for trial in kind.trials] == pytest.approx(
+        [lead for lead, *_ in found[:12]], abs=1e-6
+    )
+    missed = sum(lead <= 0 for lead, *_ in found)
+    assert kind.title == f"{missed} of 24 searches with a mate find somebody else first"
+    assert [trial.wrong for trial in kind.trials] == [lead <= 0 for lead, *_ in found[:12]]
+
+
+def test_a_face_is_the_aligned_image(ijb: tuple[Path, IjbRows]) -> None:
+    root, rows = ijb
+    benchmark = open_ijb(root)
+    (name, *_), (points, _) = rows.faces[3], rows.points[3]
+    expected = align(images.decode((root / "loose_crop" / name).read_bytes(), name), points)
+    np.testing.assert_array_equal(benchmark.face(name), expected)
 
 
 # ---------------------------------------------------------------------------------------------- what cannot be used

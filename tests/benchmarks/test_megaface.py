@@ -144,15 +144,79 @@ def test_samples_are_those_of_people_drawn_one_by_one(
     assert digests[0][0] != digests[0][1]
 
 
+@pytest.mark.parametrize("kept", [0, 50, 1 << 16])
+def test_the_roc_is_the_longhand_as_far_as_scores_are_kept(
+    tmp_path: Path, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(megaface, "_HIGHEST", kept)
+    monkeypatch.setattr(megaface, "FAR", 0.005)
+    rows = write_megaface(tmp_path / "megaface")
+    probes, distractors = features(rows)
+    folder = write_features(tmp_path / "f", rows, probes, distractors)
+    found = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path)[0]
+    assert isinstance(found, DistractorSearch)
+    impostors = len(probes) * len(distractors)
+    known = min(max(kept, int(0.005 * impostors) + 1), impostors)
+    assert found.roc.fars[0] == 0
+    assert found.roc.fars[-1] == (1 if known == impostors else pytest.approx((known - 1) / impostors))
+    assert found.roc.tars[-1] <= 1
+    for far, tar in zip(found.roc.fars[::7], found.roc.tars[::7], strict=True):
+        pairs, _, accepted = longhand(rows.people, probes, distractors, far)
+        assert tar == pytest.approx(accepted / pairs, abs=1e-12)
+
+
+def test_hardest_searches_are_those_that_distractors_are_furthest_before(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path / "megaface")
+    probes, distractors = features(rows)
+    folder = write_features(tmp_path / "f", rows, probes, distractors)
+    everything, refined = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path)
+    for result, no_probe, no_distractors in ((everything, None, []), (refined, 5, [3, 8])):
+        worst = []
+        others = [i for i in range(len(distractors)) if i not in no_distractors]
+        of = [i for i in range(len(probes)) if i != no_probe]
+        missed = 0
+        for i in of:
+            best = max(others, key=lambda j, i=i: cosine(probes[i], distractors[j]))
+            mates = [j for j in of if j != i and rows.people[i] == rows.people[j]]
+            leads = [(cosine(probes[i], probes[j]) - cosine(probes[i], distractors[best]), j) for j in mates]
+            missed += sum(lead < 0 for lead, _ in leads)
+            lead, mate = min(leads)
+            names = (
+                f"facescrub/{rows.probes[i]}",
+                f"facescrub/{rows.probes[mate]}",
+                f"megaface/{rows.distractors[best]}",
+            )
+            worst.append((lead, names))
+        worst.sort()
+        (kind,) = result.hardest
+        assert [trial.images for trial in kind.trials] == [names for _, names in worst[:12]]
+        assert [trial.wrong for trial in kind.trials] == [lead < 0 for lead, _ in worst[:12]]
+        pairs = found_pairs(rows, of)
+        assert kind.title == f"{missed} of {pairs} pairs of probe and mate have a distractor before it"
+
+
+def found_pairs(rows: MegaFaceRows, of: list[int]) -> int:
+    return sum(rows.people[i] == rows.people[j] for i in of for j in of if i != j)
+
+
+def test_a_face_is_that_of_its_set(tmp_path: Path) -> None:
+    root = tmp_path / "megaface"
+    rows = write_megaface(root, people=2, photos=4, distractors=10, pictures=True)
+    benchmark = open_megaface(root)
+    for which, name in (("facescrub", rows.probes[1]), ("megaface", rows.distractors[2])):
+        expected = images.decode((root / f"{which}_images" / name).read_bytes(), name)
+        np.testing.assert_array_equal(benchmark.face(f"{which}/{name}"), expected)
+
+
 def test_impostors_that_were_not_kept_leave_no_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(megaface, "_HIGHEST", 0)
+    monkeypatch.setattr(megaface, "_HIGHEST", 2)
     rows = write_megaface(tmp_path / "megaface", people=6)
     folder = write_features(tmp_path / "f", rows, *features(rows))
     for result in open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path):
         assert isinstance(result, DistractorSearch)
         assert result.samples is None
         assert result.intervals == {"rank": {}, "at-most": {}}
-        assert result.intervals_by == "none, the 1 impostor pairs given don't reach each FAR in each sample"
+        assert result.intervals_by == "none, the 2 impostor pairs given don't reach each FAR in each sample"
 
 
 def test_an_equal_score_is_a_hit_but_accepts_nobody(tmp_path: Path) -> None:
