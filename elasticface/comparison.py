@@ -59,8 +59,8 @@ class Contrast:
     benchmark: str
     first: str  # model
     second: str
-    units: str | None  # what was drawn, a key of benchmarks.units.UNITS; None: nothing could be
-    draws: int  # how often
+    units: str | None  # what there is to draw, a key of benchmarks.units.UNITS; None: it is not known
+    draws: int  # how often it was drawn; 0: nothing could be
     trials: int
     what: str  # the trials are: "pairs", or TRIALS of a class of benchmarks.results
     differences: tuple[Difference, ...]
@@ -207,6 +207,8 @@ def _too_few(benchmark: str) -> str:
 
 
 def _draw(benchmark: str, number: int, draws: int, seed: int) -> resampling.Counts:
+    if number < 2:
+        raise resampling.CannotDraw("too few people: each sample is the same one")
     if draws * number > MOST_DRAWN:
         raise InputError(f"{benchmark}: {number:,} units, too many to draw {draws:,} times; give fewer --draws")
     return resampling.draw_people(number, draws, seed)
@@ -224,11 +226,12 @@ def _on_pairs(rows: Sequence[PairResult], draws: int, seed: int, notes: list[str
     targets = [float(far) for far in fars]
     figures = [{ACCURACY: row.accuracy, **{far: _tars(row)[far] for far in fars}, EER: row.eer} for row in rows]
     drawn: Sequence[dict[Key, Floats] | None] = [None] * len(rows)
-    counts = _draw(name, units.number, draws, seed)
     try:
+        counts = _draw(name, units.number, draws, seed)
         columns = [samples.of_pairs(row.scores, same, row.accepted, units, targets, counts).T for row in rows]
         drawn = [{(ON_PAIRS, figure): column for figure, column in zip(figures[0], of, strict=True)} for of in columns]
     except resampling.CannotDraw:
+        draws = 0
         notes.append(_too_few(name))
     measured = [
         _Measured(

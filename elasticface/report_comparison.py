@@ -45,8 +45,8 @@ def by_benchmark(comparison: "Comparison") -> list[list["Contrast"]]:
 
 def drawn(contrasts: Sequence["Contrast"]) -> str:
     """What is drawn in those of one benchmark, in words; empty where nothing is."""
-    one = next((contrast for contrast in contrasts if contrast.units is not None), None)
-    return f"drawn {one.draws:,} times are {UNITS[one.units]}" if one and one.units else ""
+    said = (f"drawn {one.draws:,} times are {UNITS[one.units]}" for one in contrasts if one.units and one.draws)
+    return next(said, "")
 
 
 def cells(difference: "Difference") -> tuple[str, ...]:

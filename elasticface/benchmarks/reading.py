@@ -30,6 +30,7 @@ from elasticface.metrics.resampling import interval
 AGAIN = "run `elasticface evaluate` anew"
 _LONGEST = 4096  # of a text, in characters
 _MOST = 10_000  # parts of one part
+_HIGHEST_RANK = 1e9
 _NEAR = 1e-9  # of an end of an interval to what the samples give: rounded
 _GROUP = re.compile(r"[\w .–°-]{1,40}")
 
@@ -111,11 +112,11 @@ class Fields:
             raise self.refused(key, "two numbers")
         return ends[0], ends[1]
 
-    def rates(self, key: str) -> Rates:
-        """Fractions by their targets, which are numbers."""
+    def rates(self, key: str, most: float = 1.0) -> Rates:
+        """Fractions by their targets, which are numbers from 0 to ``most``."""
         part = self.part(key)
         for target in part.value:
-            part.check_target(target)
+            part.check_target(target, most)
         return {target: part.number(target) for target in part.value}
 
     def intervals(self, key: str) -> Intervals:
@@ -124,9 +125,9 @@ class Fields:
             part.check_target("0" if target in (ACCURACY, EER) else target.removeprefix("tar@"))
         return {target: part.interval(target) for target in part.value}
 
-    def check_target(self, target: str) -> None:
+    def check_target(self, target: str, most: float = _HIGHEST_RANK) -> None:
         try:
-            good = 0 <= float(target) < 1e9
+            good = 0 <= float(target) <= most
         except ValueError:
             good = False
         if not good:
@@ -174,12 +175,17 @@ def with_samples(result: LargeResult, *, rates: NDArray[np.float64], kind: str, 
         InputError: they are not, or the units' kind is unknown.
     """
     _check_units(kind, OF_TRIALS, where)
-    told = [group.intervals.get(target) for group in result.groups() for target in group.rates]
+    told = [(rate, group.intervals.get(target)) for group in result.groups() for target, rate in group.rates.items()]
     if len(told) != rates.shape[1] or not ((rates >= 0) & (rates <= 1)).all():
         raise InputError(f"{where}: no samples of its {len(told)} figures; {AGAIN}")
-    for ends, column in zip(told, rates.T, strict=True):
-        # One that never varies has another interval, by how many units there are.
-        if ends is None or (np.ptp(column) > 0 and not np.allclose(ends, interval(column), rtol=0, atol=_NEAR)):
+    for (rate, ends), column in zip(told, rates.T, strict=True):
+        if ends is None:
+            good = False
+        elif np.ptp(column) > 0:
+            good = not math.isnan(rate) and np.allclose(ends, interval(column), rtol=0, atol=_NEAR)
+        else:  # the interval of one that never varies is by how many units there are
+            good = ends[0] <= rate <= ends[1]
+        if not good:
             raise InputError(f"{where}: its samples give other intervals than are told; {AGAIN}")
     return dataclasses.replace(result, samples=Samples(rates, kind, digest))
 
@@ -260,7 +266,7 @@ def _identification(fields: Fields) -> TemplateIdentification:
         raise fields.refused("cmc", "a curve")
     return TemplateIdentification(
         **_names(fields),
-        rank=fields.rates("rank"),
+        rank=fields.rates("rank", _HIGHEST_RANK),
         tpir_at_fpir=fields.rates("tpir_at_fpir"),
         intervals={kind: intervals.intervals(kind) for kind in ("rank", "tpir_at_fpir")},
         galleries=tuple(_search(gallery) for gallery in fields.items("galleries")),
@@ -277,7 +283,7 @@ def _search(fields: Fields) -> Search:
     intervals = fields.part("intervals")
     return Search(
         name=fields.text("name"),
-        rank=fields.rates("rank"),
+        rank=fields.rates("rank", _HIGHEST_RANK),
         tpir_at_fpir=fields.rates("tpir_at_fpir"),
         intervals={kind: intervals.intervals(kind) for kind in ("rank", "tpir_at_fpir") if kind in intervals.value},
         counts=fields.counts("counts"),
@@ -288,7 +294,7 @@ def _distractors(fields: Fields) -> DistractorSearch:
     tars, intervals = fields.part("tar_at_far"), fields.part("intervals")
     return DistractorSearch(
         **_names(fields),
-        rank=fields.rates("rank"),
+        rank=fields.rates("rank", _HIGHEST_RANK),
         tar_at_far={"at-most": tars.rates("at-most")},
         intervals={kind: intervals.intervals(kind) for kind in ("rank", "at-most")},
         counts=fields.counts("counts"),

@@ -24,6 +24,7 @@ class CannotDraw(ValueError):
 
 
 _AT_A_TIME = 1 << 22  # counts, as float64: 32 MiB
+_ROUNDED = 1e-12  # far less than one pair makes of a difference
 
 
 def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
@@ -153,7 +154,8 @@ def compare(
 
     What makes both systems better or worse in a sample cancels, so the interval is narrower than two of their own
     suggest. The p-value is twice the share of samples in which the difference is not of the sign that most have,
-    counting one sample more of that kind than there are: at least 2/(R + 1), 1 at most.
+    counting one sample more of that kind than there are: at least 2/(R + 1), 1 at most. Differences below 1e-12 are of
+    rounding, and count as none.
 
     Args:
         first: a figure of the first system on all pairs.
@@ -171,6 +173,7 @@ def compare(
     if a.ndim != 1 or a.shape != b.shape or not len(a):
         raise ValueError(f"samples must both be [R] with R >= 1, got shapes {a.shape} and {b.shape}")
     differences = a - b
+    differences[np.abs(differences) < _ROUNDED] = 0
     ends = interval(differences, level)
     against = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return Difference(first - second, ends, min(1.0, 2 * (int(against) + 1) / (len(a) + 1)))

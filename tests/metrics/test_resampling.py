@@ -106,6 +106,14 @@ def test_equal_systems_do_not_differ():
     assert (found.value, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
+def test_what_differs_by_rounding_alone_does_not_differ():
+    one, other = np.full(99, 0.1) + 0.2, np.full(99, 0.3)
+    assert (one > other).all()  # as floats have it
+    for first, second in ((one, other), (other, one)):
+        found = compare(0.3, 0.3, first, second)
+        assert (found.interval, found.p_value) == ((0, 0), 1)
+
+
 def test_a_system_ahead_in_every_sample_differs_as_clearly_as_samples_can_say():
     samples = np.random.default_rng(0).random(99)
     found = compare(0.7, 0.6, samples + 0.1, samples)
