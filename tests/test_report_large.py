@@ -45,7 +45,8 @@ def verification(model: str = "one", benchmark: str = "IJB-C 1:1", shift: float 
 def identification(model: str = "one") -> TemplateIdentification:
     rank, tpir = {"1": 0.9512, "5": 0.9734, "10": 0.9823}, {"0.01": 0.8645, "0.1": 0.9356}
     search = Search("G1", rank, tpir, {"rank": {"1": (0.94, 0.96)}}, {"subjects": 1, "mated": 2, "non_mated": 3})
-    return TemplateIdentification(model, "IJB-C 1:N", "galleries", rank, tpir, (search,), {"probes": 9}, {})
+    intervals = {"rank": {"5": (0.9633, 0.9811)}, "tpir_at_fpir": {}}
+    return TemplateIdentification(model, "IJB-C 1:N", "galleries", rank, tpir, intervals, (search,), {"probes": 9}, {})
 
 
 def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:

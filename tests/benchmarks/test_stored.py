@@ -1,6 +1,7 @@
 """What evaluation keeps for a comparison is read again as it was, and what is not that is refused."""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from elasticface import files
 from elasticface.benchmarks import stored
 from elasticface.benchmarks.pairs import PairResult
 from elasticface.benchmarks.results import LargeResult
-from elasticface.benchmarks.stored import forget_others, read_results, write_scores
+from elasticface.benchmarks.samples import Drawn, Samples
+from elasticface.benchmarks.stored import forget_others, read_results, samples_of, write_scores
 from elasticface.benchmarks.units import units_of
 from elasticface.errors import InputError
 from elasticface.report import results_json
@@ -64,37 +66,71 @@ def test_a_file_is_a_plain_npy(folder: Path) -> None:
     assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def test_large_benchmarks_without_outcomes_are_read_without(tmp_path: Path) -> None:
+def test_large_benchmarks_without_samples_are_read_without(tmp_path: Path) -> None:
     assert os.listdir(write(tmp_path, [*ALL])) == ["results.json"]
     found = read_results(tmp_path).results
     assert found == ALL
-    assert {result.outcomes for result in found if not isinstance(result, PairResult)} == {None}
+    assert {result.samples for result in found if not isinstance(result, PairResult)} == {None}
 
 
-def test_outcomes_are_read_as_they_were(tmp_path: Path) -> None:
+def samples_in(result: Any) -> Samples:
+    assert isinstance(result.samples, Samples)
+    return result.samples
+
+
+def test_samples_are_read_as_they_were(tmp_path: Path) -> None:
     before = [judged(result, seed) for seed, result in enumerate(ALL)]
     found = read_results(write(tmp_path, before)).results
     assert found == before
     assert len(os.listdir(tmp_path / "scores")) == len(ALL)
-    for a, b in zip(found, before, strict=True):
-        assert not isinstance(a, PairResult)
-        assert a.outcomes is not None
-        assert b.outcomes is not None
-        assert (a.outcomes.kind, a.outcomes.digest) == (b.outcomes.kind, b.outcomes.digest)
-        for name in ("hits", "units", "groups"):
-            np.testing.assert_array_equal(getattr(a.outcomes, name), getattr(b.outcomes, name))
-            assert getattr(a.outcomes, name).dtype == getattr(b.outcomes, name).dtype
+    for a, b in zip(map(samples_in, found), map(samples_in, before), strict=True):
+        assert (a.kind, a.digest) == (b.kind, b.digest)
+        np.testing.assert_array_equal(a.rates, b.rates)
+        assert a.rates.dtype == b.rates.dtype
 
 
-def test_what_is_too_long_to_be_read_again_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = [judged(result) for result in ALL]
-    write(tmp_path, results)
-    monkeypatch.setattr(stored, "_MOST_TRIALS", 89)
-    with pytest.raises(InputError, match="more than 89 trials"):
+def test_a_file_of_samples_is_a_plain_npy_a_row_a_sample(tmp_path: Path) -> None:
+    before = judged(ALL[0], draws=30)
+    (path,) = (write(tmp_path, [before]) / "scores").iterdir()
+    rates = np.load(path, allow_pickle=False)
+    assert (rates.shape, rates.dtype) == ((30, 12), np.float64)
+    np.testing.assert_array_equal(rates, samples_in(before).rates)
+
+
+def test_samples_are_stored_whatever_their_order_in_memory(tmp_path: Path) -> None:
+    before = judged(ALL[1])
+    known = samples_in(before)
+    wider = np.zeros((len(known.rates), 9))
+    wider[:, 2:7] = known.rates
+    for name, rates in (("columns", np.asfortranarray(known.rates)), ("part", wider[:, 2:7])):
+        other = replace(before, samples=replace(known, rates=rates))
+        (found,) = read_results(write(tmp_path / name, [other])).results
+        np.testing.assert_array_equal(samples_in(found).rates, known.rates)
+
+
+def never_varying(result: LargeResult = ALL[2]) -> LargeResult:
+    """With the binomial interval of seven people for rank 1, which all of them have in every sample."""
+    known = judged(result)
+    rates = samples_in(known).rates.copy()
+    rates[:, 0] = 1
+    drawn = Drawn(rates, 7, "subjects", "")
+    intervals = {**known.intervals, "rank": drawn.intervals({"1": 1.0})}
+    return replace(known, rank={"1": 1.0}, intervals=intervals, samples=drawn.samples("0" * 64))
+
+
+def test_a_figure_that_never_varies_keeps_its_interval(tmp_path: Path) -> None:
+    before = never_varying()
+    assert before.intervals["rank"]["1"] == pytest.approx((0.025 ** (1 / 7), 1))
+    assert read_results(write(tmp_path, [before])).results == [before]
+
+
+def test_a_file_too_large_to_be_one_of_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, [judged(ALL[2], draws=40)])
+    monkeypatch.setattr(stored, "_MOST_SCORES", 128 + 40 * 2 * 8 - 1)
+    with pytest.raises(InputError, match=r"\.npy: more than 767 bytes"):
         read_results(tmp_path)
-    write(tmp_path, results)
-    assert os.listdir(tmp_path / "scores") == []
-    assert read_results(tmp_path).results == results
+    monkeypatch.setattr(stored, "_MOST_SCORES", 128 + 40 * 2 * 8)
+    assert len(read_results(tmp_path).results) == 1
 
 
 def test_only_what_is_ours_and_unused_is_forgotten(folder: Path) -> None:
@@ -108,7 +144,7 @@ def test_only_what_is_ours_and_unused_is_forgotten(folder: Path) -> None:
 Change = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 WRONG: dict[str, tuple[Change, str]] = {
-    "other format": (lambda top, one: top.update(format_version=2), "not of format 1"),
+    "other format": (lambda top, one: top.update(format_version=1), "not of format 2"),
     "no results": (lambda top, one: top.update(results=[]), "holds no result"),
     "results no list": (lambda top, one: top.update(results={}), "results is {}, not a list"),
     "a number for a result": (lambda top, one: top.update(results=[1]), "results 1: not an object"),
@@ -120,6 +156,14 @@ WRONG: dict[str, tuple[Change, str]] = {
     "accuracy true": (lambda top, one: one.update(accuracy=True), "accuracy is True"),
     "a huge number": (lambda top, one: one.update(eer=10**400), "eer is 1000"),
     "a rate that is none": (lambda top, one: one["tar_at_far"]["at-most"].update(x=1), "x is no rate"),
+    "a FAR over 1": (lambda top, one: one["tar_at_far"]["at-most"].update({"1.5": 1}), "1.5 is no rate"),
+    "a FAR below 0": (lambda top, one: one["tar_at_far"]["at-most"].update({"-0.1": 1}), "-0.1 is no rate"),
+    "an interval of a rate that is none": (
+        lambda top, one: one["intervals"].update(accuracies=[0, 1]),
+        "accuracies is no rate",
+    ),
+    "an interval of one end": (lambda top, one: one["intervals"].update(eer=[0.1]), "eer is [0.1], not two numbers"),
+    "an interval of who knows what": (lambda top, one: one.pop("intervals_by"), "intervals_by is None, not a text"),
     "a count below 0": (lambda top, one: one["counts"].update(pairs=-1), "pairs is -1, not a count"),
     "other counts": (lambda top, one: one["counts"].update(pairs=401), "400 pairs where the counts say otherwise"),
     "mathematics in a plot": (lambda top, one: one["slices"][0].update(name="$x$"), "not that of a group"),
@@ -145,7 +189,7 @@ def test_wrong_results_are_refused(folder: Path, what: str) -> None:
     assert str(raised.value).isprintable()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\0", "[]", "null", '{"format_version": 1, "results": [{}]}'])
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\0", "[]", "null", '{"format_version": 2, "results": [{}]}'])
 def test_what_is_no_results_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(InputError, match="evaluate"):
@@ -203,79 +247,155 @@ def test_wrong_scores_are_refused(folder: Path, what: int) -> None:
         read_results(folder)
 
 
-def of_trials(folder: Path, result: LargeResult = ALL[1]) -> Path:
+def of_samples(folder: Path, result: LargeResult = ALL[1]) -> Path:
     return write(folder, [judged(result)])
 
 
-WRONG_TRIALS: dict[str, tuple[Change, str]] = {
+OTHER = "its samples give other intervals than are told"
+WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
     "nothing of the lists": (lambda top, one: one["stored"].pop("trials"), "trials is None, not a text"),
     "units of pairs": (lambda top, one: one["stored"].update(units="people"), "units people, not subjects, templates"),
-    "other counts": (lambda top, one: one["galleries"][1]["counts"].update(mated=7), "90 trials where the counts say"),
-    "no counts": (lambda top, one: one["galleries"][0].update(counts={}), "90 trials where the counts say otherwise"),
-    "no galleries": (lambda top, one: one.update(galleries=[]), "90 trials where the counts say otherwise"),
-    "a gallery more": (lambda top, one: one["galleries"].append(one["galleries"][0]), "90 trials where the counts say"),
-    "another figure": (lambda top, one: one["rank"].update({"5": 0.1}), "its trials give other figures than are told"),
-    "none": (lambda top, one: one["rank"].update({"5": None}), "its trials give other figures than are told"),
-    "a gallery's": (lambda top, one: one["galleries"][1]["rank"].update({"5": 0.1}), "give other figures than are"),
-    "a figure more": (lambda top, one: one["rank"].update({"20": 0.1}), "its trials give other figures than are told"),
-    "a figure less": (lambda top, one: one["tpir_at_fpir"].clear(), "its trials are not of 3 figures"),
-    "too many": (lambda top, one: one["rank"].update({str(k): 1 for k in range(40, 80)}), "not of 45 figures"),
+    "no units": (lambda top, one: one["stored"].pop("units"), "units is None, not a text"),
+    "other digest": (lambda top, one: one["stored"].update(sha256="0"), "is not the file that was written"),
+    "a path": (lambda top, one: one["stored"].update(file="/etc/passwd"), "/etc/passwd is no file of scores/"),
+    "another interval": (lambda top, one: one["intervals"]["rank"].update({"5": [0.1, 0.2]}), OTHER),
+    "another end": (lambda top, one: nudge(one["intervals"]["tpir_at_fpir"], "0.1"), OTHER),
+    "swapped ends": (lambda top, one: one["intervals"]["rank"]["10"].reverse(), OTHER),
+    "two figures swapped": (lambda top, one: swap(one["intervals"]["rank"]), OTHER),
+    "no interval": (lambda top, one: one["intervals"]["rank"].pop("5"), OTHER),
+    "empty intervals": (lambda top, one: one["intervals"].update(rank={}), OTHER),
+    "an interval without ends": (lambda top, one: one["intervals"]["rank"].update({"5": [None, None]}), OTHER),
+    "intervals absent": (lambda top, one: one.pop("intervals"), "intervals: not an object"),
+    "intervals of one kind": (lambda top, one: one["intervals"].pop("rank"), "rank: not an object"),
+    "no figure": (lambda top, one: one["rank"].update({"5": None}), OTHER),
+    "a figure more": (lambda top, one: one["rank"].update({"20": 0.1}), "no samples of 6 figures"),
+    "a figure less": (lambda top, one: one["rank"].pop("5"), "no samples of 4 figures"),
+    "no figures": (lambda top, one: one.update(rank={}, tpir_at_fpir={}), "no samples of 0 figures"),
+    "an FPIR over 1": (lambda top, one: one["tpir_at_fpir"].update({"2": 0.1}), "2 is no rate"),
+    "a rank over all": (lambda top, one: one["rank"].update({"1e10": 0.1}), "1e10 is no rate"),
     "another kind": (lambda top, one: one.update(kind="pairs"), "tar_at_far: not an object"),
+    "who drew is unknown": (lambda top, one: one.pop("intervals_by"), "intervals_by is None, not a text"),
 }
 
 
-@pytest.mark.parametrize("what", WRONG_TRIALS)
-def test_wrong_results_on_trials_are_refused(tmp_path: Path, what: str) -> None:
-    change, message = WRONG_TRIALS[what]
-    folder = of_trials(tmp_path)
+def nudge(intervals: dict[str, Any], target: str) -> None:
+    intervals[target][1] += 1e-6
+
+
+def swap(intervals: dict[str, Any]) -> None:
+    intervals["1"], intervals["5"] = intervals["5"], intervals["1"]
+
+
+@pytest.mark.parametrize("what", WRONG_SAMPLES)
+def test_wrong_results_with_samples_are_refused(tmp_path: Path, what: str) -> None:
+    change, message = WRONG_SAMPLES[what]
+    folder = of_samples(tmp_path)
     top = json.loads((folder / "results.json").read_text())
     change(top, top["results"][0])
     (folder / "results.json").write_text(json.dumps(top))
     with pytest.raises(InputError) as caught:
         read_results(folder)
     assert message in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
-def wrong_trials(folder: Path) -> dict[str, bytes]:
+@pytest.mark.parametrize("change", [{"rank": {"1": 0.5}}, {"rank": {"1": None}}, {"ends": [None, None]}])
+def test_an_interval_of_what_never_varies_is_about_the_figure(tmp_path: Path, change: dict[str, Any]) -> None:
+    write(tmp_path, [never_varying()])
+    top = json.loads((tmp_path / "results.json").read_text())
+    (one,) = top["results"]
+    one["rank"] = change.get("rank", one["rank"])
+    one["intervals"]["rank"]["1"] = change.get("ends", one["intervals"]["rank"]["1"])
+    (tmp_path / "results.json").write_text(json.dumps(top))
+    with pytest.raises(InputError, match=OTHER):
+        read_results(tmp_path)
+
+
+def wrong_samples(folder: Path) -> dict[str, bytes]:
     (path,) = (folder / "scores").iterdir()
     good = path.read_bytes()
-    records = np.load(path)
-    size = len(records) * records.dtype.itemsize
+    rates = np.load(path)
+    size = rates.nbytes
+    header = good[:-size]
 
-    def of(column: str, value: int) -> bytes:
-        other = records.copy()
-        other[column][0] = value
-        return good[:-size] + other.tobytes()
+    def of(value: float, row: int = 0) -> bytes:
+        other = rates.copy()
+        other[row, 2] = value
+        return header + other.tobytes()
 
+    def saved(array: np.ndarray) -> bytes:
+        stream = io.BytesIO()
+        np.save(stream, array)
+        return stream.getvalue()
+
+    lowest = int(rates[:, 2].argmin())
     return {
         "empty": b"",
+        "a header alone": header,
         "cut": good[:-1],
-        "one more": good + good[-9:],
-        "a header for more": good[:-size].replace(b"(90,)", b"(99,)") + good[-size:],
-        "objects": good[:-size].replace(b"'<u4'", b"'|O4'") + good[-size:],
-        "a figure beyond": of("hits", 1 << 5),
-        "another hit": of("hits", int(records["hits"][0]) ^ 1),
-        "below 0": of("unit", -1),
-        "a unit too many": of("unit", 90),
-        "a gallery too many": of("group", 255),
-        "another gallery": of("group", int(records["group"][0]) ^ 1),
+        "a number more": good + good[-8:],
+        "a row more": good + good[-40:],
+        "a header for more": header.replace(b"(40, 5)", b"(99, 5)") + good[-size:],
+        "a row less than told": good[:-40],
+        "objects": header.replace(b"'<f8'", b"'|O8'") + good[-size:],
+        "other bytes first": header.replace(b"'<f8'", b"'>f8'") + good[-size:],
+        "columns first": header.replace(b"False", b"True ") + good[-size:],
+        "single": saved(rates.astype(np.float32)),
+        "turned": saved(np.ascontiguousarray(rates.T)),
+        "flat": saved(rates.ravel()),
+        "a figure more": saved(np.pad(rates, ((0, 0), (0, 1)))),
+        "a figure less": saved(rates[:, :4].copy()),
+        "one sample": saved(rates[:1].copy()),
+        "no sample": saved(rates[:0].copy()),
+        "not a number": of(np.nan),
+        "infinite": of(np.inf),
+        "below 0": of(-1e-9, lowest),
+        "over 1": of(1 + 1e-9, int(rates[:, 2].argmax())),
+        "another sample": of(rates[:, 2].max(), lowest),
+        "columns swapped": saved(rates[:, ::-1].copy()),
+        "half of them": saved(rates[:20].copy()),
     }
 
 
-@pytest.mark.parametrize("what", range(11))
-def test_wrong_trials_are_refused(tmp_path: Path, what: int) -> None:
-    folder = of_trials(tmp_path)
-    replace_scores(folder, list(wrong_trials(folder).values())[what])
-    with pytest.raises(InputError, match=r"; run `elasticface evaluate` anew"):
+@pytest.mark.parametrize("what", range(24))
+def test_wrong_samples_are_refused(tmp_path: Path, what: int) -> None:
+    folder = of_samples(tmp_path)
+    name, data = list(wrong_samples(folder).items())[what]
+    message = {
+        "one sample": r"\.npy: one sample alone",
+        **dict.fromkeys(["another sample", "columns swapped", "half of them"], OTHER),
+    }.get(name, "no samples of (its )?5 figures")
+    replace_scores(folder, data)
+    with pytest.raises(InputError, match=f"{message}; run `elasticface evaluate` anew"):
         read_results(folder)
 
 
-def test_records_of_pairs_are_none_of_trials(tmp_path: Path, folder: Path) -> None:
+def test_the_order_of_samples_says_nothing_of_intervals_and_is_kept(tmp_path: Path) -> None:
+    folder = of_samples(tmp_path)
     (path,) = (folder / "scores").iterdir()
-    of_trials(tmp_path)
-    replace_scores(tmp_path, path.read_bytes())
-    with pytest.raises(InputError, match="no records of trials"):
-        read_results(tmp_path)
+    rates = np.load(path)
+    replace_scores(folder, path.read_bytes()[: -rates.nbytes] + rates[::-1].tobytes())
+    (found,) = read_results(folder).results
+    np.testing.assert_array_equal(samples_in(found).rates, rates[::-1])
+
+
+def test_one_sample_is_refused_as_such() -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((1, 3)))
+    with pytest.raises(InputError, match="x: one sample alone; run"):
+        samples_of(stream.getvalue(), 3, "x")
+
+
+def test_records_of_pairs_are_no_samples_and_samples_no_records(tmp_path: Path, folder: Path) -> None:
+    (path,) = (folder / "scores").iterdir()
+    (other,) = (of_samples(tmp_path / "large") / "scores").iterdir()
+    records, samples = path.read_bytes(), other.read_bytes()
+    replace_scores(tmp_path / "large", records)
+    with pytest.raises(InputError, match="no samples of 5 figures"):
+        read_results(tmp_path / "large")
+    replace_scores(folder, samples)
+    with pytest.raises(InputError, match="no records of pairs"):
+        read_results(folder)
 
 
 def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
