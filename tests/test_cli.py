@@ -26,6 +26,7 @@ import yaml
 from conftest import write_pairs, write_people
 from large import write_features, write_ijb, write_megaface
 from onnx import TensorProto, helper
+from test_report import Page
 
 import elasticface
 from elasticface import backbones, cli, files, heads
@@ -298,6 +299,9 @@ def test_stored_results_are_compared(people: Path, model: Path) -> None:
     assert made["models"] == ["one: small", "whitened PCA", "two: small"]
     assert {contrast["units"] for contrast in made["contrasts"]} == {"people"}
     assert len(made["contrasts"]) == 3
+    figures = ["accuracy", "0.001", "0.01", "0.1", "eer"]
+    assert all([d["figure"] for d in contrast["differences"]] == figures for contrast in made["contrasts"])
+    assert {contrast["draws"] for contrast in made["contrasts"]} == {100}
     assert sum(made["borda"].values()) == 3
     stored = json.loads(Path("one/results.json").read_text())["results"][0]
     assert made["contrasts"][0]["differences"][0]["first"] == stored["accuracy"]
@@ -306,7 +310,7 @@ def test_stored_results_are_compared(people: Path, model: Path) -> None:
 
 
 def test_stored_results_on_large_benchmarks_are_compared() -> None:
-    rows, large = write_ijb(Path("IJBC"), pictures=False), write_megaface(Path("MegaFace"))
+    rows, large = write_ijb(Path("IJBC"), subjects=40, pictures=False), write_megaface(Path("MegaFace"))
     for seed, name in enumerate("ab"):
         rng = np.random.default_rng(seed)
         np.save(f"{name}.npy", rng.normal(1, 1, (len(rows.faces), 8)).astype(np.float32))
@@ -315,21 +319,30 @@ def test_stored_results_on_large_benchmarks_are_compared() -> None:
         done("evaluate", f"{name}.npy", "IJBC", "--out", f"ijb-{name}")
         done("evaluate", name, "MegaFace", "--out", f"mega-{name}")
     out = done("compare", "ijb-a", "ijb-b", "mega-a", "mega-b", "--out", "both", "--draws", "100")
-    assert "IJB-C 1:1, 20 genuine pairs" in out
+    assert "IJB-C 1:1, 80 genuine pairs" in out
     made = json.loads(Path("both/comparison.json").read_text())
-    compared = [(c["benchmark"], c["units"], len(c["differences"])) for c in made["contrasts"]]
+    compared = [(c["benchmark"], c["units"], c["draws"], len(c["differences"])) for c in made["contrasts"]]
     names = ("IJB-C 1:1", 12), ("IJB-C 1:N", 5), ("MegaFace", 2), ("MegaFace (R)", 2)
-    assert compared == [(name, "subjects", count) for name, count in names]
+    assert compared == [(name, "subjects", 2000, count) for name, count in names]
     assert all(d["interval"] for c in made["contrasts"] for d in c["differences"])
     assert made["borda"] == {}
     found = json.loads(Path("ijb-a/results.json").read_text())["results"]
     assert made["contrasts"][1]["differences"][0]["first"] == found[1]["rank"]["1"]
-    assert "thresholds are held as all impostors have set them" in Path("both/report.html").read_text()
+    assert (
+        "drawn 2,000 times are people, by the benchmark's own lists" in Page(Path("both/report.html").read_text()).text
+    )
     for result in found:
+        assert result["intervals_by"] == "bootstrap over 40 people, 2,000 draws"
         assert set(result["stored"]) == {"file", "sha256", "units", "trials"}
         del result["stored"]
-    Path("ijb-a/results.json").write_text(json.dumps({"format_version": 1, "results": found, "versions": {}}))
-    assert "IJB-C 1:1, 20 genuine pairs" in done("compare", "ijb-a", "ijb-b", "--draws", "100")
+    Path("ijb-a/results.json").write_text(json.dumps({"format_version": 2, "results": found, "versions": {}}))
+    done("compare", "ijb-a", "ijb-b", "--out", "without", "--draws", "100")
+    without = json.loads(Path("without/comparison.json").read_text())
+    assert {d["interval"] for c in without["contrasts"] for d in c["differences"]} == {None}
+    for number in (0, 1):
+        both, neither = (of["contrasts"][number]["differences"] for of in (made, without))
+        assert [d["value"] for d in both] == [d["value"] for d in neither]
+    assert "IJB-C 1:1: nobody was drawn for a, so differences have no intervals there" in without["notes"]
 
 
 def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:
@@ -890,7 +903,10 @@ def test_ijb_and_megaface_are_evaluated_beside_pairs_and_go_on_where_they_were(p
     again = json.loads(Path("again/results.json").read_text())["results"]
     assert again == [result for result in found if result["benchmark"].startswith("IJB-C")]
     assert content(Path("elsewhere")) == kept
-    assert sorted(os.listdir("again")) == ["report.html", "results.json", "scores"]
+    # Among four people a draw without an impostor pair, or without a mate in a gallery, is no wonder.
+    assert all(result["intervals_by"].startswith("none, too few people") for result in again)
+    assert all("stored" not in result for result in again)
+    assert sorted(os.listdir("again")) == ["report.html", "results.json"]
 
 
 def test_features_do_for_a_model() -> None:

@@ -53,8 +53,13 @@ def make_result(
         same=same,
         first=tuple(f"a/{i}.jpg" for i in range(pairs)),
         second=tuple(f"b/{i}.jpg" for i in range(pairs)),
-        intervals={"accuracy": (accuracy - 0.004, accuracy + 0.003), "tar@0.001": (0.89, 0.93)},
+        intervals={
+            "accuracy": (accuracy - 0.004, accuracy + 0.003),
+            "tar@0.001": (0.89, 0.93),
+            "eer": (0.0141, 0.0232),
+        },
         accepted=scores > 0.25,
+        intervals_by="bootstrap over 57 people, 2,000 draws",
     )
 
 
@@ -438,7 +443,7 @@ def test_json_holds_the_figures_and_neither_nan_nor_scores() -> None:
     made = results_json([result], environment)
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     (figures,) = made["results"]
-    assert made["format_version"] == 1
+    assert made["format_version"] == 2
     assert made["versions"] == {"torch": "2.13.0"}
     assert made["environment"] == {"versions": {"torch": "2.13.0"}, "where": "a/b", "seeds": [0, 1], "lr": None}
     assert set(made["rules"]) == set(figures["tar_at_far"]) == {"at-most", "nearest"}
@@ -446,5 +451,6 @@ def test_json_holds_the_figures_and_neither_nan_nor_scores() -> None:
     assert (figures["accuracy"], figures["per_fold"]) == (0.5, [0.5, None])
     assert (figures["threshold"], figures["threshold_cosine"]) == (1.5, 0.25)
     assert figures["counts"]["pairs"] == 400
-    assert figures["intervals"]["tar@0.001"] == [0.89, 0.93]
-    assert figures.keys().isdisjoint({"scores", "same", "first", "second"})
+    assert (figures["intervals"]["tar@0.001"], figures["intervals"]["eer"]) == ([0.89, 0.93], [0.0141, 0.0232])
+    assert figures["intervals_by"] == "bootstrap over 57 people, 2,000 draws"
+    assert figures.keys().isdisjoint({"scores", "same", "accepted", "units", "first", "second"})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged import judged
 from rich.console import Console
 from test_report import ENVIRONMENT, NASTY, Page, grey_face, make_result
 
@@ -39,6 +40,7 @@ def verification(model: str = "one", benchmark: str = "IJB-C 1:1", shift: float 
         options={"keep_norm": True},
         roc=RocPoints((0, 1e-4, 1e-2, 1), (0.1, 0.5, 0.9, 1)),
         notes=("1,234 images where IJB-C has 469,375",),
+        intervals_by="bootstrap over 3,531 people, 2,000 draws",
     )
 
 
@@ -96,6 +98,20 @@ def test_the_page_says_what_is_not_as_published(tmp_path: Path) -> None:
     assert [line for line in notes(ALL) if "missing or damaged" in line] == [
         "IJB-C 1:1, one: 2 images missing or damaged"
     ]
+
+
+def test_the_page_says_how_intervals_were_found(tmp_path: Path) -> None:
+    pairs = [make_result("one"), replace(make_result("two"), intervals_by="none, too few people")]
+    alone = replace(make_result("one", "calfw"), intervals_by="")
+    said = page(tmp_path / "report.html", [*pairs, alone, *ALL, judged(verification("other"))]).text
+    for line in (
+        "95 % intervals: bootstrap over 57 people, 2,000 draws (one)",
+        "95 % intervals: none, too few people (two)",
+        "95 % intervals: bootstrap over 3,531 people, 2,000 draws",
+        "95 % intervals: made up",
+    ):
+        assert line in said
+    assert said.count("95 % intervals: ") == 4
 
 
 def test_ranks_are_plain_numbers_and_rates_powers_of_ten(tmp_path: Path) -> None:
@@ -158,5 +174,17 @@ def test_json_says_each_results_kind_and_all_of_it() -> None:
     assert one["tar_at_far"]["nearest"]["0.0001"] == ALL[0].tar_at_far["nearest"]["0.0001"]  # type: ignore[union-attr]
     assert one["options"] == {"keep_norm": True}
     assert one["notes"] == ["1,234 images where IJB-C has 469,375"]
+    assert one["intervals_by"] == "bootstrap over 3,531 people, 2,000 draws"
+    assert many["intervals"] == {"rank": {"5": [0.9633, 0.9811]}, "tpir_at_fpir": {}}
     assert many["galleries"][0]["intervals"]["rank"]["1"] == [0.94, 0.96]
     assert (search["rank"]["1"], search["tar_at_far"]["at-most"]["1e-06"]) == (0.9789, 0.9811)
+
+
+@pytest.mark.parametrize("result", ALL, ids=lambda result: result.benchmark)
+def test_json_holds_no_samples(result: LargeResult) -> None:
+    known = judged(result)
+    (made,) = results_json([known], ENVIRONMENT)["results"]
+    assert "samples" not in made
+    assert made["intervals_by"] == "made up"
+    (without,) = results_json([replace(known, samples=None)], ENVIRONMENT)["results"]
+    assert made == without

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from harness import Reader
 
 from elasticface.align import TEMPLATE
-from elasticface.benchmarks import reading, slices, stored
+from elasticface.benchmarks import reading, samples, slices, stored
 from elasticface.benchmarks.cfp import open_cfp
 from elasticface.benchmarks.features import FeatureFiles, Features
 from elasticface.benchmarks.ijb import figures as ijb_figures
@@ -197,10 +198,10 @@ def _prepare_ijb(folder: Path) -> None:
     write_ijb(folder, subjects=4, pictures=False)
 
 
-def _prepare_megaface(folder: Path) -> None:
-    rows = write_megaface(folder, people=2, distractors=9)
-    features = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
-    write_features(folder / "features", rows, features[:7], features[7:])
+def _prepare_megaface(folder: Path, people: int = 2) -> None:
+    rows = write_megaface(folder, people, distractors=9)
+    features = np.random.default_rng(0).normal(size=(len(rows.probes) + 9, 4)).astype(np.float32)
+    write_features(folder / "features", rows, features[:-9], features[-9:])
 
 
 def _read_megaface(folder: Path) -> None:
@@ -333,7 +334,8 @@ def _writes(file: str, content: bytes) -> Callable[[Path], None]:
 
 # ---------------------------------------------------------------------------------------------- results
 
-_RECORDS = [b"\x93NUMPY", b"\x01\0v\0", b"(20,)", b"'|O8'", b"'<f4'", b"'<u4'", b"\x7f\xff", b"\0\0\xc0\x7f"]
+_RECORDS = [b"\x93NUMPY", b"\x01\0v\0", b"(20,)", b"'|O8'", b"'<f4'", b"'<f8'", b"'>f8'", b"\x7f\xff", b"True "]
+_RECORDS += [b"(30, 12)", b"(30, 5)", b"(30, 2)", b"(0, 2)", b"\0\0\xc0\x7f", b"\0\0\0\0\0\0\xf8\x7f", b"\xf0\x3f"]
 
 
 def _write_results(folder: Path) -> None:
@@ -344,15 +346,16 @@ def _write_results(folder: Path) -> None:
     benchmark = PairBenchmark("lfw", Photos(folder), Pairs(first, second, same, 10), None)
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 20, 4)).astype(np.float32)
-    write_ijb(folder / "IJBC", subjects=4, pictures=False)
+    write_ijb(folder / "IJBC", pictures=False)
     ijb = open_ijb(folder / "IJBC")
     features = rng.normal(size=(len(ijb.files.names), 4)).astype(np.float32)
-    _prepare_megaface(folder / "MegaFace")
-    results = [
-        figures("model", benchmark, a, b, same, first, second),
-        *ijb_figures(ijb, "model", Features(features, np.ones(len(features), np.bool_), {})),
-        *open_megaface(folder / "MegaFace").measure(FeatureFiles(folder / "MegaFace/features"), folder),
-    ]
+    _prepare_megaface(folder / "MegaFace", people=8)
+    with mock.patch.object(samples, "DRAWS", 30):  # for short files
+        results = [
+            figures("model", benchmark, a, b, same, first, second),
+            *ijb_figures(ijb, "model", Features(features, np.ones(len(features), np.bool_), {})),
+            *open_megaface(folder / "MegaFace").measure(FeatureFiles(folder / "MegaFace/features"), folder),
+        ]
     made = results_json(results, {"versions": {"x": "1"}}, stored.write_scores(folder, results))
     (folder / "results.json").write_text(json.dumps(made))
 
@@ -371,11 +374,11 @@ def _told(folder: Path) -> list[Any]:
 def _read_records(folder: Path) -> None:
     stored.records_of((folder / "0.npy").read_bytes(), "0.npy")
     for number, of in enumerate(_told(folder)[1:], 1):
-        trials = stored.trials_of((folder / f"{number}.npy").read_bytes(), f"{number}.npy")
         result = reading.parse(reading.Fields("results.json", of))
         assert not isinstance(result, PairResult)
-        columns = {"bits": trials["hits"], "units": trials["unit"], "groups": trials["group"]}
-        reading.with_outcomes(result, **columns, kind="subjects", digest="", where=f"{number}.npy")
+        count = sum(len(group.rates) for group in result.groups())
+        rates = stored.samples_of((folder / f"{number}.npy").read_bytes(), count, f"{number}.npy")
+        reading.with_samples(result, rates=rates, kind="subjects", digest="", where=f"{number}.npy")
 
 
 _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")
