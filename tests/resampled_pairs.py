@@ -1,5 +1,6 @@
 """Made-up pairs of each kind of units, and their figures in a bootstrap sample, its pairs written out one by one."""
 
+import itertools
 import math
 from typing import Any
 
@@ -64,7 +65,7 @@ def tar(scores: NDArray[Any], same: Bools, listed: list[int], far: float) -> flo
 def equal_error_rate(scores: NDArray[Any], same: Bools, listed: list[int]) -> float:
     """Where the line through the points of the ROC meets FAR = 1 − TAR."""
     points = roc(scores, same, listed)
-    for (far, tar), (next_far, next_tar) in zip(points, points[1:], strict=False):
+    for (far, tar), (next_far, next_tar) in itertools.pairwise(points):
         gap, next_gap = 1 - tar - far, 1 - next_tar - next_far
         if next_gap <= 0:
             return far + (next_far - far) * gap / (gap - next_gap)
