@@ -48,13 +48,17 @@ def identification(model: str = "one") -> TemplateIdentification:
     rank, tpir = {"1": 0.9512, "5": 0.9734, "10": 0.9823}, {"0.01": 0.8645, "0.1": 0.9356}
     search = Search("G1", rank, tpir, {"rank": {"1": (0.94, 0.96)}}, {"subjects": 1, "mated": 2, "non_mated": 3})
     intervals = {"rank": {"5": (0.9633, 0.9811)}, "tpir_at_fpir": {}}
-    return TemplateIdentification(model, "IJB-C 1:N", "galleries", rank, tpir, intervals, (search,), {"probes": 9}, {})
+    cmc, open_set = (0.9512, 0.9634, 0.9688), RocPoints((0, 0.01, 0.1, 1), (0.5, 0.8645, 0.9356, 1))
+    return TemplateIdentification(
+        model, "IJB-C 1:N", "galleries", rank, tpir, intervals, (search,), {"probes": 9}, {}, cmc, open_set
+    )
 
 
 def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:
     tars = {"at-most": {"1e-06": 0.9811}}
     intervals = {"rank": {"1": (0.97, 0.99)}, "at-most": {}}
-    return DistractorSearch(model, benchmark, "distractors", {"1": 0.9789}, tars, intervals, {"probes": 3}, {})
+    roc = RocPoints((0, 1e-9, 1e-6, 2e-5), (0.4, 0.6, 0.9811, 0.99))
+    return DistractorSearch(model, benchmark, "distractors", {"1": 0.9789}, tars, intervals, {"probes": 3}, {}, roc)
 
 
 ALL: list[LargeResult] = [verification(), identification(), megaface(), megaface(benchmark="MegaFace (R)")]
