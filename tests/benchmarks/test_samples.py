@@ -99,6 +99,11 @@ def test_intervals_are_the_middle_of_each_figures_samples() -> None:
         assert high == pytest.approx(longhand_quantile(column, 0.975), abs=1e-12)
 
 
+def test_a_figure_that_varies_little_has_the_middle_of_its_samples() -> None:
+    column = np.where(np.arange(100) < 10, 0.9999, 1)
+    assert Drawn(column[:, None], 7, "people", "").intervals({"a": 1.0}) == {"a": (0.9999, 1)}
+
+
 @pytest.mark.parametrize("units", [2, 30])
 def test_a_figure_that_never_varies_has_the_exact_binomial_interval_of_the_units(units: int) -> None:
     drawn = Drawn(np.tile([0.0, 1.0, 0.5], (9, 1)), units, "people", "")

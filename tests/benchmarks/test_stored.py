@@ -251,6 +251,10 @@ def of_samples(folder: Path, result: LargeResult = ALL[1]) -> Path:
     return write(folder, [judged(result)])
 
 
+def curve(fars: list[Any], tars: list[Any]) -> Change:
+    return lambda top, one: one.update(open_set={"fars": fars, "tars": tars})
+
+
 OTHER = "its samples give other intervals than are told"
 WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
     "nothing of the lists": (lambda top, one: one["stored"].pop("trials"), "trials is None, not a text"),
@@ -278,6 +282,16 @@ WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
     "a hole in the CMC": (lambda top, one: one["cmc"].append(None), "not a curve"),
     "an open set that turns back": (lambda top, one: one["open_set"]["fars"].reverse(), "open_set is {"),
     "a point without its rate": (lambda top, one: one["open_set"]["tars"].pop(), "open_set is {"),
+    "a CMC absent": (lambda top, one: one.pop("cmc"), "cmc is None, not a list"),
+    "a CMC over 1": (lambda top, one: one.update(cmc=[0.5, 1.5]), "1 is 1.5, not a number from 0 to 1"),
+    "an open set absent": (lambda top, one: one.pop("open_set"), "open_set: not an object"),
+    **{
+        f"an open set {what}": (curve(fars, tars), "not a curve")
+        for what, fars, tars in (
+            *(("of one point", [0], [0.5]), ("that stands", [0.1, 0.1], [0, 1])),
+            *(("with a hole", [0, 1], [0, None]), ("without a target", [0, None], [0, 1])),
+        )
+    },
     "who drew is unknown": (lambda top, one: one.pop("intervals_by"), "intervals_by is None, not a text"),
 }
 
