@@ -200,7 +200,7 @@ def _verify(
         "nearest": _rates(FARS, metrics.tar_at_far(scores, same, FARS, "nearest")),
         "at-most": _rates(FARS, at_most.tar[: len(FARS)]),
     }
-    drawn, digest = ijb_samples.of_pairs(files, first, second, same, scores, FARS)
+    drawn, counted, digest = ijb_samples.of_pairs(files, first, second, same, scores, FARS)
     counts = {
         "images": len(files.names),
         "damaged_images": int((~features.usable).sum()),
@@ -215,7 +215,7 @@ def _verify(
         benchmark=f"{benchmark.name} 1:1",
         protocol=_in_words(PROTOCOL_1_1, benchmark.options, features.given),
         tar_at_far=tars,
-        intervals={rule: drawn.intervals(tars[rule], i * len(FARS)) for i, rule in enumerate(RULES)},
+        intervals={rule: drawn.intervals(tars[rule], counted, i * len(FARS)) for i, rule in enumerate(RULES)},
         counts=counts,
         options=_options(benchmark.options, features.given),
         roc=RocPoints(tuple(fars.tolist()), tuple(at_most.tar[len(FARS) :].tolist())),
@@ -253,7 +253,7 @@ def _identify(
                 name=gallery.name,
                 rank=rank,
                 tpir_at_fpir=tpir,
-                intervals=_of_search(of_gallery, rank, tpir),
+                intervals=_of_search(of_gallery, rank, tpir, _subjects(probes, mated)),
                 counts={
                     "subjects": len(gallery.subjects),
                     "mated": int(mated.sum()),
@@ -263,7 +263,10 @@ def _identify(
         )
     rank = {key: float(np.mean([search.rank[key] for search in searches])) for key in searches[0].rank}
     tpir = {key: float(np.mean([search.tpir_at_fpir[key] for search in searches])) for key in searches[0].tpir_at_fpir}
-    fpirs = metrics.spread_fars(min(int((~one.mated).sum()) for one in found), _ROC_POINTS)
+    ranks, fpirs = (
+        range(1, _CMC_RANKS + 1),
+        metrics.spread_fars(min(int((~one.mated).sum()) for one in found), _ROC_POINTS),
+    )
     listed_counts = {gallery.name: len(gallery.subjects) for gallery in files.galleries}
     listed_counts["probes"] = len(files.probes.subjects)
     return TemplateIdentification(
@@ -272,7 +275,7 @@ def _identify(
         protocol=_in_words(PROTOCOL_1_N, benchmark.options, features.given),
         rank=rank,
         tpir_at_fpir=tpir,
-        intervals=_of_search(drawn, rank, tpir),
+        intervals=_of_search(drawn, rank, tpir, _subjects(probes, np.any([one.mated for one in found], axis=0))),
         galleries=tuple(searches),
         counts={
             "images": len(files.names),
@@ -283,9 +286,7 @@ def _identify(
             ),
         },
         options=_options(benchmark.options, features.given),
-        cmc=tuple(
-            np.mean([metrics.rank_rates(_mated(one), range(1, _CMC_RANKS + 1)) for one in found], axis=0).tolist()
-        ),
+        cmc=tuple(np.mean([metrics.rank_rates(_mated(one), ranks) for one in found], axis=0).tolist()),
         open_set=RocPoints(tuple(fpirs.tolist()), tuple(metrics.mean_over_galleries(found, fpirs).tolist())),
         notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
         intervals_by=drawn.said,
@@ -307,13 +308,19 @@ def _search(
     return found
 
 
+def _subjects(probes: Templates, which: NDArray[np.bool_]) -> int:
+    """How many people some of the probes are of."""
+    return len(np.unique(probes.subjects[which]))
+
+
 def _mated(search: metrics.Searches) -> metrics.Searches:
     mated = search.mated
     return metrics.Searches(search.mate[mated], search.other[mated], search.rank[mated])
 
 
-def _of_search(drawn: Drawn, rank: Rates, tpir: Rates) -> dict[str, Intervals]:
-    return {"rank": drawn.intervals(rank), "tpir_at_fpir": drawn.intervals(tpir, len(rank))}
+def _of_search(drawn: Drawn, rank: Rates, tpir: Rates, mated: int) -> dict[str, Intervals]:
+    """The intervals of what so many subjects with a mate give."""
+    return {"rank": drawn.intervals(rank, mated), "tpir_at_fpir": drawn.intervals(tpir, mated, len(rank))}
 
 
 def _usable(listed: Templates, usable: NDArray[np.bool_]) -> Templates:

@@ -22,8 +22,8 @@ Bools = NDArray[np.bool_]
 
 def of_pairs(
     files: IjbFiles, first: Rows, second: Rows, same: Bools, scores: Scores, fars: Sequence[float]
-) -> tuple[Drawn, str]:
-    """TAR at each FAR by each of RULES in each sample, rule after rule, and the digest of what was drawn.
+) -> tuple[Drawn, int, str]:
+    """TAR at each FAR by each of RULES in each sample, rule after rule; units with a genuine pair; the draws' digest.
 
     Templates are of one unit by a genuine pair, and by the lists of 1:N, each joined with the first of its subject.
 
@@ -52,7 +52,7 @@ def of_pairs(
         return np.concatenate([tars[rule] for rule in RULES], axis=1)
 
     kind = "subjects" if np.isin(np.flatnonzero(paired), listed).all() else "templates"
-    return bootstrap(figures, number, kind), _digest(files, first, second, same, unit)
+    return bootstrap(figures, number, kind), len(np.unique(a[same])), _digest(files, first, second, same, unit)
 
 
 def of_searches(

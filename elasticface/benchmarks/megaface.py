@@ -242,6 +242,7 @@ def _result(
 ) -> DistractorSearch:
     files = benchmark.files
     pairs = len(found.pairs)
+    mated = len(np.unique(people[found.pairs[:, 0]]))
     rank, tar = {"1": int((found.hits == 1).sum()) / pairs}, {f"{FAR:g}": float(found.tars[0])}
     counts = {
         "probes": len(people),
@@ -264,7 +265,7 @@ def _result(
         ),
         rank=rank,
         tar_at_far={"at-most": tar},
-        intervals={"rank": drawn.intervals(rank), "at-most": drawn.intervals(tar, 1)},
+        intervals={"rank": drawn.intervals(rank, mated), "at-most": drawn.intervals(tar, mated, 1)},
         counts=counts,
         options={} if given else {"add_mirror_image": benchmark.add_mirror_image},
         roc=_roc(found, len(people)),

@@ -361,7 +361,10 @@ def _intervals(
     drawn = samples.bootstrap(
         lambda counts: samples.of_pairs(scores, same, accepted, units, FARS, counts), number, units.kind
     )
-    found, by = drawn.intervals(rates), drawn.said
+    mated = len(np.unique(units.first[same]))
+    found, by = drawn.intervals(rates, mated), drawn.said
+    if ACCURACY in found:
+        found |= drawn.intervals({ACCURACY: rates[ACCURACY]}, number)
     if units.kind == "pairs":  # independent ones: what the accuracy counts is binomial
         found[ACCURACY] = metrics.binomial_interval(round(rates[ACCURACY] * number), number)
         by = f"exact binomial over {number:,} pairs for the accuracy; for the others {by}"

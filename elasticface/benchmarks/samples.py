@@ -48,18 +48,23 @@ class Drawn:
     kind: str  # what they are, a key of benchmarks.units.UNITS
     said: str  # how the intervals were found, in words
 
-    def intervals(self, rates: Rates, start: int = 0) -> Intervals:
-        """The 95 % intervals of figures, those from column ``start`` on; none where nothing could be drawn.
+    def intervals(self, rates: Rates, counted: int, start: int = 0) -> Intervals:
+        """The 95 % intervals of figures; none where nothing could be drawn.
 
         A figure that is the same in every sample, such as one without any error, says nothing about its spread: it gets
-        the exact binomial interval of as many trials as there are units.
+        the exact binomial interval of as many trials as there are units that count in it.
+
+        Args:
+            rates: the figures.
+            counted: units with a trial of theirs.
+            start: the column of the first one.
         """
         if self.rates is None:
             return {}
         return {
             target: interval(column)
             if np.ptp(column) > 0
-            else metrics.binomial_interval(round(rate * self.units), self.units)
+            else metrics.binomial_interval(round(rate * counted), counted)
             for (target, rate), column in zip(rates.items(), self.rates[:, start:].T, strict=False)
         }
 

@@ -512,6 +512,16 @@ def test_intervals_are_those_of_people_drawn_anew(people: Path, monkeypatch: pyt
             assert result.intervals[name] == pytest.approx(np.quantile(column, [0.025, 0.975]), abs=1e-12)
 
 
+def test_figures_without_an_error_have_the_interval_of_as_many_people_as_count_in_them(people: Path) -> None:
+    result = evaluate_pairs(encoder(), open_pairs(people))
+    assert (result.accuracy, result.eer) == (1, 0)
+    assert result.units is not None
+    mated = len({*result.units.first[result.same].tolist()})
+    assert result.intervals["tar@0.01"] == binomial_interval(mated, mated)
+    assert result.intervals["eer"] == binomial_interval(0, mated)
+    assert result.intervals["accuracy"] == binomial_interval(result.units.number, result.units.number)
+
+
 def test_intervals_are_left_out_where_nobody_asks(people: Path) -> None:
     result = evaluate_pairs(encoder(), open_pairs(people), intervals=False)
     assert (result.intervals, result.intervals_by) == ({}, "")

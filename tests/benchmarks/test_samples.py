@@ -63,7 +63,7 @@ def test_what_cannot_be_drawn_has_neither_intervals_nor_samples_and_says_why(mon
         (bootstrap(never, 10, "templates"), "none, 10 groups of templates are more than can be drawn 2,000 times"),
     ):
         assert (made.rates, made.said) == (None, said)
-        assert made.intervals({"accuracy": 0.9}) == {}
+        assert made.intervals({"accuracy": 0.9}, 7) == {}
         assert made.samples("0") is None
     assert bootstrap(first_two, 9, "people").rates is not None
 
@@ -91,8 +91,8 @@ def longhand_quantile(column: NDArray[np.float64], level: float) -> float:
 def test_intervals_are_the_middle_of_each_figures_samples() -> None:
     rates = np.random.default_rng(0).random((501, 4))
     drawn = Drawn(rates, 7, "people", "")
-    found = drawn.intervals({"a": 0.1, "b": 0.2})
-    later = drawn.intervals({"c": 0.3, "d": 0.4}, 2)
+    found = drawn.intervals({"a": 0.1, "b": 0.2}, 7)
+    later = drawn.intervals({"c": 0.3, "d": 0.4}, 7, 2)
     assert list(found | later) == ["a", "b", "c", "d"]
     for (low, high), column in zip((found | later).values(), rates.T, strict=True):
         assert low == pytest.approx(longhand_quantile(column, 0.025), abs=1e-12)
@@ -101,13 +101,13 @@ def test_intervals_are_the_middle_of_each_figures_samples() -> None:
 
 def test_a_figure_that_varies_little_has_the_middle_of_its_samples() -> None:
     column = np.where(np.arange(100) < 10, 0.9999, 1)
-    assert Drawn(column[:, None], 7, "people", "").intervals({"a": 1.0}) == {"a": (0.9999, 1)}
+    assert Drawn(column[:, None], 7, "people", "").intervals({"a": 1.0}, 7) == {"a": (0.9999, 1)}
 
 
 @pytest.mark.parametrize("units", [2, 30])
-def test_a_figure_that_never_varies_has_the_exact_binomial_interval_of_the_units(units: int) -> None:
-    drawn = Drawn(np.tile([0.0, 1.0, 0.5], (9, 1)), units, "people", "")
-    found = drawn.intervals({"none": 0.0, "all": 1.0, "half": 0.5})
+def test_a_figure_that_never_varies_has_the_exact_binomial_interval_of_the_units_that_count(units: int) -> None:
+    drawn = Drawn(np.tile([0.0, 1.0, 0.5], (9, 1)), 99, "people", "")
+    found = drawn.intervals({"none": 0.0, "all": 1.0, "half": 0.5}, units)
     surely = 0.025 ** (1 / units)  # all of them succeed with a chance of 2.5 % where each does with this one
     assert found["all"] == pytest.approx((surely, 1))
     assert found["none"] == pytest.approx((0, 1 - surely))

@@ -114,7 +114,7 @@ def never_varying(result: LargeResult = ALL[2]) -> LargeResult:
     rates = samples_in(known).rates.copy()
     rates[:, 0] = 1
     drawn = Drawn(rates, 7, "subjects", "")
-    intervals = {**known.intervals, "rank": drawn.intervals({"1": 1.0})}
+    intervals = {**known.intervals, "rank": drawn.intervals({"1": 1.0}, 7)}
     return replace(known, rank={"1": 1.0}, intervals=intervals, samples=drawn.samples("0" * 64))
 
 
