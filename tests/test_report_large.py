@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,6 @@ from elasticface.benchmarks.results import (
     TemplateVerification,
 )
 from elasticface.report import results_json, terminal_tables, write_report
-from elasticface.report_large import notes
 
 FARS = ("1e-06", "1e-05", "0.0001", "0.001", "0.01", "0.1")
 
@@ -48,13 +48,26 @@ def identification(model: str = "one") -> TemplateIdentification:
     rank, tpir = {"1": 0.9512, "5": 0.9734, "10": 0.9823}, {"0.01": 0.8645, "0.1": 0.9356}
     search = Search("G1", rank, tpir, {"rank": {"1": (0.94, 0.96)}}, {"subjects": 1, "mated": 2, "non_mated": 3})
     intervals = {"rank": {"5": (0.9633, 0.9811)}, "tpir_at_fpir": {}}
-    return TemplateIdentification(model, "IJB-C 1:N", "galleries", rank, tpir, intervals, (search,), {"probes": 9}, {})
+    return TemplateIdentification(
+        model=model,
+        benchmark="IJB-C 1:N",
+        protocol="galleries",
+        rank=rank,
+        tpir_at_fpir=tpir,
+        intervals=intervals,
+        galleries=(search,),
+        counts={"probes": 9},
+        options={},
+        cmc=(0.9512, 0.9634, 0.9697),
+        open_set=RocPoints((0, 0.01, 0.1, 1), (0.5, 0.8645, 0.9356, 1)),
+    )
 
 
 def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:
     tars = {"at-most": {"1e-06": 0.9811}}
     intervals = {"rank": {"1": (0.97, 0.99)}, "at-most": {}}
-    return DistractorSearch(model, benchmark, "distractors", {"1": 0.9789}, tars, intervals, {"probes": 3}, {})
+    roc = RocPoints((0, 1e-6, 2e-6), (0.97, 0.9811, 0.9822))  # as far as impostors' scores are kept
+    return DistractorSearch(model, benchmark, "distractors", {"1": 0.9789}, tars, intervals, {"probes": 3}, {}, roc)
 
 
 ALL: list[LargeResult] = [verification(), identification(), megaface(), megaface(benchmark="MegaFace (R)")]
@@ -93,11 +106,7 @@ def test_every_figure_is_on_the_page_with_its_interval(tmp_path: Path, with_pair
 def test_the_page_says_what_is_not_as_published(tmp_path: Path) -> None:
     said = page(tmp_path / "report.html", ALL).text
     assert "1,234 images where IJB-C has 469,375" in said
-    assert "2 damaged images left out" in said
-    assert "17 skipped pairs left out" in said
-    assert [line for line in notes(ALL) if "missing or damaged" in line] == [
-        "IJB-C 1:1, one: 2 images missing or damaged"
-    ]
+    assert "2 images missing or damaged; 17 pairs skipped. The figures are not quite" in said
 
 
 def test_the_page_says_how_intervals_were_found(tmp_path: Path) -> None:
@@ -124,8 +133,31 @@ def test_ranks_are_plain_numbers_and_rates_powers_of_ten(tmp_path: Path) -> None
 def test_models_are_compared_and_the_best_is_marked(tmp_path: Path) -> None:
     results = [verification("one"), verification("two", shift=0.001), verification("two", "IJB-B 1:1")]
     html = page(tmp_path / "report.html", results).html
-    assert html.count('<tr class="highest">') == 2  # of either rule, on IJB-C alone
-    assert re.search(r'<tr class="highest"><th scope="row"><span class="name">.*<span>two</span>', html)
+    assert html.count('<td class="highest">') == html.count('<span class="unseen"> highest</span>') == 12  # on IJB-C
+    highest = [line for line in html.splitlines() if '<td class="highest">' in line]
+    assert len(highest) == 2  # one row of either rule
+    assert all("<span>two</span>" in row for row in highest)
+
+
+def styles(results: list[Any]) -> dict[tuple[str, str], list[str]]:
+    """(title of the table, model) -> the style of each figure, in the terminal."""
+    found = {}
+    for table in terminal_tables(results):
+        columns = [list(column.cells) for column in table.columns]
+        for cells in zip(*columns, strict=True):
+            found[str(table.title), str(cells[1])] = [str(cell.style) for cell in cells[2:]]  # type: ignore[union-attr]
+    return found
+
+
+def test_the_best_of_each_column_is_bold_and_all_of_equals() -> None:
+    behind = replace(identification("two"), rank={"1": 0.96, "5": 0.97, "10": 0.9823}, tpir_at_fpir={"0.01": math.nan})
+    found = styles([identification("one"), behind])
+    title = "IJB 1:N identification: {}, in %"
+    assert found[title.format("rank"), "one"] == ["", "bold", "bold"]
+    assert found[title.format("rank"), "two"] == ["bold", "", "bold"]
+    assert found[title.format("TPIR at FPIR"), "one"] == ["", ""]  # of nobody else is there a figure
+    assert found[title.format("TPIR at FPIR"), "two"] == ["", ""]
+    assert not any(any(cells) for cells in styles([*ALL, make_result()]).values())
 
 
 def test_names_from_outside_stay_text(tmp_path: Path) -> None:
