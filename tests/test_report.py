@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from elasticface import plots, report_csv
-from elasticface.benchmarks.pairs import PairResult
+from elasticface.benchmarks.pairs import PROTOCOL, PairResult
 from elasticface.benchmarks.slices import Slice
 from elasticface.plots import roc_steps
 from elasticface.report import Guide, results_json, terminal_table, write_report
@@ -41,7 +41,7 @@ def make_result(
     return PairResult(
         model=model,
         benchmark=benchmark,
-        protocol="Image and mirror image added; squared L2; ten folds.",
+        protocol=PROTOCOL.format(images="image and mirror image added", folds=10),
         accuracy=accuracy,
         accuracy_std=0.0031,
         threshold=1.5,
