@@ -46,6 +46,8 @@ def all_plots() -> dict[str, str]:
     steps, values = noisy_curve(200)
     return {
         "roc": plots.roc([(one, *roc_steps(scores, same)), (two, *roc_steps(*make_scores(1)))], "0"),
+        "cmc": plots.cmc([(one, np.array([0.7, 0.8, 0.85])), (two, np.array([0.6, 0.9]))], "0"),
+        "open set": plots.roc([(one, *roc_steps(scores, same))], "open/0", axes_of=("FPIR", "TPIR")),
         "det": plots.det([(one, *roc_steps(scores, same)), (two, *roc_steps(*make_scores(1)))], "0"),
         "first histogram": first,
         "second histogram": second,
@@ -186,6 +188,22 @@ def test_roc_rises_in_steps_not_slopes() -> None:
     points = [tuple(map(float, pair)) for pair in re.findall(r"[ML] (\S+) (\S+)", path)]
     assert len(points) > 2
     assert all(a[0] == b[0] or a[1] == b[1] for a, b in pairwise(points))
+
+
+def test_a_roc_that_ends_early_fills_its_axes() -> None:
+    (look,) = looks(["one"]).values()
+    svg = plots.roc([(look, np.array([0, 1e-9, 1e-6, 2e-5]), np.array([0.4, 0.6, 0.9, 0.95]))], "0")
+    assert "10⁻⁹" in words(svg)
+    assert not {"10⁻⁴", "10⁻³", "1"} & set(words(svg))
+
+
+def test_cmc_has_a_point_a_rank_and_names_each_fifth() -> None:
+    (look,) = looks(["one"]).values()
+    svg = plots.cmc([(look, np.linspace(0.8, 0.95, 20))], "0")
+    assert [word for word in words(svg) if word.isdecimal()] == ["1", "5", "10", "15", "20"]
+    assert "100 %" in words(svg)
+    (line,) = [curve for curve in curves_in(svg, look.variable) if curve.count("L") == 19]
+    assert line.count("M") == 1
 
 
 def test_perfect_and_useless_verifier_have_a_roc() -> None:

@@ -7,6 +7,7 @@ from test_report import NASTY, make_result
 from test_report_large import ALL
 
 from elasticface import report_csv
+from elasticface.benchmarks.results import TemplateIdentification
 
 
 def test_every_figure_is_a_row_with_its_interval() -> None:
@@ -23,3 +24,12 @@ def test_every_figure_is_a_row_with_its_interval() -> None:
     assert found["IJB 1:N identification", "IJB-C 1:N", "rank", "5"] == ("0.9734", "0.9633", "0.9811")
     assert found["IJB 1:N identification", "IJB-C 1:N", "rank", "1"] == ("0.9512", "", "")
     assert found["MegaFace", "MegaFace", "rank", "1"] == ("0.9789", "0.97", "0.99")
+
+
+def test_curves_of_searches_are_rows() -> None:
+    searches = [result for result in ALL if isinstance(result, TemplateIdentification)]
+    cmc = [*csv.DictReader(io.StringIO(report_csv.cmc(searches)))]
+    assert [(row["rank"], row["rate"]) for row in cmc] == [("1", "0.9512"), ("2", "0.9634"), ("3", "0.9688")]
+    open_set = [*csv.DictReader(io.StringIO(report_csv.open_set(searches)))]
+    assert [(row["fpir"], row["tpir"]) for row in open_set][:2] == [("0", "0.5"), ("0.01", "0.8645")]
+    assert {(row["benchmark"], row["model"]) for row in [*cmc, *open_set]} == {("IJB-C 1:N", "one")}

@@ -14,6 +14,7 @@ from judged import judged
 from rich.console import Console
 from test_report import ENVIRONMENT, NASTY, Page, grey_face, make_result
 
+from elasticface.benchmarks.hardest import Hardest, HardTrial
 from elasticface.benchmarks.results import (
     DistractorSearch,
     LargeResult,
@@ -48,25 +49,16 @@ def identification(model: str = "one") -> TemplateIdentification:
     rank, tpir = {"1": 0.9512, "5": 0.9734, "10": 0.9823}, {"0.01": 0.8645, "0.1": 0.9356}
     search = Search("G1", rank, tpir, {"rank": {"1": (0.94, 0.96)}}, {"subjects": 1, "mated": 2, "non_mated": 3})
     intervals = {"rank": {"5": (0.9633, 0.9811)}, "tpir_at_fpir": {}}
+    cmc, open_set = (0.9512, 0.9634, 0.9688), RocPoints((0, 0.01, 0.1, 1), (0.5, 0.8645, 0.9356, 1))
     return TemplateIdentification(
-        model=model,
-        benchmark="IJB-C 1:N",
-        protocol="galleries",
-        rank=rank,
-        tpir_at_fpir=tpir,
-        intervals=intervals,
-        galleries=(search,),
-        counts={"probes": 9},
-        options={},
-        cmc=(0.9512, 0.9634, 0.9697),
-        open_set=RocPoints((0, 0.01, 0.1, 1), (0.5, 0.8645, 0.9356, 1)),
+        model, "IJB-C 1:N", "galleries", rank, tpir, intervals, (search,), {"probes": 9}, {}, cmc, open_set
     )
 
 
 def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:
     tars = {"at-most": {"1e-06": 0.9811}}
     intervals = {"rank": {"1": (0.97, 0.99)}, "at-most": {}}
-    roc = RocPoints((0, 1e-6, 2e-6), (0.97, 0.9811, 0.9822))  # as far as impostors' scores are kept
+    roc = RocPoints((0, 1e-9, 1e-6, 2e-5), (0.4, 0.6, 0.9811, 0.99))
     return DistractorSearch(model, benchmark, "distractors", {"1": 0.9789}, tars, intervals, {"probes": 3}, {}, roc)
 
 
@@ -176,6 +168,54 @@ def test_the_roc_can_be_downloaded(tmp_path: Path) -> None:
         ("one", 1e-2, 0.9),
         ("one", 1, 1),
     ]
+
+
+def test_each_benchmark_has_its_curves_and_their_points_to_download(tmp_path: Path) -> None:
+    found = page(tmp_path / "report.html", ALL)
+    labels = " ".join(found.values("aria-label"))
+    for benchmark in ("IJB-C 1:1", "MegaFace", "MegaFace (R)"):
+        assert f"ROC of {benchmark}: " in labels
+        assert f"DET of {benchmark}: " in labels
+    assert "CMC of IJB-C 1:N: " in labels
+    assert "Open set of IJB-C 1:N: " in labels
+    assert "0.9634" in found.download("cmc.csv")
+    assert "0.8645" in found.download("open_set.csv")
+    assert found.download("roc.csv").count("MegaFace (R)") == 4
+    alone = page(tmp_path / "pairs.html", [make_result()])
+    assert {"cmc.csv", "open_set.csv"}.isdisjoint(alone.values("download"))
+    searches = page(tmp_path / "searches.html", [identification()])
+    assert "roc.csv" not in searches.values("download")
+
+
+HARD = (
+    Hardest("Genuine: 1 of 2 pairs", "rejected", ("", ""), (HardTrial((0.125,), ("a/<b>.jpg", "c.jpg"), True),)),
+    Hardest(
+        "2 of 3 searches", "not first", ("probe", "mate", "other"), (HardTrial((0.25, 0.5), ("p", "m", "o"), False),)
+    ),
+)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_hardest_trials_are_shown_with_the_faces_that_there_are(tmp_path: Path, there: bool) -> None:
+    def pictures(result: Any, name: str) -> Any:
+        assert result.benchmark in ("IJB-C 1:1", "IJB-C 1:N")
+        return grey_face(result, name) if there and name != "o" else None
+
+    one, many = replace(verification(), hardest=HARD[:1]), replace(identification(), hardest=HARD[1:])
+    path = tmp_path / "report.html"
+    write_report(path, [one, many], ENVIRONMENT, pictures)
+    found = Page(path.read_text(encoding="utf-8"))
+    assert "Genuine: 1 of 2 pairs" in found.text
+    assert "0.125rejected" in "".join(found.text.split())
+    assert "0.250 · 0.500" in found.text
+    assert "probe: p" in found.text
+    assert "a/<wbr>&lt;b&gt;.jpg" in found.html
+    faces = [source for source in found.values("src") if source.startswith("data:image/jpeg")]
+    assert len(faces) == (2 if there else 0)  # of the search one is missing: names alone
+
+
+def test_results_that_were_read_again_have_nothing_to_look_at(tmp_path: Path) -> None:
+    assert "Hardest" not in page(tmp_path / "report.html", ALL).text
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:

@@ -274,6 +274,10 @@ WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
     "an FPIR over 1": (lambda top, one: one["tpir_at_fpir"].update({"2": 0.1}), "2 is no rate"),
     "a rank over all": (lambda top, one: one["rank"].update({"1e10": 0.1}), "1e10 is no rate"),
     "another kind": (lambda top, one: one.update(kind="pairs"), "tar_at_far: not an object"),
+    "no CMC": (lambda top, one: one.update(cmc=[]), "cmc is [], not a curve"),
+    "a hole in the CMC": (lambda top, one: one["cmc"].append(None), "not a curve"),
+    "an open set that turns back": (lambda top, one: one["open_set"]["fars"].reverse(), "open_set is {"),
+    "a point without its rate": (lambda top, one: one["open_set"]["tars"].pop(), "open_set is {"),
     "who drew is unknown": (lambda top, one: one.pop("intervals_by"), "intervals_by is None, not a text"),
 }
 
