@@ -140,11 +140,16 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
     contrasts: list[Contrast] = []
     notes: list[str] = []
     for listed in pairs.values():
-        if _comparable(listed, notes):
+        if _several(listed, notes):
             contrasts += _on_pairs(listed, draws, seed, notes)
     for searched in large.values():
-        if _comparable(searched, notes):
+        if _several(searched, notes):
             contrasts += _on_trials(searched, notes)
+    groups: list[Sequence[Result]] = [*pairs.values(), *large.values()]
+    if unlike := [rows[0].benchmark for rows in groups if len({row.protocol for row in rows}) > 1]:
+        notes.append(
+            f"{', '.join(unlike)}: the models were not measured in one way; see the protocols in their results"
+        )
     if not contrasts:
         raise InputError("no benchmark that two of the models were measured on; evaluate them on the same")
     borda, over = _borda(models, pairs, notes)
@@ -176,13 +181,10 @@ def _borda(
     return dict(zip(counted, metrics.borda_count(figures).tolist(), strict=True)), tuple(common.values())
 
 
-def _comparable(rows: Sequence[Result], notes: list[str]) -> bool:
-    """Whether several models were measured on one benchmark; what is to be said of it is added to ``notes``."""
-    name = rows[0].benchmark
+def _several(rows: Sequence[Result], notes: list[str]) -> bool:
+    """Whether several models were measured on one benchmark; that it is one alone is added to ``notes``."""
     if len(rows) < 2:
-        notes.append(f"{name}: {rows[0].model} alone was measured on it")
-    elif len({row.protocol for row in rows}) > 1:
-        notes.append(f"{name}: the models were not measured in one way; see the protocols in their results")
+        notes.append(f"{rows[0].benchmark}: {rows[0].model} alone was measured on it")
     return len(rows) > 1
 
 

@@ -1,7 +1,7 @@
 """What the report shows of the large benchmarks (IJB, MegaFace): a table a kind of figure, beside those of pairs."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class Section:
     about: str  # what the figures are
     entries: list[tuple[LargeResult, plots.Look]]
     notes: list[Note]
+    methods: list[tuple[LargeResult, list[str]]]  # a result for each way to measure, and its models unless they are all
     curves: list[Curve]
     tables: list[GroupTable]
     galleries: list[tuple[plots.Look, list[Gallery]]]  # of each model that was measured just now
@@ -125,6 +126,7 @@ def sections(
                 about=_about(rows),
                 entries=[(result, looks[result.model]) for result in rows],
                 notes=notes(rows),
+                methods=_methods(rows),
                 curves=_curves(rows, looks, salt=f"large/{number}"),
                 tables=[_table(name, rows, looks) for name in names],
                 galleries=[(looks[row.model], _galleries(row, pictures)) for row in rows if row.hardest],
@@ -136,7 +138,13 @@ def sections(
 def _about(results: Sequence[LargeResult]) -> str:
     one, numbers = results[0], {result.trials() for result in results}
     of = f"{one.trials():,} {one.TRIALS}" if len(numbers) == 1 else one.TRIALS  # some were left out of one model's
-    return f"{one.KIND}; rates are shares of {of}."
+    kind = "" if one.KIND in one.benchmark else f"{one.KIND}: "
+    return f"{kind}rates are shares of {of}."
+
+
+def _methods(results: Sequence[LargeResult]) -> list[tuple[LargeResult, list[str]]]:
+    made = _by(results, lambda result: (result.protocol, result.intervals_by, tuple(result.counts.items())))
+    return [(rows[0], [row.model for row in rows] if len(rows) < len(results) else []) for rows in made.values()]
 
 
 def _curves(results: Sequence[LargeResult], looks: Mapping[str, plots.Look], salt: str) -> list[Curve]:
@@ -201,8 +209,8 @@ def _table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.
     return GroupTable(name, _SHOWS.get(name, ""), sorted(at, key=float), rows)
 
 
-def _by(results: Iterable[LargeResult], key: Any) -> dict[str, list[LargeResult]]:
-    groups: dict[str, list[LargeResult]] = {}
+def _by(results: Iterable[LargeResult], key: Callable[[LargeResult], Any]) -> dict[Any, list[LargeResult]]:
+    groups: dict[Any, list[LargeResult]] = {}
     for result in results:
         groups.setdefault(key(result), []).append(result)
     return groups

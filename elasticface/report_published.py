@@ -10,7 +10,7 @@ from elasticface import plots, report_large
 from elasticface.benchmarks.published import COLUMNS, ROWS, SOURCE, Column, columns_of
 from elasticface.benchmarks.results import LargeResult
 from elasticface.report_figures import Results, percent
-from elasticface.report_notes import Note, once, remarks
+from elasticface.report_notes import once, remarks
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairs import PairResult
@@ -48,7 +48,7 @@ class PublishedTable:
     columns: tuple[Column, ...]
     published: list[tuple[str, list[Cell]]]
     own: list[tuple[plots.Look, list[Cell]]]
-    marks: list[Note]  # what is not as published of the marked cells
+    marks: list[tuple[str, str]]  # a benchmark with marked cells, and what was not as published there
     source: str = SOURCE
 
     @property
@@ -102,13 +102,14 @@ def table(results: Results, looks: Mapping[str, plots.Look]) -> PublishedTable |
     )
 
 
-def _marks(measured: Mapping[str, Mapping[int, Figure]]) -> list[Note]:
+def _marks(measured: Mapping[str, Mapping[int, Figure]]) -> list[tuple[str, str]]:
     said: dict[str, dict[str, tuple[str, ...]]] = {}
     for i, column in enumerate(COLUMNS):
         for model, cells in measured.items():
             if i in cells:
                 said.setdefault(column.title, {})[model] = cells[i].departures
-    return [note for title, of_models in said.items() for note in once(title, of_models)]
+    notes = {title: once(title, of_models) for title, of_models in said.items()}
+    return [(title, ". ".join(note.text for note in of)) for title, of in notes.items() if of]
 
 
 def _figure(result: "PairResult | LargeResult", column: Column) -> Figure | None:

@@ -194,6 +194,12 @@ def test_other_protocols_are_noted() -> None:
     assert made.notes == ("lfw: the models were not measured in one way; see the protocols in their results",)
 
 
+def test_several_benchmarks_with_other_protocols_are_noted_together() -> None:
+    both = [make("one"), make("one", benchmark="calfw")]
+    made = compare([*both, *(replace(one, model="two", protocol="image alone") for one in both)], DRAWS)
+    assert [note.partition(":")[0] for note in made.notes] == ["lfw, calfw"]
+
+
 def test_other_pairs_are_refused() -> None:
     a, b = make("one"), make("two")
     assert b.units is not None

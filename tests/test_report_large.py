@@ -152,6 +152,16 @@ def test_the_best_of_each_column_is_bold_and_all_of_equals() -> None:
     assert not any(any(cells) for cells in styles([*ALL, make_result()]).values())
 
 
+def test_how_models_were_measured_is_said_once_where_it_is_alike(tmp_path: Path) -> None:
+    alike = [verification("one"), verification("two")]
+    said = page(tmp_path / "a.html", alike).text.partition("How it was measured")[2]
+    assert said.count("mean over each template and medium.") == 1
+    assert "(one" not in said
+    said = page(tmp_path / "b.html", [*alike, replace(verification("three"), protocol="norm removed")]).text
+    assert "mean over each template and medium. (one, two) 95 % intervals" in said
+    assert "norm removed. (three)" in said
+
+
 def test_names_from_outside_stay_text(tmp_path: Path) -> None:
     found = page(tmp_path / "report.html", [verification(NASTY), replace(megaface(NASTY), benchmark=NASTY)])
     assert not found.all("script")

@@ -113,7 +113,7 @@ def test_pairs_not_measured_as_published_are_marked_and_neither_best_nor_lead(
         assert found is not None
         ((_, (cell, *_)), *rest) = found.own
         assert (cell.text, cell.marked, cell.best, cell.leads) == ("99.99", True, False, False)
-        assert [note.text for note in found.marks] == [f"altered: {said}" if others else said]
+        assert found.marks == [("LFW", f"altered: {said}" if others else said)]
         assert [cells[0].best for _, cells in rest] == [len(others) > 1, False][: len(others)]
         assert not any(cells[0].marked for _, cells in rest)
         assert [name for name, cells in found.published if cells[0].leads] == ["MagFace"]
@@ -123,9 +123,7 @@ def test_other_counts_of_cfp_are_its_own() -> None:
     found = made([test_report.make_result("a", "cfp_fp", pairs=7000), make_result("b", "cfp_fp")])
     assert found is not None
     assert [cells[4].marked for _, cells in found.own] == [False, True]
-    assert [(note.benchmark, note.text) for note in found.marks] == [
-        ("CFP-FP", "b: 6,000 pairs where CFP-FP has 7,000")
-    ]
+    assert found.marks == [("CFP-FP", "b: 6,000 pairs where CFP-FP has 7,000")]
 
 
 def test_large_benchmarks_not_measured_as_published_are_marked() -> None:
@@ -140,11 +138,18 @@ def test_large_benchmarks_not_measured_as_published_are_marked() -> None:
     assert [cell.marked for cell in of_a[6:]] == [False] * 5
     assert [cell.marked for cell in of_b[6:]] == [True] * 5
     assert not any(cell.best or cell.leads for cell in [*of_a, *of_b])
-    assert [f"{note.benchmark}: {note.text}" for note in found.marks] == [
-        "IJB-C: b: few images; 2 images missing or damaged; norm removed; not weighted by detector score",
-        "MegaFace: b: image alone",
-        "MegaFace (R): b: 92 probes with the noisy ones where MegaFace (R) has 3,530",
+    assert found.marks == [
+        ("IJB-C", "b: few images; 2 images missing or damaged; norm removed; not weighted by detector score"),
+        ("MegaFace", "b: image alone"),
+        ("MegaFace (R)", "b: 92 probes with the noisy ones where MegaFace (R) has 3,530"),
     ]
+
+
+def test_what_is_not_as_published_is_said_in_a_line_a_benchmark() -> None:
+    small = [test_report.make_result(model, pairs=140) for model in "ab"]
+    found = made([small[0], replace(small[1], protocol=NO_MIRROR)])
+    assert found is not None
+    assert found.marks == [("LFW", "140 pairs where LFW has 6,000. b: image alone")]
 
 
 def test_page_says_below_the_table_what_the_marks_are_for(tmp_path: Path) -> None:

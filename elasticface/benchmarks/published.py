@@ -33,13 +33,13 @@ def _pairs(title: str, name: str, pairs: int) -> Column:
 
 
 def _ijb(title: str, *names: str) -> Column:
-    return Column(title, "TAR at FAR 1e-4", names, "TAR at FAR, nearest", "0.0001")
+    return Column(title, "TAR at FAR 10⁻⁴", names, "TAR at FAR, nearest", "0.0001")
 
 
 def _megaface(title: str, name: str, counts: Mapping[str, int]) -> tuple[Column, Column]:
     return (
         Column(title, "rank 1", (name,), "rank", "1", counts),
-        Column(title, "TAR at FAR 1e-6", (name,), "TAR at FAR, at-most", "1e-06", counts),
+        Column(title, "TAR at FAR 10⁻⁶", (name,), "TAR at FAR, at-most", "1e-06", counts),
     )
 
 
