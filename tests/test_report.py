@@ -424,12 +424,15 @@ def test_importing_the_report_leaves_the_slow_libraries_alone() -> None:
 
 def test_table_has_a_row_a_result_and_the_best_in_bold() -> None:
     results = [make_result("[red]one"), make_result("two", accuracy=0.99), make_result("[red]one", "agedb_30")]
+    results[0] = replace(results[0], eer=0.0179)
     table = terminal_table(results)
-    assert [row.style for row in table.rows] == [None, "bold", None]
+    bold = [[str(cell.style) for cell in column.cells] for column in table.columns]  # type: ignore[union-attr]
+    assert bold[2:4] == [["", "bold", ""], ["bold", "", ""]]  # accuracy; equal error rate
+    assert bold[4:] == [["bold", "bold", ""]] * 3  # the same TARs
     console = Console(width=100, file=io.StringIO(), record=True)
     console.print(table)
     lines = [line.split() for line in console.export_text().splitlines()]
-    assert ["lfw", "[red]one", "98.25", "±", "0.31", "1.81", "91.00", "95.00", "99.00"] in lines
+    assert ["lfw", "[red]one", "98.25", "±", "0.31", "1.79", "91.00", "95.00", "99.00"] in lines
     assert ["two", "99.00", "±", "0.31", "1.81", "91.00", "95.00", "99.00"] in lines
     assert ["1e-3", "1e-2", "1e-1"] in [line[-3:] for line in lines]
 
