@@ -138,8 +138,8 @@ def sections(
 def _about(results: Sequence[LargeResult]) -> str:
     one, numbers = results[0], {result.trials() for result in results}
     of = f"{one.trials():,} {one.TRIALS}" if len(numbers) == 1 else one.TRIALS  # some were left out of one model's
-    kind = "" if one.KIND in one.benchmark else f"{one.KIND}: "
-    return f"{kind}rates are shares of {of}."
+    kind = "" if one.KIND in one.benchmark else f"{one.KIND}. "
+    return f"{kind}Rates are shares of {of}."
 
 
 def _methods(results: Sequence[LargeResult]) -> list[tuple[LargeResult, list[str]]]:

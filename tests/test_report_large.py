@@ -95,6 +95,16 @@ def test_every_figure_is_on_the_page_with_its_interval(tmp_path: Path, with_pair
     assert ("#figures" in found.values("href")) == with_pairs
 
 
+def test_sections_say_what_their_rates_are_shares_of(tmp_path: Path) -> None:
+    one, two = (replace(verification(model), counts={"genuine": 60}) for model in ("one", "two"))
+    assert "IJB 1:1 verification. Rates are shares of 60 genuine pairs." in page(tmp_path / "a.html", [one, two]).text
+    fewer = replace(two, counts={"genuine": 59})
+    said = page(tmp_path / "b.html", [one, fewer, megaface()]).text
+    assert "Rates are shares of genuine pairs." in said
+    assert "TAR at FAR, nearest the TAR at the observed FAR nearest to the target; in %" in said
+    assert "Rank searches whose mate is among the first so many; in %" in said
+
+
 def test_the_page_says_what_is_not_as_published(tmp_path: Path) -> None:
     said = page(tmp_path / "report.html", ALL).text
     assert "1,234 images where IJB-C has 469,375" in said
