@@ -130,7 +130,7 @@ def tables(made: "Plan") -> "list[Table]":
     """For the terminal: memory and traffic."""
     from rich.table import Table
 
-    from elasticface.plan import total
+    from elasticface.plan_counts import total
 
     memory = Table("memory of a process", title=_title(made), title_justify="left")
     memory.add_column("formula")

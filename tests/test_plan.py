@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from elasticface import backbones, heads, plan, softmax
+from elasticface import backbones, heads, plan, plan_counts, softmax
 from elasticface.backbones.memory import Footprint, footprint
 from elasticface.config import TrainConfig
 from elasticface.errors import InputError
 from elasticface.guard import norm_of
 from elasticface.optim import SGD
-from elasticface.plan import Item, Moment
+from elasticface.plan_counts import Item, Moment, Sizes, total
 
 
 def config(**settings: Any) -> TrainConfig:
@@ -33,7 +33,7 @@ def moment(made: plan.Plan, what: str) -> Moment:
     return next(m for m in made.moments if m.what == what)
 
 
-KNOWN: dict[tuple[int, str, bool], Footprint] = {}
+KNOWN: dict[tuple[int, str, bool, int], Footprint] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -42,11 +42,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def once(make: Any, batch: int, precision: str) -> Footprint:
         with torch.device("meta"):
-            recomputing = any(type(m).__name__ == "CheckpointWrapper" for m in make().modules())
-        key = batch, precision, recomputing
+            network = make()
+        recomputing = any(type(m).__name__ == "CheckpointWrapper" for m in network.modules())
+        key = batch, precision, recomputing, sum(p.numel() for p in network.parameters())
         return KNOWN.get(key) or KNOWN.setdefault(key, footprint(make, batch, precision))
 
-    monkeypatch.setattr(plan, "footprint", once)
+    monkeypatch.setattr(plan_counts, "footprint", once)
 
 
 def test_what_is_always_there_is_what_a_run_has() -> None:
@@ -74,7 +75,7 @@ def test_the_head_is_shared_out_and_sampled_as_the_formulas_say(
     identities: int, processes: int, rate: float, budget: int
 ) -> None:
     settings_ = config(batch_size=4 * processes, sample_rate=rate, max_logits_bytes=budget)
-    sizes = plan._Sizes.of(settings_, identities, processes, "cuda")
+    sizes = Sizes.of(settings_, identities, processes, "cuda")
     assert sizes.centres == math.ceil(identities / processes)
     positives = min(4, sizes.centres)
     assert sizes.sampled == positives + math.ceil(rate * (sizes.centres - positives))
@@ -102,9 +103,9 @@ def test_gradient_of_sampled_centres_is_of_their_rows_alone() -> None:
 def test_peak_is_the_worst_moment_and_moves_from_the_backbone_to_the_centres() -> None:
     small, large = plan.plan(config(), 1000), plan.plan(config(), 10_000_000, per_node=1)
     for made in (small, large):
-        assert made.peak == plan.total(made.always) + max(m.bytes for m in made.moments)
+        assert made.peak == total(made.always) + max(m.bytes for m in made.moments)
     most = [max(made.worst.items, key=lambda item: item.bytes).what for made in (small, large)]
-    assert most == ["activations that wait for the head", "gradient of the class centres"]
+    assert most == ["activations at the worst moment", "gradient of the class centres"]
 
 
 def test_traffic_is_that_of_rings() -> None:
@@ -119,7 +120,7 @@ def test_traffic_is_that_of_rings() -> None:
 
 
 def test_one_process_sends_nothing() -> None:
-    assert plan.total(plan.plan(config(sync_batchnorm=True), 1001).traffic) == 0
+    assert total(plan.plan(config(sync_batchnorm=True), 1001).traffic) == 0
 
 
 def test_traffic_of_the_head_does_not_depend_on_the_classes() -> None:
@@ -141,7 +142,7 @@ def test_a_batch_in_parts_needs_less_for_activations_and_sends_as_much() -> None
     whole, parts = plan.plan(config(), 1000, 4), plan.plan(config(accumulate=4), 1000, 4)
     assert item(moment(parts, "head").items, "activations") < item(moment(whole, "head").items, "activations") / 3
     assert item(moment(parts, "head").items, "the same of one part") == 250 * 512 * 4
-    assert plan.total(parts.traffic) == plan.total(whole.traffic)
+    assert total(parts.traffic) == total(whole.traffic)
 
 
 def test_recomputed_blocks_trade_memory_for_work() -> None:
@@ -225,7 +226,7 @@ def test_times_are_given_where_the_speeds_are() -> None:
     made = plan.plan(config(), 1000, 16, tflops=2.0, bandwidth_gbyte=3.0, network_gbit=10.0)
     assert made.seconds.backbone == made.work.backbone / 2e12
     assert made.seconds.head == made.work.head / 2e12
-    assert made.seconds.network == plan.total(made.traffic) * 8 / 1e10
+    assert made.seconds.network == total(made.traffic) * 8 / 1e10
     low, high = made.seconds.step or (0, 0)
     assert made.seconds.memory == made.work.moved / 3e9
     computing = made.seconds.backbone + made.seconds.head + made.seconds.memory

@@ -341,7 +341,9 @@ def figures(
         second=second,
         intervals=found,
         accepted=verification.accepted,
-        slices=slices.slices(first, second, same, verification.accepted, benchmark.metadata or {}),
+        slices=slices.slices(
+            first, second, same, verification.accepted, benchmark.metadata or {}, units if intervals else None
+        ),
         units=units,
         intervals_by=by,
     )

@@ -119,6 +119,27 @@ def of_pairs(
     return np.column_stack(rates)
 
 
+def of_groups(groups: Sequence[Bools], right: Bools, same: Bools, units: Units, counts: Counts) -> Floats:
+    """The share of right decisions in each of G groups of pairs in each sample, [R, G]; NaN where a sample lacks them.
+
+    Args:
+        groups: which pairs [P] are in each.
+        right: [P], whether each pair was judged right.
+        same: [P], whether it is genuine.
+        units: of the pairs.
+        counts: [R, units], of ``draw_people``.
+    """
+    more = with_one_more(counts)
+    second = other_sides(units.first, units.second, same, counts.shape[1])
+    columns = []
+    for of in groups:
+        try:
+            columns.append(accepted_shares(right[of], units.first[of], second[of], more))
+        except CannotDraw:
+            columns.append(np.full(len(counts), np.nan))
+    return np.column_stack(columns)
+
+
 def numbered(ids: NDArray[Any]) -> NDArray[np.int32]:
     """Ids [n] of units as numbers from 0."""
     return np.unique(ids, return_inverse=True)[1].reshape(-1).astype(np.int32)

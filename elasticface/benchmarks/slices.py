@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import metrics
+from elasticface.benchmarks.samples import bootstrap, of_groups
+from elasticface.benchmarks.units import Units
 from elasticface.errors import InputError
 from elasticface.files import printable
+from elasticface.metrics.resampling import interval
 
 METADATA_FILE = "metadata.csv"
 NUMBERS, WORDS = ("yaw", "heterogeneity"), ("expression", "occlusion")
@@ -42,7 +45,7 @@ class Slice:
     genuine: int  # pairs
     impostor: int
     accuracy: float  # at the thresholds of the pairs' folds; so depends on how many pairs are genuine, as ever
-    interval: tuple[float, float]  # of the accuracy: 95 %, exact binomial over pairs
+    interval: tuple[float, float]  # of the accuracy: 95 %, by the bootstrap, or exact binomial over pairs
     tar: float  # at the same thresholds; NaN without genuine pairs
     far: float  # at the same thresholds; NaN without impostor pairs
 
@@ -53,8 +56,12 @@ def slices(
     same: NDArray[np.bool_],
     accepted: NDArray[np.bool_],
     metadata: Metadata,
+    units: Units | None = None,
 ) -> tuple[Slice, ...]:
     """The figures of each group of each factor. A factor of which all pairs are in one group is left out.
+
+    Intervals come from drawing units anew. Where those are the pairs themselves, or a draw may lack a group, they are
+    exact binomial ones over the group's pairs.
 
     Args:
         first: the pairs' first photos [P].
@@ -62,19 +69,37 @@ def slices(
         same: True for genuine pairs [P].
         accepted: which pairs were called the same person, at the thresholds of their folds [P].
         metadata: of every photo in a pair, as :func:`read_metadata` gives it.
+        units: of the pairs; None takes these for independent.
     """
-    found = []
+    groups: list[tuple[str, str, NDArray[np.bool_]]] = []
     for factor, (column, group, _) in FACTORS.items():
         if column in metadata:
             of = metadata[column]
             names, which = group(np.array([of[name] for name in first]), np.array([of[name] for name in second]))
             present = np.unique(which)
             if len(present) > 1:
-                found += [_slice(factor, names[g], same[which == g], accepted[which == g]) for g in present]
-    return tuple(found)
+                groups += [(factor, names[g], which == g) for g in present]
+    drawn = None
+    if groups and units is not None and units.kind != "pairs":
+        masks, right, of_units = [of for *_, of in groups], same == accepted, units
+        drawn = bootstrap(
+            lambda counts: of_groups(masks, right, same, of_units, counts), of_units.number, of_units.kind
+        ).rates
+    columns = [None] * len(groups) if drawn is None else list(drawn.T)
+    return tuple(
+        _slice(factor, name, same[of], accepted[of], column)
+        for (factor, name, of), column in zip(groups, columns, strict=True)
+    )
 
 
-def _slice(factor: str, name: str, same: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> Slice:
+def _slice(
+    factor: str,
+    name: str,
+    same: NDArray[np.bool_],
+    accepted: NDArray[np.bool_],
+    drawn: NDArray[np.float64] | None,
+) -> Slice:
+    """The figures of one group; ``drawn`` [R] is its accuracy in each sample."""
     right = int((same == accepted).sum())
     genuine, impostor = int(same.sum()), int((~same).sum())
     return Slice(
@@ -83,7 +108,9 @@ def _slice(factor: str, name: str, same: NDArray[np.bool_], accepted: NDArray[np
         genuine=genuine,
         impostor=impostor,
         accuracy=right / len(same),
-        interval=metrics.binomial_interval(right, len(same)),
+        interval=interval(drawn)
+        if drawn is not None and np.ptp(drawn) > 0  # not NaN
+        else metrics.binomial_interval(right, len(same)),
         tar=int((accepted & same).sum()) / genuine if genuine else math.nan,
         far=int((accepted & ~same).sum()) / impostor if impostor else math.nan,
     )

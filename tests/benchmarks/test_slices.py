@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from elasticface.benchmarks import samples
 from elasticface.benchmarks import slices as module
 from elasticface.benchmarks.pairs import evaluate_pairs, open_pairs
 from elasticface.benchmarks.slices import FACTORS, Metadata, Slice, read_metadata, slices
+from elasticface.benchmarks.units import Units
 from elasticface.errors import InputError
 from elasticface.metrics import binomial_interval
+from elasticface.metrics.resampling import draw_people
 from elasticface.model import Card, FaceEncoder
 
 HEADER = "file,identity,yaw,heterogeneity,expression,occlusion"
@@ -92,6 +95,41 @@ def test_slices_are_the_longhand_counts(seed: int, pairs: int) -> None:
     assert sorted(map(key, found)) == sorted(map(key, expected))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_intervals_are_those_of_people_drawn_one_by_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "DRAWS", 30)
+    first, second, metadata = made_up(seed, pairs=300)
+    same, accepted = judged(seed, 300)
+    rng = np.random.default_rng(seed)
+    person = rng.integers(0, 25, 300).astype(np.int32)
+    units = Units("people", person, np.where(same, person, (person + 1 + rng.integers(0, 24, 300)) % 25), "")
+    found = {(piece.factor, piece.name): piece for piece in slices(first, second, same, accepted, metadata, units)}
+    counts = draw_people(25, 30, samples.SEED)
+    for factor in FACTORS:
+        groups = longhand_groups(factor, first, second, metadata)
+        for name in set(groups):
+            shares = []
+            for drawn in counts:
+                right: list[bool] = []
+                for i, group in enumerate(groups):
+                    times = drawn[units.first[i]] * (1 if same[i] else drawn[units.second[i]])
+                    right += [bool(same[i] == accepted[i])] * (times if group == name else 0)
+                shares.append(np.mean(right))
+            expected = np.quantile(shares, [0.025, 0.975])
+            assert found[factor, name].interval == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_group_that_a_draw_may_lack_has_the_binomial_interval() -> None:
+    first, second, metadata = made_up(0, pairs=100)
+    same, accepted = judged(0, 100)
+    person = np.arange(100, dtype=np.int32)
+    rare: Metadata = {"occlusion": {name: "mask" if name == first[0] else "none" for name in metadata["yaw"]}}
+    found = slices(first, second, same, accepted, rare, Units("images", person, person, ""))
+    few = next(piece for piece in found if piece.name == "one or both")
+    pairs = few.genuine + few.impostor
+    assert few.interval == binomial_interval(round(few.accuracy * pairs), pairs)
+
+
 def test_groups_come_in_their_order_and_lose_no_pair() -> None:
     first, second, metadata = made_up(0)
     same, accepted = judged(0, len(first))
@@ -128,7 +166,8 @@ def test_a_benchmark_with_metadata_is_sliced_at_the_thresholds_of_the_folds(tmp_
     result = evaluate_pairs(encoder, benchmark)
     assert 0.5 < result.accuracy < 1
     assert np.mean(result.accepted == result.same) == pytest.approx(result.accuracy)  # the two folds are of one size
-    assert result.slices == slices(result.first, result.second, result.same, result.accepted, benchmark.metadata)
+    given = result.first, result.second, result.same, result.accepted, benchmark.metadata
+    assert result.slices == slices(*given, result.units)
     assert {piece.factor for piece in result.slices} == {"pose"}
     plain = evaluate_pairs(encoder, replace(benchmark, metadata=None))
     assert (plain.accuracy, plain.slices) == (result.accuracy, ())
