@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import metrics
-from elasticface.benchmarks.ijb_files import IjbFiles, Templates
+
+if TYPE_CHECKING:  # which needs cv2 and numba: the command line imports this module, and must start fast
+    from elasticface.benchmarks.ijb_files import IjbFiles, Templates
 
 SHOWN = 12
 """Trials of each kind."""
@@ -38,7 +40,7 @@ class Hardest:
 
 
 def pairs_of_templates(
-    files: IjbFiles,
+    files: "IjbFiles",
     usable: Bools,
     first: Rows,
     second: Rows,
@@ -74,11 +76,11 @@ def pairs_of_templates(
 
 
 def searches_of_templates(
-    files: IjbFiles,
+    files: "IjbFiles",
     usable: Bools,
     vectors: NDArray[np.float32],
-    probes: Templates,
-    galleries: Sequence[Templates],
+    probes: "Templates",
+    galleries: Sequence["Templates"],
     found: Sequence[metrics.Searches],
 ) -> tuple[Hardest]:
     """Searches in which somebody else is furthest before the mate, or closest to it, over all galleries.
@@ -142,7 +144,7 @@ def _first(values: Floats) -> Rows:
     return some[np.lexsort((some, values[some]))]
 
 
-def _surest_face(files: IjbFiles, usable: Bools, template: int) -> str:
+def _surest_face(files: "IjbFiles", usable: Bools, template: int) -> str:
     """The image of a template whose detector score is the highest."""
     rows = np.flatnonzero((files.templates == files.template_ids[template]) & usable)
     return files.names[int(rows[np.argmax(files.detector_scores[rows])])]
