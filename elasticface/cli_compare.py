@@ -16,10 +16,10 @@ anew, the same ones for both models, and the thresholds of TAR and TPIR with the
 images, so images stand for people there, or pairs, and then McNemar's exact test stands beside. Results on different
 pairs are refused. p-values are of one comparison each: with twenty of them, one of .05 is nothing.
 
-Over the benchmarks of pairs that all models have, the Borda count of accuracies, by which the ElasticFace paper chooses
-its parameters.
+Over those of LFW, AgeDB-30, CALFW, CPLFW and CFP-FP that all models with results on pairs have, the Borda count of
+accuracies, by which the ElasticFace paper chooses its parameters.
 With --out, OUT/comparison.json has all figures, and OUT/report.html shows all models on all benchmarks, beside what the
-paper publishes where a benchmark is called lfw, agedb_30, calfw, cplfw, cfp_fp, IJB-B or IJB-C.
+paper publishes where a benchmark is called lfw, agedb_30, calfw, cplfw, cfp_fp, IJB-B, IJB-C or MegaFace.
 After evaluate of two models, each with an --out of its own: elasticface compare results/arc+ results/arc --out both"""
 
 COMPARISON, REPORT = "comparison.json", "report.html"

@@ -59,7 +59,7 @@ def run(options: Namespace) -> None:
     from elasticface.model import load
     from elasticface.progress import console
     from elasticface.report import terminal_tables
-    from elasticface.report_large import LARGE, notes
+    from elasticface.report_notes import terminal_notes
     from elasticface.rundir import read_metrics
 
     names = ("size", "channels", "scale", "mean", "std")
@@ -81,6 +81,6 @@ def run(options: Namespace) -> None:
         files.check_writable(features)
     results = evaluate(models, benchmarks, out, flip=options.flip, features=features, curves=read_metrics(model))
     Console().print(*terminal_tables(results), sep="\n")
-    for note in notes(result for result in results if isinstance(result, LARGE)):
+    for note in terminal_notes(results):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     print(f"{out / RESULTS}\n{out / REPORT}")

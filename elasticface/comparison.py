@@ -2,14 +2,14 @@
 
 What differs between two models on the same pairs or searches is judged by the bootstrap over people: both are taken on
 the same draws, so what makes both better or worse cancels. Pairs are drawn here, from their scores; on the large
-benchmarks the evaluation has drawn and kept its samples. And over several benchmarks of pairs, the Borda count of
-accuracies, by which the ElasticFace paper chooses its parameters.
+benchmarks the evaluation has drawn and kept its samples. And over the benchmarks by which the ElasticFace paper chooses
+its parameters, LFW and its kin, the Borda count of accuracies.
 """
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from elasticface import metrics
 from elasticface.benchmarks import samples
 from elasticface.benchmarks.pairs import PairResult
-from elasticface.benchmarks.published import canonical
+from elasticface.benchmarks.published import COLUMNS, canonical, columns_of
 from elasticface.benchmarks.results import LargeResult
 from elasticface.benchmarks.samples import ACCURACY, DRAWS, EER, MOST_DRAWN
 from elasticface.benchmarks.stored import RESULTS, read_results
@@ -68,11 +68,11 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All models in pairs, on the benchmarks that both have; and all of them over the benchmarks that all have."""
+    """All models in pairs, on the benchmarks that both have; and all of them over those that the paper chooses by."""
 
     models: tuple[str, ...]
     contrasts: tuple[Contrast, ...]
-    borda: dict[str, float]  # model -> points; empty where no benchmark is common to all
+    borda: dict[str, float]  # model with results on pairs -> points; empty where they have no benchmark in common
     borda_benchmarks: tuple[str, ...]
     draws: int
     seed: int
@@ -115,7 +115,7 @@ def read_folders(paths: Sequence[str | Path]) -> tuple[list[Result], dict[str, d
 
 
 def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Comparison:
-    """Every two models on every benchmark that both have, and the Borda count over all of those of pairs.
+    """Every two models on every benchmark that both have, and the Borda count over the paper's benchmarks of pairs.
 
     Args:
         results: of different models, or on different benchmarks; those on pairs with their units, the others with their
@@ -140,29 +140,51 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
     contrasts: list[Contrast] = []
     notes: list[str] = []
     for listed in pairs.values():
-        if _comparable(listed, notes):
+        if _several(listed, notes):
             contrasts += _on_pairs(listed, draws, seed, notes)
     for searched in large.values():
-        if _comparable(searched, notes):
+        if _several(searched, notes):
             contrasts += _on_trials(searched, notes)
+    groups: list[Sequence[Result]] = [*pairs.values(), *large.values()]
+    if unlike := [rows[0].benchmark for rows in groups if len({row.protocol for row in rows}) > 1]:
+        notes.append(
+            f"{', '.join(unlike)}: the models were not measured in one way; see the protocols in their results"
+        )
     if not contrasts:
         raise InputError("no benchmark that two of the models were measured on; evaluate them on the same")
-    common = [rows for rows in pairs.values() if {row.model for row in rows} == {*models}]
-    borda: dict[str, float] = {}
-    if common:
-        figures = [[next(r.accuracy for r in rows if r.model == model) for rows in common] for model in models]
-        borda = dict(zip(models, metrics.borda_count(figures).tolist(), strict=True))
-    over = tuple(rows[0].benchmark for rows in common)
+    borda, over = _borda(models, pairs, notes)
     return Comparison(models, tuple(contrasts), borda, over, draws, seed, tuple(notes))
 
 
-def _comparable(rows: Sequence[Result], notes: list[str]) -> bool:
-    """Whether several models were measured on one benchmark; what is to be said of it is added to ``notes``."""
-    name = rows[0].benchmark
+def _borda(
+    models: Sequence[str], pairs: Mapping[str, Sequence[PairResult]], notes: list[str]
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The points of all models that have results on pairs, and the benchmarks that gave them: the paper's five."""
+    accuracies = {name: {row.model: row.accuracy for row in rows} for name, rows in pairs.items()}
+    counted = [model for model in models if any(model in of for of in accuracies.values())]
+    if not counted:
+        return {}, ()
+    common: dict[int, str] = {}  # column -> benchmark
+    for name, of in accuracies.items():
+        common |= {i: name for i in columns_of(name) if not COLUMNS[i].rate and of.keys() == {*counted}}
+    left_out = [model for model in models if model not in counted]
+    if len(counted) < 2:
+        notes.append(f"no Borda count: {counted[0]} alone has results on pairs")
+        return {}, ()
+    if not common:
+        titles = ", ".join(column.title for column in COLUMNS if not column.rate)
+        notes.append(f"no Borda count: none of {titles} was measured with each of {', '.join(counted)}")
+        return {}, ()
+    if left_out:
+        notes.append(f"Borda count: without {', '.join(left_out)}, of whom there is no result on pairs")
+    figures = [[accuracies[name][model] for name in common.values()] for model in counted]
+    return dict(zip(counted, metrics.borda_count(figures).tolist(), strict=True)), tuple(common.values())
+
+
+def _several(rows: Sequence[Result], notes: list[str]) -> bool:
+    """Whether several models were measured on one benchmark; that it is one alone is added to ``notes``."""
     if len(rows) < 2:
-        notes.append(f"{name}: {rows[0].model} alone was measured on it")
-    elif len({row.protocol for row in rows}) > 1:
-        notes.append(f"{name}: the models were not measured in one way; see the protocols in their results")
+        notes.append(f"{rows[0].benchmark}: {rows[0].model} alone was measured on it")
     return len(rows) > 1
 
 

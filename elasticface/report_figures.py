@@ -28,7 +28,8 @@ INTERVAL_LEVEL = 0.95  # of PairResult.intervals
 def terminal_table(results: Sequence["PairResult"]) -> Table:
     """One row a benchmark and model: accuracy ± standard deviation over the folds, EER, TAR at each FAR; all in %.
 
-    TAR follows the rule "at-most". Where a benchmark has several models, the one with the highest accuracy is bold.
+    TAR follows the rule "at-most". Where a benchmark has several models, the best of each column is bold, or all that
+    are.
     """
     fars = fars_of(results)
     table = Table(caption=f"All in %. TAR at FAR: {RULES['at-most']}.", caption_justify="left", box=SIMPLE_HEAD)
@@ -37,13 +38,16 @@ def terminal_table(results: Sequence["PairResult"]) -> Table:
     for heading in ("Accuracy", "EER", *(f"TAR at\n{scientific(far)}" for far in fars)):
         table.add_column(heading, justify="right", no_wrap=True)
     for benchmark, rows in by_benchmark(results).items():
+        tars = [[result.tar_at_far.get("at-most", {}).get(far, math.nan) for far in fars] for result in rows]
+        merits = [(row.accuracy, -row.eer, *of_row) for row, of_row in zip(rows, tars, strict=True)]
+        known = [[merit for merit in column if math.isfinite(merit)] for column in zip(*merits, strict=True)]
         for i, result in enumerate(rows):
-            tars = (result.tar_at_far.get("at-most", {}).get(far, math.nan) for far in fars)
             accuracy = f"{percent(result.accuracy)} ± {percent(result.accuracy_std)}"
-            cells = (benchmark if i == 0 else "", result.model, accuracy, *map(percent, (result.eer, *tars)))
+            cells = (accuracy, *map(percent, (result.eer, *tars[i])))
+            bold = [len(column) > 1 and merit == max(column) for merit, column in zip(merits[i], known, strict=True)]
             table.add_row(
-                *(Text(cell) for cell in cells),  # Text: a name in [brackets] is not markup
-                style="bold" if is_best(result, rows) else None,
+                *(Text(name) for name in (benchmark if i == 0 else "", result.model)),  # Text: [brackets] are no markup
+                *(Text(cell, style="bold" if best else "") for cell, best in zip(cells, bold, strict=True)),
                 end_section=i == len(rows) - 1,
             )
     return table

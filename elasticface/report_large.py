@@ -1,7 +1,7 @@
 """What the report shows of the large benchmarks (IJB, MegaFace): a table a kind of figure, beside those of pairs."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from rich.text import Text
 from elasticface import plots
 from elasticface.benchmarks.results import DistractorSearch, Group, LargeResult, TemplateIdentification
 from elasticface.benchmarks.results import TemplateVerification as _TemplateVerification
+from elasticface.report_notes import Note, notes
 from elasticface.report_pictures import Hard, Pictures, taken
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 LARGE = (_TemplateVerification, TemplateIdentification, DistractorSearch)
 """The classes of results that are shown here."""
+
+_SHOWS = {
+    "rank": "searches whose mate is among the first so many",
+    "TPIR at FPIR": "searches whose mate passes the threshold that so many of the searches without a mate pass",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Row:
     result: LargeResult
     look: plots.Look
     group: Group
-    best: bool  # the highest mean over the targets, among several models
+    best: frozenset[str]  # the targets at which no other of several models has a higher rate
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class GroupTable:
     """All models' figures of one kind of rate."""
 
     name: str
+    shows: str  # in words; empty where the rule that the name ends in says it
     targets: list[str]  # ascending
     rows: list[Row]
 
@@ -65,7 +72,10 @@ class Section:
     """What the page shows of one large benchmark."""
 
     name: str
+    about: str  # what the figures are
     entries: list[tuple[LargeResult, plots.Look]]
+    notes: list[Note]
+    methods: list[tuple[LargeResult, list[str]]]  # a result for each way to measure, and its models unless they are all
     curves: list[Curve]
     tables: list[GroupTable]
     galleries: list[tuple[plots.Look, list[Gallery]]]  # of each model that was measured just now
@@ -74,7 +84,7 @@ class Section:
 def terminal_tables(results: Iterable[LargeResult]) -> list[Table]:
     """For each kind of benchmark and of rate one table: a row a benchmark and model, a column a target; in %.
 
-    Where a benchmark has several models, the one with the highest mean over the columns is bold.
+    Where a benchmark has several models, the highest of each column is bold, or all that are.
     """
     made = []
     for kind, of_kind in _by(results, lambda result: result.KIND).items():
@@ -90,22 +100,17 @@ def terminal_tables(results: Iterable[LargeResult]) -> list[Table]:
                 table.add_column(target, justify="right", no_wrap=True)
             for benchmark, part in zip(benchmarks, parts, strict=True):
                 for i, row in enumerate(part.rows):
-                    rates = [f"{100 * row.group.rates[t]:.2f}" if t in row.group.rates else "–" for t in targets]
-                    cells = (benchmark if i == 0 else "", row.result.model, *rates)
+                    rates = [
+                        Text(
+                            f"{100 * row.group.rates[t]:.2f}" if t in row.group.rates else "–",
+                            style="bold" if t in row.best else "",
+                        )
+                        for t in targets
+                    ]
                     # Text: a name in [brackets] is not markup
-                    table.add_row(*map(Text, cells), style="bold" if row.best else None)
+                    table.add_row(Text(benchmark if i == 0 else ""), Text(row.result.model), *rates)
             made.append(table)
     return made
-
-
-def notes(results: Iterable[LargeResult]) -> list[str]:
-    """What to say beside the figures, a line each."""
-    said = []
-    for result in results:
-        damaged = result.counts.get("damaged_images", 0)
-        lines = [*result.notes, *([f"{damaged:,} images missing or damaged"] if damaged else [])]
-        said += [f"{result.benchmark}, {result.model}: {line}" for line in lines]
-    return said
 
 
 def sections(
@@ -118,13 +123,28 @@ def sections(
         made.append(
             Section(
                 name=rows[0].benchmark,
+                about=_about(rows),
                 entries=[(result, looks[result.model]) for result in rows],
+                notes=notes(rows),
+                methods=_methods(rows),
                 curves=_curves(rows, looks, salt=f"large/{number}"),
                 tables=[_table(name, rows, looks) for name in names],
                 galleries=[(looks[row.model], _galleries(row, pictures)) for row in rows if row.hardest],
             )
         )
     return made
+
+
+def _about(results: Sequence[LargeResult]) -> str:
+    one, numbers = results[0], {result.trials() for result in results}
+    of = f"{one.trials():,} {one.TRIALS}" if len(numbers) == 1 else one.TRIALS  # some were left out of one model's
+    kind = "" if one.KIND in one.benchmark else f"{one.KIND}. "
+    return f"{kind}Rates are shares of {of}."
+
+
+def _methods(results: Sequence[LargeResult]) -> list[tuple[LargeResult, list[str]]]:
+    made = _by(results, lambda result: (result.protocol, result.intervals_by, tuple(result.counts.items())))
+    return [(rows[0], [row.model for row in rows] if len(rows) < len(results) else []) for rows in made.values()]
 
 
 def _curves(results: Sequence[LargeResult], looks: Mapping[str, plots.Look], salt: str) -> list[Curve]:
@@ -173,17 +193,24 @@ def _galleries(result: LargeResult, pictures: Pictures | None) -> list[Gallery]:
 
 def _table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> GroupTable:
     found = [(result, group) for result in results for group in result.groups() if group.name == name]
-    means = [sum(group.rates.values()) / max(1, len(group.rates)) for _, group in found]
-    best = max(means, default=math.nan)
+    at: dict[str, list[float]] = {}  # target -> the rates there that are numbers
+    for _, group in found:
+        for target, rate in group.rates.items():
+            at.setdefault(target, []).extend([rate] if math.isfinite(rate) else [])
     rows = [
-        Row(result, looks[result.model], group, len(found) > 1 and mean == best)
-        for (result, group), mean in zip(found, means, strict=True)
+        Row(
+            result,
+            looks[result.model],
+            group,
+            frozenset(t for t, rate in group.rates.items() if len(at[t]) > 1 and rate == max(at[t])),
+        )
+        for result, group in found
     ]
-    return GroupTable(name, sorted({target for _, group in found for target in group.rates}, key=float), rows)
+    return GroupTable(name, _SHOWS.get(name, ""), sorted(at, key=float), rows)
 
 
-def _by(results: Iterable[LargeResult], key: Any) -> dict[str, list[LargeResult]]:
-    groups: dict[str, list[LargeResult]] = {}
+def _by(results: Iterable[LargeResult], key: Callable[[LargeResult], Any]) -> dict[Any, list[LargeResult]]:
+    groups: dict[Any, list[LargeResult]] = {}
     for result in results:
         groups.setdefault(key(result), []).append(result)
     return groups

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from elasticface import plots
 from elasticface.benchmarks.slices import FACTORS, Slice
 from elasticface.report_figures import cosine_threshold, is_best
+from elasticface.report_notes import notes
 from elasticface.report_pictures import Hard, Pictures, taken
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def section(
     return {
         "name": results[0].benchmark,
         "entries": entries,
+        "notes": notes(results),
         "folds": max(len(result.per_fold) for result in results),
         "roc": plots.roc([(entry.look, *entry.roc) for entry in entries], salt=str(number)),
         "det": plots.det([(entry.look, *entry.roc) for entry in entries], salt=str(number)),

@@ -302,7 +302,8 @@ def test_stored_results_are_compared(people: Path, model: Path) -> None:
     figures = ["accuracy", "0.001", "0.01", "0.1", "eer"]
     assert all([d["figure"] for d in contrast["differences"]] == figures for contrast in made["contrasts"])
     assert {contrast["draws"] for contrast in made["contrasts"]} == {100}
-    assert sum(made["borda"].values()) == 3
+    assert made["borda"] == {}  # by the paper's benchmarks alone
+    assert any(note.startswith("no Borda count: none of LFW, ") for note in made["notes"])
     stored = json.loads(Path("one/results.json").read_text())["results"][0]
     assert made["contrasts"][0]["differences"][0]["first"] == stored["accuracy"]
     assert "two: small" in Path("both/report.html").read_text()

@@ -112,7 +112,7 @@ def test_every_two_models_are_compared_on_every_benchmark_that_both_have() -> No
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
     assert found == [*(("lfw", *p) for p in pairs), *(("cplfw", *p) for p in pairs), ("calfw", "a", "b")]
     alone = ("alone: c", "IJB-C 1:1: one", "IJB-C 1:N: one", "MegaFace: one", "MegaFace (R): one")
-    assert made.notes == tuple(f"{name} alone was measured on it" for name in alone)
+    assert made.notes[:-1] == tuple(f"{name} alone was measured on it" for name in alone)
 
 
 def test_borda_count_is_over_the_benchmarks_that_all_models_have() -> None:
@@ -121,7 +121,31 @@ def test_borda_count_is_over_the_benchmarks_that_all_models_have() -> None:
     assert made.borda_benchmarks == ("lfw", "cplfw")
     figures = [[r.accuracy for r in results if r.model == model] for model in "abc"]
     assert list(made.borda.values()) == borda_count(figures).tolist()
-    assert compare([*results, *ALL], DRAWS).borda == {}  # whose model has no pairs
+
+
+def test_borda_count_is_over_the_papers_benchmarks_alone() -> None:
+    names = ("LFW", "cfp_ff", "mine", "CFP-FP", "lfw-a")
+    made = compare([make(model, seed=i, benchmark=b) for i, model in enumerate("ab") for b in names], DRAWS)
+    assert made.borda_benchmarks == ("LFW", "CFP-FP")
+    assert sum(made.borda.values()) == 2
+
+
+def test_models_without_pairs_are_left_out_of_the_borda_count_and_named() -> None:
+    results = [make("a", seed=1), make("b", seed=2)]
+    made = compare([*results, of(ALL[2], "c"), of(ALL[2], "a")], DRAWS)
+    assert made.borda == compare(results, DRAWS).borda
+    assert made.notes == ("Borda count: without c, of whom there is no result on pairs",)
+
+
+def test_why_there_is_no_borda_count_is_said() -> None:
+    none = "no Borda count: none of LFW, AgeDB-30, CALFW, CPLFW, CFP-FP was measured with each of "
+    assert compare([make(model, benchmark="mine") for model in "ab"], DRAWS).notes == (f"{none}a, b",)
+    apart = [make("a"), make("a", benchmark="mine"), make("b", benchmark="mine")]
+    assert compare(apart, DRAWS).notes == ("lfw: a alone was measured on it", f"{none}a, b")
+    one = compare([make("a"), of(ALL[0], "a"), of(ALL[0], "b")], DRAWS)
+    assert one.notes == ("lfw: a alone was measured on it", "no Borda count: a alone has results on pairs")
+    assert one.borda == {}
+    assert compare([of(ALL[0], "a"), of(ALL[0], "b")], DRAWS).notes == ()
 
 
 def nobody_drawn(results: list[PairResult]) -> None:
@@ -168,6 +192,12 @@ def test_figures_of_pairs_that_one_model_lacks_are_not_compared() -> None:
 def test_other_protocols_are_noted() -> None:
     made = compare([make("one"), replace(make("two"), protocol="image alone")], DRAWS)
     assert made.notes == ("lfw: the models were not measured in one way; see the protocols in their results",)
+
+
+def test_several_benchmarks_with_other_protocols_are_noted_together() -> None:
+    both = [make("one"), make("one", benchmark="calfw")]
+    made = compare([*both, *(replace(one, model="two", protocol="image alone") for one in both)], DRAWS)
+    assert [note.partition(":")[0] for note in made.notes] == ["lfw, calfw"]
 
 
 def test_other_pairs_are_refused() -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from elasticface import plots, report_csv
-from elasticface.benchmarks.pairs import PairResult
+from elasticface.benchmarks.pairs import PROTOCOL, PairResult
 from elasticface.benchmarks.slices import Slice
 from elasticface.plots import roc_steps
 from elasticface.report import Guide, results_json, terminal_table, write_report
@@ -41,7 +41,7 @@ def make_result(
     return PairResult(
         model=model,
         benchmark=benchmark,
-        protocol="Image and mirror image added; squared L2; ten folds.",
+        protocol=PROTOCOL.format(images="image and mirror image added", folds=10),
         accuracy=accuracy,
         accuracy_std=0.0031,
         threshold=1.5,
@@ -280,7 +280,9 @@ def test_skipped_pairs_are_said_aloud(report: Callable[..., Page]) -> None:
     result = make_result()
     assert "skipped;" not in report([result]).text
     skipping = replace(result, counts={**result.counts, "skipped_pairs": 3})
-    assert "one: 3 pairs skipped; the figures are about the others" in report([skipping]).text
+    text = report([skipping, replace(make_result("two"), counts=skipping.counts)]).text
+    assert text.count("3 pairs skipped; the figures are about the others") == 1
+    assert "one: 3 pairs skipped; the figures" in report([skipping, make_result("two")]).text
 
 
 def test_page_is_accessible(report: Callable[..., Page]) -> None:
@@ -422,12 +424,15 @@ def test_importing_the_report_leaves_the_slow_libraries_alone() -> None:
 
 def test_table_has_a_row_a_result_and_the_best_in_bold() -> None:
     results = [make_result("[red]one"), make_result("two", accuracy=0.99), make_result("[red]one", "agedb_30")]
+    results[0] = replace(results[0], eer=0.0179)
     table = terminal_table(results)
-    assert [row.style for row in table.rows] == [None, "bold", None]
+    bold = [[str(cell.style) for cell in column.cells] for column in table.columns]  # type: ignore[union-attr]
+    assert bold[2:4] == [["", "bold", ""], ["bold", "", ""]]  # accuracy; equal error rate
+    assert bold[4:] == [["bold", "bold", ""]] * 3  # the same TARs
     console = Console(width=100, file=io.StringIO(), record=True)
     console.print(table)
     lines = [line.split() for line in console.export_text().splitlines()]
-    assert ["lfw", "[red]one", "98.25", "±", "0.31", "1.81", "91.00", "95.00", "99.00"] in lines
+    assert ["lfw", "[red]one", "98.25", "±", "0.31", "1.79", "91.00", "95.00", "99.00"] in lines
     assert ["two", "99.00", "±", "0.31", "1.81", "91.00", "95.00", "99.00"] in lines
     assert ["1e-3", "1e-2", "1e-1"] in [line[-3:] for line in lines]
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,6 @@ from elasticface.benchmarks.results import (
     TemplateVerification,
 )
 from elasticface.report import results_json, terminal_tables, write_report
-from elasticface.report_large import notes
 
 FARS = ("1e-06", "1e-05", "0.0001", "0.001", "0.01", "0.1")
 
@@ -95,14 +95,20 @@ def test_every_figure_is_on_the_page_with_its_interval(tmp_path: Path, with_pair
     assert ("#figures" in found.values("href")) == with_pairs
 
 
+def test_sections_say_what_their_rates_are_shares_of(tmp_path: Path) -> None:
+    one, two = (replace(verification(model), counts={"genuine": 60}) for model in ("one", "two"))
+    assert "IJB 1:1 verification. Rates are shares of 60 genuine pairs." in page(tmp_path / "a.html", [one, two]).text
+    fewer = replace(two, counts={"genuine": 59})
+    said = page(tmp_path / "b.html", [one, fewer, megaface()]).text
+    assert "Rates are shares of genuine pairs." in said
+    assert "TAR at FAR, nearest the TAR at the observed FAR nearest to the target; in %" in said
+    assert "Rank searches whose mate is among the first so many; in %" in said
+
+
 def test_the_page_says_what_is_not_as_published(tmp_path: Path) -> None:
     said = page(tmp_path / "report.html", ALL).text
     assert "1,234 images where IJB-C has 469,375" in said
-    assert "2 damaged images left out" in said
-    assert "17 skipped pairs left out" in said
-    assert [line for line in notes(ALL) if "missing or damaged" in line] == [
-        "IJB-C 1:1, one: 2 images missing or damaged"
-    ]
+    assert "2 images missing or damaged; 17 pairs skipped. The figures are not quite" in said
 
 
 def test_the_page_says_how_intervals_were_found(tmp_path: Path) -> None:
@@ -129,8 +135,41 @@ def test_ranks_are_plain_numbers_and_rates_powers_of_ten(tmp_path: Path) -> None
 def test_models_are_compared_and_the_best_is_marked(tmp_path: Path) -> None:
     results = [verification("one"), verification("two", shift=0.001), verification("two", "IJB-B 1:1")]
     html = page(tmp_path / "report.html", results).html
-    assert html.count('<tr class="highest">') == 2  # of either rule, on IJB-C alone
-    assert re.search(r'<tr class="highest"><th scope="row"><span class="name">.*<span>two</span>', html)
+    assert html.count('<td class="highest">') == html.count('<span class="unseen"> highest</span>') == 12  # on IJB-C
+    highest = [line for line in html.splitlines() if '<td class="highest">' in line]
+    assert len(highest) == 2  # one row of either rule
+    assert all("<span>two</span>" in row for row in highest)
+
+
+def styles(results: list[Any]) -> dict[tuple[str, str], list[str]]:
+    """(title of the table, model) -> the style of each figure, in the terminal."""
+    found = {}
+    for table in terminal_tables(results):
+        columns = [list(column.cells) for column in table.columns]
+        for cells in zip(*columns, strict=True):
+            found[str(table.title), str(cells[1])] = [str(cell.style) for cell in cells[2:]]  # type: ignore[union-attr]
+    return found
+
+
+def test_the_best_of_each_column_is_bold_and_all_of_equals() -> None:
+    behind = replace(identification("two"), rank={"1": 0.96, "5": 0.97, "10": 0.9823}, tpir_at_fpir={"0.01": math.nan})
+    found = styles([identification("one"), behind])
+    title = "IJB 1:N identification: {}, in %"
+    assert found[title.format("rank"), "one"] == ["", "bold", "bold"]
+    assert found[title.format("rank"), "two"] == ["bold", "", "bold"]
+    assert found[title.format("TPIR at FPIR"), "one"] == ["", ""]  # of nobody else is there a figure
+    assert found[title.format("TPIR at FPIR"), "two"] == ["", ""]
+    assert not any(any(cells) for cells in styles([*ALL, make_result()]).values())
+
+
+def test_how_models_were_measured_is_said_once_where_it_is_alike(tmp_path: Path) -> None:
+    alike = [verification("one"), verification("two")]
+    said = page(tmp_path / "a.html", alike).text.partition("How it was measured")[2]
+    assert said.count("mean over each template and medium.") == 1
+    assert "(one" not in said
+    said = page(tmp_path / "b.html", [*alike, replace(verification("three"), protocol="norm removed")]).text
+    assert "mean over each template and medium. (one, two) 95 % intervals" in said
+    assert "norm removed. (three)" in said
 
 
 def test_names_from_outside_stay_text(tmp_path: Path) -> None:

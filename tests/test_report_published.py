@@ -1,16 +1,34 @@
 """One's own rows under the paper's: by the benchmark's name, best in bold, nothing where there is nothing."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from test_report import ENVIRONMENT, NASTY, Page, make_result
-from test_report_large import identification, megaface, verification
+import pytest
+import test_report
+import test_report_large
+from test_report import ENVIRONMENT, NASTY, Page
+from test_report_large import identification
 
 from elasticface import plots
+from elasticface.benchmarks.pairs import PROTOCOL
 from elasticface.benchmarks.published import COLUMNS, ROWS
+from elasticface.benchmarks.results import DistractorSearch, TemplateVerification
 from elasticface.report import write_report
 from elasticface.report_figures import Results
 from elasticface.report_published import PublishedTable, table
+
+make_result = partial(test_report.make_result, pairs=6000)  # as published
+
+
+def verification(model: str = "one", benchmark: str = "IJB-C 1:1") -> TemplateVerification:
+    return replace(test_report_large.verification(model, benchmark), counts={"pairs": 15_658_489}, notes=())
+
+
+def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:
+    counts = {"probes": 3_000, "noisy_probes": 530, "distractors": 999_000, "noisy_distractors": 1_000}
+    return replace(test_report_large.megaface(model, benchmark), counts=counts)
 
 
 def made(results: Results) -> PublishedTable | None:
@@ -66,6 +84,82 @@ def test_best_of_ones_own_is_marked_among_several_and_the_leader_of_all() -> Non
     of_all = {(name, COLUMNS[i].title) for name, cells in found.published for i, cell in enumerate(cells) if cell.leads}
     assert {("MagFace", "LFW"), ("CurricularFace", "CALFW"), ("ElasticFace-Cos+", "IJB-C")} <= of_all
     assert not any(title == "CPLFW" for _, title in of_all)
+
+
+NO_MIRROR = PROTOCOL.format(images="image alone", folds=10)
+FIVE_FOLDS = PROTOCOL.format(images="image and mirror image added", folds=5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"counts": {"pairs": 140, "genuine": 70}}, "140 pairs where LFW has 6,000"),
+        ({"counts": {"pairs": 6000, "genuine": 70}}, "70 genuine where LFW has 3,000"),
+        (
+            {"counts": {"pairs": 5998, "genuine": 2999, "skipped_pairs": 2}},
+            "5,998 pairs where LFW has 6,000; 2 pairs skipped",
+        ),
+        ({"protocol": NO_MIRROR}, "image alone"),
+        ({"protocol": FIVE_FOLDS, "per_fold": (0.9,) * 5}, "5 folds"),
+        ({"protocol": "squared L2"}, "measured in another way"),
+    ],
+)
+def test_pairs_not_measured_as_published_are_marked_and_neither_best_nor_lead(
+    changed: dict[str, Any], said: str
+) -> None:
+    altered = replace(make_result("altered", accuracy=0.9999), **changed)
+    for others in ([], [make_result("b")], [make_result("b"), make_result("c", accuracy=0.97)]):
+        found = made([altered, *others])
+        assert found is not None
+        ((_, (cell, *_)), *rest) = found.own
+        assert (cell.text, cell.marked, cell.best, cell.leads) == ("99.99", True, False, False)
+        assert found.marks == [("LFW", f"altered: {said}" if others else said)]
+        assert [cells[0].best for _, cells in rest] == [len(others) > 1, False][: len(others)]
+        assert not any(cells[0].marked for _, cells in rest)
+        assert [name for name, cells in found.published if cells[0].leads] == ["MagFace"]
+
+
+def test_other_counts_of_cfp_are_its_own() -> None:
+    found = made([test_report.make_result("a", "cfp_fp", pairs=7000), make_result("b", "cfp_fp")])
+    assert found is not None
+    assert [cells[4].marked for _, cells in found.own] == [False, True]
+    assert found.marks == [("CFP-FP", "b: 6,000 pairs where CFP-FP has 7,000")]
+
+
+def test_large_benchmarks_not_measured_as_published_are_marked() -> None:
+    plain, options = verification("a"), {"keep_norm": False, "weigh_by_detector_score": False}
+    altered = replace(plain, model="b", notes=("few images",), counts={"damaged_images": 2}, options=options)
+    alone = replace(megaface("b"), options={"add_mirror_image": False})
+    few = replace(megaface("b", "MegaFace (R)"), counts={"probes": 90, "noisy_probes": 2, "distractors": 1_000_000})
+    results = [plain, altered, megaface("a"), alone, megaface("a", "MegaFace (R)"), few]
+    found = made(results)
+    assert found is not None
+    (_, of_a), (_, of_b) = found.own
+    assert [cell.marked for cell in of_a[6:]] == [False] * 5
+    assert [cell.marked for cell in of_b[6:]] == [True] * 5
+    assert not any(cell.best or cell.leads for cell in [*of_a, *of_b])
+    assert found.marks == [
+        ("IJB-C", "b: few images; 2 images missing or damaged; norm removed; not weighted by detector score"),
+        ("MegaFace", "b: image alone"),
+        ("MegaFace (R)", "b: 92 probes with the noisy ones where MegaFace (R) has 3,530"),
+    ]
+
+
+def test_what_is_not_as_published_is_said_in_a_line_a_benchmark() -> None:
+    small = [test_report.make_result(model, pairs=140) for model in "ab"]
+    found = made([small[0], replace(small[1], protocol=NO_MIRROR)])
+    assert found is not None
+    assert found.marks == [("LFW", "140 pairs where LFW has 6,000. b: image alone")]
+
+
+def test_page_says_below_the_table_what_the_marks_are_for(tmp_path: Path) -> None:
+    small = [test_report.make_result(model, "CALFW", pairs=140) for model in (NASTY, "two")]
+    write_report(tmp_path / "a.html", small, ENVIRONMENT, None)
+    text = Page((tmp_path / "a.html").read_text()).text
+    assert "† CALFW: 140 pairs where CALFW has 6,000." in text
+    assert text.count("98.25 †") == 2
+    write_report(tmp_path / "b.html", [make_result()], ENVIRONMENT, None)
+    assert "†" not in (tmp_path / "b.html").read_text()
 
 
 def test_other_benchmarks_and_other_figures_have_no_table() -> None:

@@ -5,7 +5,8 @@ Workshops 2022, arXiv 2109.09416: Table III for the accuracies, and what it repo
 not here has not been confirmed, among them all of MegaFace and some of IJB; none is guessed.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 SOURCE = (
     "Boutros et al., “ElasticFace: Elastic Margin Loss for Deep Face Recognition”, CVPR Workshops 2022 "
@@ -22,29 +23,36 @@ class Column:
     names: tuple[str, ...]  # of the benchmark, as :func:`canonical` gives them
     rate: str = ""  # the name of a results.Group; "" for the accuracy on pairs
     target: str = ""  # which of its rates
+    counts: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of the published lists, where results have no notes on them
+
+
+def _pairs(title: str, name: str, pairs: int) -> Column:
+    return Column(title, "accuracy", (name,), counts={"pairs": pairs, "genuine": pairs // 2})
 
 
 def _ijb(title: str, *names: str) -> Column:
-    return Column(title, "TAR at FAR 1e-4", names, "TAR at FAR, nearest", "0.0001")
+    return Column(title, "TAR at FAR 10⁻⁴", names, "TAR at FAR, nearest", "0.0001")
 
 
-def _megaface(title: str, name: str) -> tuple[Column, Column]:
+def _megaface(title: str, name: str, counts: Mapping[str, int]) -> tuple[Column, Column]:
     return (
-        Column(title, "rank 1", (name,), "rank", "1"),
-        Column(title, "TAR at FAR 1e-6", (name,), "TAR at FAR, at-most", "1e-06"),
+        Column(title, "rank 1", (name,), "rank", "1", counts),
+        Column(title, "TAR at FAR 10⁻⁶", (name,), "TAR at FAR, at-most", "1e-06", counts),
     )
 
 
 COLUMNS = (
-    Column("LFW", "accuracy", ("lfw",)),
-    Column("AgeDB-30", "accuracy", ("agedb30",)),
-    Column("CALFW", "accuracy", ("calfw",)),
-    Column("CPLFW", "accuracy", ("cplfw",)),
-    Column("CFP-FP", "accuracy", ("cfpfp",)),
+    _pairs("LFW", "lfw", 6_000),
+    _pairs("AgeDB-30", "agedb30", 6_000),
+    _pairs("CALFW", "calfw", 6_000),
+    _pairs("CPLFW", "cplfw", 6_000),
+    _pairs("CFP-FP", "cfpfp", 7_000),
     _ijb("IJB-B", "ijbb", "ijbb11"),
     _ijb("IJB-C", "ijbc", "ijbc11"),
-    *_megaface("MegaFace", "megaface"),
-    *_megaface("MegaFace (R)", "megafacer"),
+    *_megaface("MegaFace", "megaface", {}),
+    *_megaface("MegaFace (R)", "megafacer", {"probes": 3_530, "distractors": 1_000_000}),  # the noisy ones among them
 )
 """A benchmark's columns stand side by side."""
 
