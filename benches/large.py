@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, console, printed, run, save
+from common import RESULTS, console, machine, markdown, printed, run, save
 
 from elasticface.benchmarks import ijb, ijb_files, megaface, rows
 from elasticface.benchmarks.features import FeatureFiles
 from elasticface.files import replacing
 
 OUT = RESULTS / "large.json"
+COLUMNS = ("from files, one after the other", "s by the clock", "s of the processor", "MiB at the peak so far")
 _LINES = 1 << 18  # written at a time
 
 
@@ -41,35 +42,36 @@ def bench(folder: Path, dimensions: int = 512, distractors: int = 1_000_000, out
     meta = one / "meta"
     rows.read_pairs(_warm_up(folder))  # compiles
     taken: dict[str, Any] = {}
-    with measured(taken, "pairs"):
-        pairs = rows.read_pairs(meta / "ijbc_template_pair_label.txt")
-    taken["pairs"]["result_bytes"] = pairs.first.nbytes + pairs.second.nbytes + pairs.same.nbytes
-    del pairs
-    with measured(taken, "media"):
+    with measured(taken, "IJB-C: list of pairs"):
+        rows.read_pairs(meta / "ijbc_template_pair_label.txt")
+    with measured(taken, "IJB-C: images, templates, media"):
         rows.read_media(meta / "ijbc_face_tid_mid.txt")
-    with measured(taken, "points"):
+    with measured(taken, "IJB-C: five points and scores"):
         rows.read_points(meta / "ijbc_name_5pts_score.txt")
-    with measured(taken, "IJB-C, whole folder"):
+    with measured(taken, "IJB-C: the whole folder, with 1:N"):
         benchmark = ijb.IjbBenchmark("IJB-C", ijb_files.read_ijb(one))
-    with measured(taken, "IJB-C, figures"):
+    with measured(taken, "IJB-C: 1:1 and 1:N with intervals and curves"):
         results = benchmark.measure(FeatureFiles(one / "features.npy"), folder)
     if distractors:
-        with measured(taken, "MegaFace, lists"):
+        with measured(taken, "MegaFace: lists"):
             search = megaface.open_megaface(many)
-        with measured(taken, "MegaFace, figures"):
+        with measured(taken, "MegaFace: figures with intervals and curve"):
             results += search.measure(FeatureFiles(many / "features"), folder)
     notes = [note for result in results for note in result.notes]
     counts = {result.benchmark: result.counts for result in results}
     save(out, {"dimensions": dimensions, "taken": taken, "counts": counts, "notes": notes})
-    console.print(
-        printed(
-            ["what", "s by the clock", "s of the processor", "MiB at the peak so far"],
-            [
-                [what, *(f"{t[k]:,.2f}" for k in ("clock", "cpu")), f"{t['peak'] / 2**20:,.0f}"]
-                for what, t in taken.items()
-            ],
-        )
-    )
+    console.print(printed(COLUMNS, rows_of(taken)))
+
+
+def rows_of(taken: dict[str, Any]) -> list[list[str]]:
+    return [
+        [what, *(f"{t[k]:,.2f}" for k in ("clock", "cpu")), f"{t['peak'] / 2**20:,.0f}"] for what, t in taken.items()
+    ]
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Markdown of what :func:`bench` has stored."""
+    return f"{markdown(COLUMNS, rows_of(figures['taken']))}\n\n{machine(figures['environment'])}."
 
 
 @contextmanager

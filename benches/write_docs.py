@@ -12,6 +12,7 @@ import equality
 import faults
 import head
 import head_processes
+import large
 import million
 import plan
 import processes
@@ -49,6 +50,11 @@ is the protocol as it reads, in NumPy: a loop over templates, pairs gathered by 
 that of all probes with all distractors, chunk by chunk, its result thrown away.
 
 {benchmarks}
+
+`python benches/large.py FOLDER`: the same and what else `elasticface evaluate features BENCHMARK` does, from files of
+the full size: lists read and checked, 1:N, 2,000 draws of people with their thresholds, ROC and CMC, the hardest trials.
+
+{large}
 
 ## Reading benchmarks
 
@@ -115,6 +121,7 @@ def main() -> None:
         size=nets["embedding_size"],
         machine=machine(nets["environment"]),
         benchmarks=benchmarks.tables(figures),
+        large=large.table(stored(large.OUT)),
         reading=reading.tables(files),
         data=READING.format(table=data.table(stored(data.OUT))),
         synthetic=synthetic.table(faces),

@@ -44,7 +44,7 @@ PROTOCOL = (
 )
 
 _ROC_POINTS = 300
-_HIGHEST = 1 << 16  # impostors' scores kept: FAR lets in 3,530; samples that lack who has the highest reach further
+HIGHEST = 1 << 16  # impostors' scores kept: FAR lets in 3,530; samples that lack who has the highest reach further
 _SCORES = 1 << 24  # of probes and distractors, at a time: 64 MiB
 
 Floats = NDArray[np.float32]
@@ -152,7 +152,7 @@ def figures(
     tallies = []
     for rows, columns in kept:
         try:
-            tally = metrics.DistractorTally(features[rows], people[rows], int(columns.sum()), fars=[FAR], keep=_HIGHEST)
+            tally = metrics.DistractorTally(features[rows], people[rows], int(columns.sum()), fars=[FAR], keep=HIGHEST)
         except ValueError as error:
             raise InputError(f"{benchmark.name}: no mates, or no distractors, are left to judge ({error})") from error
         tallies.append((tally, rows, columns))

@@ -148,7 +148,7 @@ def test_samples_are_those_of_people_drawn_one_by_one(
 def test_the_roc_is_the_longhand_as_far_as_scores_are_kept(
     tmp_path: Path, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(megaface, "_HIGHEST", kept)
+    monkeypatch.setattr(megaface, "HIGHEST", kept)
     monkeypatch.setattr(megaface, "FAR", 0.005)
     rows = write_megaface(tmp_path / "megaface")
     probes, distractors = features(rows)
@@ -209,7 +209,7 @@ def test_a_face_is_that_of_its_set(tmp_path: Path) -> None:
 
 
 def test_impostors_that_were_not_kept_leave_no_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(megaface, "_HIGHEST", 2)
+    monkeypatch.setattr(megaface, "HIGHEST", 2)
     rows = write_megaface(tmp_path / "megaface", people=6)
     folder = write_features(tmp_path / "f", rows, *features(rows))
     for result in open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path):
