@@ -52,7 +52,7 @@ that of all probes with all distractors, chunk by chunk, its result thrown away.
 {benchmarks}
 
 `python benches/large.py FOLDER`: the same and what else `elasticface evaluate features BENCHMARK` does, from files of
-the full size: lists read and checked, 1:N, 2,000 draws of people with their thresholds, ROC and CMC, the hardest trials.
+the full size: lists read and checked, 1:N, 2,000 draws of people with their thresholds, ROC and CMC, hardest trials.
 
 {large}
 
