@@ -1,8 +1,10 @@
 import itertools
 import threading
+import weakref
 
 import pytest
 
+from elasticface import ahead
 from elasticface.ahead import map_ahead
 
 
@@ -67,3 +69,52 @@ def test_an_error_that_is_caught_comes_as_a_result():
     found = list(map_ahead(odd_fails, range(4), caught=KeyError))
     assert [found[0], found[2]] == [0, 2]
     assert [type(each) for each in found[1::2]] == [KeyError, KeyError]
+
+
+def test_an_error_that_is_caught_keeps_nothing_of_what_its_frames_held():
+    class Photo:
+        pass
+
+    photos = []
+
+    def fails(number):
+        photo = Photo()
+        photos.append(weakref.ref(photo))
+        try:
+            raise KeyError(number)
+        except KeyError as error:
+            raise ValueError(number) from error
+
+    found = list(map_ahead(fails, range(9), caught=ValueError))
+    assert [error.args for error in found] == [(n,) for n in range(9)]
+    assert [type(error.__cause__) for error in found] == [KeyError] * 9
+    assert [photo() for photo in photos] == [None] * 9
+
+
+def test_after_an_error_no_later_item_is_begun():
+    begun = []
+
+    def first_fails(number):
+        begun.append(number)
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="0"):
+        list(map_ahead(first_fails, range(200)))
+    assert len(begun) <= ahead._THREADS
+
+
+def test_an_error_of_a_later_item_does_not_take_the_earlier_results(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    failed = threading.Event()
+
+    def second_fails(number):
+        if number == 1:
+            failed.set()
+            raise ValueError("the second")
+        failed.wait(5)
+        return number
+
+    results = map_ahead(second_fails, range(5))
+    assert next(results) == 0
+    with pytest.raises(ValueError, match="the second"):
+        next(results)

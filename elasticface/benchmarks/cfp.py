@@ -19,6 +19,7 @@ import numpy as np
 
 from elasticface import files
 from elasticface.benchmarks.pairs import FOLDS, PairBenchmark, Pairs, checked, find_landmarks
+from elasticface.data.listed import Finder
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
 from elasticface.files import printable
@@ -55,7 +56,7 @@ def open_cfp(
     if folder is None:
         raise InputError(f"{printable(root)}: no {PROTOCOL}/{LISTS['F']} in it, which CFP has")
     photos = Photos(root)
-    finder = _Finder(photos)
+    finder = Finder(photos.names)
     lists: dict[str, _List] = {}
     found = []
     for name, kind in KINDS.items():
@@ -100,24 +101,18 @@ class _List:
         return _List(label, photos)
 
 
-class _Finder:
-    """The photos there are, by name or else by name without suffix."""
-
-    def __init__(self, photos: Photos) -> None:
-        self.known = set(photos.names)
-        self.by_stem = {posixpath.splitext(name)[0]: name for name in photos.names}
-
-    def find(self, listed: _List, number: int, where: str) -> str:
-        if number not in listed.photos:
-            raise InputError(f"{where}: {listed.source} has no number {number}")
-        row, name = listed.photos[number]
-        found = name if name in self.known else self.by_stem.get(posixpath.splitext(name)[0])
-        if found is None:
-            raise InputError(f"{where}: no photo {printable(name[:100])} there (row {row} of {listed.source}); add it")
-        return found
+def _find(finder: Finder, listed: _List, number: int, where: str) -> str:
+    """The photo that a list has under ``number``."""
+    if number not in listed.photos:
+        raise InputError(f"{where}: {listed.source} has no number {number}")
+    row, name = listed.photos[number]
+    found = finder.find(name)
+    if found is None:
+        raise InputError(f"{where}: no photo {printable(name[:100])} there (row {row} of {listed.source}); add it")
+    return found
 
 
-def _pairs(splits: Path, lists: tuple[_List, _List], finder: _Finder) -> Pairs:
+def _pairs(splits: Path, lists: tuple[_List, _List], finder: Finder) -> Pairs:
     """The pairs of all splits in order, of each first those of `same.txt`."""
     first: list[str] = []
     second: list[str] = []
@@ -132,8 +127,8 @@ def _pairs(splits: Path, lists: tuple[_List, _List], finder: _Finder) -> Pairs:
                 cells = [cell.strip() for cell in line.split(",")]
                 if len(cells) != 2 or not all(map(_is_count, cells)):
                     raise InputError(f"{where}: not `i,j`: {printable(line[:100])}")
-                first.append(finder.find(lists[0], int(cells[0]), where))
-                second.append(finder.find(lists[1], int(cells[1]), where))
+                first.append(_find(finder, lists[0], int(cells[0]), where))
+                second.append(_find(finder, lists[1], int(cells[1]), where))
                 same.append(name == "same")
         sizes.append(len(same) - before)
         if sizes[-1] != sizes[0]:  # folds are cut at equal lengths

@@ -1,16 +1,18 @@
 """Embeddings of many images, on disk: made once, block by block, so that a stopped evaluation goes on.
 
 A cache is a folder with `features.npy` (float32 [N, D], a row an image) and `progress.json`, which says what it is of,
-how many rows are done, the checksum of each block, and which images had no pixels to embed. `progress.json` is written
-anew after each block, once the block is on the disk: a kill at any moment costs that block alone. It can be removed at
-any time.
+the checksum of each block that is done, and which images had no pixels to embed. `progress.json` is written anew after
+each block, once the block is on the disk: a kill at any moment costs that block alone. It can be removed at any time.
+
+Images that had no pixels are looked at again whenever the cache is opened. Where one has some now, its block is made
+anew: a batch's other faces move an embedding's last bits, and these shall be those of a run that had the image at once.
 """
 
 import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch import nn
 
 from elasticface import files, progress
 from elasticface.ahead import map_ahead
+from elasticface.benchmarks.npy import map_floats
 from elasticface.data.images import DamagedImage
 from elasticface.errors import InputError
 from elasticface.files import printable
@@ -46,6 +49,7 @@ class Features:
     usable: NDArray[np.bool_]  # [N], False for an image that is missing or damaged
     damaged: dict[str, str]  # name -> what is wrong with it
     given: bool = False  # they came ready-made: how is not known
+    source: str = "the features"  # where they are, for messages
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def embed_to(
     *,
     flip: bool,
     title: str,
+    before: Callable[[], object] = lambda: None,
     block: int = BLOCK,
 ) -> Features:
     """The embeddings of ``names``, from the cache below ``folder`` as far as it has them.
@@ -87,6 +92,7 @@ def embed_to(
         what: what else makes the embeddings what they are: where the images come from, how they are aligned.
         flip: add the embedding of the mirror image.
         title: what to call the work on the terminal.
+        before: called once before any ``face``, where one is asked for at all; it may raise InputError.
         block: images between two notes of progress.
 
     Raises:
@@ -94,24 +100,29 @@ def embed_to(
     """
     key = _fingerprint(encoder, names, what, flip)
     cache = _Cache(folder / key[:24], key, (len(names), encoder.card.embedding_size), block)
-    for done in _blocks_to_do(cache, title, len(names), block):
-        span = range(done, min(done + block, len(names)))
-        cache.add(done, *_embed(encoder, span, names, face, flip))
+    if cache.to_do or cache.unusable:
+        before()
+    _look_again(cache, face)
+    with progress.bar() as bar:
+        task = bar.add_task(title, total=len(names), completed=cache.done)
+        for number in cache.to_do:
+            cache.add(number, *_embed(encoder, cache.span(number), names, face, flip))
+            bar.update(task, completed=cache.done)
     damaged = cache.damaged
     for name, why in list(damaged.items())[:_NAMED]:
-        progress.console.print(f"skipped: {why or name}", markup=False, soft_wrap=True)
+        progress.console.print(f"skipped: {printable(why or name)}", markup=False, soft_wrap=True)
     if len(damaged) > _NAMED:
         progress.console.print(f"… and {len(damaged) - _NAMED} more, see {cache.folder / PROGRESS}", markup=False)
     usable = np.ones(len(names), np.bool_)
     usable[cache.unusable] = False
-    return Features(cache.read(), usable, damaged)
+    return Features(cache.read(), usable, damaged, source=printable(cache.folder))
 
 
 def open_features(path: Path, count: int, images: str) -> Floats:
     """Ready-made features from a `.npy` file, as a memory map [N, D].
 
     Args:
-        path: the file; nothing in it is unpickled.
+        path: the file; nothing in it is unpickled or evaluated.
         count: N.
         images: what has that many images, for messages.
 
@@ -120,13 +131,11 @@ def open_features(path: Path, count: int, images: str) -> Floats:
     """
     label = printable(path)
     try:
-        found = np.lib.format.open_memmap(path, mode="r")
+        found = map_floats(path)
     except OSError as error:
         raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, SyntaxError, TypeError, OverflowError, KeyError, MemoryError, RecursionError) as error:
-        raise InputError(f"{label}: not an array that can be mapped: {' '.join(str(error).split())[:200]}") from error
-    if found.dtype != np.dtype("<f4") or found.ndim != 2 or found.shape[1] < 1:
-        raise InputError(f"{label}: {found.dtype} {list(found.shape)}; features are float32 [N, D]")
+    except ValueError as error:
+        raise InputError(f"{label}: {error}") from error
     if len(found) != count:
         raise InputError(f"{label}: {len(found)} rows where {images} has {count} images; a row an image, in its order")
     return found
@@ -135,15 +144,23 @@ def open_features(path: Path, count: int, images: str) -> Floats:
 # ---------------------------------------------------------------------------------------------- the cache
 
 
+@dataclass
+class _Left:
+    """What is known of a cache's rows."""
+
+    checksums: list[int | None]  # of each block; None where it is not there
+    unusable: dict[int, tuple[str, str]] = field(default_factory=dict)  # row of such a block -> name and reason
+
+
 class _Cache:
     """The folder of one set of embeddings. What is not as it was left is taken for not there."""
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, int], block: int) -> None:
         self.folder, self._key, self._shape, self._block = folder, key, shape, block
-        self._checksums: list[int] = []
-        self._unusable: dict[int, tuple[str, str]] = {}  # row -> name and reason
         folder.mkdir(parents=True, exist_ok=True)
-        if self._restore():
+        left = left_over(folder, key, shape, block)
+        self._left = left or _Left([None] * -(-shape[0] // block))
+        if left is not None:
             return
         needed = shape[0] * shape[1] * np.dtype(np.float32).itemsize
         if needed > files.room(folder):
@@ -153,29 +170,58 @@ class _Cache:
             np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
 
     @property
+    def to_do(self) -> list[int]:
+        """Numbers of the blocks that are not there."""
+        return [number for number, checksum in enumerate(self._left.checksums) if checksum is None]
+
+    @property
     def done(self) -> int:
         """Rows that are there."""
-        return min(len(self._checksums) * self._block, self._shape[0])
+        return self._shape[0] - sum(len(self.span(number)) for number in self.to_do)
 
     @property
     def unusable(self) -> list[int]:
-        return list(self._unusable)
+        """Rows that are there and have no image."""
+        return sorted(self._left.unusable)
 
     @property
     def damaged(self) -> dict[str, str]:
-        return dict(self._unusable.values())
+        return dict(self._left.unusable[row] for row in self.unusable)
 
-    def add(self, start: int, rows: Floats, damaged: dict[int, tuple[str, str]]) -> None:
-        """The next block: on the disk first, then in the note of progress."""
-        features = np.lib.format.open_memmap(self.folder / FEATURES, mode="r+")
-        features[start : start + len(rows)] = rows
+    def block_of(self, row: int) -> int:
+        return row // self._block
+
+    def span(self, number: int) -> range:
+        """The rows of a block."""
+        return range(number * self._block, min((number + 1) * self._block, self._shape[0]))
+
+    def add(self, number: int, rows: Floats, damaged: dict[int, tuple[str, str]]) -> None:
+        """One block: on the disk first, then in the note of progress."""
+        features, span = map_floats(self.folder / FEATURES, "r+"), self.span(number)
+        features[span.start : span.stop] = rows
         features.flush()
-        self._checksums.append(zlib.crc32(rows.tobytes()))
-        self._unusable |= damaged
+        self._left.checksums[number] = zlib.crc32(rows.tobytes())
+        self._left.unusable |= damaged
         self._note()
 
+    def say_again(self, reasons: dict[int, str], readable: set[int]) -> None:
+        """What a second look at rows without an image found: why they have none; and blocks that are to be made anew.
+
+        Noted before the first of these blocks is written: a stop in its midst costs it, not what comes after.
+        """
+        before = self._left.unusable
+        self._left.unusable = {
+            row: (name, reasons.get(row, why))
+            for row, (name, why) in before.items()
+            if self.block_of(row) not in readable
+        }
+        for number in readable:
+            self._left.checksums[number] = None
+        if self._left.unusable != before:
+            self._note()
+
     def read(self) -> Floats:
-        return np.lib.format.open_memmap(self.folder / FEATURES, mode="r")
+        return map_floats(self.folder / FEATURES)
 
     def _note(self) -> None:
         note = {
@@ -183,39 +229,58 @@ class _Cache:
             "key": self._key,
             "shape": self._shape,
             "block": self._block,
-            "checksums": self._checksums,
-            "unusable": [[row, *said] for row, said in self._unusable.items()],
+            "checksums": self._left.checksums,
+            "unusable": [[row, *self._left.unusable[row]] for row in self.unusable],
         }
         files.write_json(self.folder / PROGRESS, note)
 
-    def _restore(self) -> bool:
-        """Take over what an earlier run has left, up to the first block that is not as it was."""
+
+def left_over(folder: Path, key: str, shape: tuple[int, int], block: int) -> _Left | None:
+    """What an earlier run has left of these embeddings, block by block; None where that is nothing of use."""
+    try:
+        note = json.loads((folder / PROGRESS).read_text("utf-8"))
+        if (note["format"], note["key"], note["block"], *note["shape"]) != (_FORMAT, key, block, *shape):
+            return None
+        features = map_floats(folder / FEATURES)
+        if features.shape != shape:
+            return None
+        starts, noted = range(0, shape[0], block), list(note["checksums"])
+        found = _Left([None] * len(starts))
+        for number, (start, checksum) in enumerate(zip(starts, noted, strict=False)):
+            rows = features[start : start + block]
+            if checksum is not None and zlib.crc32(np.ascontiguousarray(rows).data) != checksum:
+                last = start + len(rows) - 1
+                said = f"{printable(folder)}: rows {start} to {last} are damaged, and are made anew"
+                progress.console.print(said, markup=False, soft_wrap=True)
+            else:
+                found.checksums[number] = checksum
+        for row, name, why in note["unusable"]:
+            if row in range(shape[0]) and found.checksums[row // block] is not None:
+                found.unusable[row] = str(name), str(why)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # not there, or not as it was written
+        return None
+    return found
+
+
+def _look_again(cache: _Cache, face: Callable[[int], NDArray[np.uint8]]) -> None:
+    """Look at the images that had no pixels when their block was made: they may have been put right since."""
+    readable: set[int] = set()
+    reasons: dict[int, str] = {}
+
+    def look(row: int) -> tuple[int, str | None]:
         try:
-            note = json.loads((self.folder / PROGRESS).read_text("utf-8"))
-            features = self.read()
-            if (note["format"], note["key"], note["block"]) != (_FORMAT, self._key, self._block):
-                return False
-            if tuple(note["shape"]) != self._shape or features.shape != self._shape or features.dtype != np.float32:
-                return False
-            for number, checksum in enumerate(note["checksums"]):
-                rows = features[number * self._block : (number + 1) * self._block]
-                if zlib.crc32(np.ascontiguousarray(rows).data) != checksum:
-                    progress.console.print(f"{printable(self.folder)}: damaged from row {number * self._block} on")
-                    break
-                self._checksums.append(checksum)
-            self._unusable = {row: (str(name), str(why)) for row, name, why in note["unusable"] if 0 <= row < self.done}
-        except (OSError, ValueError, KeyError, TypeError):  # not there, or not as it was written
-            return False
-        return True
+            face(row)
+        except DamagedImage as error:
+            return row, str(error)
+        return row, None
 
-
-def _blocks_to_do(cache: _Cache, title: str, total: int, block: int) -> Iterator[int]:
-    """The first row of each block that is not there yet, with a bar that counts images."""
-    with progress.bar() as bar:
-        task = bar.add_task(title, total=total, completed=cache.done)
-        while cache.done < total:
-            yield cache.done
-            bar.update(task, completed=cache.done)
+    rows = (row for row in cache.unusable if cache.block_of(row) not in readable)  # one of a block is enough
+    for row, why in map_ahead(look, rows):
+        if why is None:
+            readable.add(cache.block_of(row))
+        else:
+            reasons[row] = why
+    cache.say_again(reasons, readable)
 
 
 def _embed(

@@ -28,8 +28,10 @@ from elasticface.benchmarks.results import (
 )
 from elasticface.benchmarks.samples import Drawn, Intervals, Rates
 from elasticface.data import images
+from elasticface.data.listed import ListedPhotos
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
+from elasticface.files import printable
 from elasticface.model import FaceEncoder
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -92,13 +94,14 @@ class IjbBenchmark:
             InputError: images or features that cannot be used, or too few images to judge anything.
         """
         if isinstance(model, FeatureFiles):
-            rows = open_features(model.path, len(self.files.names), self.name)
-            return figures(self, model.name, Features(rows, np.ones(len(rows), np.bool_), {}, given=True))
+            rows, source = open_features(model.path, len(self.files.names), self.name), printable(model.path)
+            features = Features(rows, np.ones(len(rows), np.bool_), {}, given=True, source=source)
+            return figures(self, model.name, features)
         return figures(self, model.card.name, self._embed(model, folder))
 
     @cached_property
-    def _photos(self) -> Photos:
-        return Photos(self.files.images)
+    def _photos(self) -> ListedPhotos:
+        return ListedPhotos(Photos(self.files.images), self.files.names)
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one image, uint8 [size, size, 3] RGB.
@@ -124,7 +127,7 @@ class IjbBenchmark:
 
         flip, title = self.options.add_mirror_image, f"{self.name}: embedding"
         what = [str(files.images.resolve()).encode(errors="surrogateescape"), files.landmarks.tobytes()]
-        return embed_to(folder, encoder, files.names, face, what, flip=flip, title=title)
+        return embed_to(folder, encoder, files.names, face, what, flip=flip, title=title, before=lambda: self._photos)
 
 
 def open_ijb(path: str | Path, options: TemplateOptions | None = None) -> IjbBenchmark:
@@ -174,7 +177,8 @@ def pool(
             keep_norms=options.keep_norm,
         )
     except ValueError as error:
-        raise InputError(f"the features hold NaN or infinity ({error}); embed anew") from error
+        mend = "compute them again" if features.given else "remove them, and they are embedded anew"
+        raise InputError(f"{features.source}: {error}; {mend}") from error
     pooled = np.zeros((len(files.template_ids), features.rows.shape[1]), np.float32)
     pooled[np.searchsorted(files.template_ids, ids)] = vectors
     return pooled, np.isin(files.template_ids, ids)

@@ -30,6 +30,7 @@ from elasticface.benchmarks.megaface_files import (
 from elasticface.benchmarks.results import DistractorSearch, LargeResult, RocPoints
 from elasticface.benchmarks.samples import Drawn, bootstrap, digest_of, numbered
 from elasticface.data import images
+from elasticface.data.listed import ListedPhotos
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
 from elasticface.metrics.resampled_roc import tars_at_fars, with_one_more
@@ -80,8 +81,13 @@ class MegaFaceBenchmark:
         return figures(self, model.card.name, probes, distractors, first, second, given=False)
 
     @cached_property
-    def _photos(self) -> dict[str, Photos]:
-        return {which: Photos(self.files.images(which)) for which in SETS}
+    def _photos(self) -> dict[str, ListedPhotos]:
+        """Both sets, so that one which is not there is said before the other is embedded."""
+        listed = (self.files.probes, self.files.distractors)
+        places = [self.files.images(which) for which in SETS]
+        return {
+            which: ListedPhotos(Photos(place), names) for which, place, names in zip(SETS, places, listed, strict=True)
+        }
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """One aligned face, uint8 [size, size, 3] RGB, by the name of its set and its own: `megaface/<path>`.
@@ -90,13 +96,11 @@ class MegaFaceBenchmark:
             InputError: there are no images, or this one is damaged or not of that size.
         """
         which, _, path = name.partition("/")
-        photo = images.decode(self._photos[which].read(path), path)
-        if photo.shape[:2] != (size, size):
-            raise InputError(
-                f"{self.files.images(which) / path}: {photo.shape[1]}x{photo.shape[0]} is no aligned face of "
-                f"{size}x{size}; run `elasticface align` first"
-            )
-        return photo
+
+        def if_not(why: str) -> str:
+            return f"{self.files.images(which) / path}: {why}; run `elasticface align` first"
+
+        return images.decode_aligned(self._photos[which].read(path), path, size, if_not)
 
     def _embed(self, encoder: FaceEncoder, which: str, names: list[str], folder: Path) -> tuple[Rows, Bools]:
         place, size = self.files.images(which), encoder.card.preprocessing.size
@@ -106,7 +110,8 @@ class MegaFaceBenchmark:
 
         what = [str(place.resolve()).encode(errors="surrogateescape")]
         title = f"{self.name}: embedding {which}"
-        made = embed_to(folder, encoder, names, face, what, flip=self.add_mirror_image, title=title)
+        flip = self.add_mirror_image
+        made = embed_to(folder, encoder, names, face, what, flip=flip, title=title, before=lambda: self._photos)
         return ArrayRows(made.rows), made.usable
 
 

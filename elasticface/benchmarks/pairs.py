@@ -110,19 +110,17 @@ class PairBenchmark:
             InputError: a damaged photo, one that is not aligned and has no landmarks, or landmarks in one place.
         """
         label = f"{self.name}: {printable(name)}"
-        photo = images.decode(self.photos.read(name), label)
-        if self.landmarks is not None:
-            if max(photo.shape) > _LONGEST_SIDE:
-                raise images.DamagedImage(f"{label}: a side is longer than {_LONGEST_SIDE:,} pixels; shrink it")
-            try:
-                with np.errstate(all="ignore"):  # absurd coordinates overflow to what `align` refuses
-                    return align(photo, self.landmarks[name], size)
-            except ValueError as error:
-                raise InputError(f"{label}: {error}; mend its row in the landmarks") from error
-        if photo.shape[:2] != (size, size):
-            sides = f"{photo.shape[1]}x{photo.shape[0]}"
-            raise InputError(f"{label}: {sides} is no aligned face of {size}x{size}; {self.if_unaligned}")
-        return photo
+        data = self.photos.read(name)
+        if self.landmarks is None:
+            return images.decode_aligned(data, label, size, lambda why: f"{label}: {why}; {self.if_unaligned}")
+        photo = images.decode(data, label)
+        if max(photo.shape) > _LONGEST_SIDE:
+            raise images.DamagedImage(f"{label}: a side is longer than {_LONGEST_SIDE:,} pixels; shrink it")
+        try:
+            with np.errstate(all="ignore"):  # absurd coordinates overflow to what `align` refuses
+                return align(photo, self.landmarks[name], size)
+        except ValueError as error:
+            raise InputError(f"{label}: {error}; mend its row in the landmarks") from error
 
 
 def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str | Path | None = None) -> PairBenchmark:

@@ -6,17 +6,20 @@ here, and whatever is wrong with an image comes out as one :class:`DamagedImage`
 
 import os
 import re
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.data.image_sides import sides
 from elasticface.errors import InputError
 
 # OpenCV reads both variables while it is being imported, so they stand before the import; the user's own values win.
-# A file of a few bytes can claim any size in its header: 2²⁷ pixels (400 MB of RGB) is more than most cameras have, yet
-# one such file in a worker does not take the machine down. OpenCV's own limit is eight times that.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
+# A file of a few bytes can claim any size in its header: 2²⁶ pixels (67 megapixels) is more than most cameras have, yet
+# one such file in a worker does not take the machine down: a pixel takes 6 bytes while it is decoded, 0.4 GB in all
+# (9 bytes in a progressive JPEG, 12 to 17 in GIF, JPEG 2000 and AVIF). OpenCV's own limit is 16 times that.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 # OpenCV logs what it also reports to the caller; with a DamagedImage raised, the log would only say it twice.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
 
@@ -61,12 +64,46 @@ def decode(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
 
     Raises:
         DamagedImage: no bytes, not an image, an image that is cut short or broken, or one larger than
-            ``OPENCV_IO_MAX_IMAGE_PIXELS`` pixels (2²⁷ unless the environment says otherwise when OpenCV is loaded).
+            ``OPENCV_IO_MAX_IMAGE_PIXELS`` pixels (2²⁶ unless the environment says otherwise when OpenCV is loaded).
             A JPEG with bytes missing in its middle decodes, as with every libjpeg: it holds no checksum.
     """
     encoded = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data)
     if not _is_plainly_whole(encoded.data):
         _refuse_if_cut_short(encoded.tobytes(), name)
+    return _pixels(encoded, name)
+
+
+def decode_aligned(data: bytes, name: str, size: int, if_not: Callable[[str], str]) -> NDArray[np.uint8]:
+    """The pixels of an aligned face, as :func:`decode` gives them.
+
+    One of another size is refused by its header where that says it: a file of a few bytes may claim a gigabyte.
+
+    Args:
+        data: the bytes of the file.
+        name: what to call the image where it is damaged.
+        size: the side in pixels.
+        if_not: what to say of an image of another size; called with "11000x11000 is no aligned face of 112x112".
+
+    Returns:
+        uint8 [size, size, 3], RGB.
+
+    Raises:
+        DamagedImage: as ``decode``.
+        InputError: an image of another size.
+    """
+    if not _is_plainly_whole(memoryview(data)):
+        _refuse_if_cut_short(data, name)
+    found = sides(data)
+    if found in (None, (size, size)):
+        face = _pixels(np.frombuffer(data, np.uint8), name)
+        height, width, _ = face.shape
+        if (width, height) == (size, size):
+            return face
+        found = width, height
+    raise InputError(if_not(f"{found[0]}x{found[1]} is no aligned face of {size}x{size}"))
+
+
+def _pixels(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import shutil
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -480,12 +482,52 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
         figures(open_ijb(tmp_path), "m", nothing)
 
 
-def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_features_that_are_no_numbers_are_refused_by_their_file(tmp_path: Path) -> None:
     rows = write_ijb(tmp_path, pictures=False)
     values = random_features(rows)
     values[3, 2] = np.nan
-    with pytest.raises(InputError, match="the features hold NaN or infinity"):
-        figures(open_ijb(tmp_path), "m", Features(values, np.ones(len(values), np.bool_), {}))
+    np.save(tmp_path / "published.npy", values)
+    said = rf"published\.npy: 1 of {len(values)} rows of features hold NaN or inf; compute them again$"
+    with pytest.raises(InputError, match=said):
+        open_ijb(tmp_path).measure(FeatureFiles(tmp_path / "published.npy"), tmp_path)
+
+
+def test_where_no_listed_image_is_there_nothing_is_embedded(tmp_path: Path) -> None:
+    write_ijb(tmp_path, pictures=False)
+    (tmp_path / "loose_crop" / "IJB-C").mkdir(parents=True)
+    (tmp_path / "loose_crop" / "IJB-C" / "one.jpg").write_bytes(images.encode(np.zeros((9, 9, 3), np.uint8), ".jpg"))
+    message = r"loose_crop: none of the \d+ images of the list, which begins with 1\.jpg; there is IJB-C/one\.jpg; put"
+    with pytest.raises(InputError, match=message):
+        open_ijb(tmp_path).measure(patch_encoder(), tmp_path / "features")
+    assert not list(tmp_path.rglob("progress.json"))
+
+
+@pytest.mark.parametrize("layout", ["tar of the folder", "other suffix"])
+def test_figures_are_the_same_however_the_images_are_laid_out(
+    ijb: tuple[Path, IjbRows], tmp_path: Path, layout: str
+) -> None:
+    expected = open_ijb(ijb[0]).measure(patch_encoder(), tmp_path / "features")
+    shutil.copytree(ijb[0], tmp_path / "IJBC")
+    crops = tmp_path / "IJBC" / "loose_crop"
+    if layout == "other suffix":
+        for path in crops.iterdir():
+            path.rename(path.with_suffix(".jpeg"))
+    else:
+        with tarfile.open(tmp_path / "IJBC" / "loose_crop.tar", "w") as tar:
+            tar.add(crops, "IJBC/loose_crop")
+        shutil.rmtree(crops)
+    found = open_ijb(tmp_path / "IJBC").measure(patch_encoder(), tmp_path / "features")
+    assert [result.counts for result in found] == [result.counts for result in expected]
+    assert found[0].tar_at_far == expected[0].tar_at_far  # type: ignore[union-attr]
+
+
+def test_embeddings_that_are_there_need_no_images(tmp_path: Path) -> None:
+    write_ijb(tmp_path, subjects=6)
+    expected = open_ijb(tmp_path).measure(patch_encoder(), tmp_path / "features")
+    for path in (tmp_path / "loose_crop").iterdir():
+        path.unlink()
+    found = open_ijb(tmp_path).measure(patch_encoder(), tmp_path / "features")
+    assert found[0].tar_at_far == expected[0].tar_at_far  # type: ignore[union-attr]
 
 
 def test_a_gallery_that_everybody_is_in_has_no_open_set(tmp_path: Path) -> None:

@@ -269,6 +269,35 @@ def test_photos_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
         open_megaface(root).measure(encoder, tmp_path / "features")
 
 
+@pytest.mark.parametrize("which", ["facescrub", "megaface"])
+def test_both_sets_are_looked_for_before_either_is_embedded(tmp_path: Path, which: str) -> None:
+    root = tmp_path / "megaface"
+    write_megaface(root, people=2, photos=4, distractors=10, pictures=True)
+    (root / f"{which}_images").rename(root / "away")
+    (root / f"{which}_images" / "other").mkdir(parents=True)
+    with pytest.raises(
+        InputError, match=rf"{which}_images: none of the \d+ images of the list, .* there are no images"
+    ):
+        open_megaface(root).measure(patch_encoder(), tmp_path / "features")
+    assert not list((tmp_path / "features").rglob("progress.json"))
+    (root / f"{which}_images").rename(root / "wrong")
+    (root / "away").rename(root / f"{which}_images")
+    found = open_megaface(root).measure(patch_encoder(), tmp_path / "features")
+    assert found[0].counts["damaged_images"] == 0
+
+
+def test_an_image_of_another_size_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "megaface"
+    rows = write_megaface(root, people=2, photos=4, distractors=10, pictures=True)
+    (root / "megaface_images" / rows.distractors[4]).write_bytes(images.encode(np.zeros((9, 7, 3), np.uint8), ".png"))
+    monkeypatch.setattr(images.cv2, "imdecode", None)
+    message = (
+        rf"megaface_images/{rows.distractors[4]}: 7x9 is no aligned face of 112x112; run `elasticface align` first"
+    )
+    with pytest.raises(InputError, match=message):
+        open_megaface(root).face(f"megaface/{rows.distractors[4]}")
+
+
 def test_missing_images_are_said(tmp_path: Path) -> None:
     write_megaface(tmp_path / "megaface")
     with pytest.raises(InputError, match="no facescrub_images in it"):

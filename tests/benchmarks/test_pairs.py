@@ -4,6 +4,7 @@ import csv
 import math
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -359,6 +360,18 @@ def test_images_of_another_size_are_refused_with_the_way_out(tmp_path: Path) -> 
     folder = write_people(tmp_path / "faces", 5, 4, size=56)
     write_pack(tmp_path / "lfw.bin", [(folder / n).read_bytes() for n in photo_names(folder)], [True, False] * 5)
     with pytest.raises(InputError, match=r"lfw: 000000: 56x56 is no aligned face of 112x112; .*elasticface pack"):
+        evaluate_pairs(encoder(), open_pack(tmp_path / "lfw.bin"))
+
+
+def test_a_pack_of_images_that_claim_a_huge_size_is_refused_without_decoding_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = np.frombuffer(images.encode(np.zeros((112, 112, 3), np.uint8), ".png"), np.uint8).copy()
+    small[16:24] = [0, 0, 0x2A, 0xF8] * 2  # 11,000
+    small[29:33] = np.frombuffer(zlib.crc32(small[12:29].tobytes()).to_bytes(4, "big"), np.uint8)
+    write_pack(tmp_path / "lfw.bin", [small.tobytes() + b"%d" % number for number in range(40)], [True, False] * 10)
+    monkeypatch.setattr(images.cv2, "imdecode", None)
+    with pytest.raises(InputError, match=r"lfw: 000000: 11000x11000 is no aligned face of 112x112; a pack holds faces"):
         evaluate_pairs(encoder(), open_pack(tmp_path / "lfw.bin"))
 
 

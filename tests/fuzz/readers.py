@@ -4,6 +4,7 @@ import json
 import pickle
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness import Reader
 from elasticface.align import TEMPLATE
 from elasticface.benchmarks import reading, samples, slices, stored
 from elasticface.benchmarks.cfp import open_cfp
-from elasticface.benchmarks.features import FeatureFiles, Features
+from elasticface.benchmarks.features import FEATURES, PROGRESS, FeatureFiles, Features, left_over, open_features
 from elasticface.benchmarks.ijb import figures as ijb_figures
 from elasticface.benchmarks.ijb import open_ijb
 from elasticface.benchmarks.ijb_files import read_ijb
@@ -31,6 +32,7 @@ from elasticface.data.packs import write_pack
 from elasticface.data.photos import Photos
 from elasticface.data.recordio import RecordIOSource
 from elasticface.data.shards import ShardSource
+from elasticface.errors import InputError
 from elasticface.report import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
@@ -233,6 +235,37 @@ _NUMBERS = [
 ]
 
 
+_ARRAY = [b"\x93NUMPY", b"\x01\0v\0", b"\x02\0", b"(7, 4)", b"'<f4'", b"'|O'", b"True", b"'", b'"', b"(", b"[", b"{"]
+_ARRAY += [b"3L", b"9" * 20, b"-1", b"\n", b"\\", b"\0", b'"""', b"#", b"\xc3", b"os.system('x')"]
+_CACHE = ("0" * 64, (7, 4), 3)  # key, shape, block
+
+
+def _features() -> bytes:
+    content = BytesIO()
+    np.save(content, np.arange(28, dtype=np.float32).reshape(7, 4))
+    return content.getvalue()
+
+
+def _read_features(folder: Path) -> None:
+    assert open_features(folder / FEATURES, 7, "IJB-C").shape == (7, 4)
+
+
+def _prepare_cache(folder: Path) -> None:
+    (folder / FEATURES).write_bytes(_features())
+    blocks = (_features()[-112:][start : start + 48] for start in (0, 48, 96))
+    note = {"format": 1, "key": _CACHE[0], "shape": _CACHE[1], "block": _CACHE[2]}
+    found = {"checksums": [zlib.crc32(rows) for rows in blocks], "unusable": [[2, "3.jpg", "3.jpg: broken"]]}
+    (folder / PROGRESS).write_text(json.dumps({**note, **found}))
+
+
+def _read_cache(folder: Path) -> None:
+    found = left_over(folder, *_CACHE)
+    if found is None:
+        raise InputError("nothing of use")
+    assert len(found.checksums) == 3
+    assert all(found.checksums[row // 3] is not None for row in found.unusable)
+
+
 # ---------------------------------------------------------------------------------------------- photos
 
 _JSON = [b"{", b"}", b"[" * 2000, b"null", b"-1", b"1e999", b"NaN", b'"', b"\\u0000", b"true", b"../x", b"9" * 5000]
@@ -411,6 +444,10 @@ READERS: dict[str, Reader] = {
     ),
     "megaface": Reader(
         read=_read_megaface, prepare=_prepare_megaface, fuzzed=_MEGAFACE, words=[*_TEXT, *_NUMBERS, b"\x7f" * 4]
+    ),
+    "features": Reader(read=_read_features, prepare=_writes(FEATURES, _features()), fuzzed=[FEATURES], words=_ARRAY),
+    "feature cache": Reader(
+        read=_read_cache, prepare=_prepare_cache, fuzzed=[FEATURES, PROGRESS], words=[*_ARRAY, *_JSON]
     ),
     "identities": Reader(
         read=lambda folder: read_identities(folder / "people.txt"),
