@@ -26,12 +26,17 @@ from numpy.typing import NDArray
 from elasticface.errors import InputError
 from elasticface.files import printable
 
-MOST_STEPS = 1 << 22
-"""Opcodes that are followed. 14,000 images as numpy arrays in protocol 0 take 400,000; an object takes 200 bytes."""
+MOST_STEPS = 1_200_000
+"""Opcodes that are followed, in half a second, with up to 200 bytes an object.
+
+The largest packs, of 7,000 pairs, take 35,051 with bytes and bools, and 595,067 in the costliest way there is: images
+as uint8 arrays [1, n] and flags as numpy's numbers, in protocol 0.
+"""
 
 _LONGEST_NUMBER = 8  # bytes; and _LONGEST_LINE characters in protocol 0, of a name too
 _LONGEST_LINE = 200
 _MOST_DIMENSIONS = 32  # of numpy's arrays
+_ZIP = b"PK\x03\x04"  # how torch's weights begin, which are called .bin too; P is the opcode PERSID
 
 
 @dataclass
@@ -76,19 +81,19 @@ class _Name(enum.Enum):
 
 
 _NAMES = {
-    "_codecs.encode": _Name.ENCODE,  # how Python 3 writes bytes in protocols 0 to 2
-    "__builtin__.bytes": _Name.BYTES,  # and no bytes
-    "builtins.bytes": _Name.BYTES,
-    "__builtin__.bytearray": _Name.BYTEARRAY,
-    "builtins.bytearray": _Name.BYTEARRAY,
-    "numpy.ndarray": _Name.NDARRAY,
-    "numpy.dtype": _Name.DTYPE,
-    "numpy.core.multiarray._reconstruct": _Name.RECONSTRUCT,
-    "numpy._core.multiarray._reconstruct": _Name.RECONSTRUCT,  # numpy 2
-    "numpy.core.numeric._frombuffer": _Name.FROM_BUFFER,  # protocol 5
-    "numpy._core.numeric._frombuffer": _Name.FROM_BUFFER,
-    "numpy.core.multiarray.scalar": _Name.SCALAR,
-    "numpy._core.multiarray.scalar": _Name.SCALAR,
+    ("_codecs", "encode"): _Name.ENCODE,  # how Python 3 writes bytes in protocols 0 to 2
+    ("__builtin__", "bytes"): _Name.BYTES,  # and no bytes
+    ("builtins", "bytes"): _Name.BYTES,
+    ("__builtin__", "bytearray"): _Name.BYTEARRAY,
+    ("builtins", "bytearray"): _Name.BYTEARRAY,
+    ("numpy", "ndarray"): _Name.NDARRAY,
+    ("numpy", "dtype"): _Name.DTYPE,
+    ("numpy.core.multiarray", "_reconstruct"): _Name.RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _Name.RECONSTRUCT,  # numpy 2
+    ("numpy.core.numeric", "_frombuffer"): _Name.FROM_BUFFER,  # protocol 5
+    ("numpy._core.numeric", "_frombuffer"): _Name.FROM_BUFFER,
+    ("numpy.core.multiarray", "scalar"): _Name.SCALAR,
+    ("numpy._core.multiarray", "scalar"): _Name.SCALAR,
 }
 _DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8".split())
 _ORDERS = frozenset("<>|=")
@@ -144,10 +149,10 @@ class _Machine:
                 return value
             step = _STEPS.get(code)
             if step is None:
-                if self.at == 1:
+                name = next((name for name, other in _CODES.items() if other == code), None)
+                if self.at == 1 and (name is None or code + self.file.read(3) == _ZIP):
                     raise _Wrong("not a pickle, which a pack is; is it the right file?")
-                name = next((name for name, other in _CODES.items() if other == code), "that nobody knows")
-                raise self.refused(f"the opcode {name} ({code.hex()})")
+                raise self.refused(f"the opcode {name or 'that nobody knows'} ({code.hex()})")
             step(self)
         raise _Wrong(f"more than {MOST_STEPS:,} opcodes; no pack of images and pairs needs so many")
 
@@ -263,7 +268,7 @@ class _Machine:
     # ------------------------------------------------------------------------------------------ names
 
     def name(self, module: str, name: str) -> _Name:
-        found = _NAMES.get(f"{module}.{name}")
+        found = _NAMES.get((module, name))
         if found is None:
             raise self.refused(printable(f"{module}.{name}"[:_LONGEST_LINE]))
         return found

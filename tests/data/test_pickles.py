@@ -194,6 +194,16 @@ def test_other_names_are_refused_in_every_spelling(name: str, refused) -> None:
         assert message.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("module", "name"), [("numpy", "core.multiarray._reconstruct"), ("numpy.core", "multiarray.scalar"), ("", "x")]
+)
+def test_a_name_is_its_module_and_what_is_in_it(module: str, name: str, refused) -> None:
+    lines = refused(f"c{module}\n{name}\n.".encode())
+    packed = refused(b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name)) + b"\x93.")
+    assert f"refused: it asks for {module}.{name} before byte" in lines
+    assert f"refused: it asks for {module}.{name} before byte" in packed
+
+
 ALLOWED = {opcode.name for opcode in pickletools.opcodes if opcode.code.encode("latin-1") in pickles._STEPS} | {"STOP"}
 
 
@@ -204,8 +214,9 @@ def test_the_opcodes_that_are_followed_are_those_of_plain_values() -> None:
 @pytest.mark.parametrize("opcode", [o for o in pickletools.opcodes if o.name not in ALLOWED], ids=lambda o: o.name)
 def test_every_other_opcode_is_refused_by_name(opcode: pickletools.OpcodeInfo, refused) -> None:
     code = opcode.code.encode("latin-1")
-    message = refused(b"N" + code + b"\x01\n" * 10 + b".")
-    assert f"it asks for the opcode {opcode.name} ({code.hex()})" in message
+    for before in (b"N", b""):
+        message = refused(before + code + b"\x01\n" * 10 + b".")
+        assert f"it asks for the opcode {opcode.name} ({code.hex()})" in message
 
 
 def test_what_is_no_pickle_is_refused_as_such(refused, tmp_path: Path) -> None:
@@ -374,6 +385,15 @@ def test_deep_nesting_is_read_without_recursion(content: bytes, read) -> None:
 def test_endless_steps_are_refused(refused, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pickles, "MOST_STEPS", 1000)
     assert "more than 1,000 opcodes" in refused(b"]" + b"Na" * 1000 + b".")
+
+
+def test_the_largest_packs_need_less_than_half_of_the_steps(read, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = 7_000  # CFP's; and the costliest way there is to write them
+    same = [np.int64(number % 2) for number in range(pairs)]
+    faces = [np.frombuffer(b"%05d" % number, np.uint8).reshape(1, -1) for number in range(2 * pairs)]
+    monkeypatch.setattr(pickles, "MOST_STEPS", pickles.MOST_STEPS // 2)
+    images, flags = read(pickle.dumps((faces, same), 0))
+    assert (len(images), images[-1].data, flags) == (2 * pairs, b"13999", same)
 
 
 def test_the_largest_number_of_objects_stays_within_a_gigabyte(read) -> None:
