@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from elasticface import files, metrics, progress
 from elasticface.ahead import map_ahead
 from elasticface.align import align
-from elasticface.benchmarks import samples, slices
+from elasticface.benchmarks import samples, slices, two_line_pairs
 from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.benchmarks.slices import Metadata, Slice
 from elasticface.benchmarks.units import Units, units_of
 from elasticface.data import images
 from elasticface.data.landmarks import read_landmarks
+from elasticface.data.listed import Finder
 from elasticface.data.packs import read_pack
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError
@@ -36,7 +37,7 @@ PROTOCOL = (
 )
 PAIRS_FILE, LANDMARKS_FILE, PACK_SUFFIX = "pairs.txt", "landmarks5.csv", ".bin"
 _LONGEST_SIDE = 32_766  # of a photo that OpenCV 4 warps
-FOLDS = 10  # where a list of pairs says nothing else; a pack never does
+FOLDS = two_line_pairs.FOLDS  # where a list of pairs says nothing else; a pack never does
 
 
 class Images(Protocol):
@@ -128,8 +129,8 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
 
     Args:
         path: a folder or an uncompressed tar with the photos and `pairs.txt`; a folder with `pairs.txt` and a tar; or
-            a pack (`.bin`).
-        pairs: the list of pairs, where it is not `pairs.txt` in there or, for a tar, beside it.
+            a pack (`.bin`). Where there is no `pairs.txt`, `pairs_CALFW.txt` and `pairs_CPLFW.txt` are looked for.
+        pairs: the list of pairs, where it is none of these in there or, for a tar, beside it.
         landmarks: five points a photo, where they are not `landmarks5.csv` in there. Without any, photos are aligned.
 
     Raises:
@@ -144,13 +145,8 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
         raise InputError(f"{root}: no such folder or tar")
     beside = root if root.is_dir() else root.parent
     photos = Photos(photos_path(root))
-    pairs_file = Path(pairs) if pairs else beside / PAIRS_FILE
-    if pairs or pairs_file.exists():
-        text = files.read_text(pairs_file)
-    elif PAIRS_FILE in photos:
-        text, pairs_file = photos.read_text(PAIRS_FILE), root / PAIRS_FILE
-    else:
-        raise InputError(f"{root}: no {PAIRS_FILE} in it; give the list of pairs with --pairs")
+    pairs_file = Path(pairs) if pairs else _find_list(root, beside, photos)
+    text = files.read_text(pairs_file) if pairs or pairs_file.exists() else photos.read_text(pairs_file.name)
     listed = parse_pairs(text, str(pairs_file), photos.names)
     points = find_landmarks(beside, landmarks, listed, str(pairs_file))
     metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})
@@ -213,12 +209,25 @@ def find_landmarks(
     return points
 
 
+def _find_list(root: Path, beside: Path, photos: Photos) -> Path:
+    """The list of pairs in the folder ``beside``, or among the photos of a tar."""
+    for names in ((PAIRS_FILE,), two_line_pairs.FILES):
+        found = [beside / name for name in names if (beside / name).exists()]
+        found = found or [photos.path / name for name in names if name in photos]
+        if len(found) > 1:
+            raise InputError(f"{root}: {' and '.join(path.name for path in found)} in it; give one with --pairs")
+        if found:
+            return found[0]
+    raise InputError(f"{root}: no {PAIRS_FILE} in it; give the list of pairs with --pairs")
+
+
 def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
-    """Pairs from LFW's format or from a list of paths.
+    """Pairs from LFW's format, from a list of paths, or from the two lines a pair of CALFW and CPLFW.
 
     LFW (`folds<TAB>pairs` first, then `name n1 n2` for a genuine pair and `name1 n1 name2 n2` for an impostor pair)
     means photo `name/name_0001` of any image suffix. A list of paths has lines `path1<TAB>path2<TAB>1` (or 0). Folds
-    are contiguous; ten unless the first line says otherwise.
+    are contiguous; ten unless the first line says otherwise. For the third kind see
+    :mod:`elasticface.benchmarks.two_line_pairs`. Photos may have another image suffix than in the list.
 
     Args:
         text: content of the file.
@@ -228,8 +237,10 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
     Raises:
         InputError: a row that is neither, or that names a photo that is not there; too few pairs for the folds.
     """
-    by_stem = {name.rsplit(".", 1)[0]: name for name in names}
-    known = set(names)
+    if two_line_pairs.is_two_line(text):
+        first, second, same = zip(*two_line_pairs.read_two_line(text, source, names), strict=True)
+        return checked(Pairs(first, second, np.array(same, np.bool_), FOLDS), source)
+    finder = Finder(names)
     lines = [(row, line.split("\t") if "\t" in line else line.split()) for row, line in enumerate(text.split("\n"), 1)]
     rows = [(row, [part.strip() for part in parts]) for row, parts in lines if any(part.strip() for part in parts)]
     folds = FOLDS
@@ -241,18 +252,18 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
         where = f"{source}, row {row}"
         match parts:
             case [a, b, ("0" | "1") as kind] if not _is_count(b):
-                keys, genuine = [(a, a), (b, b)], kind == "1"
+                two, genuine = (a, b), kind == "1"
             case [name, i, j] if _is_count(i) and _is_count(j):
-                keys, genuine = [_lfw_photo(name, i), _lfw_photo(name, j)], True
+                two, genuine = (_lfw_photo(name, i), _lfw_photo(name, j)), True
             case [a, i, b, j] if _is_count(i) and _is_count(j):
-                keys, genuine = [_lfw_photo(a, i), _lfw_photo(b, j)], False
+                two, genuine = (_lfw_photo(a, i), _lfw_photo(b, j)), False
             case _:
                 given = printable(" ".join(parts)[:100])
                 raise InputError(f"{where}: neither `name n n`, `name n name n` nor `path path 0|1`: {given}")
-        pair = [path if path in known else by_stem.get(stem) for path, stem in keys]
-        for (path, _), photo in zip(keys, pair, strict=True):
+        pair = [finder.find(name.removeprefix("./")) for name in two]
+        for name, photo in zip(two, pair, strict=True):
             if photo is None:
-                raise InputError(f"{where}: no photo {printable(path, 100)} there; add it or take the row out")
+                raise InputError(f"{where}: no photo {printable(name, 100)} there; add it or take the row out")
         found.append((str(pair[0]), str(pair[1]), genuine))
     first, second, same = zip(*found, strict=True) if found else ((), (), ())
     return checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
@@ -425,7 +436,6 @@ def _is_count(text: str) -> bool:
     return text.isdecimal() and len(text) < 10
 
 
-def _lfw_photo(name: str, number: str) -> tuple[str, str]:
-    """(what to say of it, path without suffix) of LFW's photo ``number`` of ``name``."""
-    stem = f"{name}/{name}_{int(number):04d}"
-    return stem, stem
+def _lfw_photo(name: str, number: str) -> str:
+    """LFW's photo ``number`` of ``name``, without suffix."""
+    return f"{name}/{name}_{int(number):04d}"

@@ -26,11 +26,11 @@ class Finder:
 
     def find(self, name: str) -> str | None:
         """The photo that ``name`` means, or None."""
-        return name if name in self._known else self._by_stem.get(_stem(name))
+        return name if name in self._known else self._by_stem.get(without_suffix(name))
 
     @cached_property
     def _by_stem(self) -> dict[str, str]:
-        return {_stem(name): name for name in self._names}
+        return {without_suffix(name): name for name in self._names}
 
 
 class ListedPhotos:
@@ -67,7 +67,8 @@ class ListedPhotos:
         return self._photos.read(self._files.get(name, name))
 
 
-def _stem(name: str) -> str:
+def without_suffix(name: str) -> str:
+    """A name without its image's suffix; what else follows a dot stays, as in `Robert_Downey_Jr._1`."""
     stem, suffix = posixpath.splitext(name)
     return stem if suffix.lower() in IMAGE_SUFFIXES else name
 

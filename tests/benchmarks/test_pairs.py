@@ -131,6 +131,14 @@ def test_a_photo_is_found_whatever_its_suffix(suffix: str) -> None:
     assert parse(without, "pairs.txt", names).second == (f"Ann/Ann_0002{suffix}", f"Bob/Bob_0001{suffix}")
 
 
+def test_two_paths_may_begin_with_a_dot_and_have_another_suffix() -> None:
+    """As the lists of landmarks and of noise, and as LFW's and CFP's."""
+    rows = lines("2\t1", "./Ann/Ann_0001.jpg\t./Ann/Ann_0002.png\t1", "Ann/Ann_0001.webp\tBob/Bob_0001.jpg\t0")
+    found = parse(rows, "pairs.txt", NAMES)
+    assert found.first == ("Ann/Ann_0001.jpg", "Ann/Ann_0001.jpg")
+    assert found.second == ("Ann/Ann_0002.jpg", "Bob/Bob_0001.jpg")
+
+
 def test_a_name_with_dots_keeps_them() -> None:
     names = ["J. R. Smith/J. R. Smith_0001.jpg", "J. R. Smith/J. R. Smith_0002.jpg", *NAMES]
     found = parse(lines("2\t1", "J. R. Smith\t1\t2", "Ann\t1\tJ. R. Smith\t2"), "pairs.txt", names)

@@ -139,6 +139,13 @@ def _path_pairs() -> str:
     return "".join(f"{names[i]}\t{names[i + 1]}\t{(i + 1) % PHOTOS and 1}\n" for i in range(len(names) - 1))
 
 
+def _two_line_pairs() -> str:
+    names = [name.rpartition("/")[2] for name in photo_names()]
+    genuine = [(names[PHOTOS * (k % PEOPLE)], names[PHOTOS * (k % PEOPLE) + 1], k + 1) for k in range(10)]
+    impostor = [(names[0], names[PHOTOS * (1 + k % (PEOPLE - 1))], 0) for k in range(10)]
+    return "".join(f"{a} {number}\n{b} {number}\n" for a, b, number in [*genuine, *impostor])
+
+
 def _prepare_pairs(folder: Path) -> None:
     _write_photos(folder, photo_names())
     (folder / "pairs.txt").write_text(_lfw_pairs())
@@ -429,7 +436,7 @@ READERS: dict[str, Reader] = {
         prepare=_prepare_pairs,
         fuzzed=["pairs.txt"],
         words=_TEXT,
-        also=[("pairs.txt", _path_pairs().encode())],
+        also=[("pairs.txt", text.encode()) for text in (_path_pairs(), _two_line_pairs())],
     ),
     "landmarks": Reader(
         read=lambda folder: use(open_pairs(folder)),
