@@ -204,7 +204,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, int, int]]:
                 raise InputError(f"{label}, row 1: no columns TEMPLATE_ID and SUBJECT_ID")
             last: list[str] = []
             for cells in reader:
-                if cells:
+                if len(cells) > 1 or (cells and cells[0].strip()):  # a blank line is passed over
                     words = [cells[column] if column < len(cells) else "" for column in columns]
                     if words == last:  # a template's images stand together
                         continue

@@ -47,7 +47,7 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
                 raise InputError(f"{label}, row 1: the first line must be {','.join(COLUMNS)}, not {found}")
             for cells in reader:
                 row = reader.line_num
-                if cells:
+                if len(cells) > 1 or (cells and cells[0].strip()):
                     where = f"{label}, row {row}"
                     name, values = _parse(cells, where)
                     if name in rows:

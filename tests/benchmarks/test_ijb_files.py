@@ -57,10 +57,10 @@ def test_without_galleries_there_is_no_search(tmp_path: Path) -> None:
     assert (found.galleries, found.probes) == ((), None)
 
 
-def test_columns_are_found_by_their_names(tmp_path: Path) -> None:
+def test_columns_are_found_by_their_names_and_blank_lines_passed_over(tmp_path: Path) -> None:
     rows = write_ijb(tmp_path, subjects=3, pictures=False)
     path = tmp_path / "meta" / "ijbc_1N_probe_mixed.csv"
-    lines = "".join(f'"a, b",{subject},x, {template} \n' for template, subject in rows.probes.items())
+    lines = "".join(f'"a, b",{subject},x, {template} \n \n' for template, subject in rows.probes.items()) + "\t  "
     path.write_text("\ufeffFILENAME,subject_id,OTHER,Template_Id\n" + lines)
     found = read_ijb(tmp_path)
     assert found.probes is not None

@@ -39,11 +39,12 @@ def test_points_come_as_x_and_y_by_name(read):
     [
         f"{HEADER}\na.jpg,0.99,{POINTS}",
         f"{HEADER}\r\n\r\na.jpg,0.99,{POINTS}\r\n\r\n",
+        f"{HEADER}\n \na.jpg,0.99,{POINTS}\n\t ",
         f"\ufeff{HEADER}\na.jpg,0.99,{POINTS}\n",
         f'{HEADER}\n"a.jpg","0.99",{POINTS}\n',
         f"{HEADER.replace(',', ', ')}\na.jpg, 0.99, {POINTS.replace(',', ', ')}\n",
     ],
-    ids=["no last line end", "windows and blank lines", "byte order mark", "quotes", "spaces"],
+    ids=["no last line end", "windows and blank lines", "lines of blanks", "byte order mark", "quotes", "spaces"],
 )
 def test_the_csv_of_other_programs_is_read_too(read, content):
     assert list(read(content)) == ["a.jpg"]
