@@ -274,12 +274,18 @@ def _result(
         counts=counts,
         options={} if given else {"add_mirror_image": benchmark.add_mirror_image},
         roc=_roc(found, len(people)),
-        notes=()
-        if refined
-        else tuple(
-            f"{counts[what]:,} {what.replace('_', ' ')} where MegaFace has {number:,}"
-            for what, number in PUBLISHED.items()
-            if counts[what] != number
-        ),
+        notes=_notes(files, counts, refined),
         intervals_by=f"{drawn.said}; the distractors stay the same" if drawn.rates is not None else drawn.said,
     )
+
+
+def _notes(files: MegaFaceFiles, counts: dict[str, int], refined: bool) -> tuple[str, ...]:
+    """What is not as published: of (R) the lists of noise; of MegaFace its counts, and why there is no (R)."""
+    if refined:
+        return files.noise_notes
+    others = tuple(
+        f"{counts[what]:,} {what.replace('_', ' ')} where MegaFace has {number:,}"
+        for what, number in PUBLISHED.items()
+        if counts[what] != number
+    )
+    return others + (files.noise_notes if files.noisy_probes is None else ())

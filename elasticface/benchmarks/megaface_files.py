@@ -5,7 +5,8 @@
     facescrub_noises.txt, megaface_noises.txt     of MegaFace (R), both or neither
     facescrub_images/<path>, megaface_images/<path>        aligned faces, where a model is measured
 
-The lists may also lie in `templatelists` or `devkit/templatelists`, where the devkit has them.
+The lists may also lie in `templatelists` or `devkit/templatelists`, where the devkit has them. The paths of `_lst` may
+be absolute: of these the last two parts count, person and file, and for MegaFace the last three, group, user and file.
 """
 
 import json
@@ -19,11 +20,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.data.listed import without_suffix
 from elasticface.data.photos import flaw
 from elasticface.errors import InputError
 from elasticface.files import printable, read_text
 
 SETS = ("facescrub", "megaface")  # probes, distractors
+_NOUNS = {"facescrub": "probes", "megaface": "distractors"}
+_PARTS = {"facescrub": 2, "megaface": 3}  # of a path, which name an image
 _MOST_LIST_BYTES = 1 << 28  # four times the list of a million
 _SHOWN = 400  # characters of a path that a list names, in messages
 _MOST_DIMENSIONS = 1 << 16
@@ -51,8 +55,11 @@ class MegaFaceFiles:
     probes: list[str]  # [P] paths
     people: list[str]  # [P] whose photo it is
     distractors: list[str]  # [M] paths
-    noisy_probes: NDArray[np.bool_] | None  # [P], on the published list; None without the lists
+    noisy_probes: (
+        NDArray[np.bool_] | None
+    )  # [P], on the published list; None without the lists, or where one hits nothing
     noisy_distractors: NDArray[np.bool_] | None  # [M]
+    noise_notes: tuple[str, ...] = ()  # which of the lists' names are of no image here
 
     def images(self, which: str) -> Path:
         """Where the images of one of SETS are.
@@ -87,16 +94,23 @@ def read_megaface(path: str | Path) -> MegaFaceFiles:
         if not found:
             raise InputError(f"{printable(root)}: no {which}_features_list.json and no {which}_lst in it")
         chosen[which] = found[0]
-    probes, people = _read_list(chosen["facescrub"], with_people=True)
-    distractors, _ = _read_list(chosen["megaface"], with_people=False)
+    probes, people = _read_list(chosen["facescrub"], "facescrub")
+    distractors, _ = _read_list(chosen["megaface"], "megaface")
     if len(set(people)) == len(people):
         raise InputError(f"{printable(chosen['facescrub'])}: nobody has two photos; there are no mates to find")
     noise_files = [root / f"{which}_noises.txt" for which in SETS]
     missing = [file for file in noise_files if not file.exists()]
     if len(missing) == 1:
         raise InputError(f"{printable(missing[0])}: missing; MegaFace (R) needs both lists of noise, MegaFace neither")
-    noisy = [None, None] if missing else list(map(_noisy, noise_files, (probes, distractors)))
-    return MegaFaceFiles(root, probes, people, distractors, *noisy)
+    if missing:
+        return MegaFaceFiles(root, probes, people, distractors, None, None)
+    noisy_probes, of_probes = _noisy(root, "facescrub", probes)
+    noisy_distractors, of_distractors = _noisy(root, "megaface", distractors)
+    notes = tuple(note for note in (of_probes, of_distractors) if note)
+    if not (noisy_probes.any() and noisy_distractors.any()):
+        said = (f"no MegaFace (R): {'; '.join(notes)}",)
+        return MegaFaceFiles(root, probes, people, distractors, None, None, said)
+    return MegaFaceFiles(root, probes, people, distractors, noisy_probes, noisy_distractors, notes)
 
 
 def open_feature_folder(path: Path, files: MegaFaceFiles, suffix: str | None) -> tuple[Rows, Rows]:
@@ -232,24 +246,28 @@ def _lists(root: Path, which: str) -> list[Path]:
     return [*chosen, plain] if plain.is_file() else chosen
 
 
-def _read_list(path: Path, with_people: bool) -> tuple[list[str], list[str]]:
-    """The paths [N] of a list, and whose they are [N]; empty without ``with_people``."""
+def _read_list(path: Path, which: str) -> tuple[list[str], list[str]]:
+    """The paths [N] of a list of one of SETS, and of the probes whose they are [N]."""
     label = printable(path)
     text = read_text(path, most=_MOST_LIST_BYTES)
     people: list[str] = []
     if path.name.endswith("_lst"):
-        lines = [line.strip() for line in text.splitlines()]
-        paths = [line for line in lines if line]
-        if with_people:
+        paths = [_below(line.strip(), _PARTS[which]) for line in text.splitlines() if line.strip()]
+        if which == "facescrub":
             people = [os.path.dirname(name).rpartition("/")[2] for name in paths]
+            if "" in people:
+                number = people.index("")
+                raise InputError(
+                    f"{label}, path {number + 1}: no folder that says who it is: {printable(paths[number][:100])}"
+                )
     else:
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{label}: not valid JSON: {error}") from error
         paths = _texts(content, "path", label)
-        if with_people:
-            people = _texts(content, "id", label)
+        if which == "facescrub":
+            people = _texts(content, "id", label, numbers=True)
             if len(people) != len(paths):
                 raise InputError(f"{label}: {len(people)} ids for {len(paths)} paths")
     if not paths:
@@ -266,30 +284,51 @@ def _read_list(path: Path, with_people: bool) -> tuple[list[str], list[str]]:
     return paths, people
 
 
-def _texts(content: Any, key: str, label: str) -> list[str]:
+def _below(path: str, parts: int) -> str:
+    """A path below the images' folder, from one that may be absolute, and then has so many ``parts`` below it."""
+    last = path.split("/")[-parts:]
+    return "/".join(last) if path.startswith("/") and all(last) else path.removeprefix("./")
+
+
+def _texts(content: Any, key: str, label: str, numbers: bool = False) -> list[str]:
+    """The texts of a list in an object; whole ``numbers`` are taken for texts, where they may be."""
     values = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise InputError(f'{label}: "{key}" must be a list of texts, in an object')
-    return values
+    if not isinstance(values, list) or not all(type(value) in ((str, int) if numbers else (str,)) for value in values):
+        wanted = "texts or whole numbers" if numbers else "texts"
+        raise InputError(f'{label}: "{key}" must be a list of {wanted}, in an object')
+    return list(map(str, values))
 
 
-def _noisy(path: Path, names: list[str]) -> NDArray[np.bool_]:
-    """Which of ``names`` [N] a list of noise names: by the whole path or its end, one a line.
+def _noisy(root: Path, which: str, names: list[str]) -> tuple[NDArray[np.bool_], str]:
+    """Which of ``names`` [N] the list of noise names: by the whole path or its end, one a line; and what it misses.
 
-    The published lists have lines of comment (`#`), an index and a tab before some paths, and of FaceScrub the files'
-    names alone.
+    The published lists have lines of comment (`#`), and of FaceScrub the files' names alone. Names that are of no image
+    are tried without their image's suffix.
     """
+    path = root / f"{which}_noises.txt"
     lines = [line.strip() for line in read_text(path, most=_MOST_LIST_BYTES).splitlines() if not line.startswith("#")]
     noise = {line.rpartition("\t")[2].removeprefix("./") for line in lines if line}
-    depths = {name.count("/") for name in noise}
+    noisy, hits = _ending_in(noise, names)
+    found = len(hits)
+    if found < len(noise):
+        rest: dict[str, list[str]] = {}
+        for name in noise - hits:
+            rest.setdefault(without_suffix(name), []).append(name)
+        more, hits = _ending_in(set(rest), [without_suffix(name) for name in names])
+        noisy |= more
+        found += sum(len(rest[name]) for name in hits)
+    if found == len(noise) and noise:
+        return noisy, ""
+    return noisy, f"{found:,} of {len(noise):,} names of {path.name} are in the list of {_NOUNS[which]}"
 
-    def is_noise(name: str) -> bool:
+
+def _ending_in(ends: set[str], names: list[str]) -> tuple[NDArray[np.bool_], set[str]]:
+    """Which of ``names`` [N] end, or are, one of ``ends`` in whole parts of a path; and which of ``ends`` there are."""
+    depths = sorted({end.count("/") for end in ends})
+    found, hits = np.zeros(len(names), np.bool_), set()
+    for row, name in enumerate(names):
         parts = name.split("/")
-        return any("/".join(parts[-depth - 1 :]) in noise for depth in depths if depth < len(parts))
-
-    found = np.array([is_noise(name) for name in names])
-    if not found.any():
-        raise InputError(
-            f"{printable(path)}: none of its {len(noise)} names is in the list of images; is it the right one?"
-        )
-    return found
+        here = {"/".join(parts[-depth - 1 :]) for depth in depths if depth < len(parts)} & ends
+        found[row] = bool(here)
+        hits |= here
+    return found, hits

@@ -328,4 +328,7 @@ def test_other_counts_than_the_published_ones_are_noted(tmp_path: Path) -> None:
     found, refined = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path)
     assert "60 distractors where MegaFace has 1,000,000" in found.notes
     assert f"{len(rows.probes)} probes where MegaFace has 3,530" in found.notes
-    assert refined.notes == ()
+    assert refined.notes == (
+        "1 of 2 names of facescrub_noises.txt are in the list of probes",
+        "2 of 3 names of megaface_noises.txt are in the list of distractors",
+    )

@@ -12,8 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from large import write_features, write_matrix, write_megaface
 
-from elasticface.benchmarks.megaface_files import is_megaface, open_feature_folder, read_matrix, read_megaface
+from elasticface.benchmarks.features import FeatureFiles
+from elasticface.benchmarks.megaface import open_megaface
+from elasticface.benchmarks.megaface_files import (
+    MegaFaceFiles,
+    is_megaface,
+    open_feature_folder,
+    read_matrix,
+    read_megaface,
+)
 from elasticface.errors import InputError
+from elasticface.report_large import notes
 
 FREELY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -74,16 +83,158 @@ def test_without_noise_lists_nothing_is_known_of_noise(tmp_path: Path) -> None:
     assert (found.noisy_probes, found.noisy_distractors) == (None, None)
 
 
+def with_noise(root: Path, probes: str, distractors: str) -> MegaFaceFiles:
+    (root / "facescrub_noises.txt").write_text(probes)
+    (root / "megaface_noises.txt").write_text(distractors)
+    return read_megaface(root)
+
+
+def noise_of(files: MegaFaceFiles) -> tuple[list[int], list[int]]:
+    assert files.noisy_probes is not None
+    assert files.noisy_distractors is not None
+    return np.flatnonzero(files.noisy_probes).tolist(), np.flatnonzero(files.noisy_distractors).tolist()
+
+
+def test_the_published_forms_of_noise_are_found(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path)
+    probes = [rows.probes[row].rpartition("/")[2] for row in (0, 4)]
+    found = with_noise(
+        tmp_path,
+        "\n".join(probes) + "\n",
+        "#Please strictly follow the rules\n" + "\n".join(rows.distractors[row] for row in (1, 6, 7)) + "\n",
+    )
+    assert noise_of(found) == ([0, 4], [1, 6, 7])
+    assert found.noise_notes == ()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".bmp", ""])
+def test_noise_may_have_another_suffix_than_the_list(tmp_path: Path, suffix: str) -> None:
+    rows = write_megaface(tmp_path)
+
+    def renamed(name: str) -> str:
+        return name.rpartition("/")[2].rpartition(".")[0] + suffix
+
+    one = renamed(rows.probes[0]) + "\n" + rows.probes[4].rpartition("/")[2]
+    found = with_noise(tmp_path, one, rows.distractors[6].rpartition(".")[0] + suffix)
+    assert noise_of(found) == ([0, 4], [6])
+    assert found.noise_notes == ()
+
+
+def test_of_two_images_that_differ_in_their_suffix_the_one_that_is_named_is_noise(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path)
+    (tmp_path / "megaface_lst").write_text("1/2/a.jpg\n1/2/a.png\n1/2/b.jpg\n")
+    (tmp_path / "megaface_features_list.json_1000000_1").unlink()
+    assert noise_of(with_noise(tmp_path, rows.probes[0], "1/2/a.png"))[1] == [1]
+    assert noise_of(with_noise(tmp_path, rows.probes[0], "1/2/a.bmp"))[1] == [0, 1]
+
+
+def test_how_many_names_of_noise_are_found_is_said_where_it_is_not_all(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path)
+    gone = "".join(f"9/9/{number}.jpg\n" for number in range(1999))
+    found = with_noise(tmp_path, f"{rows.probes[0]}\nNobody_1.png\n", f"{rows.distractors[3]}\n{gone}")
+    assert noise_of(found) == ([0], [3])
+    assert found.noise_notes == (
+        "1 of 2 names of facescrub_noises.txt are in the list of probes",
+        "1 of 2,000 names of megaface_noises.txt are in the list of distractors",
+    )
+
+
+NONE = {
+    "facescrub": "no MegaFace (R): 0 of 1 names of facescrub_noises.txt are in the list of probes",
+    "megaface": "no MegaFace (R): 0 of 1 names of megaface_noises.txt are in the list of distractors",
+}
+
+
 @pytest.mark.parametrize("which", ["facescrub", "megaface"])
-def test_one_list_of_noise_alone_and_one_of_other_images_are_refused(tmp_path: Path, which: str) -> None:
+def test_a_list_of_noise_of_other_images_leaves_megaface_and_says_so(tmp_path: Path, which: str) -> None:
+    rows = write_megaface(tmp_path)
+    with_noise(tmp_path, rows.probes[0], rows.distractors[0])
+    (tmp_path / f"{which}_noises.txt").write_text("9/9/9.jpg\n")
+    found = read_megaface(tmp_path)
+    assert (found.noisy_probes, found.noisy_distractors, found.noise_notes) == (None, None, (NONE[which],))
+    write_features(tmp_path / "features", rows, *features(rows))
+    results = open_megaface(tmp_path).measure(FeatureFiles(tmp_path / "features"), tmp_path / "kept")
+    assert [result.benchmark for result in results] == ["MegaFace"]
+    assert results[0].notes[-1] == NONE[which]
+    assert f"MegaFace, {results[0].model}: {NONE[which]}" in notes(results)
+
+
+def test_results_of_the_refined_one_say_what_noise_was_not_found(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path)
+    with_noise(tmp_path, f"{rows.probes[0]}\nNobody_1.png\n", rows.distractors[3])
+    write_features(tmp_path / "features", rows, *features(rows))
+    plain, refined = open_megaface(tmp_path).measure(FeatureFiles(tmp_path / "features"), tmp_path / "kept")
+    assert refined.benchmark == "MegaFace (R)"
+    assert (refined.counts["noisy_probes"], refined.counts["noisy_distractors"]) == (1, 1)
+    assert refined.notes == ("1 of 2 names of facescrub_noises.txt are in the list of probes",)
+    assert not any("noises" in note for note in plain.notes)
+
+
+@pytest.mark.parametrize("content", ["", "# none\n"])
+def test_an_empty_list_of_noise_leaves_megaface(tmp_path: Path, content: str) -> None:
+    rows = write_megaface(tmp_path)
+    said = with_noise(tmp_path, content, rows.distractors[3]).noise_notes
+    assert said == ("no MegaFace (R): 0 of 0 names of facescrub_noises.txt are in the list of probes",)
+
+
+@pytest.mark.parametrize("which", ["facescrub", "megaface"])
+def test_one_list_of_noise_alone_is_refused(tmp_path: Path, which: str) -> None:
     write_megaface(tmp_path)
-    path = tmp_path / f"{which}_noises.txt"
-    path.write_text("9/9/9.jpg\n")
-    with pytest.raises(InputError, match=rf"{which}_noises\.txt: none of its 1 names is in the list"):
-        read_megaface(tmp_path)
-    path.unlink()
+    (tmp_path / f"{which}_noises.txt").unlink()
     with pytest.raises(InputError, match=rf"{which}_noises\.txt: missing"):
         read_megaface(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------- lists
+
+
+def plain_lists(root: Path, probes: str, distractors: str) -> MegaFaceFiles:
+    (root / "facescrub_lst").write_text(probes)
+    (root / "megaface_lst").write_text(distractors)
+    return read_megaface(root)
+
+
+def test_absolute_paths_of_plain_lists_count_by_their_last_parts(tmp_path: Path) -> None:
+    probes = "/data/facescrub_images/Al_B/Al_B_1.png\n./Al_B/Al_B_2.png\n/Cy/Cy_1.png\nCy/Cy_2.png\n"
+    distractors = (
+        "/data/../megaface_images/100/1@N00/2_0.jpg\n/101/1@N00/2_0.jpg\n./102/1@N00/2_0.jpg\ndeep/er/3/4/5.jpg\n"
+    )
+    found = plain_lists(tmp_path, probes, distractors)
+    assert found.probes == ["Al_B/Al_B_1.png", "Al_B/Al_B_2.png", "Cy/Cy_1.png", "Cy/Cy_2.png"]
+    assert found.people == ["Al_B", "Al_B", "Cy", "Cy"]
+    assert found.distractors == ["100/1@N00/2_0.jpg", "101/1@N00/2_0.jpg", "102/1@N00/2_0.jpg", "deep/er/3/4/5.jpg"]
+
+
+PROBES, DISTRACTORS = "Al/1.png\nAl/2.png\n", "1/2/3.jpg\n"
+
+
+@pytest.mark.parametrize(
+    ("probes", "distractors", "message"),
+    [
+        (PROBES + "/x/Al/1.png\n", DISTRACTORS, r"facescrub_lst, path 3: Al/1\.png is path 1 already"),
+        (PROBES, "/a/1/2/3.jpg\n/b/1/2/3.jpg\n", r"megaface_lst, path 2: 1/2/3\.jpg is path 1 already"),
+        (PROBES + "/x/../1.png\n", DISTRACTORS, r"facescrub_lst, path 3: a path with \.\."),
+        (PROBES + "../1.png\n", DISTRACTORS, r"facescrub_lst, path 3: a path with \.\."),
+        (PROBES, "/1/../3.jpg\n", r"megaface_lst, path 1: a path with \.\."),
+        (PROBES, "/2/3.jpg\n", "megaface_lst, path 1: an absolute path"),
+        (PROBES, "//2/3.jpg\n", "megaface_lst, path 1: an absolute path"),
+        (PROBES, "/1/2/\n", "megaface_lst, path 1: an absolute path"),
+        (PROBES, "1\\..\\..\\3.jpg\n", "megaface_lst, path 1: a backslash or NUL"),
+        (PROBES + "3.png\n", DISTRACTORS, r"facescrub_lst, path 3: no folder that says who it is: 3\.png"),
+        (PROBES + "/3.png\n", DISTRACTORS, r"facescrub_lst, path 3: no folder that says who it is: /3\.png"),
+    ],
+)
+def test_a_wrong_plain_list_is_refused(tmp_path: Path, probes: str, distractors: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plain_lists(tmp_path, probes, distractors)
+
+
+def test_ids_may_be_numbers(tmp_path: Path) -> None:
+    rows = write_megaface(tmp_path)
+    number = {name: n for n, name in enumerate(dict.fromkeys(rows.people))}
+    content = {"id": [number[name] for name in rows.people], "path": rows.probes}
+    (tmp_path / "facescrub_features_list.json").write_text(json.dumps(content))
+    assert read_megaface(tmp_path).people == [str(number[name]) for name in rows.people]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +246,12 @@ def test_one_list_of_noise_alone_and_one_of_other_images_are_refused(tmp_path: P
         ("[]", '"path" must be a list of texts'),
         ('{"path": "a"}', '"path" must be a list of texts'),
         ('{"path": ["a", 1], "id": ["x", "x"]}', '"path" must be a list of texts'),
-        ('{"path": ["a"]}', '"id" must be a list of texts'),
+        ('{"path": ["a"]}', '"id" must be a list of texts or whole numbers'),
+        ('{"path": ["a"], "id": [true]}', '"id" must be a list of texts or whole numbers'),
+        ('{"path": ["a"], "id": [1.5]}', '"id" must be a list of texts or whole numbers'),
+        ('{"path": ["a"], "id": [' + "9" * 5000 + "]}", "not valid JSON"),
         ('{"path": ["a", "b"], "id": ["x"]}', "1 ids for 2 paths"),
-        ('{"path": ["a"], "id": [1]}', '"id" must be a list of texts'),
+        ('{"path": ["a", "b"], "id": [1, 2]}', "nobody has two photos"),
         ('{"path": [], "id": []}', "no paths in it"),
         ('{"path": ["a", "/b"], "id": ["x", "x"]}', "path 2: an absolute path: /b"),
         ('{"path": ["a", "../b"], "id": ["x", "x"]}', r"path 2: a path with \.\."),
@@ -133,7 +287,7 @@ def test_any_json_is_a_list_or_refused(tmp_path: Path, content: Any) -> None:
     with contextlib.suppress(InputError):
         found = read_megaface(tmp_path)
         assert found.probes == content["path"]
-        assert found.people == content["id"]
+        assert found.people == [str(value) for value in content["id"]]
 
 
 def test_a_list_that_is_too_large_or_missing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
