@@ -255,11 +255,6 @@ def _read_list(path: Path, which: str) -> tuple[list[str], list[str]]:
         paths = [_below(line.strip(), _PARTS[which]) for line in text.splitlines() if line.strip()]
         if which == "facescrub":
             people = [os.path.dirname(name).rpartition("/")[2] for name in paths]
-            if "" in people:
-                number = people.index("")
-                raise InputError(
-                    f"{label}, path {number + 1}: no folder that says who it is: {printable(paths[number][:100])}"
-                )
     else:
         try:
             content = json.loads(text)
@@ -281,6 +276,9 @@ def _read_list(path: Path, which: str) -> tuple[list[str], list[str]]:
             raise InputError(
                 f"{label}, path {number}: {printable(name, _SHOWN)} is path {seen[name]} already; keep one"
             )
+    if "" in people:
+        number = people.index("")
+        raise InputError(f"{label}, path {number + 1}: does not say who it is: {printable(paths[number][:100])}")
     return paths, people
 
 

@@ -220,8 +220,8 @@ PROBES, DISTRACTORS = "Al/1.png\nAl/2.png\n", "1/2/3.jpg\n"
         (PROBES, "//2/3.jpg\n", "megaface_lst, path 1: an absolute path"),
         (PROBES, "/1/2/\n", "megaface_lst, path 1: an absolute path"),
         (PROBES, "1\\..\\..\\3.jpg\n", "megaface_lst, path 1: a backslash or NUL"),
-        (PROBES + "3.png\n", DISTRACTORS, r"facescrub_lst, path 3: no folder that says who it is: 3\.png"),
-        (PROBES + "/3.png\n", DISTRACTORS, r"facescrub_lst, path 3: no folder that says who it is: /3\.png"),
+        (PROBES + "3.png\n", DISTRACTORS, r"facescrub_lst, path 3: does not say who it is: 3\.png"),
+        (PROBES + "/3.png\n", DISTRACTORS, "facescrub_lst, path 3: an absolute path"),
     ],
 )
 def test_a_wrong_plain_list_is_refused(tmp_path: Path, probes: str, distractors: str, message: str) -> None:
@@ -251,6 +251,7 @@ def test_ids_may_be_numbers(tmp_path: Path) -> None:
         ('{"path": ["a"], "id": [1.5]}', '"id" must be a list of texts or whole numbers'),
         ('{"path": ["a"], "id": [' + "9" * 5000 + "]}", "not valid JSON"),
         ('{"path": ["a", "b"], "id": ["x"]}', "1 ids for 2 paths"),
+        ('{"path": ["a", "b"], "id": ["x", ""]}', "path 2: does not say who it is: b"),
         ('{"path": ["a", "b"], "id": [1, 2]}', "nobody has two photos"),
         ('{"path": [], "id": []}', "no paths in it"),
         ('{"path": ["a", "/b"], "id": ["x", "x"]}', "path 2: an absolute path: /b"),
