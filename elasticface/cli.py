@@ -5,6 +5,7 @@ Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
 
 import dataclasses
 import errno
+import os
 import sys
 import typing
 import warnings
@@ -81,14 +82,32 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         _fail("stopped", 1)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror}; make room and start it again; what goes on has --resume", 1)
+        if error.errno in files.NO_ROOM:
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}{error.strerror}; make room and start it again; what goes on has --resume", 1)
+        if error.errno in _WRONG_PATH and _is_named(error.filename, given):
+            _fail(f"{files.printable(os.fsdecode(error.filename))}: {error.strerror}; give another path", 2)
+        raise
     sys.exit(0)
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WRONG_PATH = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EROFS),
+)
+
+
+def _is_named(path: Any, given: Sequence[str]) -> bool:
+    """Whether one of the words ``given`` is ``path``, or is above or below it: then it is the user's, not ours."""
+    if not isinstance(path, str | bytes):
+        return False
+    there = Path(os.path.abspath(os.fsdecode(path)))
+    for word in given:
+        named = Path(os.path.abspath(word.partition("=")[2] if word.startswith("--") and "=" in word else word))
+        beside = named.parent == there.parent and files.is_temporary(there.name)  # what is to become ``named``
+        if there.is_relative_to(named) or named.is_relative_to(there) or beside:
+            return True
+    return False
 
 
 class _Parser(ArgumentParser):
@@ -336,7 +355,7 @@ def _pack(options: Namespace) -> None:
 
     out = Path(options.out)
     check_out(out, options.overwrite)
-    files.check_writable(out.parent)
+    files.check_writable(out.parent, out.name)
     if not 1 <= options.size <= 4096:
         raise InputError(f"--size must be 1 to 4096, not {options.size}")
     found = open_benchmark(options.dir, options.pairs, options.landmarks)
@@ -367,14 +386,14 @@ def _plan(options: Namespace) -> None:
     if options.json:
         if Path(options.json).is_dir():
             raise InputError(f"--json {options.json}: a folder; give the name of a file")
-        files.check_writable(Path(options.json).parent)
+        files.check_writable(Path(options.json).parent, Path(options.json).name)
     cli_plan.run(options)
 
 
 def _check_preview(path: Path) -> None:
     if path.suffix.lower() not in (".png", ".jpg") or path.is_dir():
         raise InputError(f"--preview {path}: not the name of a picture; give a file that ends in .png or .jpg")
-    files.check_writable(path.parent)
+    files.check_writable(path.parent, path.name)
 
 
 def _fail(message: str, code: int) -> NoReturn:

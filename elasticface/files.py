@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name, fsynced, renamed."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -18,6 +19,9 @@ RESERVE = 1 << 30
 
 MOST_TEXT = 1 << 28
 """The most bytes of a file that is read as one text: a list of five million pairs."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What an OSError says where a disk is full, or a file may not grow."""
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 
@@ -156,15 +160,33 @@ def holds_something(folder: Path) -> bool:
         raise InputError(f"{printable(folder)}: cannot be used: {error.strerror}; give a new folder") from error
 
 
-def check_writable(out: Path) -> None:
-    """Refuse a folder that cannot be written to before the work, not after it.
+def check_writable(out: Path, name: str = "file") -> None:
+    """Refuse a folder that cannot be written to before the work, not after it; by trying, and nothing stays of that.
+
+    Args:
+        out: the folder; those above it may be missing too.
+        name: what is to be written in it, for a name may be too long.
 
     Raises:
-        InputError: it is none, or one without leave to write.
+        InputError: it cannot be made, is no folder, or may not be written to.
     """
-    nearest = _nearest(out)
-    if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written: {nearest} is not a folder with leave to write; give another")
+    there = Path(os.path.abspath(out))
+    missing: list[str] = []
+    while not os.path.lexists(there):
+        missing.insert(0, there.name)
+        there = there.parent
+    trial = temporary_beside(there / name)
+    try:
+        # In one step where ``out`` is there, since another process may remove temporaries in it.
+        trial.joinpath(*missing).mkdir(parents=True)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        no_folder = isinstance(error, FileExistsError)  # a link to nothing
+        why = f"{printable(error.filename)} is no folder" if no_folder else error.strerror
+        raise InputError(f"{printable(out)}: cannot be written: {why}; give another") from error
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
 
 
 def room(path: Path) -> int:

@@ -16,7 +16,7 @@ import types
 import warnings
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -816,13 +816,97 @@ def test_an_output_in_a_files_place_is_refused(place: str, people: Path, model: 
 def test_a_folder_that_may_not_be_written_is_refused(
     people: Path, model: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locked = here / "locked"
+    locked, mkdir = here / "locked", Path.mkdir
     locked.mkdir()
-    allowed = os.access
-    # Root may write anywhere, so the answer is made up.
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).absolute() != locked and allowed(path, mode))
-    assert "locked/run: cannot be written" in refused("train", people, "--out", "locked/run", *SMALL)
-    assert "locked: cannot be written" in refused("evaluate", model, people, "--out", "locked")
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.is_relative_to(locked):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere, so the answer is made up
+    assert "locked/run: cannot be written: Permission denied" in refused("train", people, "--out", "locked/run", *SMALL)
+    assert "locked: cannot be written: Permission denied" in refused("evaluate", model, people, "--out", "locked")
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            f"{command} --out {out}"
+            for command in ("evaluate MODEL FACES", "train FACES", "compare RESULTS", "quickstart")
+            for out in ("dangling", "loop", "/proc/x", LONG)
+        ),
+        "evaluate MODEL FACES --out dangling/below",
+        "evaluate MODEL FACES --features dangling",
+        f"evaluate MODEL {LONG}",
+        f"evaluate {LONG} FACES",
+        f"evaluate MODEL FACES --pairs={LONG}",
+        f"evaluate MODEL FACES --landmarks {LONG}",
+        f"evaluate MODEL FACES --baseline {LONG}",
+        "evaluate MODEL loop",
+        f"pack FACES {LONG}.bin",
+        f"pack FACES {'x' * 249}.bin",
+        f"pack FACES {LONG}/out.bin",
+        "pack FACES dangling/out.bin",
+        f"pack {LONG} out.bin",
+        f"convert FACES {LONG}",
+        f"convert FACES {LONG}/set",
+        "convert FACES dangling/set",
+        f"convert {LONG} set",
+        f"split FACES {LONG} --people 2 --pairs 20",
+        "split FACES dangling --people 2 --pairs 20",
+        "split FACES /proc/x --people 2 --pairs 20",
+        f"split {LONG} out --people 2",
+        f"align FACES {LONG} --landmarks five.csv",
+        "align FACES dangling --landmarks five.csv",
+        f"align {LONG} out --landmarks five.csv",
+        f"align FACES out --landmarks {LONG}",
+        f"train {LONG} --out run",
+        f"train FACES --out run --validate {LONG}",
+        f"train FACES --out run --config {LONG}",
+        f"train FACES --out {LONG} --resume",
+        f"compare {LONG}",
+        f"plan 1000 --json {LONG}",
+        f"synthesize {LONG} --identities 2 --images-per-identity 2",
+        "synthesize dangling --identities 2 --images-per-identity 2",
+        f"synthesize --preview {LONG}.png",
+    ],
+    ids=lambda arguments: arguments.replace(LONG, "LONG").replace("x" * 249, "LONGISH"),
+)
+def test_a_path_that_cannot_be_is_refused_in_one_line(arguments: str, people: Path, model: Path, here: Path) -> None:
+    (here / "dangling").symlink_to("/nonexistent/folder")
+    (here / "loop").symlink_to("loop")
+    write_landmarks(here / "five.csv", ["person_00/person_00_0001.png"])
+    (here / "results").mkdir()
+    places = {"FACES": people, "MODEL": model, "RESULTS": here / "results"}
+    message = refused(*(places.get(word, word) for word in arguments.split()))
+    assert len(message) < 1000
+
+
+def test_an_error_of_the_system_that_no_given_path_has_is_not_taken_for_wrong_input(
+    people: Path, model: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(error: OSError) -> None:
+        def broken(*_: object) -> NoReturn:
+            raise error
+
+        monkeypatch.setattr("elasticface.cli_evaluate.run", broken)
+
+    for error in (
+        FileNotFoundError(errno.ENOENT, "No such file", "/usr/lib/ours.html"),
+        FileNotFoundError(errno.ENOENT, "No such file"),
+        OSError(errno.EIO, "Input/output error", str(people)),
+        OSError("of no kind"),
+    ):
+        fail(error)
+        with pytest.raises(OSError, match=str(error.args[-1])):
+            cli.main(["evaluate", str(model), str(people)])
+    fail(FileNotFoundError(errno.ENOENT, "No such file", str(people / "x.png")))
+    assert f"{people / 'x.png'}: No such file; give another path" in refused("evaluate", model, people)
 
 
 def test_resuming_into_another_shape_is_refused(trained: Path, here: Path) -> None:

@@ -1,6 +1,8 @@
 """elasticface.files: what is read stays within its bounds, and names are shown as one short line."""
 
+import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,50 @@ def test_what_killed_writers_left_is_removed_and_links_are_not_followed(tmp_path
         "folder/kept",
         "folder/kept/file",
     ]
+
+
+def test_a_folder_is_tried_and_nothing_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    for out in ("there", "link", "link/a", "a", "a/b", "a/../../b", "."):
+        files.check_writable(tmp_path / out)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "there"]
+    assert not (tmp_path.parent / "b").exists()
+
+
+def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, why in {
+        "file": "Not a directory",
+        "file/below": "Not a directory",
+        "dangling": "dangling is no folder",
+        "dangling/below": "dangling is no folder",
+        "loop": "Too many levels of symbolic links",
+        "x" * 300: "File name too long",
+        f"a/{'x' * 300}/b": "File name too long",
+    }.items():
+        with pytest.raises(InputError, match=rf"{name}: cannot be written: .*{why}; give another$"):
+            files.check_writable(tmp_path / name)
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        files.check_writable(tmp_path, "x" * 250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "loop"]
+
+
+def test_a_full_disk_is_no_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(path: Path, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(OSError, match="No space left on device"):
+        files.check_writable(tmp_path)
+
+
+def test_processes_that_try_a_folder_at_once_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+    def attempt(_: int) -> None:
+        files.check_writable(tmp_path / "run" / "of" / "many")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(attempt, range(400)))
+    assert list(tmp_path.iterdir()) == []

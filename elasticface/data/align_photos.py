@@ -207,6 +207,7 @@ def _check_out(photos: Photos, out: Path, resume: bool) -> None:
         raise InputError(f"{printable(out)}: lies where the photos are; give a folder outside {printable(photos.path)}")
     if files.holds_something(out) and not resume:
         raise InputError(f"{printable(out)}: holds something already; resume, or give a new folder")
+    files.check_writable(out)
 
 
 def _targets(names: Sequence[str], suffix: str) -> dict[str, PurePosixPath]:
