@@ -994,6 +994,20 @@ def test_ijb_and_megaface_are_evaluated_beside_pairs_and_go_on_where_they_were(p
     assert sorted(os.listdir("again")) == ["report.html", "results.json"]
 
 
+def test_noise_of_other_images_leaves_megaface_and_is_said_on_the_terminal() -> None:
+    rows = write_megaface(Path("megaface"))
+    Path("megaface/megaface_noises.txt").write_text("375/37531198@N00/4174611825_0.jpg\n")
+    random = np.random.default_rng(0).normal(size=(len(rows.probes) + len(rows.distractors), 8)).astype(np.float32)
+    write_features(Path("features"), rows, random[: len(rows.probes)], random[len(rows.probes) :])
+    code, _, err = run("evaluate", "features", "megaface", "--out", "results")
+    assert code == 0
+    said = "no MegaFace (R): 1 of 2 names of facescrub_noises.txt are in the list of probes; 0 of 1 names of megaface"
+    assert said in " ".join(err.split())
+    (found,) = json.loads(Path("results/results.json").read_text())["results"]
+    assert found["benchmark"] == "MegaFace"
+    assert any(note.startswith(said) for note in found["notes"])
+
+
 def test_features_do_for_a_model() -> None:
     rows = write_ijb(Path("IJBC"), pictures=False)
     np.save("published.npy", np.random.default_rng(0).normal(size=(len(rows.faces), 8)).astype(np.float32))

@@ -22,7 +22,6 @@ from elasticface.benchmarks.megaface_files import (
     read_megaface,
 )
 from elasticface.errors import InputError
-from elasticface.report_large import notes
 
 FREELY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -156,7 +155,6 @@ def test_a_list_of_noise_of_other_images_leaves_megaface_and_says_so(tmp_path: P
     results = open_megaface(tmp_path).measure(FeatureFiles(tmp_path / "features"), tmp_path / "kept")
     assert [result.benchmark for result in results] == ["MegaFace"]
     assert results[0].notes[-1] == NONE[which]
-    assert f"MegaFace, {results[0].model}: {NONE[which]}" in notes(results)
 
 
 def test_results_of_the_refined_one_say_what_noise_was_not_found(tmp_path: Path) -> None:
