@@ -17,7 +17,8 @@ from torch import Tensor
 from elasticface import backbones
 from elasticface.benchmarks import rows
 from elasticface.benchmarks.packing import pack
-from elasticface.benchmarks.pairs import PairBenchmark, Pairs, evaluate_pairs, open_pairs
+from elasticface.benchmarks.pair_files import PairBenchmark, Pairs, open_pairs
+from elasticface.benchmarks.pairs import evaluate_pairs
 from elasticface.data import images
 from elasticface.data.synthetic.source import SyntheticFaces
 from elasticface.errors import InputError

@@ -351,7 +351,7 @@ def _split(options: Namespace) -> None:
 def _pack(options: Namespace) -> None:
     from elasticface.benchmarks.opening import open_benchmark
     from elasticface.benchmarks.packing import check_out, choose, pack
-    from elasticface.benchmarks.pairs import PairBenchmark
+    from elasticface.benchmarks.pair_files import PairBenchmark
 
     out = Path(options.out)
     check_out(out, options.overwrite)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from elasticface import files, progress
 from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pairs import PAIRS_FILE, PairResult, open_pairs
+from elasticface.benchmarks.pair_files import PAIRS_FILE, open_pairs
+from elasticface.benchmarks.pairs import PairResult
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.data import Source, open_dataset
 from elasticface.data.folder import FolderSource

@@ -141,7 +141,8 @@ def departures(result: "PairResult | LargeResult", column: Column) -> tuple[str,
 
 
 def _altered(result: "PairResult") -> list[str]:
-    from elasticface.benchmarks.pairs import FOLDS, PROTOCOL  # it needs cv2
+    from elasticface.benchmarks.pair_files import FOLDS
+    from elasticface.benchmarks.pairs import PROTOCOL  # it needs cv2
 
     def protocol(images: str) -> str:
         return PROTOCOL.format(images=images, folds=len(result.per_fold))

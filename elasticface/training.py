@@ -20,7 +20,8 @@ from torch import nn
 from elasticface import backbones, checkpoint, heads, keyed, launch, progress
 from elasticface.agreement import from_all, from_first, from_first_alone, in_all
 from elasticface.backbones.syncnorm import synchronised
-from elasticface.benchmarks.pairs import PairBenchmark, evaluate_pairs, open_pairs
+from elasticface.benchmarks.pair_files import PairBenchmark, open_pairs
+from elasticface.benchmarks.pairs import evaluate_pairs
 from elasticface.checkpoint import Validation
 from elasticface.checkpoint_folder import newest_first
 from elasticface.config import TrainConfig

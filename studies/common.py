@@ -17,7 +17,8 @@ from torch import Tensor, from_numpy
 
 from elasticface import environment, files, metrics
 from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pairs import PAIRS_FILE, PairBenchmark, PairResult, Pairs, evaluate_pairs
+from elasticface.benchmarks.pair_files import PAIRS_FILE, PairBenchmark, Pairs
+from elasticface.benchmarks.pairs import PairResult, evaluate_pairs
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.data import Source
 from elasticface.data.images import IMAGE_SUFFIXES

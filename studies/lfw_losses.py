@@ -15,7 +15,8 @@ from jsonargparse import auto_cli
 
 from elasticface import environment, files
 from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pairs import PairResult, evaluate_pairs, open_pairs
+from elasticface.benchmarks.pair_files import open_pairs
+from elasticface.benchmarks.pairs import PairResult, evaluate_pairs
 from elasticface.config import RECIPES, TrainConfig
 from elasticface.data import open_dataset
 from elasticface.heads import LOSSES

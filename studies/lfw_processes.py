@@ -14,7 +14,8 @@ from pathlib import Path
 from common import run
 
 from elasticface import environment, files
-from elasticface.benchmarks.pairs import evaluate_pairs, open_pairs
+from elasticface.benchmarks.pair_files import open_pairs
+from elasticface.benchmarks.pairs import evaluate_pairs
 from elasticface.model import load
 from elasticface.rundir import read_metrics
 

@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from elasticface import files, keyed, metrics
 from elasticface.benchmarks import pairs as protocol
 from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pairs import PAIRS_FILE, PairBenchmark, open_pairs
+from elasticface.benchmarks.pair_files import PAIRS_FILE, PairBenchmark, open_pairs
 from elasticface.config import TrainConfig
 from elasticface.data import open_dataset
 from elasticface.data.synthetic.scene import Appearance, Variation

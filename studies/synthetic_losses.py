@@ -41,7 +41,7 @@ from common import (
 
 from elasticface import files, heads
 from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pairs import open_pairs
+from elasticface.benchmarks.pair_files import open_pairs
 from elasticface.config import TrainConfig
 from elasticface.data import open_dataset
 from elasticface.heads import LOSSES

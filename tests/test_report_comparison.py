@@ -61,7 +61,7 @@ def test_terminal_shows_differences_in_bold_where_zero_is_left_out() -> None:
     ):
         assert line in lines
     assert terminal_notes(MADE) == [
-        "lfw: drawn 2,000 times are people, by the folders of their photos",
+        "lfw: drawn 2,000 times are people, by the folders or the names of their photos",
         "calfw: drawn 1,500 times are pairs: who is on the images is unknown, and no image is in two pairs",
         "said",
     ]
@@ -101,7 +101,7 @@ def test_benchmarks_of_the_same_draws_are_named_together_and_others_apart() -> N
     one, other = MADE.contrasts
     found = [one, replace(one, second="c"), replace(one, benchmark="cplfw"), replace(other, draws=2000), other]
     assert terminal_notes(replace(MADE, contrasts=tuple(found)))[:2] == [
-        "lfw, cplfw: drawn 2,000 times are people, by the folders of their photos",
+        "lfw, cplfw: drawn 2,000 times are people, by the folders or the names of their photos",
         "calfw: drawn 2,000 times are pairs: who is on the images is unknown, and no image is in two pairs",
     ]
 

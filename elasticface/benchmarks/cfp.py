@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from elasticface import files
-from elasticface.benchmarks.pairs import FOLDS, PairBenchmark, Pairs, checked, find_landmarks
+from elasticface.benchmarks.pair_files import FOLDS, PairBenchmark, Pairs, checked, find_landmarks
 from elasticface.data.listed import Finder
 from elasticface.data.photos import Photos
 from elasticface.errors import InputError

@@ -10,7 +10,8 @@ from elasticface.benchmarks.ijb import IjbBenchmark, TemplateOptions, open_ijb
 from elasticface.benchmarks.ijb_files import KINDS, kind_of
 from elasticface.benchmarks.megaface import MegaFaceBenchmark, open_megaface
 from elasticface.benchmarks.megaface_files import SETS, is_megaface
-from elasticface.benchmarks.pairs import PAIRS_FILE, PairBenchmark, PairResult, evaluate_pairs, is_pack, open_pairs
+from elasticface.benchmarks.pair_files import PAIRS_FILE, PairBenchmark, is_pack, open_pairs
+from elasticface.benchmarks.pairs import PairResult, evaluate_pairs
 from elasticface.benchmarks.results import LargeResult
 from elasticface.errors import InputError
 from elasticface.files import printable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from elasticface import progress
 from elasticface.align import SIZE
-from elasticface.benchmarks.pairs import FOLDS, PACK_SUFFIX, PairBenchmark
+from elasticface.benchmarks.pair_files import FOLDS, PACK_SUFFIX, PairBenchmark
 from elasticface.data import images
 from elasticface.data.packs import write_pack
 from elasticface.errors import InputError

@@ -6,6 +6,7 @@ whose each trial of the large benchmarks is.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNITS = {
-    "people": "people, by the folders of their photos",
+    "people": "people, by the folders or the names of their photos",
     "images": "images, those that genuine pairs join being one unit: who is on them is unknown",
     "pairs": "pairs: who is on the images is unknown, and no image is in two pairs",
     "subjects": "people, by the benchmark's own lists",
@@ -32,6 +33,7 @@ OF_PAIRS, OF_TRIALS = ("people", "images", "pairs"), ("subjects", "templates")
 """The UNITS of benchmarks of pairs, and of the large ones."""
 
 _DEEPEST = 8  # folders above a photo that are tried
+_NUMBER = re.compile(r"_\d+\.\w+$")  # of a person's photo, and its suffix
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,10 @@ def units_of(
     """The units of pairs.
 
     A photo's person is the folder that it is in, or one further up: the deepest for which all genuine pairs are within
-    one and all impostor pairs between two (LFW: `name`; CFP: `Data/Images/001`). Where there is none, as in a pack,
-    images are the units, and those that genuine pairs join, be it by way of others, are one; where no image is in two
-    pairs, the pairs are.
+    one and all impostor pairs between two (LFW: `name`; CFP: `Data/Images/001`); or else what stands before the number
+    in its name, if that tells all pairs alike (CALFW: `name_0001.jpg`). Where neither does, as in a pack, images are
+    the units, and those that genuine pairs join, be it by way of others, are one; where no image is in two pairs, the
+    pairs are.
 
     Args:
         first: the pairs' first photos [P], names with `/` between folders.
@@ -69,8 +72,13 @@ def units_of(
     told = json.dumps([content, folds, list(first), list(second), same.tolist()])
     digest = hashlib.sha256(told.encode()).hexdigest()
     shallowest = min((name.count("/") for side in (first, second) for name in side), default=0)
-    for up in range(1, 1 + min(_DEEPEST, shallowest)):
-        a, b = ([name.rsplit("/", up)[0] for name in side] for side in (first, second))
+    candidates = [
+        [[name.rsplit("/", up)[0] for name in side] for side in (first, second)]
+        for up in range(1, 1 + min(_DEEPEST, shallowest))
+    ]
+    if all(_NUMBER.search(name) for side in (first, second) for name in side):
+        candidates.append([[_NUMBER.sub("", name) for name in side] for side in (first, second)])
+    for a, b in candidates:
         if all((x == y) == genuine for x, y, genuine in zip(a, b, same.tolist(), strict=True)):
             return Units("people", *_numbered(a, b), digest)
     listed = Counter(name for pair in zip(first, second, strict=True) for name in {*pair})

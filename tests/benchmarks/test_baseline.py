@@ -8,7 +8,8 @@ from conftest import write_people
 from numpy.typing import NDArray
 
 from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pairs import evaluate_pairs, open_pairs
+from elasticface.benchmarks.pair_files import open_pairs
+from elasticface.benchmarks.pairs import evaluate_pairs
 from elasticface.data import open_dataset
 from elasticface.errors import InputError
 from elasticface.model import FaceEncoder

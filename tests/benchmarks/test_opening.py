@@ -13,7 +13,7 @@ from elasticface.benchmarks.ijb import IjbBenchmark, TemplateOptions
 from elasticface.benchmarks.megaface import MegaFaceBenchmark
 from elasticface.benchmarks.opening import is_features, measure, open_benchmark, open_benchmarks
 from elasticface.benchmarks.packing import pack
-from elasticface.benchmarks.pairs import PairBenchmark, open_pairs
+from elasticface.benchmarks.pair_files import PairBenchmark, open_pairs
 from elasticface.errors import InputError
 
 

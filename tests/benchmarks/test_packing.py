@@ -12,7 +12,8 @@ from conftest import write_pairs, write_people
 from elasticface import backbones
 from elasticface.align import TEMPLATE
 from elasticface.benchmarks.packing import choose, pack
-from elasticface.benchmarks.pairs import PairBenchmark, PairResult, evaluate_pairs, open_pairs
+from elasticface.benchmarks.pair_files import PairBenchmark, open_pairs
+from elasticface.benchmarks.pairs import PairResult, evaluate_pairs
 from elasticface.data import images
 from elasticface.data.align_photos import align_photos
 from elasticface.data.landmarks import COLUMNS, read_landmarks

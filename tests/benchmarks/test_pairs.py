@@ -17,17 +17,9 @@ from torch.nn import functional
 
 from elasticface.align import TEMPLATE
 from elasticface.benchmarks import samples
-from elasticface.benchmarks.pairs import (
-    FARS,
-    PairBenchmark,
-    PairResult,
-    Pairs,
-    evaluate_pairs,
-    figures,
-    open_pack,
-    open_pairs,
-)
-from elasticface.benchmarks.pairs import parse_pairs as parse
+from elasticface.benchmarks.pair_files import PairBenchmark, Pairs, open_pack, open_pairs
+from elasticface.benchmarks.pair_files import parse_pairs as parse
+from elasticface.benchmarks.pairs import FARS, PairResult, evaluate_pairs, figures
 from elasticface.data import images
 from elasticface.data.align_photos import align_photos
 from elasticface.data.landmarks import COLUMNS, read_landmarks

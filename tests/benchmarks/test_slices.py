@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from elasticface.benchmarks import samples
 from elasticface.benchmarks import slices as module
-from elasticface.benchmarks.pairs import evaluate_pairs, open_pairs
+from elasticface.benchmarks.pair_files import open_pairs
+from elasticface.benchmarks.pairs import evaluate_pairs
 from elasticface.benchmarks.slices import FACTORS, Metadata, Slice, read_metadata, slices
 from elasticface.benchmarks.units import Units
 from elasticface.errors import InputError

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from elasticface.align import TEMPLATE
 from elasticface.benchmarks.opening import open_benchmark
 from elasticface.benchmarks.packing import pack
-from elasticface.benchmarks.pairs import PairBenchmark, evaluate_pairs, open_pairs, parse_pairs
+from elasticface.benchmarks.pair_files import PairBenchmark, open_pairs, parse_pairs
+from elasticface.benchmarks.pairs import evaluate_pairs
 from elasticface.benchmarks.two_line_pairs import is_two_line, read_two_line
 from elasticface.data.landmarks import COLUMNS
 from elasticface.errors import InputError

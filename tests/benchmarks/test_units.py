@@ -24,6 +24,14 @@ def test_people_are_folders_further_up_where_photos_are_sorted_within() -> None:
     assert (units.kind, units.first.tolist(), units.second.tolist()) == ("people", [0, 0], [0, 1])
 
 
+def test_people_are_told_by_names_where_folders_do_not() -> None:
+    pairs = [("A_B_0001.jpg", "A_B_0002.jpg", 1), ("A_B_0001.jpg", "C_1.png", 0), ("C_1.png", "C_12.jpg", 1)]
+    units = made([(f"photos/{a}", f"photos/{b}", same) for a, b, same in pairs])
+    assert (units.kind, units.first.tolist(), units.second.tolist()) == ("people", [0, 0, 1], [0, 1, 1])
+    assert made([*pairs, ("C_12.jpg", "D.jpg", 0)]).kind == "images"  # not every name has a number
+    assert made([*pairs, ("C_12.jpg", "C_3.jpg", 0)]).kind == "images"  # a label that contradicts
+
+
 def test_folders_that_contradict_the_labels_are_no_people() -> None:
     assert made([("x/1", "x/2", 1), ("x/1", "x/3", 0)]).kind == "images"
     assert made([("x/1", "y/2", 1), ("x/1", "z/3", 0)]).kind == "images"

@@ -23,7 +23,8 @@ from elasticface.benchmarks.ijb import open_ijb
 from elasticface.benchmarks.ijb_files import read_ijb
 from elasticface.benchmarks.megaface import open_megaface
 from elasticface.benchmarks.megaface_files import open_feature_folder, read_megaface
-from elasticface.benchmarks.pairs import PairBenchmark, PairResult, Pairs, figures, open_pairs
+from elasticface.benchmarks.pair_files import PairBenchmark, Pairs, open_pairs
+from elasticface.benchmarks.pairs import PairResult, figures
 from elasticface.data import images
 from elasticface.data.align_photos import read_identities
 from elasticface.data.images import DamagedImage
