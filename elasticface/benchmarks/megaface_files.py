@@ -55,9 +55,7 @@ class MegaFaceFiles:
     probes: list[str]  # [P] paths
     people: list[str]  # [P] whose photo it is
     distractors: list[str]  # [M] paths
-    noisy_probes: (
-        NDArray[np.bool_] | None
-    )  # [P], on the published list; None without the lists, or where one hits nothing
+    noisy_probes: NDArray[np.bool_] | None  # [P], on the list of noise; None without, or where a list hits nothing
     noisy_distractors: NDArray[np.bool_] | None  # [M]
     noise_notes: tuple[str, ...] = ()  # which of the lists' names are of no image here
 
