@@ -250,7 +250,10 @@ def _on_pairs(rows: Sequence[PairResult], draws: int, seed: int, notes: list[str
     drawn: Sequence[dict[Key, Floats] | None] = [None] * len(rows)
     try:
         counts = _draw(name, units.number, draws, seed)
-        columns = [samples.of_pairs(row.scores, same, row.accepted, units, targets, counts).T for row in rows]
+        columns = [
+            samples.of_pairs(row.scores, same, row.accepted, units, targets, counts).T[: len(figures[0])]
+            for row in rows
+        ]
         drawn = [{(ON_PAIRS, figure): column for figure, column in zip(figures[0], of, strict=True)} for of in columns]
     except resampling.CannotDraw:
         draws = 0

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from elasticface.benchmarks.results import PAIRS, LargeResult, TemplateIdentification
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from elasticface.benchmarks.pairs import PairResult
     from elasticface.comparison import Comparison
 
+_OF_RULE = {"at-most": "tar", "nearest": "nearest"}  # in the names of PairResult.intervals
 _JUDGED = ("difference", "low", "high", "p", "mcnemar")
 Curve = tuple[str, str, Iterable[float], Iterable[float]]  # benchmark, model, FARs and the TAR at each
 
@@ -76,10 +77,8 @@ def _of_pairs(result: "PairResult") -> Iterable[Sequence[Any]]:
     yield "accuracy, standard deviation over folds", "", result.accuracy_std, "", ""
     yield "equal error rate", "", result.eer, *result.intervals.get("eer", ("", ""))
     for rule, rates in result.tar_at_far.items():
-        # Intervals are those of the rule "at-most".
-        intervals: Mapping[str, tuple[float, float]] = result.intervals if rule == "at-most" else {}
         for far, tar in rates.items():
-            yield f"TAR at FAR, {rule}", far, tar, *intervals.get(f"tar@{far}", ("", ""))
+            yield f"TAR at FAR, {rule}", far, tar, *result.intervals.get(f"{_OF_RULE[rule]}@{far}", ("", ""))
 
 
 def _of_large(result: LargeResult) -> Iterable[Sequence[Any]]:

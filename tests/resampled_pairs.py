@@ -62,6 +62,16 @@ def tar(scores: NDArray[Any], same: Bools, listed: list[int], far: float) -> flo
     return max(tar for found, tar in roc(scores, same, listed) if found <= far)
 
 
+def nearest(scores: NDArray[Any], same: Bools, listed: list[int], far: float) -> float:
+    """The TAR of the threshold whose FAR is nearest: of those as near the highest FAR, of these the highest TAR."""
+    genuine, impostor = ([float(scores[i]) for i in listed if same[i] == kind] for kind in (True, False))
+    points = []
+    for threshold in [*genuine, *impostor, math.inf]:
+        alarms, hits = (sum(s >= threshold for s in of) / len(of) for of in (impostor, genuine))
+        points.append((abs(alarms - far), -alarms, -hits))
+    return -min(points)[2]
+
+
 def equal_error_rate(scores: NDArray[Any], same: Bools, listed: list[int]) -> float:
     """Where the line through the points of the ROC meets FAR = 1 − TAR."""
     points = roc(scores, same, listed)

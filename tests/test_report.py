@@ -56,6 +56,7 @@ def make_result(
         intervals={
             "accuracy": (accuracy - 0.004, accuracy + 0.003),
             "tar@0.001": (0.89, 0.93),
+            "nearest@0.001": (0.88, 0.94),
             "eer": (0.0141, 0.0232),
         },
         accepted=scores > 0.25,

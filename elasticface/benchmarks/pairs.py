@@ -47,7 +47,9 @@ class PairResult:
     same: NDArray[np.bool_]  # [P]
     first: tuple[str, ...]  # [P] image names
     second: tuple[str, ...]  # [P]
-    intervals: dict[str, tuple[float, float]]  # 95 %: "accuracy", "eer", "tar@0.001" by "at-most"; none without draws
+    intervals: dict[
+        str, tuple[float, float]
+    ]  # 95 %: "accuracy", "eer", "tar@0.001" at most, "nearest@0.001"; none undrawn
     accepted: NDArray[np.bool_]  # [P] called the same person, by the threshold of the pair's fold
     slices: tuple[Slice, ...] = ()  # by what is in the photos, where metadata.csv says it
     units: Units | None = None  # what a comparison with another model resamples
@@ -108,8 +110,12 @@ def figures(
     eer = metrics.equal_error_rate(scores, same).rate
     genuine = int(same.sum())
     units = units_of(first, second, same, folds, benchmark.content)
-    rates = {ACCURACY: verification.accuracy, **{f"tar@{f:g}": t for f, t in zip(FARS, tars["at-most"], strict=True)}}
-    found, by = _intervals({**rates, EER: eer}, scores, same, verification.accepted, units) if intervals else ({}, "")
+    at_most, nearest = (
+        {f"{name}@{far:g}": float(tar) for far, tar in zip(FARS, tars[rule], strict=True)}
+        for name, rule in (("tar", "at-most"), ("nearest", "nearest"))
+    )
+    rates = {ACCURACY: verification.accuracy, **at_most, EER: eer, **nearest}
+    found, by = _intervals(rates, scores, same, verification.accepted, units) if intervals else ({}, "")
     return PairResult(
         model=model,
         benchmark=benchmark.name,
@@ -150,7 +156,7 @@ def _intervals(
     accepted: NDArray[np.bool_],
     units: Units,
 ) -> tuple[dict[str, tuple[float, float]], str]:
-    """The intervals of the accuracy, the TARs and the equal error rate, and how they were found, in words."""
+    """The intervals of the figures that ``samples.of_pairs`` gives, and how they were found, in words."""
     number = units.number
     drawn = samples.bootstrap(
         lambda counts: samples.of_pairs(scores, same, accepted, units, FARS, counts), number, units.kind

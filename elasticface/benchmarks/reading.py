@@ -122,7 +122,7 @@ class Fields:
     def intervals(self, key: str) -> Intervals:
         part = self.part(key)
         for target in part.value:
-            part.check_target("0" if target in (ACCURACY, EER) else target.removeprefix("tar@"))
+            part.check_target("0" if target in (ACCURACY, EER) else re.sub("^(tar|nearest)@", "", target))
         return {target: part.interval(target) for target in part.value}
 
     def check_target(self, target: str, most: float = _HIGHEST_RANK) -> None:

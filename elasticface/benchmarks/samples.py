@@ -101,7 +101,9 @@ def other_sides(first: NDArray[np.int32], second: NDArray[np.int32], same: Bools
 def of_pairs(
     scores: NDArray[Any], same: Bools, accepted: Bools, units: Units, fars: Sequence[float], counts: Counts
 ) -> Floats:
-    """Accuracy, TAR at each FAR by the rule "at-most", and equal error rate in each sample, [R, 1 + F + 1].
+    """Figures of pairs in each sample, [R, 2 + 2 F].
+
+    Accuracy, TAR at each FAR by the rule "at-most", equal error rate, and TAR at each FAR by the rule "nearest".
 
     Args:
         scores: [P] similarities.
@@ -119,9 +121,9 @@ def of_pairs(
     right = accepted == same
     kinds = [accepted_shares(right[of], first[of], second[of], more) for of in (same, ~same)]
     share = float(same.mean())
-    tars = tars_at_fars(scores, first, second, fars, more)["at-most"]
-    rates = share * kinds[0] + (1 - share) * kinds[1], tars, equal_error_rates(scores, first, second, more)
-    return np.column_stack(rates)
+    accuracy, eer = share * kinds[0] + (1 - share) * kinds[1], equal_error_rates(scores, first, second, more)
+    tars = tars_at_fars(scores, first, second, fars, more)
+    return np.column_stack([accuracy, tars["at-most"], eer, tars["nearest"]])
 
 
 def of_groups(groups: Sequence[Bools], right: Bools, same: Bools, units: Units, counts: Counts) -> Floats:

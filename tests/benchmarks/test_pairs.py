@@ -507,6 +507,7 @@ def test_figures_are_the_longhand(seed: int, folds: int, pairs: int, tmp_path: P
         f"exact binomial over {pairs} pairs for the accuracy; for the others bootstrap over {pairs} pairs, 2,000 draws"
     )
     others = {"eer": found.eer, **{f"tar@{far}": tar for far, tar in found.tar_at_far["at-most"].items()}}
+    others |= {f"nearest@{far}": tar for far, tar in found.tar_at_far["nearest"].items()}
     assert {*found.intervals} == {"accuracy", *others}
     for name, rate in others.items():
         low, high = found.intervals[name]
@@ -520,7 +521,8 @@ def test_intervals_are_those_of_people_drawn_anew(people: Path, monkeypatch: pyt
     counts = draw_people(result.units.number, 9, samples.SEED)
     drawn = samples.of_pairs(result.scores, result.same, result.accepted, result.units, FARS, counts)
     assert result.intervals_by == f"bootstrap over {result.units.number} people, 9 draws"
-    for name, column in zip(("accuracy", "tar@0.001", "tar@0.01", "tar@0.1", "eer"), drawn.T, strict=True):
+    tars, nearest = ([f"{name}@{far:g}" for far in FARS] for name in ("tar", "nearest"))
+    for name, column in zip(("accuracy", *tars, "eer", *nearest), drawn.T, strict=True):
         if np.ptp(column):
             assert result.intervals[name] == pytest.approx(np.quantile(column, [0.025, 0.975]), abs=1e-12)
 

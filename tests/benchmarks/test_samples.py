@@ -139,13 +139,14 @@ def test_figures_of_pairs_are_those_of_the_pairs_written_out_one_by_one(kind: st
     accepted = scores > rng.choice([0.1, 0.2], 90)
     counts = draw_people(units.number, 4, seed)
     found = of_pairs(scores, same, accepted, units, FARS, counts)
-    assert found.shape == (4, 1 + len(FARS) + 1)
+    assert found.shape == (4, 2 + 2 * len(FARS))
     for row, drawn in zip(found, counts, strict=True):
         listed = longhand.written_out(units, same, drawn)
         expected = [
             longhand.accuracy(accepted == same, same, listed),
             *(longhand.tar(scores, same, listed, far) for far in FARS),
             longhand.equal_error_rate(scores, same, listed),
+            *(longhand.nearest(scores, same, listed, far) for far in FARS),
         ]
         np.testing.assert_allclose(row, expected, rtol=0, atol=1e-12)
 
@@ -155,7 +156,7 @@ def test_a_sample_of_every_unit_once_has_the_figures_of_the_list() -> None:
     scores, accepted = np.array([0.9, 0.2, 0.3, 0.1], np.float32), np.array([True, False, True, False])
     units = Units("people", np.array([0, 1, 0, 1], np.int32), np.array([0, 1, 1, 2], np.int32), "")
     found = of_pairs(scores, same, accepted, units, [0.1, 0.5], np.ones((1, 3), np.int32))
-    assert found.tolist() == [[0.5, 0.5, 1.0, 0.5]]
+    assert found.tolist() == [[0.5, 0.5, 1.0, 0.5, 0.5, 1.0]]
 
 
 def test_pairs_at_no_far_have_accuracy_and_equal_error_rate() -> None:
