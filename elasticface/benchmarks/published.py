@@ -23,9 +23,8 @@ class Column:
     names: tuple[str, ...]  # of the benchmark, as :func:`canonical` gives them
     rate: str = ""  # the name of a results.Group; "" for the accuracy on pairs
     target: str = ""  # which of its rates
-    counts: Mapping[str, int] = field(
-        default_factory=dict
-    )  # of the published lists, where results have no notes on them
+    # Of the published lists, where results have no notes on them.
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def _pairs(title: str, name: str, pairs: int) -> Column:
