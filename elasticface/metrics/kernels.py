@@ -18,6 +18,9 @@ _TOGETHER = 256  # pairs looked up at once: one after the other, each would wait
 
 def in_threads(work: Callable[[int, int], None], edges: NDArray[np.int64]) -> None:
     """``work(edges[i], edges[i + 1])`` for every i, each in a thread of its own; it must not hold the GIL."""
+    if len(edges) == 2:
+        work(int(edges[0]), int(edges[1]))
+        return
     with ThreadPoolExecutor(max(len(edges) - 1, 1)) as pool:
         list(pool.map(work, edges[:-1].tolist(), edges[1:].tolist()))
 

@@ -20,7 +20,6 @@ _BLOCK = 1024  # pairs at most between two sums that are kept
 _MOST = (1 << 16) - 1  # how often a person may be in a sample
 _MOST_WEIGHT = (1 << 32) - 1  # of a block
 _FEW = 1 << 16  # pairs that are not worth a thread
-_CELLS = 1 << 22  # numbers at a time
 _TOO_FEW = "too few people: a sample has no pair of one kind"
 
 
@@ -143,20 +142,28 @@ def _weighed(
     weights = np.empty((-(-len(first) // block), roc_kernels.SAMPLES), np.int64)
     shares = kernels.threads() if len(first) > _FEW else 1
     edges = np.linspace(0, len(weights), shares + 1).astype(np.int64)
-    for start in range(0, len(counts), roc_kernels.SAMPLES):
-        some = slice(start, min(start + roc_kernels.SAMPLES, len(counts)))
-        times = np.zeros((counts.shape[1], roc_kernels.SAMPLES), np.uint16)
-        times[:, : some.stop - start] = counts[some].T
+    for some, times in _some_at_a_time(counts):
 
         def weigh(begin: int, end: int, times: NDArray[np.uint16] = times) -> None:
             roc_kernels.weigh(first, second, times, block, weights, begin, end)
 
         kernels.in_threads(weigh, edges)
-        yield some, times, block, weights[:, : some.stop - start]
+        yield some, times, block, weights[:, : some.stop - some.start]
+
+
+def _some_at_a_time(counts: Counts) -> Iterator[tuple[slice, NDArray[np.uint16]]]:
+    """As many samples as the kernels take: which, and how often each person is in them [N, SAMPLES], the rest zeros."""
+    from elasticface.metrics.roc_kernels import SAMPLES
+
+    for start in range(0, len(counts), SAMPLES):
+        some = slice(start, min(start + SAMPLES, len(counts)))
+        times = np.zeros((counts.shape[1], SAMPLES), np.uint16)
+        times[:, : some.stop - start] = counts[some].T
+        yield some, times
 
 
 def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, counts: Counts) -> NDArray[np.float64]:
-    """The equal error rate in each bootstrap sample, [R]; memory is for some samples of all pairs at a time.
+    """The equal error rate in each bootstrap sample, [R].
 
     Args:
         scores: [P] similarities, higher is more alike.
@@ -165,32 +172,34 @@ def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, co
         counts: [R, N], of ``draw_people``.
 
     Raises:
-        ValueError: shapes that disagree, NaN or inf scores, a person outside 0..N-1, or a sample without pairs of one
-            kind: there are too few people.
+        CannotDraw: a sample without pairs of one kind: there are too few people.
+        ValueError: shapes that disagree, NaN or inf scores, or a person outside 0..N-1.
     """
-    a, b = checked_people(first, second, counts)
+    from elasticface.metrics.roc_kernels import SAMPLES, find_crossings
+
+    a, b = (side.astype(np.int32) for side in checked_people(first, second, counts))
     same = a == b
     values, _ = checked_pairs(scores, same, "scores")
     order = np.argsort(-values)
-    falling, a, b, same = values[order], a[order], b[order], same[order]
-    last_of_ties = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    falling, same, a, b = values[order], same[order], a[order], b[order]
+    ends = np.append(falling[1:] != falling[:-1], True)[: len(falling)]
+    more = with_one_more(counts)
+    totals = np.empty((2, len(counts)), np.int64)
+    for kind, of in enumerate((~same, same)):
+        other = np.where(same[of], np.int32(counts.shape[1]), b[of])
+        for some, *_, weights in _weighed(a[of], other, more):
+            totals[kind, some] = weights.sum(axis=0)
+    if not totals.all():
+        raise CannotDraw(_TOO_FEW)
+    before, after = np.empty((2, 2, SAMPLES), np.int64)
     found = np.empty(len(counts))
-    step = max(_CELLS // max(len(values), 1), 1)
-    for start in range(0, len(counts), step):
-        some = counts[start : start + step].astype(np.int64)
-        weights = some[:, a] * np.where(same, 1, some[:, b])
-        rates = []
-        for kind in (~same, same):
-            accepted = np.cumsum(np.where(kind, weights, 0), axis=1)[:, last_of_ties]
-            if not accepted.size or not accepted[:, -1].all():
-                raise CannotDraw(_TOO_FEW)
-            rates.append(np.pad(accepted / accepted[:, -1:], ((0, 0), (1, 0))))
-        far, frr = rates[0], 1 - rates[1]
-        rows = np.arange(len(some))
-        met = np.argmax(
-            far >= frr, axis=1
-        )  # the first point where they have crossed: never that at which all is refused
-        before = frr[rows, met - 1] - far[rows, met - 1]
-        share = before / (before + far[rows, met] - frr[rows, met])
-        found[start : start + step] = (1 - share) * far[rows, met - 1] + share * far[rows, met]
+    for some, times in _some_at_a_time(counts):
+        of = totals[:, some]
+        padded = np.ones((2, SAMPLES), np.int64)
+        padded[:, : of.shape[1]] = of
+        find_crossings(ends, a, b, same, times, padded, before, after)
+        (far, tar), (next_far, next_tar) = (points[:, : of.shape[1]] / of for points in (before, after))
+        gap, next_gap = 1 - tar - far, 1 - next_tar - next_far
+        share = gap / (gap - next_gap)  # of the way to the point after
+        found[some] = (1 - share) * far + share * next_far
     return found

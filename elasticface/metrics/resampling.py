@@ -41,7 +41,13 @@ def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
     if people < 1 or draws < 1:
         raise ValueError(f"people and draws must be at least 1, got {people} and {draws}")
     generator = keyed.generator(seed, "bootstrap over people")
-    return generator.multinomial(people, np.full(people, 1 / people), draws).astype(np.int32)
+    counts = np.empty((draws, people), np.int32)
+    step = max(_AT_A_TIME // people, 1)
+    for start in range(0, draws, step):  # in one stream: a row depends on those before it, not on how many follow
+        rows = counts[start : start + step]
+        drawn = generator.integers(0, people, rows.shape) + people * np.arange(len(rows))[:, None]
+        rows[:] = np.bincount(drawn.ravel(), minlength=rows.size).reshape(rows.shape)
+    return counts
 
 
 def pair_weights(counts: Counts, first: ArrayLike, second: ArrayLike) -> Counts:

@@ -84,6 +84,45 @@ def find_cuts(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def find_crossings(
+    ends: Any, first: Any, second: Any, same: Any, times: Any, totals: Any, before: Any, after: Any
+) -> None:  # pragma: no cover - compiled
+    """Where the ROC of each sample crosses FAR = FRR: what its points just before and at that are.
+
+    Args:
+        ends: bool [P], the last pair of those that tie, of pairs whose scores fall.
+        first: int32 [P], a unit of each pair.
+        second: int32 [P], the other.
+        same: bool [P], whether the pair is genuine; it comes as often as its first unit.
+        times: uint16 [N, SAMPLES].
+        totals: int64 [2, SAMPLES], impostor and genuine pairs of each sample, none of them 0.
+        before: int64 [2, SAMPLES] out, impostor and genuine pairs accepted at the last point with FAR < FRR.
+        after: int64 [2, SAMPLES] out, at the one after it.
+    """
+    before[:], after[:] = 0, 0
+    open_ = np.ones(SAMPLES, np.bool_)
+    for p in range(len(first)):
+        a, b = times[first[p]], times[second[p]]
+        if same[p]:
+            for sample in range(SAMPLES):
+                after[1, sample] += np.int64(a[sample]) * open_[sample]
+        else:
+            for sample in range(SAMPLES):
+                after[0, sample] += np.int64(a[sample]) * np.int64(b[sample]) * open_[sample]
+        if ends[p]:
+            left = False
+            for sample in range(SAMPLES):
+                # FAR < 1 − TAR, in whole numbers
+                lost = totals[1, sample] - after[1, sample]
+                open_[sample] &= after[0, sample] * totals[1, sample] < lost * totals[0, sample]
+                left |= open_[sample]
+                if open_[sample]:
+                    before[0, sample], before[1, sample] = after[0, sample], after[1, sample]
+            if not left:
+                return
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _first_beyond(
     room: int, first: Any, second: Any, times: Any, block: int, ends: Any
 ) -> Any:  # pragma: no cover - compiled
