@@ -2,15 +2,15 @@
 
 Every world is one more benchmark: N people drawn from the same population, their genuine and impostor pairs, a score
 each. How often is the truth of the population inside the 95 % interval that the world gives? Raw counts go to
-`studies/results/interval_coverage.json`; worlds that are there are not made again. ``--worlds 0`` prints the table of
-docs/evaluation.md.
+`studies/results/interval_coverage.json`, shares to docs/evaluation.md; worlds that are there are not made again.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from common import RESULTS, run
+from common import RESULTS, fill, markdown, run
 from numpy.typing import NDArray
 
 from elasticface import environment, files, keyed, metrics
@@ -19,6 +19,7 @@ from elasticface.metrics.resampling import draw_people, interval
 from elasticface.progress import track
 
 OUT = RESULTS / "interval_coverage.json"
+PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
 PEOPLE, GENUINE, IMPOSTORS = 300, 2_000, 50_000
 ROOMS = (5, 15, 50, 500)  # impostors that the FARs let in
 SPREADS = (0.0, 0.5, 1.0)  # standard deviation of how well a person is recognised; that of a score is 1
@@ -30,12 +31,13 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def main(worlds: int = 300, out: Path = OUT) -> None:
+def main(worlds: int = 300, out: Path = OUT, page: Path = PAGE) -> None:
     """Count how often the truth is inside.
 
     Args:
-        worlds: of each spread.
+        worlds: of each spread; 0 makes the table of what is stored.
         out: JSON file for the counts.
+        page: where the table goes.
     """
     stored = json.loads(out.read_text("utf-8")) if out.exists() else {"spreads": {}}
     for spread in SPREADS if worlds else ():
@@ -45,7 +47,9 @@ def main(worlds: int = 300, out: Path = OUT) -> None:
             found["inside"].append(inside(spread, world, np.array(found["truth"])))
             if len(found["inside"]) % BATCH == 0 or len(found["inside"]) == worlds:
                 files.write_json(out, {**stored, "environment": environment.describe()})
-    print(table(stored))
+    text = table(stored)
+    fill(page, "coverage", text)
+    print(text)
 
 
 def made_up(spread: float, world: int, people: int, more: int) -> tuple[Floats, Ints, Ints]:
@@ -86,20 +90,17 @@ def inside(spread: float, world: int, truth: Floats) -> dict[str, list[bool]]:
     }
 
 
-def table(stored: dict[str, dict[str, dict[str, list[dict[str, list[bool]]]]]]) -> str:
+def table(stored: dict[str, Any]) -> str:
     """Markdown: how often the truth was inside, in %."""
-    lines = [
-        "| impostors let in | " + " | ".join(f"{room}" for room in ROOMS) + " |",
-        "| :-- |" + " --: |" * len(ROOMS),
+    rows = [
+        [f"{way}, people differ by {spread}", *(f"{100 * share:.0f}" for share in shares)]
+        for spread, found in stored["spreads"].items()
+        for way in ("bootstrap", "binomial")
+        for shares in [np.mean([world[way] for world in found["inside"]], axis=0)]
     ]
-    for spread, found in stored["spreads"].items():
-        for way in ("bootstrap", "binomial"):
-            shares = 100 * np.mean([world[way] for world in found["inside"]], axis=0)
-            lines.append(
-                f"| {way}, people differ by {spread} | " + " | ".join(f"{share:.0f}" for share in shares) + " |"
-            )
     worlds = {len(found["inside"]) for found in stored["spreads"].values()}
-    return "\n".join([*lines, "", f"In % of {' or '.join(map(str, sorted(worlds)))} worlds each."])
+    counted = " or ".join(map(str, sorted(worlds)))
+    return f"{markdown(['impostors let in', *map(str, ROOMS)], rows)}\n\nIn % of {counted} worlds each."
 
 
 if __name__ == "__main__":
