@@ -176,9 +176,10 @@ def check_writable(out: Path, name: str = "file") -> None:
         missing.insert(0, there.name)
         there = there.parent
     trial = temporary_beside(there / name)
+    deepest = trial.joinpath(*missing)
     try:
         # In one step where ``out`` is there, since another process may remove temporaries in it.
-        trial.joinpath(*missing).mkdir(parents=True)
+        deepest.mkdir(parents=True)
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
@@ -186,7 +187,9 @@ def check_writable(out: Path, name: str = "file") -> None:
         why = f"{printable(error.filename)} is no folder" if no_folder else error.strerror
         raise InputError(f"{printable(out)}: cannot be written: {why}; give another") from error
     finally:
-        shutil.rmtree(trial, ignore_errors=True)
+        for made in (deepest, *list(deepest.parents)[: len(missing)]):
+            with contextlib.suppress(OSError):  # it was not made
+                made.rmdir()
 
 
 def room(path: Path) -> int:

@@ -73,8 +73,9 @@ class Outcome:
             "training never saw:"
         ]
         for result in self.results:
-            low, high = result.intervals["accuracy"]
-            told.append(f"  {result.model:<18}{result.accuracy:7.2%} right   95% interval {low:.2%} to {high:.2%}")
+            ends = result.intervals.get("accuracy")  # a handful of people has none
+            interval = f"   95% interval {ends[0]:.2%} to {ends[1]:.2%}" if ends else ""
+            told.append(f"  {result.model:<18}{result.accuracy:7.2%} right{interval}")
         told += [_ABOUT_SMALL] if self.size == SMALL else []
         told += ["", f"The report: {self.report.resolve().as_uri()}", "", "Go on with photos of your own:"]
         return told + [f"  {command}" for _, command in _steps()]

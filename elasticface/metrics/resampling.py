@@ -41,7 +41,7 @@ def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
     if people < 1 or draws < 1:
         raise ValueError(f"people and draws must be at least 1, got {people} and {draws}")
     generator = keyed.generator(seed, "bootstrap over people")
-    counts = np.empty((draws, people), np.int32)
+    counts = np.empty((people, draws), np.int32).T  # a person's counts side by side, as they are taken
     step = max(_AT_A_TIME // people, 1)
     for start in range(0, draws, step):  # in one stream: a row depends on those before it, not on how many follow
         rows = counts[start : start + step]
