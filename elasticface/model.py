@@ -111,7 +111,12 @@ class FaceEncoder:
         Raises:
             InputError: an image of another size or type, or a damaged file.
         """
-        found = [self._embed_batch(batch, flip) for batch in _batches(map(self._checked, images), batch_size)]
+        size = self.card.preprocessing.size
+        pixels = np.empty((batch_size, size, size, 3), np.uint8)  # of one batch after the other
+        found = [
+            self._embed_batch(np.stack(batch, out=pixels[: len(batch)]), flip)
+            for batch in _batches(map(self._checked, images), batch_size)
+        ]
         if not found:
             return np.zeros((0, self.card.embedding_size), np.float32)
         embeddings = np.concatenate(found)
@@ -144,10 +149,10 @@ class FaceEncoder:
             files.write_json(folder / "model.json", {"format": FORMAT, **asdict(self.card)})
 
     @torch.inference_mode()
-    def _embed_batch(self, batch: list[NDArray[np.uint8]], flip: bool) -> NDArray[np.float32]:
+    def _embed_batch(self, pixels: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:
         if isinstance(self.network, nn.Module):
             self.network.eval()
-        inputs = self.card.preprocessing(torch.from_numpy(np.stack(batch)).to(self.device))
+        inputs = self.card.preprocessing(torch.from_numpy(pixels).to(self.device))
         embeddings = self.network(inputs)
         if flip:
             embeddings = embeddings + self.network(inputs.flip(3))

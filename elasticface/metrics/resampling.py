@@ -24,6 +24,7 @@ class CannotDraw(ValueError):
 
 
 _AT_A_TIME = 1 << 22  # counts, as float64: 32 MiB
+_DRAWN_AT_A_TIME = 1 << 17  # people: what stays in a core's cache
 _ROUNDED = 1e-12  # far less than one pair makes of a difference
 
 
@@ -42,7 +43,7 @@ def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
         raise ValueError(f"people and draws must be at least 1, got {people} and {draws}")
     generator = keyed.generator(seed, "bootstrap over people")
     counts = np.empty((people, draws), np.int32).T  # a person's counts side by side, as they are taken
-    step = max(_AT_A_TIME // people, 1)
+    step = max(_DRAWN_AT_A_TIME // people, 1)
     for start in range(0, draws, step):  # in one stream: a row depends on those before it, not on how many follow
         rows = counts[start : start + step]
         drawn = generator.integers(0, people, rows.shape) + people * np.arange(len(rows))[:, None]

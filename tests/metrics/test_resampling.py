@@ -36,6 +36,15 @@ def test_each_sample_has_as_many_people_as_there_are():
     assert (counts != draw_people(7, draws=50, seed=4)).any()
 
 
+@pytest.mark.parametrize("at_a_time", [1, 20, 1 << 17])
+def test_draws_do_not_depend_on_how_many_are_made_at_a_time(at_a_time: int, monkeypatch: pytest.MonkeyPatch):
+    few = draw_people(7, draws=5, seed=3)
+    monkeypatch.setattr(resampling, "_DRAWN_AT_A_TIME", at_a_time)
+    counts = draw_people(7, draws=50, seed=3)
+    assert (counts[:5] == few).all()
+    assert abs(counts.mean(axis=0) - 1).max() < 0.6  # four standard errors
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(10, 40))
 def test_accuracies_are_those_of_the_resampled_list_of_pairs(seed: int, people: int):
