@@ -71,7 +71,8 @@ def rows_of(taken: dict[str, Any]) -> list[list[str]]:
 
 def table(figures: dict[str, Any]) -> str:
     """Markdown of what :func:`bench` has stored."""
-    return f"{markdown(COLUMNS, rows_of(figures['taken']))}\n\n{machine(figures['environment'])}."
+    told = f"Files that are mapped count as memory: the features, 1 GB and 2 GB. {machine(figures['environment'])}."
+    return f"{markdown(COLUMNS, rows_of(figures['taken']))}\n\n{told}"
 
 
 @contextmanager
