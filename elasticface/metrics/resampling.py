@@ -94,31 +94,12 @@ def accuracies(correct: ArrayLike, same: ArrayLike, weights: Counts) -> NDArray[
     return result
 
 
-def shares(hits: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
-    """A counted share in each bootstrap sample, [R]: rank-k of probes, TAR at a fixed threshold, and the like.
-
-    Args:
-        hits: [P] in 0..1, which probes or pairs succeed, or how often of several runs.
-        weights: [R, P], how often each is in each sample: :func:`pair_weights` of pairs, ``counts[:, subject]`` of
-            probes of subjects.
-
-    Raises:
-        ValueError: shapes that disagree, or a sample that has none of them: there are too few people.
-    """
-    right, times = np.asarray(hits, np.float64), np.asarray(weights)
-    if right.ndim != 1 or times.ndim != 2 or right.shape != times.shape[1:]:
-        raise ValueError(f"shapes disagree: {right.shape} and {times.shape}")
-    counted = times.sum(axis=1, dtype=np.int64)
-    if not counted.all():
-        raise CannotDraw("too few people: a sample has nothing to count")
-    return np.asarray(np.array([row @ right for row in times]) / counted)
-
-
 def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np.float64]:
-    """:func:`shares` of trials that belong to one unit each, of several figures at once, [R, F].
+    """The share of trials that succeed in each bootstrap sample, of several figures at once, [R, F].
 
-    The trials of a unit come together, as often as it was drawn; so they are summed first, and memory is for units, not
-    for trials: exact, and cheap at MegaFace's 153,634 mate pairs of 80 people.
+    Each trial belongs to one unit, as the search of a probe to its subject. The trials of a unit come together, as
+    often as it was drawn; so they are summed first, and memory is for units, not for trials: exact, and cheap at
+    MegaFace's 153,634 mate pairs of 80 people.
 
     Args:
         hits: [F, P] bool, which trials succeed in each figure.

@@ -12,7 +12,6 @@ from elasticface.metrics.resampling import (
     draw_people,
     interval,
     pair_weights,
-    shares,
     unit_shares,
 )
 
@@ -100,15 +99,6 @@ def test_interval_takes_the_level():
     assert interval(values, 0.5) == pytest.approx((0.25, 0.75))
 
 
-def test_shares_are_those_of_the_resampled_list_of_probes():
-    rng = np.random.default_rng(0)
-    subjects, hits = rng.integers(0, 9, 50), rng.random(50) < 0.8
-    counts = draw_people(9, draws=20)
-    for row, share in zip(counts, shares(hits, counts[:, subjects]), strict=True):
-        drawn = [hit for person in np.repeat(np.arange(9), row) for hit in hits[subjects == person]]
-        assert share == pytest.approx(np.mean(drawn), abs=1e-12)
-
-
 def test_equal_systems_do_not_differ():
     samples = np.random.default_rng(0).random(100)
     found = compare(0.5, 0.5, samples, samples)
@@ -167,10 +157,6 @@ def test_wrong_arguments_are_refused():
         interval([0.5], 1)
     with pytest.raises(ValueError, match="NaN"):
         interval([0.5, np.nan])
-    with pytest.raises(ValueError, match="disagree"):
-        shares([1, 0], np.ones((3, 4)))
-    with pytest.raises(ValueError, match="nothing to count"):
-        shares([1, 0], np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"\[R\] with R >= 1"):
         compare(1, 0, [], [])
 
