@@ -40,9 +40,10 @@ the header file,score,x_leye,y_leye,x_reye,y_reye,x_nose,y_nose,x_lmouth,y_lmout
 
 _PACK = """Put a benchmark's pairs and aligned faces into one .bin, as the field passes benchmarks on.
 
-DIR is what evaluate takes: a folder or an uncompressed tar with pairs.txt, or CFP's own folder (OUT.bin is then called
-cfp_fp.bin or cfp_ff.bin). Aligned JPEG and PNG files go in as they are; photos with landmarks are aligned and stored as
-PNG. A model has the very same figures on the pack as on DIR."""
+DIR is a benchmark of pairs as evaluate takes it: a folder or an uncompressed tar with pairs.txt, or with CALFW's or
+CPLFW's own list; CFP's own folder (OUT.bin is then called cfp_fp.bin or cfp_ff.bin); or another pack. Aligned JPEG and
+PNG files go in as they are; photos with landmarks are aligned and stored as PNG. A model has the very same figures on
+the pack as on DIR."""
 
 _SPLIT = """Hold people out of a folder of identity folders, to judge a model on faces it has not seen.
 
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 _WRONG_PATH = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
-    *(errno.EACCES, errno.EROFS),
+    *(errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTEMPTY),
 )
 
 
@@ -172,7 +173,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     subcommands.add_subcommand("split", split, help="hold people out, with pairs to verify on")
 
     pack = _Parser(description=_PACK)
-    pack.add_argument("dir", type=str, help="folder or tar with pairs.txt, or CFP's folder")
+    pack.add_argument("dir", type=str, help="folder or tar with a list of pairs, CFP's folder, or a pack")
     pack.add_argument("out", type=str, help="the pack, a file that ends in .bin")
     pack.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in DIR")
     pack.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")

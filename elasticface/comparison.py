@@ -27,9 +27,11 @@ from elasticface.benchmarks.units import Units
 from elasticface.errors import InputError
 from elasticface.files import printable
 from elasticface.metrics import resampling
+from elasticface.report_notes import left_out
 
 LEVEL = 0.95
 ON_PAIRS = ""
+_ROUNDING = 1e-12
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str]  # Difference.rate and .figure
@@ -44,7 +46,7 @@ class Difference:
     first: float
     second: float
     value: float  # first − second
-    interval: tuple[float, float] | None  # of the difference; None where nothing could be drawn
+    interval: tuple[float, float] | None  # of the difference; None where nothing was drawn, or it never varies
     p_value: float | None  # two-sided, by the bootstrap; likewise
     mcnemar: float | None  # exact p-value, of accuracies where the pairs themselves are the units
     rate: str = (
@@ -146,6 +148,9 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
         if _several(searched, notes):
             contrasts += _on_trials(searched, notes)
     groups: list[Sequence[Result]] = [*pairs.values(), *large.values()]
+    for rows in groups:
+        if len({_without(row) for row in rows}) > 1:
+            notes += [f"{row.benchmark}, {row.model}: {without}" for row in rows if (without := _without(row))]
     if unlike := [rows[0].benchmark for rows in groups if len({row.protocol for row in rows}) > 1]:
         notes.append(
             f"{', '.join(unlike)}: the models were not measured in one way; see the protocols in their results"
@@ -154,6 +159,26 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
         raise InputError("no benchmark that two of the models were measured on; evaluate them on the same")
     borda, over = _borda(models, pairs, notes)
     return Comparison(models, tuple(contrasts), borda, over, draws, seed, tuple(notes))
+
+
+def _without(result: Result) -> str:
+    return ", ".join(left_out(result))
+
+
+def _unequal(first: Result, other: Result, what: str) -> InputError:
+    """That two models were not measured on the same ``what``."""
+    told = []
+    for row in (first, other):
+        without = f", {_without(row)}" if _without(row) else ""
+        told.append(f"{printable(row.model)} ({_trials(row):,}{without})")
+    return InputError(
+        f"{printable(first.benchmark)}: {told[0]} and {told[1]} were not measured on the same {what}; evaluate both on "
+        "the same files"
+    )
+
+
+def _trials(result: Result) -> int:
+    return len(result.same) if isinstance(result, PairResult) else result.trials()
 
 
 def _borda(
@@ -204,7 +229,8 @@ def _differences(a: _Measured, b: _Measured) -> tuple[Difference, ...]:
     for key in [key for key, rate in a.figures.items() if math.isfinite(rate - b.figures.get(key, math.nan))]:
         first, second = a.figures[key], b.figures[key]
         judged = None
-        if a.drawn is not None and b.drawn is not None:
+        # A difference that is the same in every draw says nothing of its spread.
+        if a.drawn is not None and b.drawn is not None and np.ptp(a.drawn[key] - b.drawn[key]) > _ROUNDING:
             judged = resampling.compare(first, second, a.drawn[key], b.drawn[key], LEVEL)
         mcnemar = None
         if key[1] == ACCURACY and a.right is not None and b.right is not None:
@@ -288,12 +314,7 @@ def _check_same_pairs(rows: Sequence[PairResult]) -> None:
             np.array_equal(x, y) for x, y in ((first.same, other.same), (a.first, b.first), (a.second, b.second))
         )
         if not equal:
-            models = f"{printable(first.model)} and {printable(other.model)}"
-            counts = f"{len(first.same):,} and {len(other.same):,}"
-            raise InputError(
-                f"{printable(first.benchmark)}: {models} were not measured on the same pairs "
-                f"({counts}, in their folds); evaluate both on the same files"
-            )
+            raise _unequal(first, other, "pairs")
 
 
 def _tars(result: PairResult) -> dict[str, float]:
@@ -340,9 +361,4 @@ def _check_same_trials(rows: Sequence[LargeResult]) -> None:
         if a is not None and b is not None:
             equal = equal and (a.digest, a.kind, len(a.rates)) == (b.digest, b.kind, len(b.rates))
         if not equal:
-            models = f"{printable(first.model)} and {printable(other.model)}"
-            raise InputError(
-                f"{printable(first.benchmark)}: {models} were not measured on the same {first.TRIALS} "
-                f"({first.trials():,} and {other.trials():,}, by the lists of the benchmark); evaluate both on the "
-                "same files"
-            )
+            raise _unequal(first, other, first.TRIALS)

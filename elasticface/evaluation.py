@@ -25,7 +25,7 @@ def evaluate(
 ) -> list[Result]:
     """Measure every model on every benchmark; write ``out/results.json`` and ``out/report.html``.
 
-    The scores of pairs and the outcomes of trials go to ``out/scores``, for `elasticface compare`.
+    The scores of pairs, and the samples of the large benchmarks, go to ``out/scores``, for `elasticface compare`.
 
     Args:
         models: to be compared with each other; the report shows faces as the first encoder sees them.

@@ -82,9 +82,11 @@ def terminal_tables(comparison: "Comparison") -> list[Table]:
     for contrast in comparison.contrasts:
         counted = f"{contrast.benchmark}, {contrast.trials:,} {contrast.what}"
         title = f"{counted}\nA: {contrast.first}\nB: {contrast.second}"
-        table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)  # Text: [brackets] are not markup
+        exact = next((one.mcnemar for one in contrast.differences if one.mcnemar is not None), None)
+        caption = f"McNemar's exact test of the accuracy: p {p_value(exact)}" if exact is not None else None
+        table = Table(title=Text(title), title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
         table.add_column("Figure", no_wrap=True)
-        shown = headings(contrast)
+        shown = HEADINGS[:-1]  # eighty columns have no room for the last
         for heading in shown:
             table.add_column(heading, justify="right", no_wrap=True)
         for difference in contrast.differences:

@@ -33,7 +33,7 @@ def terminal_table(results: Sequence["PairResult"]) -> Table:
     """
     fars = fars_of(results)
     table = Table(caption=f"All in %. TAR at FAR: {RULES['at-most']}.", caption_justify="left", box=SIMPLE_HEAD)
-    table.add_column("Benchmark")
+    table.add_column("Benchmark", overflow="fold")
     table.add_column("Model", overflow="fold")
     for heading in ("Accuracy", "EER", *(f"TAR at\n{scientific(far)}" for far in fars)):
         table.add_column(heading, justify="right", no_wrap=True)

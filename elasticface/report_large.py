@@ -94,7 +94,7 @@ def terminal_tables(results: Iterable[LargeResult]) -> list[Table]:
             targets = sorted({target for part in parts for target in part.targets}, key=float)
             title = f"{kind}: {name}, in %"
             table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, min_width=len(title))
-            table.add_column("Benchmark")
+            table.add_column("Benchmark", overflow="fold")
             table.add_column("Model", overflow="fold")
             for target in targets:
                 table.add_column(target, justify="right", no_wrap=True)

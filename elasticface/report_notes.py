@@ -32,12 +32,16 @@ class Note:
 
 def remarks(result: "PairResult | LargeResult") -> tuple[str, ...]:
     """What is to be said of one result."""
-    left_out = [
+    return (*getattr(result, "notes", ()), *left_out(result))  # a list of pairs is nobody's but its own: it has none
+
+
+def left_out(result: "PairResult | LargeResult") -> tuple[str, ...]:
+    """What one result was measured without."""
+    return tuple(
         text.format(counted(result.counts[what], what.partition("_")[2]))
         for what, text in _LEFT_OUT.items()
         if result.counts.get(what)
-    ]
-    return (*getattr(result, "notes", ()), *left_out)  # a list of pairs is nobody's but its own: it has none
+    )
 
 
 def counted(number: int, things: str) -> str:

@@ -56,7 +56,7 @@ def test_terminal_shows_differences_in_bold_where_zero_is_left_out() -> None:
         "accuracy 98.00 97.00 +1.00 +0.40 to +1.61 < 0.001",
         "TAR at 1e-3 90.00 95.00 −5.00 −10.00 to 0.00 0.051",
         "equal error rate 1.81 2.12 −0.31 −0.55 to −0.02 0.031",
-        "accuracy 98.00 97.00 +1.00 +0.40 to +1.61 < 0.001 0.250",
+        "McNemar's exact test of the accuracy: p 0.250",
         *("Borda count of accuracy, over lfw, calfw", "[red]a 1.5", "b 0.5"),
     ):
         assert line in lines

@@ -133,7 +133,8 @@ def open_features(path: Path, count: int, images: str) -> Floats:
     try:
         found = map_floats(path)
     except OSError as error:
-        raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise InputError(f"{label}: cannot be read: {why}; give a .npy with a row an image of {images}") from error
     except ValueError as error:
         raise InputError(f"{label}: {error}") from error
     if len(found) != count:
@@ -255,7 +256,7 @@ def left_over(folder: Path, key: str, shape: tuple[int, int], block: int) -> _Le
             else:
                 found.checksums[number] = checksum
         for row, name, why in note["unusable"]:
-            if row in range(shape[0]) and found.checksums[row // block] is not None:
+            if type(row) is int and row in range(shape[0]) and found.checksums[row // block] is not None:
                 found.unusable[row] = str(name), str(why)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):  # not there, or not as it was written
         return None

@@ -107,7 +107,11 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
     beside = root if root.is_dir() else root.parent
     photos = Photos(photos_path(root))
     pairs_file = Path(pairs) if pairs else _find_list(root, beside, photos)
-    text = files.read_text(pairs_file) if pairs or pairs_file.exists() else photos.read_text(pairs_file.name)
+    text = (
+        files.read_text(pairs_file, "give the file of the list of pairs")
+        if pairs or pairs_file.exists()
+        else photos.read_text(pairs_file.name)
+    )
     listed = parse_pairs(text, str(pairs_file), photos.names)
     points = find_landmarks(beside, landmarks, listed, str(pairs_file))
     metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})

@@ -108,8 +108,8 @@ class Fields:
 
     def interval(self, key: str) -> tuple[float, float]:
         ends = self.numbers(key)
-        if len(ends) != 2:
-            raise self.refused(key, "two numbers")
+        if len(ends) != 2 or ends[0] > ends[1]:
+            raise self.refused(key, "two numbers, the lower one first")
         return ends[0], ends[1]
 
     def rates(self, key: str, most: float = 1.0) -> Rates:

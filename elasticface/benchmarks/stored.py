@@ -4,8 +4,8 @@ A file there is a .npy. Of a benchmark of pairs it has one record a pair: the co
 whether it was accepted by the threshold of its fold, and the units on either side
 (:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has a row a bootstrap sample, with each figure
 (:mod:`elasticface.benchmarks.samples`). Its name is the beginning of its SHA-256, so results and their files always fit
-together, whatever was stopped when. What is read may be a stranger's: nothing in it is executed, sizes are bounded, all
-is checked.
+together, whatever was stopped when. What is read may be a stranger's: nothing in it is executed, sizes are bounded,
+types and ranges are checked; figures are taken as told.
 """
 
 import hashlib
@@ -113,8 +113,11 @@ def read_results(path: str | Path) -> StoredResults:
             raise
         raise InputError(f"{label}: no JSON; {AGAIN}") from error
     top = reading.Fields(label, told)
-    if top.value.get("format_version") != FORMAT_VERSION:
-        raise InputError(f"{label}: not of format {FORMAT_VERSION}; {AGAIN}")
+    version = top.value.get("format_version")
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        what = "of a newer version; update elasticface" if newer else f"not of format {FORMAT_VERSION}; {AGAIN}"
+        raise InputError(f"{label}: {what}")
     found: list[PairResult | LargeResult] = []
     for fields in top.items("results"):
         result = reading.parse(fields)

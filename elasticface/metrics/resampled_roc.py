@@ -84,7 +84,7 @@ def tars_at_fars(
         cuts = np.empty((2, *rooms.shape), np.int64)
         find_cuts(rising, one, other, times, block, ends, found, targets, rooms, cuts[0], cuts[1])
         if totals is not None and (cuts.max(axis=0) == len(rising))[rooms < found[:, None]].any():
-            raise CannotDraw(f"the {len(rising)} impostor pairs given don't reach each FAR in each sample")
+            raise CannotDraw(f"the {len(rising):,} highest impostor pairs are too few for a FAR in some sample")
         for tars, cut in zip((at_most, nearest), cuts, strict=True):
             # Who scores no more than the cut is rejected with it.
             level = -rising[np.minimum(cut, len(rising) - 1)]

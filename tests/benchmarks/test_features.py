@@ -263,7 +263,10 @@ def test_a_note_that_cannot_be_read_counts_for_nothing(tmp_path: Path, text: str
     [
         *({"key": "0"}, {"shape": [COUNT, 9]}, {"block": 5}, {"format": 2}),
         *({"checksums": wrong} for wrong in ("x", [], {}, [None], ["1"] * 9, 3)),
-        *({"unusable": wrong} for wrong in ("x", [[1]], [["1", "a", "b"]], [[1.5, "a", "b"]], 3)),
+        *(
+            {"unusable": wrong}
+            for wrong in ("x", [[1]], [["1", "a", "b"]], [[1.5, "a", "b"]], [[True, None, 5]], [[0.0, "", ""]], 3)
+        ),
     ],
 )
 def test_a_note_about_something_else_counts_for_nothing(tmp_path: Path, change: dict[str, object]) -> None:

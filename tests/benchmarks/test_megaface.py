@@ -216,7 +216,7 @@ def test_impostors_that_were_not_kept_leave_no_intervals(tmp_path: Path, monkeyp
         assert isinstance(result, DistractorSearch)
         assert result.samples is None
         assert result.intervals == {"rank": {}, "at-most": {}}
-        assert result.intervals_by == "none, the 2 impostor pairs given don't reach each FAR in each sample"
+        assert result.intervals_by == "none, the 2 highest impostor pairs are too few for a FAR in some sample"
 
 
 def test_an_equal_score_is_a_hit_but_accepts_nobody(tmp_path: Path) -> None:

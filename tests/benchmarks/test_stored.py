@@ -144,7 +144,8 @@ def test_only_what_is_ours_and_unused_is_forgotten(folder: Path) -> None:
 Change = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 WRONG: dict[str, tuple[Change, str]] = {
-    "other format": (lambda top, one: top.update(format_version=1), "not of format 2"),
+    "an older format": (lambda top, one: top.update(format_version=1), "not of format 2; run `elasticface evaluate`"),
+    "a newer format": (lambda top, one: top.update(format_version=3), "of a newer version; update elasticface"),
     "no results": (lambda top, one: top.update(results=[]), "holds no result"),
     "results no list": (lambda top, one: top.update(results={}), "results is {}, not a list"),
     "a number for a result": (lambda top, one: top.update(results=[1]), "results 1: not an object"),
@@ -264,7 +265,7 @@ WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
     "a path": (lambda top, one: one["stored"].update(file="/etc/passwd"), "/etc/passwd is no file of scores/"),
     "another interval": (lambda top, one: one["intervals"]["rank"].update({"5": [0.1, 0.2]}), OTHER),
     "another end": (lambda top, one: nudge(one["intervals"]["tpir_at_fpir"], "0.1"), OTHER),
-    "swapped ends": (lambda top, one: one["intervals"]["rank"]["10"].reverse(), OTHER),
+    "swapped ends": (lambda top, one: one["intervals"]["rank"]["10"].reverse(), "two numbers, the lower one first"),
     "two figures swapped": (lambda top, one: swap(one["intervals"]["rank"]), OTHER),
     "no interval": (lambda top, one: one["intervals"]["rank"].pop("5"), OTHER),
     "empty intervals": (lambda top, one: one["intervals"].update(rank={}), OTHER),

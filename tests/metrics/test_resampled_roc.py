@@ -103,7 +103,7 @@ def test_the_highest_impostors_and_how_many_there_are_will_do(kept: int) -> None
     few = tars_at_fars(scores[given], first[given], second[given], [0.01, 0.1], counts, impostors=totals)
     for rule, tars in tars_at_fars(scores, first, second, [0.01, 0.1], counts).items():
         np.testing.assert_array_equal(few[rule], tars)
-    with pytest.raises(ValueError, match="don't reach each FAR"):
+    with pytest.raises(ValueError, match="too few for a FAR"):
         tars_at_fars(scores[given[:63]], first[given[:63]], second[given[:63]], [0.1], counts, impostors=totals)
 
 
