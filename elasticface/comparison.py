@@ -31,7 +31,6 @@ from elasticface.report_notes import left_out
 
 LEVEL = 0.95
 ON_PAIRS = ""
-_ROUNDING = 1e-12
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str]  # Difference.rate and .figure
@@ -192,7 +191,7 @@ def _borda(
     common: dict[int, str] = {}  # column -> benchmark
     for name, of in accuracies.items():
         common |= {i: name for i in columns_of(name) if not COLUMNS[i].rate and of.keys() == {*counted}}
-    left_out = [model for model in models if model not in counted]
+    others = [model for model in models if model not in counted]
     if len(counted) < 2:
         notes.append(f"no Borda count: {counted[0]} alone has results on pairs")
         return {}, ()
@@ -200,8 +199,8 @@ def _borda(
         titles = ", ".join(column.title for column in COLUMNS if not column.rate)
         notes.append(f"no Borda count: none of {titles} was measured with each of {', '.join(counted)}")
         return {}, ()
-    if left_out:
-        notes.append(f"Borda count: without {', '.join(left_out)}, of whom there is no result on pairs")
+    if others:
+        notes.append(f"Borda count: without {', '.join(others)}, of whom there is no result on pairs")
     figures = [[accuracies[name][model] for name in common.values()] for model in counted]
     return dict(zip(counted, metrics.borda_count(figures).tolist(), strict=True)), tuple(common.values())
 
@@ -230,7 +229,7 @@ def _differences(a: _Measured, b: _Measured) -> tuple[Difference, ...]:
         first, second = a.figures[key], b.figures[key]
         judged = None
         # A difference that is the same in every draw says nothing of its spread.
-        if a.drawn is not None and b.drawn is not None and np.ptp(a.drawn[key] - b.drawn[key]) > _ROUNDING:
+        if a.drawn is not None and b.drawn is not None and np.ptp(a.drawn[key] - b.drawn[key]) > resampling.ROUNDED:
             judged = resampling.compare(first, second, a.drawn[key], b.drawn[key], LEVEL)
         mcnemar = None
         if key[1] == ACCURACY and a.right is not None and b.right is not None:
@@ -255,11 +254,9 @@ def _too_few(benchmark: str) -> str:
 
 
 def _draw(benchmark: str, number: int, draws: int, seed: int) -> resampling.Counts:
-    if number < 2:
-        raise resampling.CannotDraw("too few people: each sample is the same one")
     if draws * number > MOST_DRAWN:
         raise InputError(f"{benchmark}: {number:,} units, too many to draw {draws:,} times; give fewer --draws")
-    return resampling.draw_people(number, draws, seed)
+    return samples.draw(number, draws, seed)
 
 
 # ---------------------------------------------------------------------------------------------- pairs

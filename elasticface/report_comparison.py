@@ -8,22 +8,20 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.benchmarks.units import UNITS
-from elasticface.report_figures import INTERVAL_LEVEL, RULES, plain, scientific
+from elasticface.report_figures import FIGURES, INTERVAL_LEVEL, RULES, plain, scientific
 
 if TYPE_CHECKING:
     from elasticface.comparison import Comparison, Contrast, Difference
 
 FORMAT_VERSION = 1
-_NAMES = {ACCURACY: "accuracy", EER: "equal error rate"}
 HEADINGS = ("A", "B", "A − B", "95 % interval", "p", "McNemar")
 
 
 def figure_name(difference: "Difference") -> str:
     """What is compared, in words."""
-    if difference.figure in _NAMES:
-        return _NAMES[difference.figure]
+    if difference.figure in FIGURES:
+        return FIGURES[difference.figure]
     rate, _, rule = (difference.rate or "TAR at FAR").partition(", ")
     if " at " not in rate:
         return f"{rate} {difference.figure}"

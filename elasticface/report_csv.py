@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from elasticface.benchmarks.results import PAIRS, LargeResult, TemplateIdentification
 from elasticface.benchmarks.samples import ACCURACY, EER
-from elasticface.report_figures import Results, apart
+from elasticface.report_figures import FIGURES, Results, apart
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairs import PairResult
@@ -68,14 +68,13 @@ def differences(comparison: "Comparison") -> str:
 
 def _named(rate: str, figure: str) -> tuple[str, str]:
     """Figure and target, as :func:`figures` calls them."""
-    names = {ACCURACY: "accuracy", EER: "equal error rate"}
-    return (names[figure], "") if figure in names else (rate or "TAR at FAR, at-most", figure)
+    return (FIGURES[figure], "") if figure in FIGURES else (rate or "TAR at FAR, at-most", figure)
 
 
 def _of_pairs(result: "PairResult") -> Iterable[Sequence[Any]]:
-    yield "accuracy", "", result.accuracy, *result.intervals.get("accuracy", ("", ""))
+    yield FIGURES[ACCURACY], "", result.accuracy, *result.intervals.get(ACCURACY, ("", ""))
     yield "accuracy, standard deviation over folds", "", result.accuracy_std, "", ""
-    yield "equal error rate", "", result.eer, *result.intervals.get("eer", ("", ""))
+    yield FIGURES[EER], "", result.eer, *result.intervals.get(EER, ("", ""))
     for rule, rates in result.tar_at_far.items():
         for far, tar in rates.items():
             yield f"TAR at FAR, {rule}", far, tar, *result.intervals.get(f"{_OF_RULE[rule]}@{far}", ("", ""))

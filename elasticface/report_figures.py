@@ -12,6 +12,7 @@ from rich.text import Text
 
 from elasticface import report_large
 from elasticface.benchmarks.results import FORMAT_VERSION, PAIRS, LargeResult, as_dictionary
+from elasticface.benchmarks.samples import ACCURACY, EER
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairs import PairResult
@@ -22,6 +23,9 @@ RULES = {
     "at-most": "the largest TAR whose FAR does not exceed the target",
     "nearest": "the TAR at the observed FAR nearest to the target",
 }
+FIGURES = {ACCURACY: "accuracy", EER: "equal error rate"}
+"""The figures of pairs that are at no target, in words."""
+
 INTERVAL_LEVEL = 0.95  # of PairResult.intervals
 
 

@@ -246,12 +246,11 @@ def _identify(
     found = [_search(benchmark, templates, probes, gallery) for gallery in galleries]
     drawn, of_galleries, digest = ijb_samples.of_searches(files, [*galleries, probes], found, RANKS, FPIRS)
     searches: list[Search] = []
-    for gallery, search, of_gallery in zip(galleries, found, of_galleries, strict=True):
+    closed = [_mated(search) for search in found]
+    for gallery, search, with_mate, of_gallery in zip(galleries, found, closed, of_galleries, strict=True):
         mated = search.mated
-        rank, tpir = (
-            _rates(RANKS, metrics.rank_rates(_mated(search), RANKS)),
-            _rates(FPIRS, metrics.open_set_rates(search, FPIRS)),
-        )
+        rank = _rates(RANKS, metrics.rank_rates(with_mate, RANKS))
+        tpir = _rates(FPIRS, metrics.open_set_rates(search, FPIRS))
         searches.append(
             Search(
                 name=gallery.name,
@@ -267,10 +266,8 @@ def _identify(
         )
     rank = {key: float(np.mean([search.rank[key] for search in searches])) for key in searches[0].rank}
     tpir = {key: float(np.mean([search.tpir_at_fpir[key] for search in searches])) for key in searches[0].tpir_at_fpir}
-    ranks, fpirs = (
-        range(1, _CMC_RANKS + 1),
-        metrics.spread_fars(min(int((~one.mated).sum()) for one in found), _ROC_POINTS),
-    )
+    ranks = range(1, _CMC_RANKS + 1)
+    fpirs = metrics.spread_fars(min(search.counts["non_mated"] for search in searches), _ROC_POINTS)
     listed_counts = {gallery.name: len(gallery.subjects) for gallery in files.galleries}
     listed_counts["probes"] = len(files.probes.subjects)
     return TemplateIdentification(
@@ -290,7 +287,7 @@ def _identify(
             ),
         },
         options=_options(benchmark.options, features.given),
-        cmc=tuple(np.mean([metrics.rank_rates(_mated(one), ranks) for one in found], axis=0).tolist()),
+        cmc=tuple(np.mean([metrics.rank_rates(one, ranks) for one in closed], axis=0).tolist()),
         open_set=RocPoints(tuple(fpirs.tolist()), tuple(metrics.mean_over_galleries(found, fpirs).tolist())),
         notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
         intervals_by=drawn.said,

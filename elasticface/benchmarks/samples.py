@@ -61,16 +61,33 @@ class Drawn:
         """
         if self.rates is None:
             return {}
+        columns = self.rates[:, start:].T
         return {
-            target: interval(column)
-            if np.ptp(column) > 0
-            else metrics.binomial_interval(round(rate * counted), counted)
-            for (target, rate), column in zip(rates.items(), self.rates[:, start:].T, strict=False)
+            target: interval_of(column, round(rate * counted), counted)
+            for (target, rate), column in zip(rates.items(), columns, strict=False)
         }
 
     def samples(self, digest: str) -> Samples | None:
         """For a comparison; ``digest`` is that of the protocol's lists."""
         return Samples(self.rates, self.kind, digest) if self.rates is not None else None
+
+
+def interval_of(column: Floats | None, successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a figure by its samples [R]; exact binomial where those are none, NaN, or never vary."""
+    if column is not None and np.ptp(column) > 0:
+        return interval(column)
+    return metrics.binomial_interval(successes, trials)
+
+
+def draw(units: int, draws: int = DRAWS, seed: int = SEED) -> Counts:
+    """How often each unit is in each sample, [R, units].
+
+    Raises:
+        CannotDraw: there is one alone.
+    """
+    if units < 2:
+        raise CannotDraw("too few people: each sample is the same one")
+    return draw_people(units, draws, seed)
 
 
 def bootstrap(figures: Callable[[Counts], Floats], units: int, kind: str) -> Drawn:
@@ -82,12 +99,10 @@ def bootstrap(figures: Callable[[Counts], Floats], units: int, kind: str) -> Dra
         kind: what they are, a key of benchmarks.units.UNITS.
     """
     try:
-        if units < 2:
-            raise CannotDraw("too few people: each sample is the same one")
         if units > MOST_DRAWN // DRAWS:
             raise CannotDraw(f"{units:,} {NOUNS[kind]} are more than can be drawn {DRAWS:,} times")
         with progress.console.status(f"drawing {NOUNS[kind]} {DRAWS:,} times"):
-            rates = figures(draw_people(units, DRAWS, SEED))
+            rates = figures(draw(units, DRAWS, SEED))
     except CannotDraw as error:
         return Drawn(None, units, kind, f"none, {error}")
     return Drawn(rates, units, kind, f"bootstrap over {units:,} {NOUNS[kind]}, {DRAWS:,} draws")

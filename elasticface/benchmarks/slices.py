@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import metrics
-from elasticface.benchmarks.samples import bootstrap, of_groups
+from elasticface.benchmarks.samples import bootstrap, interval_of, of_groups
 from elasticface.benchmarks.units import Units
 from elasticface.errors import InputError
 from elasticface.files import printable
-from elasticface.metrics.resampling import interval
 
 METADATA_FILE = "metadata.csv"
 NUMBERS, WORDS = ("yaw", "heterogeneity"), ("expression", "occlusion")
@@ -108,9 +106,7 @@ def _slice(
         genuine=genuine,
         impostor=impostor,
         accuracy=right / len(same),
-        interval=interval(drawn)
-        if drawn is not None and np.ptp(drawn) > 0  # not NaN
-        else metrics.binomial_interval(right, len(same)),
+        interval=interval_of(drawn, right, len(same)),
         tar=int((accepted & same).sum()) / genuine if genuine else math.nan,
         far=int((accepted & ~same).sum()) / impostor if impostor else math.nan,
     )

@@ -110,11 +110,7 @@ def accepted_shares(hits: ArrayLike, first: ArrayLike, second: ArrayLike, counts
     if found.shape != a.shape:
         raise ValueError(f"hits must be [P], got shape {found.shape} for {len(a)} pairs")
     more = with_one_more(counts)
-    b[a == b] = counts.shape[1]  # a genuine pair comes as often as its person
-    right, all_pairs = (
-        np.concatenate([weights.sum(axis=0) for *_, weights in _weighed(a[of], b[of], more)])
-        for of in (found, np.ones_like(found))
-    )
+    right, all_pairs = _totals(a[found], b[found], more), _totals(a, b, more)
     if not all_pairs.all():
         raise CannotDraw(_TOO_FEW)
     return np.asarray(right / all_pairs)
@@ -123,6 +119,15 @@ def accepted_shares(hits: ArrayLike, first: ArrayLike, second: ArrayLike, counts
 def with_one_more(counts: Counts) -> Counts:
     """A person more, N, who is in each sample once: the other side of pairs that come as often as one of their own."""
     return np.pad(counts, ((0, 0), (0, 1)), constant_values=1)
+
+
+def _totals(first: NDArray[np.int32], second: NDArray[np.int32], more: Counts) -> NDArray[np.int64]:
+    """How many of the pairs [P] are in each sample, [R]; a genuine one comes as often as its person.
+
+    ``more`` is of :func:`with_one_more`.
+    """
+    other = np.where(first == second, np.int32(more.shape[1] - 1), second)
+    return np.concatenate([weights.sum(axis=0) for *_, weights in _weighed(first, other, more)])
 
 
 def _weighed(
@@ -184,11 +189,7 @@ def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, co
     falling, same, a, b = values[order], same[order], a[order], b[order]
     ends = np.append(falling[1:] != falling[:-1], True)[: len(falling)]
     more = with_one_more(counts)
-    totals = np.empty((2, len(counts)), np.int64)
-    for kind, of in enumerate((~same, same)):
-        other = np.where(same[of], np.int32(counts.shape[1]), b[of])
-        for some, *_, weights in _weighed(a[of], other, more):
-            totals[kind, some] = weights.sum(axis=0)
+    totals = np.stack([_totals(a[of], b[of], more) for of in (~same, same)])
     if not totals.all():
         raise CannotDraw(_TOO_FEW)
     before, after = np.empty((2, 2, SAMPLES), np.int64)

@@ -25,7 +25,8 @@ class CannotDraw(ValueError):
 
 _AT_A_TIME = 1 << 22  # counts, as float64: 32 MiB
 _DRAWN_AT_A_TIME = 1 << 17  # people: what stays in a core's cache
-_ROUNDED = 1e-12  # far less than one pair makes of a difference
+ROUNDED = 1e-12
+"""Differences below it are of rounding: far less than one pair makes."""
 
 
 def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
@@ -161,7 +162,7 @@ def compare(
     if a.ndim != 1 or a.shape != b.shape or not len(a):
         raise ValueError(f"samples must both be [R] with R >= 1, got shapes {a.shape} and {b.shape}")
     differences = a - b
-    differences[np.abs(differences) < _ROUNDED] = 0
+    differences[np.abs(differences) < ROUNDED] = 0
     ends = interval(differences, level)
     against = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return Difference(first - second, ends, min(1.0, 2 * (int(against) + 1) / (len(a) + 1)))
