@@ -14,7 +14,7 @@ from common import RESULTS, console, machine, markdown, printed, run, save, spre
 from torch import Tensor, nn
 
 from elasticface import backbones
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 

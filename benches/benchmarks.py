@@ -17,8 +17,8 @@ from common import RESULTS, console, machine, markdown, printed, run, save, spre
 from numpy.typing import NDArray
 
 from elasticface import metrics
-from elasticface.benchmarks.megaface import HIGHEST
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.megaface.protocol import HIGHEST
 
 OUT = RESULTS / "benchmarks.json"
 SIZE = 512

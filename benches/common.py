@@ -12,9 +12,9 @@ from jsonargparse import ActionYesNo, ArgumentParser, auto_cli
 from rich.console import Console
 from rich.table import Table
 
-from elasticface import environment
-from elasticface.errors import InputError
-from elasticface.files import write_json
+from elasticface.base import environment
+from elasticface.base.errors import InputError
+from elasticface.base.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 console = Console()

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from common import RESULTS, console, machine, markdown, printed, run, save, spread, stored
 
+from elasticface.base.errors import InputError
 from elasticface.data import EncodedSource, open_dataset
-from elasticface.data.batches import Batches, batches
-from elasticface.data.convert import convert
-from elasticface.data.sampler import KeyedBatchSampler
+from elasticface.data.feed.batches import Batches, batches
+from elasticface.data.feed.sampler import KeyedBatchSampler
+from elasticface.data.prepare.convert import convert
 from elasticface.data.synthetic.write import write_faces
-from elasticface.errors import InputError
 
 OUT = RESULTS / "data.json"
 PHOTOS = 20  # of each person

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from common import RESULTS, console, machine, markdown, printed, run, save, stored
 
-from elasticface.errors import InputError
-from elasticface.heads import LOSSES
+from elasticface.base.errors import InputError
+from elasticface.heads.head import LOSSES
 
 # The longhand formulas, and what the processes are asked, are those of the tests.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

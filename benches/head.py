@@ -18,8 +18,8 @@ from common import RESULTS, console, machine, markdown, printed, run, save, spre
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elasticface.errors import InputError
-from elasticface.heads import ElasticArcFace
+from elasticface.base.errors import InputError
+from elasticface.heads.head import ElasticArcFace
 
 M, STD, SCALE = 0.50, 0.05, 64.0  # ElasticFace-Arc, as in the paper
 SMALL_BUDGET = 4 << 20  # no more than a chunk to work on, so that nothing is kept

@@ -13,8 +13,8 @@ from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.multiprocessing import start_processes
 
-from elasticface.errors import InputError
-from elasticface.heads import ElasticArcFace
+from elasticface.base.errors import InputError
+from elasticface.heads.head import ElasticArcFace
 
 OUT = RESULTS / "head_processes.json"
 STEPS = 3  # timed in a round, after one that is not

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from common import RESULTS, console, machine, markdown, printed, run, save
 
-from elasticface.benchmarks import ijb, ijb_files, megaface, rows
-from elasticface.benchmarks.features import FeatureFiles
-from elasticface.files import replacing
+from elasticface.base.files import replacing
+from elasticface.benchmarks.ijb import files, protocol
+from elasticface.benchmarks.megaface import protocol as megaface
+from elasticface.benchmarks.reading import rows
+from elasticface.benchmarks.reading.features import FeatureFiles
 
 OUT = RESULTS / "large.json"
 COLUMNS = ("from files, one after the other", "s by the clock", "s of the processor", "MiB at the peak so far")
@@ -49,7 +51,7 @@ def bench(folder: Path, dimensions: int = 512, distractors: int = 1_000_000, out
     with measured(taken, "IJB-C: five points and scores"):
         rows.read_points(meta / "ijbc_name_5pts_score.txt")
     with measured(taken, "IJB-C: the whole folder, with 1:N"):
-        benchmark = ijb.IjbBenchmark("IJB-C", ijb_files.read_ijb(one))
+        benchmark = protocol.IjbBenchmark("IJB-C", files.read_ijb(one))
     with measured(taken, "IJB-C: 1:1 and 1:N with intervals and curves"):
         results = benchmark.measure(FeatureFiles(one / "features.npy"), folder)
     if distractors:
@@ -103,7 +105,7 @@ def write_ijb(root: Path, dimensions: int, kind: str = "ijbc", seed: int = 0) ->
     """
     if root.exists():
         return
-    counts = ijb.PUBLISHED[kind]
+    counts = protocol.PUBLISHED[kind]
     rng = np.random.default_rng(seed)
     templates = counts["templates"]
     galleries = [counts["G1"], counts["G2"]] if kind == "ijbc" else [templates // 10, templates // 10]

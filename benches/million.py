@@ -21,13 +21,13 @@ from head import products
 from processes import trained
 
 from elasticface import backbones
-from elasticface.config import TrainConfig
-from elasticface.data import images
-from elasticface.data.recordio_writer import RecordIOWriter
-from elasticface.errors import InputError
-from elasticface.optim import SGD
-from elasticface.plan import plan
-from elasticface.row_sparse import row_sparse
+from elasticface.base.errors import InputError
+from elasticface.data.formats.recordio_writer import RecordIOWriter
+from elasticface.data.images import decoding
+from elasticface.heads.row_sparse import row_sparse
+from elasticface.planning.plan import plan
+from elasticface.training.config import TrainConfig
+from elasticface.training.optim import SGD
 
 OUT = RESULTS / "million.json"
 RATES = (1.0, 0.1)
@@ -72,7 +72,7 @@ def bench(
 
 def write_set(folder: Path, identities: int) -> None:
     """A .rec with one plain photo of each: what is in it makes no difference to what the head costs."""
-    grey = [images.encode(np.full((112, 112, 3), level, np.uint8), ".jpg") for level in range(256)]
+    grey = [decoding.encode(np.full((112, 112, 3), level, np.uint8), ".jpg") for level in range(256)]
     with RecordIOWriter(folder) as writer:
         for label in range(identities):
             writer.write(grey[label % 256], label)
@@ -104,13 +104,15 @@ def measure(data: Path, config: TrainConfig, identities: int, processes: int) ->
 
 def program_bytes() -> int:
     """Of a process that has loaded what training loads, and done nothing."""
-    code = "import elasticface.training, torch.utils.tensorboard; import common; print(common.status_bytes('VmHWM'))"
+    code = (
+        "import elasticface.training.loop, torch.utils.tensorboard; import common; print(common.status_bytes('VmHWM'))"
+    )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE).stdout
     return int(told)
 
 
 def measured_speeds(config: TrainConfig, identities: int, processes: int) -> dict[str, float]:
-    """What :func:`elasticface.plan.plan` asks for, of one process of one thread while the others do the same: means."""
+    """What :func:`plan` asks for, of one process of one thread while the others do the same: means."""
     context = get_context("spawn")
     told, together = context.SimpleQueue(), context.Barrier(processes)
     given = config, identities // processes, processes, together, told

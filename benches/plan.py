@@ -20,11 +20,13 @@ from common import RESULTS, console, machine, markdown, printed, run, save, star
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from elasticface import backbones, cli, cli_plan, heads
-from elasticface.config import TrainConfig
-from elasticface.errors import InputError
-from elasticface.optim import SGD
-from elasticface.plan import Plan, plan, total
+from elasticface import backbones, heads
+from elasticface.base.errors import InputError
+from elasticface.cli import main
+from elasticface.cli import plan as command
+from elasticface.planning.plan import Plan, plan, total
+from elasticface.training.config import TrainConfig
+from elasticface.training.optim import SGD
 
 OUT = RESULTS / "plan.json"
 EXAMPLE = (
@@ -227,8 +229,8 @@ def measured_rows(results: list[dict[str, Any]]) -> list[list[str]]:
             str(stored["processes"]),
             str(stored["batch"]),
             f"{stored['classes']:,}" if stored["classes"] else "–",
-            cli_plan.mebibytes(stored["predicted"]),
-            cli_plan.mebibytes(stored["bytes"]),
+            command.mebibytes(stored["predicted"]),
+            command.mebibytes(stored["bytes"]),
             f"{stored['bytes'] / stored['predicted'] - 1:+.1%}".replace("%", " %"),
         ]
         for stored in results
@@ -257,12 +259,12 @@ def example() -> str:
     """What the command line prints for :data:`EXAMPLE`."""
     from rich.console import Console
 
-    parser, _ = cli._parser()
+    parser, _ = main._parser()
     options = parser.parse_args(shlex.split(EXAMPLE)[1:])["plan"]
-    made: Plan = plan(cli_plan.config(options), options.identities, options.gpus, images=options.images)
+    made: Plan = plan(command.config(options), options.identities, options.gpus, images=options.images)
     text = io.StringIO()
-    Console(file=text, width=110).print(*cli_plan.tables(made), sep="\n")
-    told = [*text.getvalue().splitlines(), *cli_plan.lines(made, options.memory_gib)]
+    Console(file=text, width=110).print(*command.tables(made), sep="\n")
+    told = [*text.getvalue().splitlines(), *command.lines(made, options.memory_gib)]
     return "\n".join(["```", f"$ {EXAMPLE}", *(line.rstrip() for line in told), "```"])
 
 

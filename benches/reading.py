@@ -15,14 +15,14 @@ from common import RESULTS, console, machine, markdown, printed, run, save, spre
 from torch import Tensor
 
 from elasticface import backbones
-from elasticface.benchmarks import rows
-from elasticface.benchmarks.packing import pack
-from elasticface.benchmarks.pair_files import PairBenchmark, Pairs, open_pairs
-from elasticface.benchmarks.pairs import evaluate_pairs
-from elasticface.data import images
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pairs
+from elasticface.benchmarks.pairwise.packing import pack
+from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
+from elasticface.benchmarks.reading import rows
+from elasticface.data.images import decoding
 from elasticface.data.synthetic.source import SyntheticFaces
-from elasticface.errors import InputError
-from elasticface.model import Card, FaceEncoder
+from elasticface.model.encoder import Card, FaceEncoder
 
 OUT = RESULTS / "reading.json"
 TEMPLATES, PAIRS = 23_124, 15_658_489  # of IJB-C
@@ -82,7 +82,7 @@ def measure_pack(folder: Path, faces: int, rounds: int) -> dict[str, Any]:
     pairs = faces // 20 * 10
     with console.status(f"rendering {faces} faces"):
         source = SyntheticFaces(identities=-(-2 * pairs // 16), images=16)
-        encoded = {f"{i}.jpg": images.encode(source[i][0], ".jpg") for i in range(2 * pairs)}
+        encoded = {f"{i}.jpg": decoding.encode(source[i][0], ".jpg") for i in range(2 * pairs)}
     names = list(encoded)
     same = np.arange(pairs) % 2 == 0
     made = PairBenchmark("faces", _Encoded(encoded), Pairs(tuple(names[::2]), tuple(names[1::2]), same, 10), None)
@@ -93,7 +93,7 @@ def measure_pack(folder: Path, faces: int, rounds: int) -> dict[str, Any]:
     decode, network, whole = [], [], []
     for number in range(rounds + 1):
         with console.status(f"pack: round {number} of {rounds}"):
-            alone = _seconds(lambda: [images.decode(data, name) for name, data in encoded.items()])
+            alone = _seconds(lambda: [decoding.decode(data, name) for name, data in encoded.items()])
             clock.seconds = 0.0
             whole_seconds = _seconds(lambda: evaluate_pairs(encoder, benchmark))
         if number:  # the first one warms up
@@ -104,7 +104,7 @@ def measure_pack(folder: Path, faces: int, rounds: int) -> dict[str, Any]:
 
 
 class _Encoded(dict[str, bytes]):
-    """Encoded images by name, as :class:`elasticface.benchmarks.pairs.Images` wants them."""
+    """Encoded images by name, as :class:`elasticface.benchmarks.pairwise.pairs.Images` wants them."""
 
     @property
     def names(self) -> list[str]:

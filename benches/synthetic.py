@@ -18,7 +18,7 @@ from typing import Any
 
 from common import RESULTS, console, markdown, printed, run, save, spread, status_bytes, stored
 
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 
 OUT = RESULTS / "synthetic.json"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

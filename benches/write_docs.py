@@ -20,7 +20,7 @@ import reading
 import synthetic
 from common import RESULTS, machine, stored
 
-from elasticface.files import write_text
+from elasticface.base.files import write_text
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 

@@ -3,45 +3,45 @@
 Names are imported where they are first used, so that ``import elasticface`` costs next to nothing.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
-_HOME = {
-    "ArcFace": "heads",
-    "CosFace": "heads",
-    "ElasticArcFace": "heads",
-    "ElasticCosFace": "heads",
-    "NormFace": "heads",
-    "FaceEncoder": "model",
-    "InputError": "errors",
-    "load": "model",
-}
-
-__all__ = [*_HOME, "__version__"]
+from elasticface.base.lazy import exports
+from elasticface.base.version import __version__
 
 if TYPE_CHECKING:
-    from elasticface.errors import InputError as InputError
-    from elasticface.heads import ArcFace as ArcFace
-    from elasticface.heads import CosFace as CosFace
-    from elasticface.heads import ElasticArcFace as ElasticArcFace
-    from elasticface.heads import ElasticCosFace as ElasticCosFace
-    from elasticface.heads import NormFace as NormFace
-    from elasticface.model import FaceEncoder as FaceEncoder
-    from elasticface.model import load as load
+    from elasticface import backbones, benchmarks, data, heads, metrics, model
+    from elasticface.base.errors import InputError
+    from elasticface.heads import ArcFace, CosFace, ElasticArcFace, ElasticCosFace, NormFace
+    from elasticface.model import FaceEncoder, load
 
+__all__ = [
+    "ArcFace",
+    "CosFace",
+    "ElasticArcFace",
+    "ElasticCosFace",
+    "FaceEncoder",
+    "InputError",
+    "NormFace",
+    "__version__",
+    "backbones",
+    "benchmarks",
+    "data",
+    "heads",
+    "load",
+    "metrics",
+    "model",
+]
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"elasticface.{_HOME[name]}"), name)
-    elif name in {"align", "backbones", "benchmarks", "data", "heads", "margins", "metrics", "model"}:
-        value = importlib.import_module(f"elasticface.{name}")
-    else:
-        raise AttributeError(f"module 'elasticface' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+_HEADS = ("ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
+_MODULES = ("backbones", "benchmarks", "data", "heads", "metrics", "model")
+
+__getattr__ = exports(
+    __name__,
+    dict.fromkeys(_HEADS, "heads")
+    | {"FaceEncoder": "model", "load": "model", "InputError": "base.errors"}
+    | dict.fromkeys(_MODULES, ""),
+)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})

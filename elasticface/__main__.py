@@ -1,5 +1,5 @@
 """``python -m elasticface`` is the command line."""
 
-from elasticface.cli import main
+from elasticface.cli.main import main
 
 main()

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elasticface import environment, files, report
+from elasticface.base import environment, files
+from elasticface.base.errors import InputError
 from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
 from elasticface.benchmarks.stored import RESULTS, forget_others, write_scores
-from elasticface.errors import InputError
-from elasticface.model import FaceEncoder
+from elasticface.model.encoder import FaceEncoder
+from elasticface.report import page
 
 REPORT, FEATURES = "report.html", "features"
 
@@ -21,7 +22,7 @@ def evaluate(
     flip: bool = True,
     features: Path | None = None,
     curves: Sequence[dict[str, Any]] | None = None,
-    guide: report.Guide | None = None,
+    guide: page.Guide | None = None,
 ) -> list[Result]:
     """Measure every model on every benchmark; write ``out/results.json`` and ``out/report.html``.
 
@@ -53,7 +54,7 @@ def evaluate(
             sources |= dict.fromkeys((result.benchmark for result in found), benchmark)
     size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
 
-    def picture(result: Result, name: str) -> report.Picture | None:
+    def picture(result: Result, name: str) -> page.Picture | None:
         try:
             return sources[result.benchmark].face(name, size)
         except InputError:  # features came in the place of a model, and there are no images; or they are gone meanwhile
@@ -61,9 +62,9 @@ def evaluate(
 
     made_with = environment.describe()
     stored = write_scores(out, results)
-    files.write_json(out / RESULTS, report.results_json(results, made_with, stored))
+    files.write_json(out / RESULTS, page.results_json(results, made_with, stored))
     forget_others(out, stored)
-    report.write_report(
+    page.write_report(
         out / REPORT,
         results,
         made_with,

@@ -16,23 +16,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import files, progress
-from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pair_files import PAIRS_FILE, open_pairs
-from elasticface.benchmarks.pairs import PairResult
-from elasticface.config import RECIPES, TrainConfig
+from elasticface.base import files, progress
+from elasticface.base.errors import InputError, Stopped
+from elasticface.benchmarks.pairwise.baseline import whitened_pca
+from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, open_pairs
+from elasticface.benchmarks.pairwise.pairs import PairResult
 from elasticface.data import Source, open_dataset
-from elasticface.data.folder import FolderSource
-from elasticface.data.split import draw_pairs, write_pairs
+from elasticface.data.formats.folder import FolderSource
+from elasticface.data.prepare.split import draw_pairs, write_pairs
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import check_set
 from elasticface.data.synthetic.write import MOST_WORKERS, write_faces
-from elasticface.errors import InputError, Stopped
 from elasticface.evaluation import REPORT, evaluate
-from elasticface.model import FaceEncoder, load
-from elasticface.report import Guide
-from elasticface.rundir import MODEL, read_config, read_metrics
-from elasticface.training import train
+from elasticface.model.encoder import FaceEncoder, load
+from elasticface.report.page import Guide
+from elasticface.training.config import RECIPES, TrainConfig
+from elasticface.training.loop import train
+from elasticface.training.run_folder import MODEL, read_config, read_metrics
 
 DEFAULT_OUT = "quickstart"
 RECORD, TRAINING, UNSEEN, RUN = "quickstart.json", "training-people", "unseen-people", "run"

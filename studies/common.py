@@ -15,20 +15,21 @@ from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
-from elasticface import environment, files, metrics
-from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pair_files import PAIRS_FILE, PairBenchmark, Pairs
-from elasticface.benchmarks.pairs import PairResult, evaluate_pairs
-from elasticface.config import RECIPES, TrainConfig
+from elasticface import metrics
+from elasticface.base import environment, files
+from elasticface.base.errors import InputError, Stopped
+from elasticface.benchmarks.pairwise.baseline import whitened_pca
+from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, Pairs
+from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
 from elasticface.data import Source
-from elasticface.data.images import IMAGE_SUFFIXES
+from elasticface.data.images.decoding import IMAGE_SUFFIXES
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.write import write_faces
-from elasticface.errors import InputError, Stopped
 from elasticface.metrics import resampling
-from elasticface.model import Card, FaceEncoder
+from elasticface.model.encoder import Card, FaceEncoder
 from elasticface.quickstart import TRAINING, UNSEEN, Size, pair_up
-from elasticface.rundir import read_config
+from elasticface.training.config import RECIPES, TrainConfig
+from elasticface.training.run_folder import read_config
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "synthetic.md"

@@ -13,10 +13,11 @@ import numpy as np
 from common import RESULTS, fill, markdown, run
 from numpy.typing import NDArray
 
-from elasticface import environment, files, keyed, metrics
+from elasticface import metrics
+from elasticface.base import environment, files, keyed
+from elasticface.base.progress import track
 from elasticface.metrics.resampled_roc import tars_at_fars
 from elasticface.metrics.resampling import draw_people, interval
-from elasticface.progress import track
 
 OUT = RESULTS / "interval_coverage.json"
 PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import auto_cli
 
-from elasticface import environment, files
-from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pair_files import open_pairs
-from elasticface.benchmarks.pairs import PairResult, evaluate_pairs
-from elasticface.config import RECIPES, TrainConfig
+from elasticface.base import environment, files
+from elasticface.benchmarks.pairwise.baseline import whitened_pca
+from elasticface.benchmarks.pairwise.lists import open_pairs
+from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
 from elasticface.data import open_dataset
-from elasticface.heads import LOSSES
-from elasticface.rundir import read_config, read_metrics
-from elasticface.training import train
+from elasticface.heads.head import LOSSES
+from elasticface.training.config import RECIPES, TrainConfig
+from elasticface.training.loop import train
+from elasticface.training.run_folder import read_config, read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "lfw_losses.json"
 # Too short for the recipe's warm-up and augmentation, which only pay in longer runs.

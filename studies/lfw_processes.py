@@ -13,11 +13,11 @@ from pathlib import Path
 
 from common import run
 
-from elasticface import environment, files
-from elasticface.benchmarks.pair_files import open_pairs
-from elasticface.benchmarks.pairs import evaluate_pairs
-from elasticface.model import load
-from elasticface.rundir import read_metrics
+from elasticface.base import environment, files
+from elasticface.benchmarks.pairwise.lists import open_pairs
+from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
+from elasticface.model.encoder import load
+from elasticface.training.run_folder import read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "lfw_processes"
 PACKAGE = Path(__file__).parents[1]

@@ -43,22 +43,23 @@ from common import (
 )
 from numpy.typing import NDArray
 
-from elasticface import files, keyed, metrics
-from elasticface.benchmarks import pairs as protocol
-from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pair_files import PAIRS_FILE, PairBenchmark, open_pairs
-from elasticface.config import TrainConfig
+from elasticface import metrics
+from elasticface.base import files, keyed
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.pairwise import pairs as protocol
+from elasticface.benchmarks.pairwise.baseline import whitened_pca
+from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, open_pairs
 from elasticface.data import open_dataset
 from elasticface.data.synthetic.scene import Appearance, Variation
 from elasticface.data.synthetic.studio import Studio
 from elasticface.data.synthetic.write import write_faces
-from elasticface.errors import InputError
 from elasticface.metrics import resampling
 from elasticface.metrics.resampling import interval
-from elasticface.model import FaceEncoder, load
+from elasticface.model.encoder import FaceEncoder, load
 from elasticface.quickstart import FULL, UNSEEN, Size
-from elasticface.rundir import MODEL
-from elasticface.training import train
+from elasticface.training.config import TrainConfig
+from elasticface.training.loop import train
+from elasticface.training.run_folder import MODEL
 
 SIMILAR = 0.1  # melanin of two people, which is 0.05 to 2.2
 KEPT = 0.85  # of the lead over chance, at least, when hair, glasses and make-up are drawn anew for each photo

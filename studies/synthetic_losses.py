@@ -39,16 +39,17 @@ from common import (
     settings,
 )
 
-from elasticface import files, heads
-from elasticface.benchmarks.baseline import whitened_pca
-from elasticface.benchmarks.pair_files import open_pairs
-from elasticface.config import TrainConfig
+from elasticface import heads
+from elasticface.base import files
+from elasticface.benchmarks.pairwise.baseline import whitened_pca
+from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.data import open_dataset
-from elasticface.heads import LOSSES
+from elasticface.heads.head import LOSSES
 from elasticface.metrics.resampling import interval
 from elasticface.quickstart import FULL, Size
-from elasticface.rundir import read_metrics
-from elasticface.training import train
+from elasticface.training.config import TrainConfig
+from elasticface.training.loop import train
+from elasticface.training.run_folder import read_metrics
 
 BASELINES = ("mean colour", "whitened PCA", "PCA + LDA")
 DIFFERENCES = (

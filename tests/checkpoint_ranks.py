@@ -15,8 +15,9 @@ from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from elasticface import agreement, checkpoint
-from elasticface.errors import InputError, Stopped
+from elasticface.base.errors import InputError, Stopped
+from elasticface.distributed import agreement
+from elasticface.training import checkpoint
 
 SIZE = 8
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elasticface.data import images
+from elasticface.data.images import decoding
 
 
 def write_people(folder: Path, people: int, photos: int, size: int = 112, seed: int = 0) -> Path:
@@ -19,7 +19,7 @@ def write_people(folder: Path, people: int, photos: int, size: int = 112, seed: 
         pattern = np.kron(rng.uniform(40, 215, (7, 7, 3)), np.ones((size // 7, size // 7, 1)))
         for photo in range(1, photos + 1):
             noisy = np.clip(pattern + rng.normal(0, 20, pattern.shape), 0, 255).astype(np.uint8)
-            (folder / name / f"{name}_{photo:04d}.png").write_bytes(images.encode(noisy, ".png"))
+            (folder / name / f"{name}_{photo:04d}.png").write_bytes(decoding.encode(noisy, ".png"))
     return folder
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from elasticface.align import TEMPLATE, similarity
-from elasticface.data import images
-from elasticface.model import Card, FaceEncoder
+from elasticface.data.images import decoding
+from elasticface.data.images.alignment import TEMPLATE, similarity
+from elasticface.model.encoder import Card, FaceEncoder
 
 IJB = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 
@@ -95,7 +95,7 @@ def _picture(
         path.parent.mkdir(parents=True, exist_ok=True)
         back = cv2.invertAffineTransform(similarity(points))
         photo = cv2.warpAffine(face, back, (220, 200), flags=cv2.INTER_LINEAR)
-        path.write_bytes(images.encode(photo, ".jpg"))
+        path.write_bytes(decoding.encode(photo, ".jpg"))
     return points.round(3), round(float(rng.uniform(0.3, 1)), 6)
 
 
@@ -164,7 +164,7 @@ def write_megaface(
 def _aligned(path: Path, face: NDArray[np.uint8], write: bool) -> None:
     if write:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(images.encode(face, ".png"))
+        path.write_bytes(decoding.encode(face, ".png"))
 
 
 def write_features(

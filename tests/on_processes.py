@@ -18,7 +18,7 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.multiprocessing import start_processes
 
-IMPORTED = ["elasticface.heads", "elasticface.optim", "torch.distributed.checkpoint.state_dict"]
+IMPORTED = ["elasticface.heads.head", "elasticface.training.optim", "torch.distributed.checkpoint.state_dict"]
 TIMEOUT = 180.0  # seconds, of all of it: far more than any of the tests takes
 
 

@@ -13,10 +13,11 @@ from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from elasticface import heads, margins
-from elasticface.heads import MarginHead
-from elasticface.optim import SGD, GradScaler
-from elasticface.row_sparse import local_of, rows_and_values
+from elasticface import heads
+from elasticface.heads import margins
+from elasticface.heads.head import MarginHead
+from elasticface.heads.row_sparse import local_of, rows_and_values
+from elasticface.training.optim import SGD, GradScaler
 
 
 @dataclass(frozen=True)

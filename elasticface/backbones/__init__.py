@@ -12,7 +12,7 @@ from torch import nn
 from elasticface.backbones import iresnet, mobilefacenet, tiny
 from elasticface.backbones.count import multiply_adds
 from elasticface.backbones.recompute import checkpoint_activations
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 
 __all__ = ["checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
 

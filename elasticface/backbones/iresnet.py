@@ -11,7 +11,7 @@ they are. Renaming an attribute here breaks that.
 import torch
 from torch import Tensor, nn
 
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 
 SIZE = 112  # side of the input in pixels; the FC layer has a weight for every place of the last map
 _WIDTHS = (64, 128, 256, 512)

@@ -4,18 +4,18 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from elasticface.benchmarks.cfp import open_cfp, protocol_folder
-from elasticface.benchmarks.features import FeatureFiles
-from elasticface.benchmarks.ijb import IjbBenchmark, TemplateOptions, open_ijb
-from elasticface.benchmarks.ijb_files import KINDS, kind_of
-from elasticface.benchmarks.megaface import MegaFaceBenchmark, open_megaface
-from elasticface.benchmarks.megaface_files import SETS, is_megaface
-from elasticface.benchmarks.pair_files import PAIRS_FILE, PairBenchmark, is_pack, open_pairs
-from elasticface.benchmarks.pairs import PairResult, evaluate_pairs
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.benchmarks.ijb.files import KINDS, kind_of
+from elasticface.benchmarks.ijb.protocol import IjbBenchmark, TemplateOptions, open_ijb
+from elasticface.benchmarks.megaface.files import SETS, is_megaface
+from elasticface.benchmarks.megaface.protocol import MegaFaceBenchmark, open_megaface
+from elasticface.benchmarks.pairwise.cfp import open_cfp, protocol_folder
+from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, is_pack, open_pairs
+from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
+from elasticface.benchmarks.reading.features import FeatureFiles
 from elasticface.benchmarks.results import LargeResult
-from elasticface.errors import InputError
-from elasticface.files import printable
-from elasticface.model import FaceEncoder
+from elasticface.model.encoder import FaceEncoder
 
 Benchmark = PairBenchmark | IjbBenchmark | MegaFaceBenchmark
 Model = FaceEncoder | FeatureFiles

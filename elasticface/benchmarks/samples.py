@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import metrics, progress
+from elasticface import metrics
+from elasticface.base import progress
 from elasticface.benchmarks.units import NOUNS, Units
 from elasticface.metrics.resampled_roc import accepted_shares, equal_error_rates, tars_at_fars, with_one_more
 from elasticface.metrics.resampling import CannotDraw, Counts, draw_people, interval

@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import files
-from elasticface.benchmarks import reading
-from elasticface.benchmarks.pairs import PairResult
-from elasticface.benchmarks.reading import AGAIN
+from elasticface.base import files
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.benchmarks import parsing
+from elasticface.benchmarks.pairwise.pairs import PairResult
+from elasticface.benchmarks.parsing import AGAIN
 from elasticface.benchmarks.results import FORMAT_VERSION, LargeResult
 from elasticface.benchmarks.units import Units
-from elasticface.errors import InputError
-from elasticface.files import printable
 
 RESULTS, SCORES = "results.json", "scores"
 
@@ -112,7 +112,7 @@ def read_results(path: str | Path) -> StoredResults:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{label}: no JSON; {AGAIN}") from error
-    top = reading.Fields(label, told)
+    top = parsing.Fields(label, told)
     version = top.value.get("format_version")
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
@@ -120,7 +120,7 @@ def read_results(path: str | Path) -> StoredResults:
         raise InputError(f"{label}: {what}")
     found: list[PairResult | LargeResult] = []
     for fields in top.items("results"):
-        result = reading.parse(fields)
+        result = parsing.parse(fields)
         result = _with_records(file.parent, result, fields)
         if any((result.benchmark, result.model) == (other.benchmark, other.model) for other in found):
             raise InputError(f"{fields.where}: a second result of one model on one benchmark; {AGAIN}")
@@ -130,7 +130,7 @@ def read_results(path: str | Path) -> StoredResults:
     return StoredResults(found, top.texts("versions"))
 
 
-def _with_records(root: Path, result: PairResult | LargeResult, fields: reading.Fields) -> PairResult | LargeResult:
+def _with_records(root: Path, result: PairResult | LargeResult, fields: parsing.Fields) -> PairResult | LargeResult:
     """``result`` with what its file holds."""
     if fields.value.get("stored") is None:
         if isinstance(result, PairResult):
@@ -149,9 +149,9 @@ def _with_records(root: Path, result: PairResult | LargeResult, fields: reading.
         figures = sum(len(group.rates) for group in result.groups())
         rates = samples_of(data, figures, printable(path))
         digest = reference.text("trials")
-        return reading.with_samples(result, rates=rates, kind=kind, digest=digest, where=reference.where)
+        return parsing.with_samples(result, rates=rates, kind=kind, digest=digest, where=reference.where)
     records = records_of(data, printable(path))
-    return reading.completed(
+    return parsing.completed(
         result,
         scores=records["score"],
         same=records["same"],

@@ -1,17 +1,14 @@
-"""From files to (uint8 RGB image, identity). Importing this brings neither torch nor OpenCV."""
+"""Photos and faces on a disk, or rendered -> (uint8 RGB image, identity) -> batches. Imports torch and OpenCV late."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from elasticface.data.sources import EncodedSource, Source, open_dataset, require_identities
+from elasticface.base.lazy import exports
+from elasticface.data.opening import open_dataset
+from elasticface.data.sources import EncodedSource, Source, require_identities
 
 if TYPE_CHECKING:
-    from elasticface.data.packs import read_pack, write_pack
+    from elasticface.data.formats.packs import read_pack, write_pack
 
 __all__ = ["EncodedSource", "Source", "open_dataset", "read_pack", "require_identities", "write_pack"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("read_pack", "write_pack"):  # they need numpy, which --help does not
-        return getattr(importlib.import_module("elasticface.data.packs"), name)
-    raise AttributeError(f"module 'elasticface.data' has no attribute {name!r}")
+__getattr__ = exports(__name__, {"read_pack": "formats.packs", "write_pack": "formats.packs"})

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elasticface import keyed
+from elasticface.base import keyed
 
 Counts = NDArray[np.int32]
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from elasticface import backbones
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 
 # One iresnet stands for all: they differ in depth alone.
 QUICK = ["iresnet18", "mobilefacenet", "tiny"]

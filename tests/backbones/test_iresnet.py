@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from elasticface import backbones
 from elasticface.backbones.iresnet import Block, IResNet
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 
 BLOCKS = {
     "iresnet18": (2, 2, 2, 2),

@@ -8,13 +8,13 @@ import pytest
 from conftest import write_pairs, write_people
 from large import patch_encoder, write_ijb, write_megaface
 
-from elasticface.benchmarks.features import FeatureFiles
-from elasticface.benchmarks.ijb import IjbBenchmark, TemplateOptions
-from elasticface.benchmarks.megaface import MegaFaceBenchmark
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.ijb.protocol import IjbBenchmark, TemplateOptions
+from elasticface.benchmarks.megaface.protocol import MegaFaceBenchmark
 from elasticface.benchmarks.opening import is_features, measure, open_benchmark, open_benchmarks
-from elasticface.benchmarks.packing import pack
-from elasticface.benchmarks.pair_files import PairBenchmark, open_pairs
-from elasticface.errors import InputError
+from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
+from elasticface.benchmarks.pairwise.packing import pack
+from elasticface.benchmarks.reading.features import FeatureFiles
 
 
 @pytest.fixture(scope="module")

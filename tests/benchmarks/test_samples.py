@@ -10,16 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elasticface.benchmarks import samples
-from elasticface.benchmarks.samples import (
-    DRAWS,
-    SEED,
-    Drawn,
-    bootstrap,
-    digest_of,
-    numbered,
-    of_pairs,
-    other_sides,
-)
+from elasticface.benchmarks.samples import DRAWS, SEED, Drawn, bootstrap, digest_of, numbered, of_pairs, other_sides
 from elasticface.benchmarks.units import NOUNS, OF_PAIRS, OF_TRIALS, UNITS, Units, units_of
 from elasticface.metrics.resampling import CannotDraw, Counts, draw_people
 

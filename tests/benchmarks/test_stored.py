@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from judged import judged
-from test_report import ENVIRONMENT, SLICES, make_result
-from test_report_large import ALL
+from made_results import ALL, ENVIRONMENT, SLICES, make_result
 
-from elasticface import files
+from elasticface.base import files
+from elasticface.base.errors import InputError
 from elasticface.benchmarks import stored
-from elasticface.benchmarks.pairs import PairResult
+from elasticface.benchmarks.pairwise.pairs import PairResult
 from elasticface.benchmarks.results import LargeResult
 from elasticface.benchmarks.samples import Drawn, Samples
 from elasticface.benchmarks.stored import forget_others, read_results, samples_of, write_scores
 from elasticface.benchmarks.units import units_of
-from elasticface.errors import InputError
-from elasticface.report import results_json
+from elasticface.report.page import results_json
 
 
 def with_units(result: PairResult) -> PairResult:

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from runs import DAMAGES, POINTS, Ended, Process, Runs, content, damage_newest, grow, no_room, on_disk, small_disk
 
-from elasticface import keyed
-from elasticface.checkpoint_folder import newest_first
-from elasticface.errors import InputError
+from elasticface.base import keyed
+from elasticface.base.errors import InputError
+from elasticface.training.checkpoint_folder import newest_first
 
 _MOST_KILLS = 3  # of one run
 _DAMAGED = 0.25  # share of kills after which the newest checkpoint is damaged

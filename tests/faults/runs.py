@@ -34,7 +34,9 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader  # noqa: E4
 from torch.distributed.checkpoint.state_dict_loader import load  # noqa: E402
 from torch.utils.tensorboard import SummaryWriter  # noqa: E402, F401  (likewise)
 
-from elasticface import checkpoint, checkpoint_folder, cli, files, training  # noqa: E402
+from elasticface.base import files  # noqa: E402
+from elasticface.cli import main  # noqa: E402
+from elasticface.training import checkpoint, checkpoint_folder, loop  # noqa: E402
 
 SETTINGS = (
     "--loss=elastic-arc+ --scale=16 --backbone=tiny --embedding-size=16 --batch-size=8 --epochs=4 --lr=0.05 "
@@ -141,7 +143,7 @@ class Process:
             os.dup2(descriptor, 2)
             if prepare is not None:
                 prepare()
-            cli.main(arguments)
+            main.main(arguments)
         except SystemExit as end:
             code = int(end.code or 0)
         except BaseException:
@@ -355,7 +357,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "while an old one is removed": _while_removing,
     "before the metrics are opened": _before(files, "write_text", lambda path, _: path.name == "metrics.jsonl"),
     "before the model gets its name": _before(os, "replace", lambda _, path: Path(path).name == "model"),
-    "before the model is written": _before(training.FaceEncoder, "save"),
+    "before the model is written": _before(loop.FaceEncoder, "save"),
 }
 """Where a run can be made to kill itself, by the name of the point: what `prepare` of :meth:`Runs.start` does."""
 

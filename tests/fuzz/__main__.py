@@ -17,7 +17,7 @@ from readers import READERS
 from rich.console import Console
 from rich.table import Table
 
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 
 
 def main(

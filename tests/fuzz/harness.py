@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 from mutations import mutated
 
-from elasticface import keyed
-from elasticface.errors import InputError
+from elasticface.base import keyed
+from elasticface.base.errors import InputError
 
 MEMORY = 1 << 30  # bytes of address space beyond what the process has at the start
 LONGEST_MESSAGE = 1500  # characters, with the path of a temporary folder in them

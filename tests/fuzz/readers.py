@@ -14,27 +14,28 @@ from unittest import mock
 import numpy as np
 from harness import Reader
 
-from elasticface.align import TEMPLATE
-from elasticface.benchmarks import reading, samples, slices, stored
-from elasticface.benchmarks.cfp import open_cfp
-from elasticface.benchmarks.features import FEATURES, PROGRESS, FeatureFiles, Features, left_over, open_features
-from elasticface.benchmarks.ijb import figures as ijb_figures
-from elasticface.benchmarks.ijb import open_ijb
-from elasticface.benchmarks.ijb_files import read_ijb
-from elasticface.benchmarks.megaface import open_megaface
-from elasticface.benchmarks.megaface_files import open_feature_folder, read_megaface
-from elasticface.benchmarks.pair_files import PairBenchmark, Pairs, open_pairs
-from elasticface.benchmarks.pairs import PairResult, figures
-from elasticface.data import images
-from elasticface.data.align_photos import read_identities
-from elasticface.data.images import DamagedImage
-from elasticface.data.landmarks import COLUMNS
-from elasticface.data.packs import write_pack
-from elasticface.data.photos import Photos
-from elasticface.data.recordio import RecordIOSource
-from elasticface.data.shards import ShardSource
-from elasticface.errors import InputError
-from elasticface.report import results_json
+from elasticface.base.errors import InputError
+from elasticface.benchmarks import parsing, samples, stored
+from elasticface.benchmarks.ijb.files import read_ijb
+from elasticface.benchmarks.ijb.protocol import figures as ijb_figures
+from elasticface.benchmarks.ijb.protocol import open_ijb
+from elasticface.benchmarks.megaface.files import open_feature_folder, read_megaface
+from elasticface.benchmarks.megaface.protocol import open_megaface
+from elasticface.benchmarks.pairwise import slices
+from elasticface.benchmarks.pairwise.cfp import open_cfp
+from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pairs
+from elasticface.benchmarks.pairwise.pairs import PairResult, figures
+from elasticface.benchmarks.reading.features import FEATURES, PROGRESS, FeatureFiles, Features, left_over, open_features
+from elasticface.data.formats.packs import write_pack
+from elasticface.data.formats.recordio import RecordIOSource
+from elasticface.data.formats.shards import ShardSource
+from elasticface.data.images import decoding
+from elasticface.data.images.alignment import TEMPLATE
+from elasticface.data.images.decoding import DamagedImage
+from elasticface.data.images.photos import Photos
+from elasticface.faces.align_folder import read_identities
+from elasticface.faces.landmarks import COLUMNS
+from elasticface.report.page import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
 import records
@@ -47,7 +48,7 @@ PEOPLE, PHOTOS = 4, 3
 def picture(number: int, suffix: str = ".png", side: int = SIDE) -> bytes:
     """A face of noise; encoded."""
     pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
-    return images.encode(pixels, suffix)
+    return decoding.encode(pixels, suffix)
 
 
 def photo_names() -> list[str]:
@@ -361,7 +362,7 @@ _RECORDIO += [b"\0\0\x80?", b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\t", b"\n", b"0\
 
 
 def _read_image(folder: Path) -> None:
-    image = images.decode((folder / "x.jpg").read_bytes(), "x.jpg")
+    image = decoding.decode((folder / "x.jpg").read_bytes(), "x.jpg")
     assert image.dtype == np.uint8
     assert image.ndim == 3
 
@@ -415,11 +416,11 @@ def _told(folder: Path) -> list[Any]:
 def _read_records(folder: Path) -> None:
     stored.records_of((folder / "0.npy").read_bytes(), "0.npy")
     for number, of in enumerate(_told(folder)[1:], 1):
-        result = reading.parse(reading.Fields("results.json", of))
+        result = parsing.parse(parsing.Fields("results.json", of))
         assert not isinstance(result, PairResult)
         count = sum(len(group.rates) for group in result.groups())
         rates = stored.samples_of((folder / f"{number}.npy").read_bytes(), count, f"{number}.npy")
-        reading.with_samples(result, rates=rates, kind="subjects", digest="", where=f"{number}.npy")
+        parsing.with_samples(result, rates=rates, kind="subjects", digest="", where=f"{number}.npy")
 
 
 _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")

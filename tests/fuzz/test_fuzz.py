@@ -50,7 +50,7 @@ GOOD = "raise InputError('x: no good; mend it')"
 PROGRAM = """
 import json, os, subprocess, sys, time
 from pathlib import Path
-from elasticface.errors import InputError
+from elasticface.base.errors import InputError
 from harness import Reader, Watch, bound_memory, fuzz
 
 root = Path(os.path.realpath(sys.argv[1]))

@@ -6,14 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticface.metrics import binomial_interval, resampling
-from elasticface.metrics.resampling import (
-    accuracies,
-    compare,
-    draw_people,
-    interval,
-    pair_weights,
-    unit_shares,
-)
+from elasticface.metrics.resampling import accuracies, compare, draw_people, interval, pair_weights, unit_shares
 
 
 def made_up(seed: int, people: int = 30, pairs: int = 400, spread: float = 1.5):

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.filesize import decimal
 
-from elasticface import files
-from elasticface.data.cache import default_folder
+from elasticface.base import files
+from elasticface.data.formats.cache import default_folder
 
 _SHAPE = (112, 112, 3)
 _PIXELS = 112 * 112 * 3

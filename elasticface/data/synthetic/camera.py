@@ -9,8 +9,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import align, keyed
-from elasticface.data.images import decode
+from elasticface.base import keyed
+from elasticface.data.images import alignment
+from elasticface.data.images.decoding import decode
 from elasticface.data.synthetic.scene import Occluder, Quality
 
 Image = NDArray[np.float32]  # [S, S, 3] linear RGB
@@ -106,8 +107,8 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         np.float32(quality.noise),
         result,
     )
-    if quality.resolution < align.SIZE:
-        side = quality.resolution * size // align.SIZE
+    if quality.resolution < alignment.SIZE:
+        side = quality.resolution * size // alignment.SIZE
         small = cv2.resize(result, (side, side), interpolation=cv2.INTER_AREA)
         result = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
     if quality.jpeg < 100:

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import keyed
+from elasticface.base import keyed
 from elasticface.data.synthetic import asset
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.surface import Patch, attach, grid_triangles, smooth_step

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import keyed
+from elasticface.base import keyed
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import files
+from elasticface.base import files
 from elasticface.data.synthetic import hair, scene
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.scene import Occluder, Scene, Variation, plain_scene

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import align
+from elasticface.data.images import alignment
 from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.raster import Array, Triangles
@@ -19,7 +19,7 @@ from elasticface.data.synthetic.scene import Scene
 from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 _REACH = 1.6  # decimetres around the face that cast and catch shadows
-_SPREAD = float(np.std(align.TEMPLATE, axis=0).max())  # of the landmarks from top to bottom, pixels
+_SPREAD = float(np.std(alignment.TEMPLATE, axis=0).max())  # of the landmarks from top to bottom, pixels
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _View:
         flat = raster.project(self.place(np.stack(marks).astype(np.float32)), self.distance, np.eye(2, 3))[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.
         scale = _SPREAD / float(np.std(flat, axis=0).max())
-        matrix = align.similarity(flat + scene.jitter / scale) * (size / align.SIZE * scene.zoom)
+        matrix = alignment.similarity(flat + scene.jitter / scale) * (size / alignment.SIZE * scene.zoom)
         matrix[:, 2] += (1 - scene.zoom) * size / 2
         self._matrix = matrix
         self.eyes = self.place(eyes.astype(np.float32))

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import keyed
+from elasticface.base import keyed
 from elasticface.data.synthetic import hair
 from elasticface.data.synthetic.hair import HairStyle
 from elasticface.data.synthetic.person import HAIR_COLOURS, Person

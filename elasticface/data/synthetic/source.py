@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.data.synthetic.cache import open_cache
 from elasticface.data.synthetic.scene import APPEARANCES, Appearance, Variation
 from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
-from elasticface.errors import InputError
-from elasticface.files import printable
 
 MOST_PEOPLE, MOST_PHOTOS = 1_000_000, 10_000
 """What names of six and four digits tell apart, so that the order of names is that of numbers."""

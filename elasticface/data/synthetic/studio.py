@@ -6,13 +6,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import align, keyed
+from elasticface.base import keyed
+from elasticface.data.images import alignment
 from elasticface.data.synthetic import camera, shape, texture
 from elasticface.data.synthetic.person import Person, draw_person
 from elasticface.data.synthetic.renderer import Sitter, expose
 from elasticface.data.synthetic.scene import Scene, Variation, draw_scene
 
-SIZE = align.SIZE
+SIZE = alignment.SIZE
 RENDERER_VERSION = 1
 """Goes up whenever the same (seed, identity, photo) gives another picture."""
 

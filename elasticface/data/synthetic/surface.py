@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import keyed
+from elasticface.base import keyed
 from elasticface.data.synthetic import asset
 
 Points = NDArray[np.float32]  # [..., 3]

@@ -14,13 +14,13 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from elasticface import environment, files, processes, progress
-from elasticface.data.images import encode
+from elasticface.base import environment, files, processes, progress
+from elasticface.base.errors import InputError, Stopped
+from elasticface.base.files import printable
+from elasticface.data.images.decoding import encode
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import check_set, person_name, studio
 from elasticface.data.synthetic.studio import RENDERER_VERSION
-from elasticface.errors import InputError, Stopped
-from elasticface.files import printable
 
 METADATA, RECORD = "metadata.csv", "synthetic.json"
 
@@ -82,7 +82,7 @@ def write_faces(
         seed: of everything, ≥ 0.
         variation: how much photos vary.
         first: the first person's number.
-        workers: processes that render; 1 does it in this one (see :func:`elasticface.processes.run`).
+        workers: processes that render; 1 does it in this one (see :func:`elasticface.base.processes.run`).
 
     Raises:
         InputError: an argument out of its range; ``out`` holds something else, or faces of other arguments, or is

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface import files
-from elasticface.data import images
+from elasticface.base import files
+from elasticface.data.images import decoding
 from elasticface.data.synthetic.preview import contact_sheet
 from elasticface.data.synthetic.studio import Studio
 
@@ -22,5 +22,5 @@ def reference() -> NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
-    files.write_bytes(FILE, images.encode(reference(), ".png"))
+    files.write_bytes(FILE, decoding.encode(reference(), ".png"))
     print(FILE)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from elasticface.base.errors import InputError
 from elasticface.data.synthetic import asset
-from elasticface.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 BUILD_HEAD = ROOT / "tools" / "build_head.py"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elasticface import files
-from elasticface.data import images
+from elasticface.base import files
+from elasticface.data.images import decoding
 from elasticface.data.synthetic import preview
 from elasticface.data.synthetic.preview import contact_sheet, sweeps, write_preview
 from elasticface.data.synthetic.scene import EXPRESSIONS, Variation, plain_scene
@@ -69,7 +69,7 @@ def test_two_pictures_are_written_beside_each_other(tmp_path, quick, monkeypatch
     written = write_preview(path, seed=2, first=4)
     assert written == [path, path.with_name("faces-sweeps.png")]
     assert sorted(path.parent.iterdir()) == sorted(written)
-    sheet, swept = (images.decode(where.read_bytes(), str(where)) for where in written)
+    sheet, swept = (decoding.decode(where.read_bytes(), str(where)) for where in written)
     assert sheet.shape == (width(2), width(3), 3)
     assert panel(sheet, 1, 2)[0, 0].tolist() == [50, 20, 7]  # RGB, person 5, photo 2
     rows = len(preview._sweeps(quick(2), 4))

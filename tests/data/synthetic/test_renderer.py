@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from elasticface import align
+from elasticface.data.images import alignment
 from elasticface.data.synthetic import hair, raster, renderer, shape
 from elasticface.data.synthetic.renderer import expose, rotation
 from elasticface.data.synthetic.scene import Lamp, Occluder, draw_glasses, plain_scene
 
-SIZE = align.SIZE
+SIZE = alignment.SIZE
 MASK = np.array([0.02, 0.6, 0.02])
 
 
@@ -74,7 +74,7 @@ def best_similarity(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
     x, y = landmarks.T
     one, zero = np.ones(5), np.zeros(5)
     system = np.concatenate([np.stack([x, -y, one, zero], 1), np.stack([y, x, zero, one], 1)])
-    solution, residual, *_ = np.linalg.lstsq(system, align.TEMPLATE.T.ravel(), rcond=None)
+    solution, residual, *_ = np.linalg.lstsq(system, alignment.TEMPLATE.T.ravel(), rcond=None)
     a, b, dx, dy = solution
     return np.array([[a, -b, dx], [b, a, dy]]), float(residual[0])
 
@@ -97,7 +97,7 @@ def test_the_head_is_drawn_where_its_landmarks_fit_the_template_best(head, studi
     # The landmarks that are vertices themselves: no further from the template than they must be.
     tips = found[[head.nose_tip, head.right_mouth, head.left_mouth]]
     assert np.abs(tips - move(matrix, landmarks)[2:]).max() < 0.05
-    of_align = ((move(align.similarity(landmarks), landmarks) - align.TEMPLATE) ** 2).sum()
+    of_align = ((move(alignment.similarity(landmarks), landmarks) - alignment.TEMPLATE) ** 2).sum()
     assert np.isclose(residual, of_align, rtol=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_a_frontal_face_s_landmarks_are_near_the_template(head, studio):
         sitter = studio.sitter(number)
         _, landmarks = longhand(head, sitter, plain_scene(sitter.person))
         matrix, _ = best_similarity(landmarks)
-        assert np.abs(move(matrix, landmarks) - align.TEMPLATE).max() < 8
+        assert np.abs(move(matrix, landmarks) - alignment.TEMPLATE).max() < 8
 
 
 @pytest.mark.parametrize("size", [40, 160])
@@ -127,7 +127,7 @@ def test_jitter_of_all_landmarks_moves_the_picture_against_it(plain, drawn):
 
 def test_jitter_that_spreads_the_landmarks_makes_the_face_smaller(plain, drawn, head):
     sitter, scene = plain
-    spread = 0.1 * (align.TEMPLATE - align.TEMPLATE.mean(0))
+    spread = 0.1 * (alignment.TEMPLATE - alignment.TEMPLATE.mean(0))
     near = np.abs(head.vertices[:, 2] - 1.3) < 0.3
     smaller = np.ptp(drawn(sitter, replace(scene, jitter=spread))[near], axis=0) / np.ptp(drawn(*plain)[near], axis=0)
     np.testing.assert_allclose(smaller, 1 / 1.1, atol=0.01)
@@ -262,7 +262,7 @@ def test_sunglasses_hide_the_eyes(plain):
     sitter, scene = plain
     dark = expose(sitter, replace(scene, look=replace(scene.look, glasses=draw_glasses(0, dark=True))), SIZE)
     bare = expose(sitter, scene, SIZE)
-    for column, row in align.TEMPLATE[:2].astype(int):
+    for column, row in alignment.TEMPLATE[:2].astype(int):
         eye = (slice(row - 5, row + 6), slice(column - 8, column + 9))
         assert dark[eye].mean() < 0.6 * bare[eye].mean()
 
@@ -331,12 +331,12 @@ def test_the_gaze_moves_the_irises_alone(plain):
     )
     where = np.abs(left - right).max(-1) > 1e-4
     rows, columns = np.nonzero(where)
-    for eye in 2 * align.TEMPLATE[:2]:
+    for eye in 2 * alignment.TEMPLATE[:2]:
         assert (np.hypot(columns - eye[0], rows - eye[1]) < 20).any()
-    distance = np.minimum(*(np.hypot(columns - eye[0], rows - eye[1]) for eye in 2 * align.TEMPLATE[:2]))
+    distance = np.minimum(*(np.hypot(columns - eye[0], rows - eye[1]) for eye in 2 * alignment.TEMPLATE[:2]))
     assert distance.max() < 30
     # The dark follows the gaze: to the picture's right with a positive yaw.
-    for eye in 2 * align.TEMPLATE[:2]:
+    for eye in 2 * alignment.TEMPLATE[:2]:
         window = (slice(int(eye[1]) - 10, int(eye[1]) + 11), slice(int(eye[0]) - 16, int(eye[0]) + 17))
         move_right = (left - right).mean(-1)[window]  # brighter where the iris has left
         assert (move_right * np.arange(-16, 17)).sum() > 0

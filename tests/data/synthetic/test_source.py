@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from elasticface import files
+from elasticface.base import files
+from elasticface.base.errors import InputError
 from elasticface.data import Source, open_dataset
 from elasticface.data.synthetic import cache, source
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import SyntheticFaces
 from elasticface.data.synthetic.studio import Studio
-from elasticface.errors import InputError
 
 SET = {"identities": 3, "images": 4, "seed": 1, "first": 5}
 VARIATION = Variation()

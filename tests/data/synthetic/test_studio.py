@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from elasticface.data import images
+from elasticface.data.images import decoding
 from elasticface.data.synthetic import studio as module
 from elasticface.data.synthetic.scene import APPEARANCES, Variation, plain_scene
 from elasticface.data.synthetic.studio import SIZE, Studio
@@ -248,7 +248,7 @@ def test_the_grain_is_the_photo_s_own(studio):
 
 
 def test_the_stored_reference_is_what_is_rendered(make_reference):
-    stored = images.decode(make_reference.FILE.read_bytes(), make_reference.FILE.name).astype(int)
+    stored = decoding.decode(make_reference.FILE.read_bytes(), make_reference.FILE.name).astype(int)
     found = make_reference.reference().astype(int)
     assert found.shape == stored.shape
     difference = np.abs(found - stored)

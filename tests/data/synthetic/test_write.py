@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 import elasticface
-from elasticface import files
+from elasticface.base import files
+from elasticface.base.errors import InputError, Stopped
 from elasticface.data import open_dataset
-from elasticface.data.images import encode
+from elasticface.data.images.decoding import encode
 from elasticface.data.synthetic import source, write
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import SyntheticFaces
 from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
 from elasticface.data.synthetic.write import METADATA, RECORD, Summary, write_faces
-from elasticface.errors import InputError, Stopped
 
 SET = {"identities": 3, "images_per_identity": 4, "seed": 1, "first": 5}
 NAMES = [f"person-00000{identity}/000{photo}.jpg" for identity in (5, 6, 7) for photo in range(4)]
@@ -174,7 +174,7 @@ def test_metadata_alone_is_written_anew_and_a_lost_image_leaves_it_alone(whole, 
 
 KILLED = f"""
 import os, signal, sys
-from elasticface import files
+from elasticface.base import files
 from elasticface.data.synthetic.write import write_faces
 
 replace, calls = os.replace, []

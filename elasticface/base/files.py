@@ -1,0 +1,223 @@
+"""Files that are whole or absent: written under a temporary name, fsynced, renamed."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elasticface.base.errors import InputError
+
+RESERVE = 1 << 30
+"""Bytes of a disk that what can be made again leaves free."""
+
+MOST_TEXT = 1 << 28
+"""The most bytes of a file that is read as one text: a list of five million pairs."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What an OSError says where a disk is full, or a file may not grow."""
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
+    """A temporary path beside ``path``; what the body writes there, a file or a folder, takes the place of ``path``.
+
+    If the body raises, the temporary is removed and ``path`` stays as it was.
+
+    Args:
+        path: where the result goes; folders above it are made.
+        sync: see to it that the content is on the disk before the name is. Without, a power cut can leave an empty
+            file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        if sync:
+            for file in [*sorted(temporary.rglob("*")), temporary] if temporary.is_dir() else [temporary]:
+                _sync(file)
+        before = temporary.with_suffix(".old.tmp")
+        if temporary.is_dir() and path.exists():
+            path.rename(before)  # a folder cannot be renamed over another; this way either is whole at any moment
+        os.replace(temporary, path)
+        if before.exists():
+            shutil.rmtree(before)
+        if sync:
+            _sync(path.parent)
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """``data`` in ``path``, whole or not at all. For ``sync`` see :func:`replacing`."""
+    with replacing(path, sync) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """``text`` in ``path`` as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``value`` as indented JSON in ``path``, whole or not at all. NaN and infinity are refused: they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
+    """The content of a file that the user or a file of theirs has named.
+
+    Args:
+        path: the file.
+        advice: what to do where it cannot be read, for the message.
+        most: bytes that are read; a larger file is refused before it takes the memory.
+
+    Raises:
+        InputError: the file cannot be read, or is larger.
+    """
+    content = bytearray()
+    try:
+        with path.open("rb") as file:
+            if most is None:
+                return file.read()
+            # In parts, since the size that a file is said to have is none where it is a pipe or a device.
+            while part := file.read(1 << 20):
+                content += part
+                if len(content) > most:
+                    raise InputError(f"{printable(path)}: more than {most:,} bytes; is it the right file?")
+    except OSError as error:
+        then = f"; {advice}" if advice else ""
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}{then}") from error
+    return bytes(content)
+
+
+def read_text(path: Path, advice: str = "", most: int | None = None) -> str:
+    """A file as text: UTF-8, a byte order mark removed, at most ``most`` bytes, or ``MOST_TEXT``.
+
+    Raises:
+        InputError: the file cannot be read, is larger, or not UTF-8.
+    """
+    try:
+        return read_bytes(path, advice, MOST_TEXT if most is None else most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{printable(path)}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name that nothing has, for what is to become ``path`` or has been; :func:`remove_temporaries` knows it."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
+    """Remove the temporary files and folders that killed writers have left anywhere below ``folder``.
+
+    Links are removed, and not followed.
+
+    Args:
+        folder: where; that of a living writer, too, unless ``older_than`` spares it.
+        older_than: seconds since a file was last written to, at least; of a folder, since a name in it was.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in filter(is_temporary, [*folders, *names]):
+            path = Path(parent, name)
+            with contextlib.suppress(FileNotFoundError):  # its writer may be done with it
+                if not older_than or time.time() - path.lstat().st_mtime > older_than:
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+        folders[:] = [name for name in folders if not is_temporary(name)]
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is one of :func:`replacing`'s that did not get its place yet."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether a folder that is to be written to holds anything; one that is not there yet does not.
+
+    Raises:
+        InputError: ``folder`` is a file, or cannot be read.
+    """
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{printable(folder)}: cannot be used: {error.strerror}; give a new folder") from error
+
+
+def check_writable(out: Path, name: str = "file") -> None:
+    """Refuse a folder that cannot be written to before the work, not after it; by trying, and nothing stays of that.
+
+    Args:
+        out: the folder; those above it may be missing too.
+        name: what is to be written in it, for a name may be too long.
+
+    Raises:
+        InputError: it cannot be made, is no folder, or may not be written to.
+    """
+    there = Path(os.path.abspath(out))
+    missing: list[str] = []
+    while not os.path.lexists(there):
+        missing.insert(0, there.name)
+        there = there.parent
+    trial = temporary_beside(there / name)
+    deepest = trial.joinpath(*missing)
+    try:
+        # In one step where ``out`` is there, since another process may remove temporaries in it.
+        deepest.mkdir(parents=True)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        no_folder = isinstance(error, FileExistsError)  # a link to nothing
+        why = f"{printable(error.filename)} is no folder" if no_folder else error.strerror
+        raise InputError(f"{printable(out)}: cannot be written: {why}; give another") from error
+    finally:
+        for made in (deepest, *list(deepest.parents)[: len(missing)]):
+            with contextlib.suppress(OSError):  # it was not made
+                made.rmdir()
+
+
+def room(path: Path) -> int:
+    """Bytes that may be written where ``path`` is or would be, with ``RESERVE`` left free."""
+    return max(0, shutil.disk_usage(_nearest(path)).free - RESERVE)
+
+
+def printable(name: str | Path, most: int | None = None) -> str:
+    """A name as one line of text: file names may hold line ends, and bytes that are not UTF-8.
+
+    Args:
+        name: what to show.
+        most: characters to show; of a longer name, as a row in a stranger's file may hold it, the middle is left out.
+    """
+    text = str(name)
+    if most is not None and len(text) > most:
+        text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _nearest(path: Path) -> Path:
+    """``path``, or the folder above it that is there."""
+    return next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,3 @@
+"""The version of elasticface."""
+
+__version__ = "0.1.0"

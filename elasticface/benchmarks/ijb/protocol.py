@@ -1,0 +1,355 @@
+"""IJB-B and IJB-C: templates verified in pairs (1:1) and searched in galleries (1:N).
+
+Protocol (the paper, section 4.2, as the field's scripts run it): every image aligned by its five points; its embedding
+and that of its mirror image added, the norm kept, times the detector's score; mean over each (template, medium), sum
+over the media, L2-normalised; dot product.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import metrics
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.benchmarks.ijb import hardest, samples
+from elasticface.benchmarks.ijb.files import KINDS, IjbFiles, Templates, read_ijb
+from elasticface.benchmarks.reading.features import FeatureFiles, Features, embed_to, open_features
+from elasticface.benchmarks.results import (
+    RULES,
+    LargeResult,
+    RocPoints,
+    Search,
+    TemplateIdentification,
+    TemplateVerification,
+)
+from elasticface.benchmarks.samples import Drawn, Intervals, Rates
+from elasticface.data.images import decoding
+from elasticface.data.images.alignment import align
+from elasticface.data.images.listed import ListedPhotos
+from elasticface.data.images.photos import Photos
+from elasticface.model.encoder import FaceEncoder
+
+FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+RANKS = (1, 5, 10)
+FPIRS = (0.01, 0.1)
+
+PUBLISHED = {
+    "ijbb": {"images": 227_630, "templates": 12_115, "genuine": 10_270, "impostor": 8_000_000},
+    "ijbc": {
+        "images": 469_375,
+        "templates": 23_124,
+        "genuine": 19_557,
+        "impostor": 15_638_932,
+        "G1": 1_772,
+        "G2": 1_759,
+        "probes": 19_593,
+    },
+}
+"""The counts of the released protocols; a result that was counted on others says so."""
+
+_POOLED = "{images}, norm {norm}, {score}; mean over each template and medium, sum over the media, L2-normalised; "
+PROTOCOL_1_1 = _POOLED + (
+    "dot product over the listed pairs; TAR at the nearest observed FAR, as the field reads it, and at most the FAR"
+)
+PROTOCOL_1_N = _POOLED + (
+    "dot product; each gallery searched with all probes: closed set, the rank of the mate; open set, TPIR with the "
+    "threshold on the largest score of each probe without a mate; means over the galleries"
+)
+
+_ROC_POINTS = 500
+_CMC_RANKS = 20
+_SHOWN_FAR = 1e-4  # whose threshold the pairs to look at are judged by: the one that papers print
+
+
+@dataclass(frozen=True)
+class TemplateOptions:
+    """How images become templates. The defaults are the protocol ("N1D1F1" where N says that the norm counts)."""
+
+    keep_norm: bool = True  # False: each image counts alike, its embedding L2-normalised first
+    weigh_by_detector_score: bool = True
+    add_mirror_image: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class IjbBenchmark:
+    """A folder of IJB-B or IJB-C."""
+
+    name: str
+    files: IjbFiles
+    options: TemplateOptions = TemplateOptions()
+
+    def measure(self, model: FaceEncoder | FeatureFiles, folder: Path) -> list[LargeResult]:
+        """1:1, and 1:N where the folder has galleries.
+
+        Args:
+            model: an encoder; or features, a `.npy` float32 [N, D] with a row for each row of the file of images.
+            folder: where embeddings are kept, for a stopped evaluation to go on.
+
+        Raises:
+            InputError: images or features that cannot be used, or too few images to judge anything.
+        """
+        if isinstance(model, FeatureFiles):
+            rows, source = open_features(model.path, len(self.files.names), self.name), printable(model.path)
+            features = Features(rows, np.ones(len(rows), np.bool_), {}, given=True, source=source)
+            return figures(self, model.name, features)
+        return figures(self, model.card.name, self._embed(model, folder))
+
+    @cached_property
+    def _photos(self) -> ListedPhotos:
+        return ListedPhotos(Photos(self.files.images), self.files.names)
+
+    def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
+        """The aligned face of one image, uint8 [size, size, 3] RGB.
+
+        Raises:
+            InputError: there are no images, or this one is damaged.
+        """
+        return self._face(self.files.names.index(name), size)
+
+    def _face(self, row: int, size: int) -> NDArray[np.uint8]:
+        name = self.files.names[row]
+        photo = decoding.decode(self._photos.read(name), name)
+        try:
+            return align(photo, self.files.landmarks[row], size)
+        except ValueError as error:  # five points in one place: no detector found a face there
+            raise decoding.DamagedImage(f"{name}: {error}") from error
+
+    def _embed(self, encoder: FaceEncoder, folder: Path) -> Features:
+        files, size = self.files, encoder.card.preprocessing.size
+
+        def face(row: int) -> NDArray[np.uint8]:
+            return self._face(row, size)
+
+        flip, title = self.options.add_mirror_image, f"{self.name}: embedding"
+        what = [str(files.images.resolve()).encode(errors="surrogateescape"), files.landmarks.tobytes()]
+        return embed_to(folder, encoder, files.names, face, what, flip=flip, title=title, before=lambda: self._photos)
+
+
+def open_ijb(path: str | Path, options: TemplateOptions | None = None) -> IjbBenchmark:
+    """The benchmark in the folder ``path``; see :mod:`elasticface.benchmarks.ijb.files` for what belongs in it.
+
+    Raises:
+        InputError: a piece that is missing or wrong.
+    """
+    files = read_ijb(path)
+    return IjbBenchmark(KINDS[files.kind], files, options or TemplateOptions())
+
+
+def figures(benchmark: IjbBenchmark, model: str, features: Features) -> list[LargeResult]:
+    """The protocol's figures from the embeddings of all images, not normalised.
+
+    An image without an embedding is left out of its medium's mean. A template without any image takes its pairs and
+    searches with it: they are left out and counted, as long as some of each kind remain.
+
+    Raises:
+        InputError: embeddings that are no numbers, or nothing left to judge.
+    """
+    files = benchmark.files
+    templates, usable = pool(features, files, benchmark.options)
+    results: list[LargeResult] = [_verify(benchmark, model, features, templates, usable)]
+    if files.probes is not None:
+        results.append(_identify(benchmark, model, features, templates, usable))
+    return results
+
+
+def pool(
+    features: Features, files: IjbFiles, options: TemplateOptions
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Templates [T, D] of unit length, and which of them have an image [T]; the others are zero.
+
+    Raises:
+        InputError: no embeddings, or some that hold NaN or infinity.
+    """
+    if not features.usable.any():
+        raise InputError(f"{files.root}: none of its {len(files.names)} images could be read; is it the right folder?")
+    rows = slice(None) if features.usable.all() else np.flatnonzero(features.usable)
+    try:
+        ids, vectors = metrics.pool_templates(
+            features.rows[rows],
+            files.templates[rows],
+            files.media[rows],
+            detector_scores=files.detector_scores[rows] if options.weigh_by_detector_score else None,
+            keep_norms=options.keep_norm,
+        )
+    except ValueError as error:
+        mend = "compute them again" if features.given else "remove them, and they are embedded anew"
+        raise InputError(f"{features.source}: {error}; {mend}") from error
+    pooled = np.zeros((len(files.template_ids), features.rows.shape[1]), np.float32)
+    pooled[np.searchsorted(files.template_ids, ids)] = vectors
+    return pooled, np.isin(files.template_ids, ids)
+
+
+def _verify(
+    benchmark: IjbBenchmark,
+    model: str,
+    features: Features,
+    templates: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+) -> TemplateVerification:
+    files = benchmark.files
+    kept = slice(None) if usable.all() else np.flatnonzero(usable[files.first] & usable[files.second])
+    first, second, same = files.first[kept], files.second[kept], files.same[kept]
+    if not len(same) or same.all() or not same.any():
+        raise InputError(f"{benchmark.name}: {len(same)} of {len(files.same)} pairs have images; too few to judge")
+    scores = metrics.pair_scores(templates, first, second)
+    genuine, impostors = int(same.sum()), int((~same).sum())
+    fars = metrics.spread_fars(impostors, _ROC_POINTS)
+    at_most = metrics.operating_points(scores, same, np.append(FARS, fars))  # at once: each time the scores are sorted
+    tars = {
+        "nearest": _rates(FARS, metrics.tar_at_far(scores, same, FARS, "nearest")),
+        "at-most": _rates(FARS, at_most.tar[: len(FARS)]),
+    }
+    drawn, counted, digest = samples.of_pairs(files, first, second, same, scores, FARS)
+    counts = {
+        "images": len(files.names),
+        "damaged_images": int((~features.usable).sum()),
+        "templates": len(files.template_ids),
+        "pairs": len(same),
+        "genuine": genuine,
+        "impostor": impostors,
+        "skipped_pairs": len(files.same) - len(same),
+    }
+    return TemplateVerification(
+        model=model,
+        benchmark=f"{benchmark.name} 1:1",
+        protocol=_in_words(PROTOCOL_1_1, benchmark.options, features.given),
+        tar_at_far=tars,
+        intervals={rule: drawn.intervals(tars[rule], counted, i * len(FARS)) for i, rule in enumerate(RULES)},
+        counts=counts,
+        options=_options(benchmark.options, features.given),
+        roc=RocPoints(tuple(fars.tolist()), tuple(at_most.tar[len(FARS) :].tolist())),
+        notes=_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")),
+        intervals_by=drawn.said,
+        samples=drawn.samples(digest),
+        hardest=hardest.pairs_of_templates(
+            files, features.usable, first, second, same, scores, at_most.thresholds[FARS.index(_SHOWN_FAR)], "1e-4"
+        ),
+    )
+
+
+def _identify(
+    benchmark: IjbBenchmark,
+    model: str,
+    features: Features,
+    templates: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+) -> TemplateIdentification:
+    files = benchmark.files
+    assert files.probes is not None
+    probes = _usable(files.probes, usable)
+    galleries = [_usable(listed, usable) for listed in files.galleries]
+    found = [_search(benchmark, templates, probes, gallery) for gallery in galleries]
+    drawn, of_galleries, digest = samples.of_searches(files, [*galleries, probes], found, RANKS, FPIRS)
+    searches: list[Search] = []
+    closed = [_mated(search) for search in found]
+    for gallery, search, with_mate, of_gallery in zip(galleries, found, closed, of_galleries, strict=True):
+        mated = search.mated
+        rank = _rates(RANKS, metrics.rank_rates(with_mate, RANKS))
+        tpir = _rates(FPIRS, metrics.open_set_rates(search, FPIRS))
+        searches.append(
+            Search(
+                name=gallery.name,
+                rank=rank,
+                tpir_at_fpir=tpir,
+                intervals=_of_search(of_gallery, rank, tpir, _subjects(probes, mated)),
+                counts={
+                    "subjects": len(gallery.subjects),
+                    "mated": int(mated.sum()),
+                    "non_mated": int((~mated).sum()),
+                },
+            )
+        )
+    rank = {key: float(np.mean([search.rank[key] for search in searches])) for key in searches[0].rank}
+    tpir = {key: float(np.mean([search.tpir_at_fpir[key] for search in searches])) for key in searches[0].tpir_at_fpir}
+    ranks = range(1, _CMC_RANKS + 1)
+    fpirs = metrics.spread_fars(min(search.counts["non_mated"] for search in searches), _ROC_POINTS)
+    listed_counts = {gallery.name: len(gallery.subjects) for gallery in files.galleries}
+    listed_counts["probes"] = len(files.probes.subjects)
+    return TemplateIdentification(
+        model=model,
+        benchmark=f"{benchmark.name} 1:N",
+        protocol=_in_words(PROTOCOL_1_N, benchmark.options, features.given),
+        rank=rank,
+        tpir_at_fpir=tpir,
+        intervals=_of_search(drawn, rank, tpir, _subjects(probes, np.any([one.mated for one in found], axis=0))),
+        galleries=tuple(searches),
+        counts={
+            "images": len(files.names),
+            "damaged_images": int((~features.usable).sum()),
+            **listed_counts,
+            "skipped_templates": sum(
+                int((~usable[listed.templates]).sum()) for listed in (*files.galleries, files.probes)
+            ),
+        },
+        options=_options(benchmark.options, features.given),
+        cmc=tuple(np.mean([metrics.rank_rates(one, ranks) for one in closed], axis=0).tolist()),
+        open_set=RocPoints(tuple(fpirs.tolist()), tuple(metrics.mean_over_galleries(found, fpirs).tolist())),
+        notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
+        intervals_by=drawn.said,
+        samples=drawn.samples(digest),
+        hardest=hardest.searches_of_templates(files, features.usable, templates, probes, galleries, found),
+    )
+
+
+def _search(
+    benchmark: IjbBenchmark, templates: NDArray[np.float32], probes: Templates, gallery: Templates
+) -> metrics.Searches:
+    """What came of all probes in one gallery."""
+    scores = templates[probes.templates] @ templates[gallery.templates].T
+    found = metrics.searches(scores, probes.subjects, gallery.subjects)
+    mated = found.mated
+    if mated.all() or not mated.any():
+        which = "without" if mated.all() else "with"
+        raise InputError(f"{benchmark.name}: no probe {which} a mate in the gallery {gallery.name}; both are needed")
+    return found
+
+
+def _subjects(probes: Templates, which: NDArray[np.bool_]) -> int:
+    """How many people some of the probes are of."""
+    return len(np.unique(probes.subjects[which]))
+
+
+def _mated(search: metrics.Searches) -> metrics.Searches:
+    mated = search.mated
+    return metrics.Searches(search.mate[mated], search.other[mated], search.rank[mated])
+
+
+def _of_search(drawn: Drawn, rank: Rates, tpir: Rates, mated: int) -> dict[str, Intervals]:
+    """The intervals of what so many subjects with a mate give."""
+    return {"rank": drawn.intervals(rank, mated), "tpir_at_fpir": drawn.intervals(tpir, mated, len(rank))}
+
+
+def _usable(listed: Templates, usable: NDArray[np.bool_]) -> Templates:
+    kept = usable[listed.templates]
+    return Templates(listed.name, listed.templates[kept], listed.subjects[kept])
+
+
+def _options(options: TemplateOptions, given: bool) -> dict[str, bool]:
+    return {name: value for name, value in vars(options).items() if not (given and name == "add_mirror_image")}
+
+
+def _in_words(protocol: str, options: TemplateOptions, given: bool) -> str:
+    added = "image and mirror image added" if options.add_mirror_image else "image alone"
+    return protocol.format(
+        images="features as given" if given else f"images aligned by five points, {added}",
+        norm="kept" if options.keep_norm else "removed",
+        score="times the detector's score" if options.weigh_by_detector_score else "not weighted by detector score",
+    )
+
+
+def _notes(kind: str, counts: dict[str, int], which: Sequence[str]) -> tuple[str, ...]:
+    published = PUBLISHED[kind]
+    return tuple(
+        f"{counts[what]:,} {what} where {KINDS[kind]} has {published[what]:,}"
+        for what in which
+        if what in published and counts[what] != published[what]
+    )
+
+
+def _rates(targets: Sequence[float], values: NDArray[np.float64]) -> Rates:
+    return {f"{target:g}": float(value) for target, value in zip(targets, values, strict=True)}

@@ -1,0 +1,1 @@
+"""MegaFace and MegaFace (R): probes among a million distractors."""

@@ -1,0 +1,201 @@
+"""Verification on a list of pairs: LFW and its kin.
+
+Protocol (the paper, section 4.2, as the field runs it): embed the image and its mirror image, add the two,
+L2-normalise; squared L2 distance; thresholds 0, .01, … 3.99; ten contiguous folds, each judged by the first threshold
+that is best on the other nine; mean ± standard deviation over the folds. No PCA.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface import metrics
+from elasticface.base import progress
+from elasticface.base.ahead import map_ahead
+from elasticface.base.errors import InputError
+from elasticface.benchmarks import samples
+from elasticface.benchmarks.pairwise import slices
+from elasticface.benchmarks.pairwise.lists import PairBenchmark
+from elasticface.benchmarks.pairwise.slices import Slice
+from elasticface.benchmarks.samples import ACCURACY, EER
+from elasticface.benchmarks.units import Units, units_of
+from elasticface.data.images import decoding
+from elasticface.model.encoder import FaceEncoder
+
+FARS = (1e-3, 1e-2, 1e-1)
+PROTOCOL = (
+    "{images}, L2-normalised; squared L2 distance, thresholds 0, .01, … 3.99; "
+    "{folds} contiguous folds, each judged by the best threshold of the others; mean ± standard deviation"
+)
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The figures of one model on one benchmark. Rates are fractions in 0..1."""
+
+    model: str
+    benchmark: str
+    protocol: str
+    accuracy: float
+    accuracy_std: float
+    threshold: float  # on the squared L2 distance, mean over folds
+    per_fold: tuple[float, ...]
+    tar_at_far: dict[str, dict[str, float]]  # rule ("at-most", "nearest") -> FAR -> TAR
+    eer: float
+    counts: dict[str, int]
+    scores: NDArray[np.float32]  # [P] cosine similarity
+    same: NDArray[np.bool_]  # [P]
+    first: tuple[str, ...]  # [P] image names
+    second: tuple[str, ...]  # [P]
+    intervals: dict[
+        str, tuple[float, float]
+    ]  # 95 %: "accuracy", "eer", "tar@0.001" at most, "nearest@0.001"; none undrawn
+    accepted: NDArray[np.bool_]  # [P] called the same person, by the threshold of the pair's fold
+    slices: tuple[Slice, ...] = ()  # by what is in the photos, where metadata.csv says it
+    units: Units | None = None  # what a comparison with another model resamples
+    intervals_by: str = ""  # how the intervals were found, in words
+
+
+def evaluate_pairs(
+    encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool = True, intervals: bool = True
+) -> PairResult:
+    """All figures of one model on one benchmark; every photo is embedded once.
+
+    A damaged photo takes its pairs with it: they are left out and counted, as long as some of both kinds remain.
+
+    Args:
+        encoder: the model.
+        benchmark: photos and pairs.
+        flip: add the embedding of the mirror image.
+        intervals: find out how far the figures would be others on other people; it takes about a second.
+
+    Raises:
+        InputError: photos that are not aligned, no pair left to judge, or a model whose embeddings are no numbers.
+    """
+    pairs = benchmark.pairs
+    embeddings, position = _embed(encoder, benchmark, flip)
+    if not np.isfinite(embeddings).all():
+        raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
+    usable = np.array([a in position and b in position for a, b in zip(pairs.first, pairs.second, strict=True)])
+    same = pairs.same[usable]
+    if len(same) < pairs.folds or same.all() or not same.any():
+        raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
+    first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
+    a, b = (embeddings[[position[name] for name in side]] for side in (first, second))
+    skipped = int((~usable).sum())
+    return figures(encoder.card.name, benchmark, a, b, same, first, second, skipped, flip, intervals)
+
+
+def figures(
+    model: str,
+    benchmark: PairBenchmark,
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    same: NDArray[np.bool_],
+    first: tuple[str, ...],
+    second: tuple[str, ...],
+    skipped: int = 0,
+    flip: bool = True,
+    intervals: bool = True,
+) -> PairResult:
+    """The protocol's figures from embeddings a, b [P, D] of pairs that are the same person or not [P].
+
+    ``skipped`` pairs are left out already; ``flip`` says how the embeddings were made. Both are for the record.
+    ``intervals`` are wanted, or not.
+    """
+    folds = benchmark.pairs.folds
+    verification = metrics.verification_accuracy(a, b, same, folds)
+    scores = _cosines(a, b)
+    tars = {rule: metrics.tar_at_far(scores, same, FARS, rule) for rule in ("at-most", "nearest")}
+    eer = metrics.equal_error_rate(scores, same).rate
+    genuine = int(same.sum())
+    units = units_of(first, second, same, folds, benchmark.content)
+    at_most, nearest = (
+        {f"{name}@{far:g}": float(tar) for far, tar in zip(FARS, tars[rule], strict=True)}
+        for name, rule in (("tar", "at-most"), ("nearest", "nearest"))
+    )
+    rates = {ACCURACY: verification.accuracy, **at_most, EER: eer, **nearest}
+    found, by = _intervals(rates, scores, same, verification.accepted, units) if intervals else ({}, "")
+    return PairResult(
+        model=model,
+        benchmark=benchmark.name,
+        protocol=PROTOCOL.format(images="image and mirror image added" if flip else "image alone", folds=folds),
+        accuracy=verification.accuracy,
+        accuracy_std=verification.std,
+        threshold=verification.threshold,
+        per_fold=verification.per_fold,
+        tar_at_far={
+            rule: {f"{f:g}": float(t) for f, t in zip(FARS, values, strict=True)} for rule, values in tars.items()
+        },
+        eer=eer,
+        counts={
+            "pairs": len(same),
+            "genuine": genuine,
+            "impostor": len(same) - genuine,
+            "images": len({*first, *second}),
+            "skipped_pairs": skipped,
+        },
+        scores=scores,
+        same=same,
+        first=first,
+        second=second,
+        intervals=found,
+        accepted=verification.accepted,
+        slices=slices.slices(
+            first, second, same, verification.accepted, benchmark.metadata or {}, units if intervals else None
+        ),
+        units=units,
+        intervals_by=by,
+    )
+
+
+def _intervals(
+    rates: dict[str, float],
+    scores: NDArray[np.float32],
+    same: NDArray[np.bool_],
+    accepted: NDArray[np.bool_],
+    units: Units,
+) -> tuple[dict[str, tuple[float, float]], str]:
+    """The intervals of the figures that ``samples.of_pairs`` gives, and how they were found, in words."""
+    number = units.number
+    drawn = samples.bootstrap(
+        lambda counts: samples.of_pairs(scores, same, accepted, units, FARS, counts), number, units.kind
+    )
+    mated = len(np.unique(units.first[same]))
+    found, by = drawn.intervals(rates, mated), drawn.said
+    if ACCURACY in found:
+        found |= drawn.intervals({ACCURACY: rates[ACCURACY]}, number)
+    if units.kind == "pairs":  # independent ones: what the accuracy counts is binomial
+        found[ACCURACY] = metrics.binomial_interval(round(rates[ACCURACY] * number), number)
+        by = f"exact binomial over {number:,} pairs for the accuracy; for the others {by}"
+    return found, by
+
+
+def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[NDArray[np.float32], dict[str, int]]:
+    """Embeddings [N, D] of the listed photos, and where each photo's is; a damaged photo has none."""
+    listed = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
+    position: dict[str, int] = {}
+
+    def read(name: str) -> NDArray[np.uint8]:
+        return benchmark.face(name, encoder.card.preprocessing.size)
+
+    def faces() -> Iterator[NDArray[np.uint8]]:
+        found = zip(listed, map_ahead(read, listed, caught=decoding.DamagedImage), strict=True)
+        for name, face in progress.track(found, f"{benchmark.name}: embedding", len(listed)):
+            if isinstance(face, decoding.DamagedImage):
+                progress.console.print(f"skipped: {face}", markup=False)
+                continue
+            position[name] = len(position)
+            yield face
+
+    return encoder.embed(faces(), flip), position
+
+
+def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[P] cosine similarity, 0 with a zero embedding; computed in float64 as the distances are."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    cosines: NDArray[np.float64] = np.einsum("pd,pd->p", x, y) / np.where(lengths > 0, lengths, 1)
+    return cosines.astype(np.float32)

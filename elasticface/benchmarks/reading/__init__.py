@@ -1,0 +1,1 @@
+"""Large files of benchmarks: tables of numbers, and features a row an image."""

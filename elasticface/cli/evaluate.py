@@ -1,0 +1,86 @@
+"""`elasticface evaluate`: its options and what it does."""
+
+import typing
+from pathlib import Path
+
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+
+from elasticface.base import files
+
+DESCRIPTION = """Measure a model the way the field does, and write results.json, report.html and scores/, for compare.
+
+MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
+pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.txt (LFW's format, or lines of
+`path path 0|1`), pairs_CALFW.txt or pairs_CPLFW.txt (as their authors publish them), its photos aligned or with
+landmarks5.csv beside it; the folder of CFP, likewise, which is measured as cfp_fp and cfp_ff; or a folder of IJB-B,
+IJB-C or MegaFace, for which MODEL may also be ready-made features: a .npy with a row an image, or a folder of
+MegaFace's matrix files. A stopped evaluation of these goes on with the embeddings in --features."""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
+    parser.add_argument(
+        "benchmarks", type=str, nargs="+", help="packs, folders or tars with pairs.txt, CFP, IJB, MegaFace"
+    )
+    parser.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
+    parser.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
+    parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    parser.add_argument("--features", type=str | None, default=None, help="folder for embeddings; OUT/features")
+    parser.add_argument("--baseline", type=str | None, default=None, help="training faces; shows whitened PCA beside")
+    parser.add_argument("--flip", action=ActionYesNo(no_prefix="no-"), default=True, help="add the mirror image")
+    parser.add_argument(
+        "--keep-norm", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: an image counts by its norm"
+    )
+    parser.add_argument(
+        "--weigh-by-detector-score", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: and by that score"
+    )
+    parser.add_argument("--suffix", type=str | None, default=None, help="MegaFace features: <image>_SUFFIX.bin")
+    parser.add_argument("--backbone", type=str | None, default=None, help="architecture of a .pth")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
+    parser.add_argument("--channels", type=typing.Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
+    parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
+    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. [0.485,0.456,0.406]")
+    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. [0.229,0.224,0.225]")
+
+
+def run(options: Namespace) -> None:
+    """Measure, print, and write what there is to be written."""
+    from rich.console import Console
+
+    from elasticface.base.progress import console
+    from elasticface.benchmarks.ijb.protocol import TemplateOptions
+    from elasticface.benchmarks.opening import Model, is_features, open_benchmarks
+    from elasticface.benchmarks.pairwise.baseline import whitened_pca
+    from elasticface.benchmarks.reading.features import FeatureFiles
+    from elasticface.benchmarks.stored import RESULTS
+    from elasticface.data import open_dataset
+    from elasticface.evaluation import REPORT, evaluate
+    from elasticface.model.encoder import load
+    from elasticface.report.notes import terminal_notes
+    from elasticface.report.page import terminal_tables
+    from elasticface.training.run_folder import read_metrics
+
+    names = ("size", "channels", "scale", "mean", "std")
+    preprocessing = {name: options[name] for name in names if options[name] is not None}
+    if is_features(options.model):
+        models: list[Model] = [FeatureFiles(Path(options.model), options.suffix)]
+    else:
+        models = [load(options.model, options.backbone, device=options.device, **preprocessing)]
+    making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
+    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making)
+    model = Path(options.model)
+    run = model if (model / "model").is_dir() else None
+    out = Path(options.out) if options.out else run or Path("results")
+    files.check_writable(out)
+    if options.baseline:
+        models.append(whitened_pca(open_dataset(options.baseline)))
+    features = Path(options.features) if options.features else None
+    if features is not None:
+        files.check_writable(features)
+    results = evaluate(models, benchmarks, out, flip=options.flip, features=features, curves=read_metrics(model))
+    Console().print(*terminal_tables(results), sep="\n")
+    for note in terminal_notes(results):
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    print(f"{out / RESULTS}\n{out / REPORT}")

@@ -1,0 +1,230 @@
+"""`elasticface plan`: its options and what it does."""
+
+import dataclasses
+import shlex
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+
+from elasticface.base import files
+from elasticface.base.errors import InputError
+from elasticface.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from elasticface.planning.plan import Plan
+
+DESCRIPTION = """What a run would take, before there is a cluster to run it on: memory of each process, traffic, work.
+
+Counted by formulas, which docs/scaling.md explains; the backbone's activations by walking through its very code with
+tensors that have no content. Nothing is measured, nothing is downloaded, no GPU is needed. The options are those of
+train, of the same names and defaults. Two ways to say the batch: --batch is of one process, --batch-size, as in train,
+of all together. Times are given where the speeds are: --tflops is what a GPU sustains in the backbone, not what its
+data sheet says.
+Ten seconds for two million people: elasticface plan --identities 2000000 --gpus 32 --batch 128 --sample-rate 0.1"""
+
+# What decides how much a run takes; the rest of train's settings changes nothing here.
+SETTINGS = (
+    "loss",
+    "scale",
+    "sample_rate",
+    "max_logits_bytes",
+    "backbone",
+    "embedding_size",
+    "accumulate",
+    "checkpoint_activations",
+    "precision",
+    "sync_batchnorm",
+    "momentum",
+    "epochs",
+)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--identities", type=int, required=True, help="how many people the data has")
+    parser.add_argument("--gpus", type=int, default=1, help="processes, one a GPU")
+    parser.add_argument("--gpus-per-node", type=int | None, default=None, help="of one machine; 8 at most unless given")
+    parser.add_argument("--batch", type=int | None, default=None, help="images a step of one process")
+    parser.add_argument("--batch-size", type=int | None, default=None, help="images a step of all, as train has it")
+    hints = typing.get_type_hints(TrainConfig)
+    defaults = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
+    for name in SETTINGS:
+        kind: dict[str, Any] = {"type": hints[name]}
+        if hints[name] is bool:
+            kind = {"action": ActionYesNo(no_prefix="no-"), "nargs": "?"}
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, default=defaults[name].default, help=defaults[name].metadata["help"], **kind)
+    parser.add_argument("--images", type=int | None, default=None, help="how many the data has: for steps and hours")
+    parser.add_argument(
+        "--device", type=typing.Literal["cuda", "cpu"], default="cuda", help="what processes compute on"
+    )
+    parser.add_argument("--memory-gib", type=float | None, default=None, help="of a GPU: does it fit?")
+    parser.add_argument("--tflops", type=float | None, default=None, help="of a GPU in the backbone, sustained")
+    parser.add_argument(
+        "--head-tflops", type=float | None, default=None, help="in the head, which is float32, sustained"
+    )
+    parser.add_argument("--bandwidth-gbyte", type=float | None, default=None, help="GB/s of a GPU's memory, sustained")
+    parser.add_argument("--network-gbit", type=float | None, default=None, help="of a node's network, each direction")
+    parser.add_argument("--json", type=str | None, default=None, help="file for all figures")
+
+
+def run(options: Namespace) -> None:
+    """Plan, print, and write what there is to be written.
+
+    Raises:
+        InputError: numbers out of their range.
+    """
+    from rich.console import Console
+
+    from elasticface.planning.plan import plan
+
+    made = plan(
+        config(options),
+        options.identities,
+        options.gpus,
+        per_node=options.gpus_per_node,
+        device=options.device,
+        images=options.images,
+        tflops=options.tflops,
+        head_tflops=options.head_tflops,
+        bandwidth_gbyte=options.bandwidth_gbyte,
+        network_gbit=options.network_gbit,
+    )
+    if options.memory_gib is not None and not 0 < options.memory_gib < float("inf"):
+        raise InputError(f"--memory-gib must be above 0, got {options.memory_gib}")
+    if options.json:
+        files.write_json(Path(options.json), as_json(made))
+    Console().print(*tables(made), sep="\n")
+    print("\n".join(lines(made, options.memory_gib)))
+    if options.json:
+        print(options.json)
+
+
+def config(options: Namespace) -> TrainConfig:
+    if (options.batch is None) == (options.batch_size is None):
+        raise InputError("give --batch, the images of one process, or --batch-size, those of all; one of the two")
+    if options.gpus < 1:
+        raise InputError(f"--gpus must be at least 1, got {options.gpus}")
+    batch_size = options.batch_size if options.batch is None else options.batch * options.gpus
+    return TrainConfig(batch_size=batch_size, **{name: options[name] for name in SETTINGS})
+
+
+def as_json(made: "Plan") -> dict[str, Any]:
+    """All figures of a plan; bytes, operations, seconds."""
+    figures = dataclasses.asdict(made)
+    seconds, steps = made.seconds.step, made.steps
+    return figures | {
+        "peak": made.peak,
+        "worst_moment": made.worst.what,
+        "sent": sum(item.bytes for item in made.traffic),
+        "seconds_of_a_step": list(seconds) if seconds else None,
+        "steps": {"epoch": steps[0], "run": steps[1]} if steps else None,
+    }
+
+
+def tables(made: "Plan") -> "list[Table]":
+    """For the terminal: memory and traffic."""
+    from rich.table import Table
+
+    from elasticface.planning.counts import total
+
+    memory = Table("memory of a process", title=_title(made), title_justify="left")
+    memory.add_column("formula")
+    memory.add_column("MiB", justify="right")
+    for item in made.always:
+        memory.add_row(item.what, item.formula, mebibytes(item.bytes))
+    memory.add_section()
+    for moment in made.moments:
+        worst = moment is made.worst
+        memory.add_row(f"and at the {moment.what}", "", mebibytes(moment.bytes), style="bold" if worst else None)
+        if worst:
+            for item in filter(lambda item: item.bytes, moment.items):
+                memory.add_row(f"  {item.what}", item.formula, mebibytes(item.bytes))
+    memory.add_section()
+    memory.add_row("at the worst moment", "", mebibytes(made.peak), style="bold")
+
+    traffic = Table("sent by a process in a step")
+    traffic.add_column("formula")
+    traffic.add_column("MiB", justify="right")
+    for item in made.traffic:
+        traffic.add_row(item.what, item.formula, mebibytes(item.bytes))
+    traffic.add_section()
+    traffic.add_row("in all", "", mebibytes(total(made.traffic)), style="bold")
+    return [memory, traffic] if made.processes > 1 else [memory]
+
+
+def lines(made: "Plan", memory_gib: float | None) -> list[str]:
+    """What is no table: work, steps, times, and the command."""
+    config, work, seconds = made.config, made.work, made.seconds
+    told = [
+        f"c {made.centres:,} · b {made.images_of_process:,} · k {made.sampled:,} · P {made.parameters:,} · "
+        f"D {config.embedding_size}; not in it: the CUDA context, workspaces, NCCL's buffers, what an allocator loses",
+        f"a checkpoint: {made.checkpoint / 2**30:,.2f} GiB, whatever the number of processes",
+        f"work of a process and step: backbone {work.backbone / 1e12:,.2f} TFLOP, at {made.multiply_adds / 1e9:.2f} G "
+        f"multiply-adds an image; head {work.head / 1e12:,.2f} TFLOP in {made.head_dtype}; beside these products "
+        f"{work.moved / 1e9:,.2f} GB are moved",
+    ]
+    if made.kept < made.sampled:
+        told.append(
+            f"of {made.sampled:,} classes {made.kept:,} keep their probabilities in the {config.max_logits_bytes:,} "
+            "bytes of --max-logits-bytes; the products of the rest are made twice"
+        )
+    if made.head_dtype == "float64":
+        told.append(f"e^{config.scale:g} over {made.identities:,} classes leaves float32: the head needs float64")
+    if memory_gib is not None:
+        spare = memory_gib - made.peak / 2**30
+        fits = f"fits into {memory_gib:g} GiB, {spare:.1f} spare" if spare >= 0 else f"{-spare:.1f} GiB too much"
+        told.append(f"{made.peak / 2**30:.1f} GiB: {fits}")
+    if made.steps:
+        told.append(f"{made.steps[0]:,} steps an epoch, {made.steps[1]:,} in all")
+    parts = {"backbone": seconds.backbone, "head": seconds.head, "memory": seconds.memory, "network": seconds.network}
+    known = ", ".join(f"{name} {value:.3g} s" for name, value in parts.items() if value is not None)
+    if known:
+        told.append(f"a step at the speeds given: {known}")
+    if seconds.step:
+        low, high = seconds.step
+        told.append(f"{low:.3g} to {high:.3g} s a step, {config.batch_size / high:,.0f} to "
+                    f"{config.batch_size / low:,.0f} images/s")  # fmt: skip
+        if made.steps:
+            hours = [value * made.steps[1] / 3600 for value in seconds.step]
+            told.append(f"{hours[0]:,.1f} to {hours[1]:,.1f} hours of {config.epochs} epochs")
+    return [*told, command(made)]
+
+
+def command(made: "Plan") -> str:
+    """What starts such a run, on every node."""
+    start = "elasticface train"
+    if made.processes > made.per_node:
+        nodes = made.processes // made.per_node
+        rendezvous = "--rdzv-backend c10d --rdzv-endpoint HOST:29500"
+        start = f"torchrun --nnodes {nodes} --nproc-per-node {made.per_node} {rendezvous} -m elasticface train"
+    elif made.processes > 1:
+        start = f"torchrun --standalone --nproc-per-node {made.processes} -m elasticface train"
+    words = [f"--batch-size {made.config.batch_size}"]
+    for name in SETTINGS:
+        value, default = getattr(made.config, name), getattr(TrainConfig(), name)
+        if value != default:
+            option = f"--{name.replace('_', '-')}"
+            words.append(option if value is True else f"{option} {shlex.quote(str(value))}")
+    return f"{start} DATA --out RUN {' '.join(words)}"
+
+
+def mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.1f}"
+
+
+def _title(made: "Plan") -> str:
+    config = made.config
+    nodes = made.processes // made.per_node
+    where = f"{made.processes:,} GPUs on {nodes:,} nodes" if made.processes > 1 else "1 GPU"
+    if made.device == "cpu":
+        where = f"{made.processes:,} processes on CPUs"
+    sampled = f", sample rate {config.sample_rate:g}" if config.sample_rate < 1 else ""
+    return (
+        f"{made.identities:,} identities{sampled}, {config.backbone}, precision {config.precision}, {where}, "
+        f"batch {made.images_of_process:,} a process, {config.batch_size:,} in all"
+    )

@@ -1,0 +1,1 @@
+"""Batches for training: which images, read by whom, flipped and augmented how."""

@@ -1,0 +1,159 @@
+"""From a source to batch tensors: worker processes, and what happens to images that cannot be read."""
+
+import json
+import multiprocessing
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from elasticface.base import files
+from elasticface.base.errors import InputError
+from elasticface.data.feed.sampler import KeyedBatchSampler
+from elasticface.data.feed.slots import Slots
+from elasticface.data.images.decoding import DamagedImage
+from elasticface.data.sources import Source
+
+Damage = list[tuple[int, str]]  # index and reason of each image that cannot be read
+
+_SIDE = 112  # pixels of images of sources that do not say
+
+
+class DamagedItems:
+    """The images that could not be read: counted, named in a file, skipped; too many of them stop the run.
+
+    Args:
+        path: JSON lines, one a damaged image; what an interrupted run found before is read from it.
+        num_images: of the whole set.
+        share: of them that may be damaged, in [0, 1].
+        writes: whether this process keeps the file; the others of a run know what is in it, too.
+    """
+
+    def __init__(self, path: Path, num_images: int, share: float = 0.001, writes: bool = True) -> None:
+        self.path, self.share, self.most, self.writes = path, share, int(share * num_images), writes
+        self.found: set[int] = set()
+        if path.exists():
+            # A kill may have cut the last line short; the next one must not be written to its end.
+            lines = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
+            if writes:
+                files.write_text(path, "".join(lines))
+            self.found = {json.loads(line)["index"] for line in lines}
+
+    def add(self, items: Sequence[tuple[int, str]]) -> None:
+        """Take note of (index, reason) items.
+
+        Raises:
+            InputError: more of the set's images are damaged than may be.
+        """
+        for index, reason in items:
+            if index in self.found:
+                continue
+            self.found.add(index)
+            if self.writes:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"index": index, "reason": reason}) + "\n")
+            if len(self.found) > self.most:
+                more = f" (the last of {len(self.found)}, all named in {self.path})" if len(self.found) > 1 else ""
+                raise InputError(
+                    f"{reason}{more}; a run goes on without at most {self.share:.1%} of its images (--max-damaged)"
+                )
+            if self.writes:
+                warnings.warn(f"skipped: {reason}", stacklevel=2)
+
+
+def batches(
+    source: Source, sampler: KeyedBatchSampler, workers: int, pin_memory: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Damage]]:
+    """One process's share of the batches of one epoch, in the sampler's order.
+
+    Args:
+        source: images of one size.
+        sampler: which images, in which order.
+        workers: processes that read ahead; 0 reads in this one.
+        pin_memory: for a GPU.
+
+    Yields:
+        uint8 [b, H, W, 3] RGB, int64 [b] labels, int64 [b] where in the global batch each stands; and the images that
+        cannot be read, by which the share is smaller.
+    """
+    slots = None
+    # What is pinned is copied anyway. Other ways to start a process cannot inherit memory.
+    if workers and not pin_memory and multiprocessing.get_start_method() == "fork":
+        share = sampler.last_row - sampler.first_row
+        slots = Slots(workers, share * getattr(source, "size", _SIDE) ** 2 * 3)
+    loader: DataLoader[Any] = DataLoader(
+        Batches(source, slots),
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+    )
+    for images, labels, places, bad in loader:
+        if slots is not None and isinstance(images, tuple):
+            images = slots.batch(*images)
+        yield images, torch.as_tensor(labels), torch.as_tensor(places) + sampler.first_row, bad
+
+
+class Batches(Dataset[Any]):
+    """A source that is asked for whole batches, and whose damaged images come as (index, reason).
+
+    Each image is copied into its batch as soon as it is decoded: the decoder's memory then serves for the next one.
+    """
+
+    def __init__(self, source: Source, slots: Slots | None = None) -> None:
+        self._source, self._slots = source, slots
+        self._will_read = getattr(source, "will_read", None)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], Damage]:
+        """Images, their labels and places in the batch, and the damaged: what the DataLoader hands over."""
+        if self._will_read is not None:
+            self._will_read(indices)
+        batch: NDArray[np.uint8] | None = None
+        slot: int | None = None
+        labels: list[int] = []
+        places: list[int] = []
+        bad: Damage = []
+        for place, index in enumerate(indices):
+            try:
+                image, label = self._source[index]
+            except DamagedImage as error:
+                bad.append((index, str(error)))
+                continue
+            if batch is None:
+                slot, batch = self._memory((len(indices), *image.shape))
+            batch[len(labels)] = image
+            labels.append(label)
+            places.append(place)
+        if batch is None:
+            batch = np.zeros((0, 1, 1, 3), np.uint8)
+        batch = batch[: len(labels)]
+        images = torch.from_numpy(batch) if slot is None else (slot, batch.shape)
+        return images, np.array(labels, np.int64), np.array(places, np.int64), bad
+
+    def _memory(self, shape: tuple[int, ...]) -> tuple[int | None, NDArray[np.uint8]]:
+        """A slot where there is one, else memory of its own."""
+        worker = get_worker_info()
+        claimed = self._slots.claim(worker.id, shape) if self._slots is not None and worker is not None else None
+        return claimed or (None, np.empty(shape, np.uint8))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the training process ends its workers once it has saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""What data sets are kept in: folders, RecordIO, shards, verification packs."""

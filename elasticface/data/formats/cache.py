@@ -1,0 +1,79 @@
+"""What is kept in the user's cache folder for sets that take long to look through: arrays, by the files they are of."""
+
+import contextlib
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base import files
+
+Stamp = tuple[int, int]  # bytes, and nanoseconds of the last change
+
+
+def default_folder() -> Path:
+    """``ELASTICFACE_CACHE``; without it ``elasticface`` in ``XDG_CACHE_HOME``, or else in ``~/.cache``.
+
+    Raises:
+        RuntimeError: none of them is set, and the user has no home.
+    """
+    if own := os.environ.get("ELASTICFACE_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has a relative path ignored.
+    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "elasticface"
+
+
+def stamp(path: Path) -> Stamp:
+    """What tells a file from the one that it replaced. OSError where there is none."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+class ArrayCache:
+    """Arrays that were made of files and are good as long as these have their size and time of change.
+
+    Args:
+        kind: what the arrays are, with a version: another kind shares nothing.
+        of: the files.
+        on: False keeps and finds nothing.
+    """
+
+    def __init__(self, kind: str, of: Sequence[Path], on: bool = True) -> None:
+        self._path: Path | None = None
+        if on:
+            with contextlib.suppress(OSError, RuntimeError):
+                key = json.dumps([kind, [(os.path.realpath(path), *stamp(path)) for path in of]])
+                name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
+                self._path = default_folder() / "indices" / f"{name}.npz"
+
+    def load(self, kinds: Mapping[str, str]) -> dict[str, NDArray[np.int64]] | None:
+        """The arrays that were saved, all [n] and of the same length, or None.
+
+        Args:
+            kinds: name -> dtype.
+        """
+        if self._path is None or not self._path.exists():
+            return None
+        try:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                found = {name: stored[name] for name in kinds}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # the zip has a checksum of each array
+            return None
+        if any(found[name].dtype != kind or found[name].ndim != 1 for name, kind in kinds.items()):
+            return None
+        return found if len({len(array) for array in found.values()}) == 1 else None
+
+    def save(self, arrays: Mapping[str, NDArray[np.int64]]) -> None:
+        """Keep them, if the folder can be written to: they can be made again."""
+        if self._path is None:
+            return
+        with contextlib.suppress(OSError), files.replacing(self._path, sync=False) as temporary:
+            if files.room(temporary.parent) > sum(array.nbytes for array in arrays.values()):
+                with temporary.open("wb") as file:
+                    np.savez(file, allow_pickle=False, **arrays)

@@ -1,0 +1,190 @@
+"""A folder of identity folders, ``<root>/<identity>/<image>``, as a source of labelled images."""
+
+import contextlib
+import os
+import warnings
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.data.formats.encoded import Fitting
+from elasticface.data.images.decoding import IMAGE_SUFFIXES, DamagedImage
+
+
+class FolderSource:
+    """The images of a folder of identity folders, with one label per identity folder.
+
+    Identities and, within each, images are in the order of their names, so labels and indices are the same on every
+    machine. Hidden files, files without an image's suffix and folders deeper than the second level are passed over.
+    Symbolic links are followed.
+
+    Held in memory, per image: its name's bytes and 16 more. They lie in arrays and not in Python objects, whose
+    reference counts every worker process would write to and so copy, page by page, the whole list.
+
+    Args:
+        path: the folder.
+        size: the side in pixels that every image comes out with; images of another size are resized, with one warning
+            (one more in a worker process that is the first to meet such an image).
+
+    Attributes:
+        root: the folder.
+        size: as given.
+        labels: int64 [N], the images' identities, ascending, values 0..num_classes-1.
+        num_classes: C, how many identity folders hold images. Those that hold none are no class; a warning counts them.
+
+    Raises:
+        InputError: ``path`` is missing, is not a folder, cannot be read, or holds no identity folder with an image.
+    """
+
+    def __init__(self, path: str | Path, size: int = 112) -> None:
+        self.root = Path(path)
+        self._fit = Fitting(printable(path), size)
+        self.size = size
+        self._identities, self._images, counts = _scan(self.root)
+        self.num_classes = len(self._identities)
+        self.labels: NDArray[np.int64] = np.repeat(np.arange(self.num_classes, dtype=np.int64), counts)
+        # Where one image has another size, most have: told here, it is told once, not again by every worker process.
+        with contextlib.suppress(DamagedImage):  # whoever asks for this image learns of it
+            self[0]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        """One image, uint8 RGB [size, size, 3], and its label.
+
+        Raises:
+            DamagedImage: the file is gone, may not be read, or cannot be decoded; the message begins with its path.
+            IndexError: ``index`` beyond the set.
+        """
+        data, label = self.encoded(index)
+        return self._fit.read(data, self._full_name, index), label
+
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """One image as it is in its file, and its label.
+
+        Raises:
+            DamagedImage: the file is gone or may not be read.
+            IndexError: ``index`` beyond the set.
+        """
+        path = self.path(index)
+        try:
+            return path.read_bytes(), int(self.labels[index])
+        except (FileNotFoundError, PermissionError) as error:
+            raise DamagedImage(f"{printable(path)}: cannot be read: {error.strerror}") from error
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
+        """The items of a batch at once, which is what a DataLoader asks for where it can."""
+        return [self[index] for index in indices]
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The identity folders' names [C], sorted, in the order of their labels."""
+        return list(self._identities)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every image's path [N], made anew on each call: for a few million images use :meth:`path`."""
+        return [self.path(index) for index in range(len(self))]
+
+    def path(self, index: int) -> Path:
+        """One image's path, ``root/identity/image``."""
+        return self.root / self._identities[int(self.labels[index])] / self._images[index]
+
+    def name(self, index: int) -> str:
+        """One image's name for a message or a table, ``identity/image``, fit to be printed whatever its bytes."""
+        return printable(self.path(index).relative_to(self.root))
+
+    def _full_name(self, index: int) -> str:
+        return printable(self.path(index))
+
+
+class _Names:
+    """Strings one after the other in a single array of bytes: immutable, and without a Python object a string."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        joined, ends = bytearray(), array("q", [0])
+        for name in names:
+            joined += os.fsencode(name)
+            ends.append(len(joined))
+        self._bytes: NDArray[np.uint8] = np.frombuffer(joined, dtype=np.uint8)
+        self._ends: NDArray[np.int64] = np.frombuffer(ends, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        index = range(len(self))[index]  # counts from the end below 0, and raises IndexError beyond it
+        return os.fsdecode(self._bytes[self._ends[index] : self._ends[index + 1]].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
+
+def _scan(root: Path) -> tuple[_Names, _Names, NDArray[np.int64]]:
+    """The identity folders that hold images, all the images' names one identity after the other, images an identity."""
+    folders, loose = _folders_and_images(root)
+    if not folders:
+        found = f"{len(loose)} images directly in it, but no identity folders" if loose else "no identity folders"
+        raise InputError(f"{printable(root)}: {found}; put each person's images in a folder: <identity>/<image>")
+
+    identities, counts, empty = [], array("q"), []
+
+    def images() -> Iterator[str]:  # so that the names go into the array as they come
+        for identity in folders:
+            names = _folders_and_images(root / identity)[1]
+            if names:
+                identities.append(identity)
+                counts.append(len(names))
+                yield from names
+            else:
+                empty.append(identity)
+
+    packed = _Names(images())
+    if not identities:
+        raise InputError(
+            f"{printable(root)}: no images in any of its {len(folders)} folders; images belong at <identity>/<image> "
+            f"and end in one of {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    if empty:
+        _warn_of_left_out(root, "identity folders without images", empty)
+    if loose:
+        _warn_of_left_out(root, "images outside identity folders", loose)
+    return _Names(identities), packed, np.frombuffer(counts, dtype=np.int64)
+
+
+def _folders_and_images(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of what is directly in ``folder``, each list sorted."""
+    folders, images = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    folders.append(entry.name)
+                elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                    images.append(entry.name)
+    except OSError as error:
+        raise InputError(
+            f"{printable(folder)}: cannot be read: {error.strerror}; give a folder with one folder per identity"
+        ) from error
+    return sorted(folders), sorted(images)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link that leads nowhere or in a circle counts as a file: opening it will say what is wrong with it."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _warn_of_left_out(root: Path, what: str, names: list[str]) -> None:
+    warnings.warn(f"{printable(root)}: left out: {len(names)} {what}, such as {printable(names[0])}", stacklevel=5)

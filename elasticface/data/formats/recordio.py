@@ -1,0 +1,172 @@
+"""RecordIO sets, as MS1MV2, MS1MV3, Glint360K and CASIA-WebFace are passed on: `train.rec`, `train.idx`, `property`.
+
+Read through a memory map, without MXNet. :mod:`elasticface.data.formats.recordio_index` has the format.
+"""
+
+import functools
+import mmap
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base import files
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.data.formats.cache import ArrayCache, Stamp, stamp
+from elasticface.data.formats.encoded import MOST_IDENTITIES, Fitting, NumberNames, count_identities
+from elasticface.data.formats.recordio_index import identities, image_bytes, image_rows, read_records
+
+REC, IDX, PROPERTY = "train.rec", "train.idx", "property"
+
+_KEPT = {"keys": "int64", "starts": "int64", "sizes": "int64", "labels": "int64"}
+_MOST_PROPERTY = 1 << 16  # bytes
+_CAN_ADVISE = hasattr(mmap.mmap, "madvise")
+
+
+class RecordIOSource:
+    """The images of a RecordIO set, in the order of their records' numbers.
+
+    Labels stay as they are in the file. Opening reads each record's first bytes and no image; what was found is kept in
+    the user's cache folder for the next time, good until the files change. Without `train.idx` the records are found by
+    going through `train.rec` (as 0, 1, …); nothing is written beside it.
+
+    In InsightFace's layout record 0 says which records are images, and those after them, with each identity's range,
+    are none: CASIA-WebFace has 490,623 images. In a set without such a record, as MXNet's `im2rec` writes, all are.
+
+    Images are read from one memory map a process, which is opened when the first is asked for, so a source can be
+    pickled and forked. The files must not be cut short meanwhile.
+
+    Args:
+        path: the folder, or its `train.rec` (which may have another name: `faces.rec` beside `faces.idx`).
+        size: the side in pixels that every image comes out with; images of another size are resized, with one warning.
+        cache: keep what was found in the user's cache folder.
+
+    Attributes:
+        root: the folder.
+        size: as given.
+        labels: int64 [N], the images' identities.
+        num_classes: C, what `property` says, or one more than the largest label; the larger, with a warning, where they
+            disagree. Identities without images stay classes; a warning counts them.
+
+    Raises:
+        InputError: a file is missing, cut short or none of the kind, or the files do not belong together; the message
+            names the file and the row or record.
+    """
+
+    def __init__(self, path: str | Path, size: int = 112, *, cache: bool = True) -> None:
+        path = Path(path)
+        self._rec = path / REC if path.is_dir() else path.with_suffix(".rec")
+        self._label = printable(self._rec)
+        self.root = self._rec.parent
+        self._fit = Fitting(printable(path), size)
+        self.size = size
+        idx = self._rec.with_suffix(".idx")
+        try:
+            self._stamp = stamp(self._rec)
+        except OSError as error:
+            raise InputError(f"{printable(self._rec)}: cannot be read: {error.strerror}") from error
+        if has_index := idx.exists():
+            known = ArrayCache("recordio 1", [self._rec, idx], cache)
+        else:
+            known = ArrayCache("recordio without idx 1", [self._rec], cache)
+        found = known.load(_KEPT)
+        if found is None:
+            if not has_index:
+                warnings.warn(
+                    f"{printable(idx)}: not there; records are found by going through {self._rec.name}", stacklevel=2
+                )
+            records = read_records(self._rec, idx if has_index else None)
+            rows = image_rows(records, self._rec, idx.name if has_index else self._rec.name)
+            keys = records.keys[rows]
+            labels = identities(records.labels[rows], keys, self._rec)
+            found = {"keys": keys, "starts": records.starts[rows], "sizes": records.sizes[rows], "labels": labels}
+            known.save(found)
+        self._keys, self._starts, self._sizes = found["keys"], found["starts"], found["sizes"]
+        self.labels: NDArray[np.int64] = found["labels"]
+        self.num_classes = count_identities(self.labels, _read_property(self.root / PROPERTY), printable(path))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        """One image, uint8 RGB [size, size, 3], and its label.
+
+        Raises:
+            DamagedImage: it cannot be decoded; the message begins with the file and the record's number.
+            IndexError: ``index`` beyond the set.
+            InputError: the file is gone or has changed.
+        """
+        return self._fit.read(self._bytes(index), self.name, index), self.labels.item(index)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
+        """The items of a batch at once, which is what a DataLoader asks for where it can."""
+        return [self[index] for index in indices]
+
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """One image as it is in the file, and its label.
+
+        Raises:
+            IndexError: ``index`` beyond the set.
+            InputError: the file is gone or has changed.
+        """
+        return bytes(self._bytes(index)), self.labels.item(index)
+
+    def will_read(self, indices: Sequence[int]) -> None:
+        """Say which images are read next, so that the system fetches all of them at once where they are on a disk."""
+        view, _ = _mapped(self._rec, self._stamp)
+        if not _CAN_ADVISE:
+            return
+        for index in indices:
+            start, size = self._starts.item(index), self._sizes.item(index)
+            if size > 0:
+                page = start // mmap.PAGESIZE * mmap.PAGESIZE
+                view.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+
+    @cached_property
+    def class_names(self) -> Sequence[str]:
+        """ "0", "1", … [C]: such sets have no names."""
+        return NumberNames(self.num_classes)
+
+    def name(self, index: int) -> str:
+        """One image's name for a message: the file's and the record's number."""
+        return f"{self._label}: record {self._keys[index]}"
+
+    def _bytes(self, index: int) -> NDArray[np.uint8] | bytes:
+        return image_bytes(_mapped(self._rec, self._stamp)[1], self._starts.item(index), self._sizes.item(index))
+
+
+@functools.lru_cache(maxsize=8)
+def _mapped(path: Path, as_indexed: Stamp) -> tuple[mmap.mmap, NDArray[np.uint8]]:
+    """This process's view of a file: not a part of the source, so that a source can be sent to other processes."""
+    try:
+        with path.open("rb") as file:
+            if stamp(path) != as_indexed:
+                raise InputError(f"{printable(path)}: has changed since it was opened; start again")
+            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
+    if _CAN_ADVISE:
+        view.madvise(mmap.MADV_RANDOM)  # else the system reads 128 kB for every image
+    return view, np.frombuffer(view, np.uint8)
+
+
+def _read_property(path: Path) -> int | None:
+    """How many identities `property` says there are: "C,112,112". None where it is not there."""
+    if not path.exists():
+        return None
+    text = files.read_text(path, most=_MOST_PROPERTY)
+    parts = text.strip().split(",")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise InputError(
+            f"{printable(path)}: is {printable(text.strip(), 60)!r}, where it has the number of identities and an "
+            "image's height and width, as 85742,112,112; put it right or remove it"
+        )
+    if int(parts[0]) > MOST_IDENTITIES:
+        raise InputError(
+            f"{printable(path)}: says {int(parts[0]):,} identities; more than {MOST_IDENTITIES:,} are refused"
+        )
+    return int(parts[0])

@@ -1,0 +1,100 @@
+"""Photos by the names that a list has for them, which may not be quite those of the files."""
+
+import itertools
+import posixpath
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.data.images.decoding import IMAGE_SUFFIXES
+from elasticface.data.images.photos import Photos
+
+_MOST_FOLDERS = 8  # before all names of a tar: `tar cf x.tar data/IJB_release/IJBC/loose_crop` has four
+_SHOWN = 100  # characters of a name, in messages
+
+
+class Finder:
+    """The photos there are, by name, or else by name with another image's suffix.
+
+    Args:
+        names: of the photos.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, self._known = names, frozenset(names)
+
+    def find(self, name: str) -> str | None:
+        """The photo that ``name`` means, or None."""
+        return name if name in self._known else self._by_stem.get(without_suffix(name))
+
+    @cached_property
+    def _by_stem(self) -> dict[str, str]:
+        return {without_suffix(name): name for name in self._names}
+
+
+class ListedPhotos:
+    """The photos of a list, by its names for them: what :class:`Finder` finds, and a file of any suffix.
+
+    Where nothing is found so, folders that all photos lie in may go before: a tar is often made with its folder.
+
+    Args:
+        photos: what there is.
+        names: the list [N], N >= 1.
+
+    Raises:
+        InputError: not one of the listed photos is there.
+    """
+
+    def __init__(self, photos: Photos, names: Sequence[str]) -> None:
+        self.names, self._photos = names, photos
+        finder = Finder(photos.names)
+        for folder in _folders_before_all(photos.names):
+            found = {name: file for name in names if (file := finder.find(folder + name)) is not None}
+            if found:
+                self._files = {name: file for name, file in found.items() if name != file}
+                return
+        self._files = {}
+        if not any(name in photos for name in names):
+            raise InputError(_none_of_them(photos, names))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one listed image.
+
+        Raises:
+            DamagedImage: it is not there or cannot be read.
+        """
+        return self._photos.read(self._files.get(name, name))
+
+
+def without_suffix(name: str) -> str:
+    """A name without its image's suffix; what else follows a dot stays, as in `Robert_Downey_Jr._1`."""
+    stem, suffix = posixpath.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _folders_before_all(names: Sequence[str]) -> Iterator[str]:
+    """``""``, and the folders that all of the sorted ``names`` begin with, each with a slash at its end."""
+    yield ""
+    if names:
+        first, last = (posixpath.dirname(names[place]).split("/") for place in (0, -1))
+        shared = itertools.takewhile(lambda both: both[0] == both[1] != "", zip(first, last, strict=False))
+        folder = ""
+        for part, _ in itertools.islice(shared, _MOST_FOLDERS):
+            folder += f"{part}/"
+            yield folder
+
+
+def _none_of_them(photos: Photos, names: Sequence[str]) -> str:
+    there = f"there is {printable(photos.names[0], _SHOWN)}" if photos.names else "there are no images"
+    if photos.left_out:
+        name, why = next(iter(photos.left_out.items()))
+        there += f" ({len(photos.left_out):,} left out, such as {printable(name, _SHOWN)}: {why})"
+    if photos.path.is_dir():
+        mend = "put them there under the list's names"
+    else:
+        mend = (
+            f"make it of the folder that the list's names begin in: `tar cf {printable(photos.path.name)} -C FOLDER .`"
+        )
+    listed = f"none of the {len(names):,} images of the list, which begins with {printable(names[0], _SHOWN)}"
+    return f"{printable(photos.path)}: {listed}; {there}; {mend}"

@@ -1,0 +1,192 @@
+"""Named image files, in a folder or in a plain tar, read alike. Nothing is ever extracted."""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from elasticface.base.errors import InputError
+from elasticface.base.files import MOST_TEXT, printable
+from elasticface.data.images.decoding import IMAGE_SUFFIXES, DamagedImage
+from elasticface.data.images.tars import members
+
+MAX_BYTES = 2**26
+"""The largest file that is read as an image, 64 MiB: beyond every photo, and small enough for every worker's memory."""
+
+
+class Photos:
+    """The images below a folder, at any depth, or inside an uncompressed tar.
+
+    A photo's name is its path below the folder or in the tar, with ``/`` and without a leading ``./``. Hidden files and
+    files without an image's suffix are passed over. No name leads elsewhere: one that has ``..``, a backslash or NUL,
+    or is absolute, is left out, and so are links that leave the folder, linked folders, and every link, device and
+    sparse file of a tar. Of a name that a tar holds twice, the later one counts.
+
+    A tar is gone through once for its index; from then on each photo is one seek and read. No file stays open, so
+    objects can be pickled and used from several processes.
+
+    Args:
+        path: the folder or the tar.
+
+    Attributes:
+        path: as given.
+        names: the images' names [N], sorted.
+        left_out: name -> reason, of what looks like a photo but is none of ``names``.
+
+    Raises:
+        InputError: nothing there, a file that is no plain tar, a damaged tar, or a folder that cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.left_out: dict[str, str] = {}
+        self._index: dict[str, tuple[int, int]] | None = None  # of a tar: name -> (offset, size), of files of any kind
+        try:
+            self._root = Path(os.path.realpath(self.path, strict=True))
+            if self._root.is_dir():
+                names = list(self._walk())
+            else:
+                self._index = self._read_index()
+                names = [name for name in self._index if _is_image(name)]
+        except OSError as error:
+            label = printable(error.filename or self.path)
+            raise InputError(f"{label}: cannot be read: {error.strerror}; give a folder or a plain tar") from error
+        self.names = sorted(names)
+
+    def __len__(self) -> int:
+        """N, how many images there are."""
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a file ``name`` that can be read: an image, or any other such as a ``pairs.txt``."""
+        if not isinstance(name, str) or flaw(name) is not None:
+            return False
+        if self._index is not None:
+            return name in self._index
+        path = self._root / name
+        return self._inside(path) and os.path.isfile(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one image.
+
+        Raises:
+            DamagedImage: not there, not readable, or larger than ``MAX_BYTES``; the message begins with the name.
+        """
+        try:
+            return self._read(name, MAX_BYTES)
+        except _Unreadable as error:
+            raise DamagedImage(f"{printable(name)}: {error}") from error
+
+    def read_text(self, name: str) -> str:
+        """A file of any suffix as text, such as a ``pairs.txt`` that lies beside the images. UTF-8, BOM removed.
+
+        Raises:
+            InputError: not there, not readable, larger than ``files.MOST_TEXT``, or not UTF-8.
+        """
+        label = f"{printable(self.path)}: {printable(name)}"
+        try:
+            return self._read(name, MOST_TEXT).decode("utf-8-sig")
+        except _Unreadable as error:
+            raise InputError(f"{label}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{label}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+    def _read(self, name: str, limit: int) -> bytes:
+        if name not in self:
+            raise _Unreadable("there is no such file")
+        try:
+            if self._index is not None:
+                path, (offset, size) = self._root, self._index[name]
+            else:
+                path = self._root / name
+                offset, size = 0, path.stat().st_size
+            if size > limit:
+                kind = "an image" if limit == MAX_BYTES else "a text"
+                raise _Unreadable(f"{size} bytes, more than the {limit} that {kind} may have; shrink or remove it")
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise _Unreadable(f"cannot be read: {error.strerror}") from error
+        if len(data) != size:
+            raise _Unreadable(f"ends after {len(data)} of {size} bytes; was the tar changed meanwhile?")
+        return data
+
+    def _inside(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+    def _walk(self) -> Iterator[str]:
+        def refuse(error: OSError) -> None:
+            raise error
+
+        for parent, folders, files in os.walk(self._root, onerror=refuse):
+            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            below = Path(parent).relative_to(self._root)
+            for folder in folders:
+                if os.path.islink(os.path.join(parent, folder)):
+                    self.left_out[(below / folder).as_posix()] = "a link to a folder"
+            for file in sorted(files):
+                name = (below / file).as_posix()
+                if file.startswith(".") or not _is_image(name):
+                    continue
+                path = os.path.join(parent, file)
+                why = flaw(name)
+                if why is None and os.path.islink(path) and not self._inside(Path(path)):
+                    why = "a link that leads out of the folder"
+                if why is None:
+                    yield name
+                else:
+                    self.left_out[name] = why
+
+    def _read_index(self) -> dict[str, tuple[int, int]]:
+        index: dict[str, tuple[int, int]] = {}
+        for member in members(self.path):
+            self._enter(member, index)
+        return index
+
+    def _enter(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
+        if member.isdir():
+            return
+        why = flaw(member.name)
+        if why is not None:
+            name = member.name
+        else:
+            parts = [part for part in member.name.split("/") if part not in ("", ".")]
+            if any(part.startswith(".") for part in parts):
+                return
+            name = "/".join(parts)
+            if not member.isreg() or member.issparse():
+                why = "a link, a device or a sparse file"
+        if why is None:
+            index[name] = (member.offset_data, member.size)
+        elif _is_image(name):
+            self.left_out[name] = why
+
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048
+"""Bytes: what file systems take, and half of what Linux does, for there is a folder before it."""
+
+
+class _Unreadable(Exception):
+    """Why a file cannot be had, for the caller to make a sentence with its name."""
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def flaw(name: str) -> str | None:
+    """What makes a name unfit to be a path below anything, or None."""
+    if name.startswith("/"):
+        return "an absolute path"
+    if ".." in name.split("/"):
+        return "a path with .."
+    if "\\" in name or "\0" in name:
+        return "a backslash or NUL in its name"
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+        return "a longer name than a file has"
+    return None

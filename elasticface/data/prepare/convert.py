@@ -1,0 +1,316 @@
+"""From one format of labelled faces to another, without touching what need not be touched, and checked afterwards."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base import files, keyed, progress
+from elasticface.base.ahead import map_ahead
+from elasticface.base.errors import InputError, Stopped
+from elasticface.base.files import printable
+from elasticface.data.images.decoding import DamagedImage, decode, encode, fit, suffix_of
+from elasticface.data.opening import open_dataset
+from elasticface.data.prepare import targets
+from elasticface.data.sources import EncodedSource, Source
+
+Format = Literal["folder", "recordio", "shards"]
+
+RECORD, BAD_ITEMS = "convert.json", "bad_items.jsonl"
+CHUNK = 4096
+"""Images after which a conversion that is stopped goes on, but for shards, of which each is such a step."""
+
+_STATE = "state.json"
+_SUM = 1 << 256
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the result depends on."""
+
+    source: str
+    images: int  # in the source
+    labels: str  # SHA-256 of the source's
+    to: str
+    size: int
+    per_shard: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was made of what."""
+
+    out: str
+    to: str
+    images: int = 0  # written
+    identities: int = 0
+    carried: int = 0  # of the images: their bytes are the source's
+    damaged: int = 0  # of the source's: left out, named in `bad_items.jsonl`
+    checksum: str = ""  # the sum of SHA-256 over every image's label and pixels, in hexadecimal
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        made = self.images - self.carried
+        told = [f"{self.to}: {self.images:,} images of {self.identities:,} identities"]
+        told.append(f"bytes carried over as they were: {self.carried:,}; encoded anew, as PNG: {made:,}")
+        if self.damaged:
+            told.append(f"damaged and left out: {self.damaged:,}, named in {printable(Path(self.out) / BAD_ITEMS)}")
+        told.append(f"verified: every label and pixel read back is the source's ({self.checksum[:16]}…)")
+        return [*told, printable(self.out)]
+
+
+@dataclass
+class _Progress:
+    """How far a conversion is: kept after every step."""
+
+    steps: int = 0
+    summary: Summary = Summary("", "")
+    position: Sequence[int] | None = None  # of the target
+    bad_bytes: int = 0  # of `bad_items.jsonl`
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One image on its way."""
+
+    index: int
+    label: int
+    data: bytes
+    suffix: str
+    carried: bool
+    digest: int
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    to: Format,
+    *,
+    size: int = 112,
+    per_shard: int = 10_000,
+    seed: int = 0,
+    resume: bool = False,
+) -> Summary:
+    """Write the images of one set as another: a folder of identity folders, RecordIO, or shards.
+
+    An image that has the size already is carried over byte for byte; another is resized and encoded as PNG, so that its
+    pixels stay. A damaged one is left out and named in ``out/bad_items.jsonl``. Labels stay as they are; in a folder,
+    identities are named as in the source or, where that has numbers, by these in six digits.
+
+    Folders and RecordIO come identity by identity; shards in a drawn order, in which a buffer mixes well.
+
+    Then all is read back, and the sum of SHA-256 over every image's label and pixels must be the one that was taken
+    from the source while writing. Only then ``out`` gets its name, with ``out/convert.json``, the summary.
+
+    Args:
+        source: what :func:`elasticface.data.open_dataset` opens.
+        out: what to make; it must not be there.
+        to: "folder", "recordio" or "shards".
+        size: the images' side in pixels.
+        per_shard: images a shard, at most.
+        seed: of the order in shards.
+        resume: go on with a conversion that was stopped. What it has made is in a hidden folder beside ``out``.
+
+    Raises:
+        InputError: a setting out of range, ``out`` is there or is being made with other settings, no image is good, or
+            what :func:`elasticface.data.open_dataset` raises.
+        Stopped: Ctrl-C, a full disk, or what was read back is not what was written.
+    """
+    if to not in targets.TARGETS:
+        raise InputError(f"--to must be one of {', '.join(targets.TARGETS)}, got {to}")
+    if not 1 <= size <= 4096 or per_shard < 1 or seed < 0:
+        raise InputError(
+            f"size must be 1 to 4096, images a shard at least 1 and seed at least 0, got {size}, {per_shard} and {seed}"
+        )
+    out = Path(out)
+    work = out.with_name(f".{out.name}.partial")
+    _check_out(Path(source), out, work, resume)
+    faces = open_dataset(source, **({} if str(source).startswith("synthetic:") else {"size": size}))
+    labels = hashlib.sha256(np.ascontiguousarray(faces.labels, "<i8").tobytes()).hexdigest()
+    arguments = Arguments(os.path.realpath(source), len(faces), labels, to, size, per_shard, seed)
+    way_on = f"elasticface convert {source} {out} --to {to} --resume, with the same settings, goes on"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        done = _begin(work, arguments)
+        done = _write(faces, work, arguments, done)
+        summary = replace(done.summary, out=str(out), checksum=f"{int(done.summary.checksum or '0', 16):064x}")
+        if not summary.images:
+            shutil.rmtree(work)
+            raise InputError(f"{printable(source)}: no image in it is good; {summary.damaged:,} are damaged")
+        _verify(faces, work / targets.CONTENT, arguments, summary)
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; {way_on}") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {way_on}") from error
+    content = work / targets.CONTENT
+    if summary.damaged:
+        os.replace(work / BAD_ITEMS, content / BAD_ITEMS)
+    files.write_json(content / RECORD, {"arguments": asdict(arguments), **asdict(summary)})
+    os.rename(content, out)
+    shutil.rmtree(work)
+    return summary
+
+
+def digest(label: int, image: NDArray[np.uint8]) -> int:
+    """SHA-256 of a label (int64) and the pixels of an image, uint8 [H, W, 3], as a number to be added up mod 2²⁵⁶.
+
+    Sums don't depend on the order, and unlike XOR they see an image that is there twice.
+    """
+    sha = hashlib.sha256(int(label).to_bytes(8, "little"))
+    sha.update(np.ascontiguousarray(image).data)
+    return int.from_bytes(sha.digest(), "big")
+
+
+def _check_out(source: Path, out: Path, work: Path, resume: bool) -> None:
+    if out.exists():
+        whole = " whole" if (out / RECORD).exists() else ""
+        raise InputError(f"{printable(out)}: is there already{whole}; give a new name, or remove it")
+    if source.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
+        raise InputError(
+            f"{printable(out)}: lies in the set that is converted; give a place outside {printable(source)}"
+        )
+    if work.exists() and not resume:
+        raise InputError(f"{printable(out)}: a conversion was stopped on its way; --resume goes on, or remove {work}")
+
+
+def _begin(work: Path, arguments: Arguments) -> _Progress:
+    """How far an earlier conversion with the same arguments was."""
+    if not (work / _STATE).exists():
+        shutil.rmtree(work)  # stopped before its first step was done
+        work.mkdir()
+        return _Progress(summary=Summary("", arguments.to))
+    try:
+        state = json.loads(files.read_text(work / _STATE))
+        before = Arguments(**state["arguments"])
+        found = _Progress(state["steps"], Summary(**state["summary"]), state["position"], state["bad_bytes"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{printable(work / _STATE)}: cannot be read; remove {printable(work)} and begin anew"
+        ) from error
+    changed = [
+        f"{name} {value} -> {now}"
+        for (name, value), now in zip(asdict(before).items(), asdict(arguments).values(), strict=True)
+        if value != now
+    ]
+    if changed:
+        raise InputError(
+            f"{printable(work)}: of a conversion with other settings ({'; '.join(changed)}); give the same, or remove "
+            "it"
+        )
+    files.remove_temporaries(work)
+    if (work / BAD_ITEMS).exists():
+        os.truncate(work / BAD_ITEMS, found.bad_bytes)
+    return found
+
+
+def _write(source: Source, work: Path, arguments: Arguments, done: _Progress) -> _Progress:
+    """Everything that is missing, step by step."""
+    order = _order(source, arguments)
+    step = arguments.per_shard if arguments.to == "shards" else CHUNK
+    names = source.class_names
+    with targets.TARGETS[arguments.to](work / targets.CONTENT, names, done.position) as target, progress.bar() as bar:
+        task = bar.add_task("converting", total=len(order), completed=min(done.steps * step, len(order)))
+        for number in range(done.steps, -(-len(order) // step)):
+            part = order[number * step : (number + 1) * step].tolist()
+            items, bad = [], []
+            for item in map_ahead(_reader(source, arguments.size), part):
+                bar.advance(task)
+                if isinstance(item, _Item):
+                    items.append(item)
+                else:
+                    bad.append(item)
+            target.write(number, [(item.index, item.data, item.suffix, item.label) for item in items])
+            done = _after(done, work, items, bad, target.position())
+            state = {"arguments": asdict(arguments), **asdict(done)}
+            files.write_json(work / _STATE, state)
+        if done.summary.images:
+            target.finish(source.num_classes, arguments.size)
+    done.summary = replace(done.summary, identities=len(np.unique(source.labels)))
+    return done
+
+
+def _after(
+    done: _Progress, work: Path, items: Sequence[_Item], bad: Sequence[tuple[int, str]], position: Sequence[int]
+) -> _Progress:
+    """How far it is once a step is on the disk."""
+    before = done.summary
+    total = (int(before.checksum or "0", 16) + sum(item.digest for item in items)) % _SUM
+    summary = replace(
+        before,
+        images=before.images + len(items),
+        carried=before.carried + sum(item.carried for item in items),
+        damaged=before.damaged + len(bad),
+        checksum=f"{total:x}",
+    )
+    bad_bytes = done.bad_bytes
+    if bad:
+        with (work / BAD_ITEMS).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({"index": index, "reason": reason}) + "\n" for index, reason in bad)
+            file.flush()
+            os.fsync(file.fileno())
+            bad_bytes = file.tell()
+    return _Progress(done.steps + 1, summary, position, bad_bytes)
+
+
+def _reader(source: Source, size: int) -> Callable[[int], "_Item | tuple[int, str]"]:
+    """What makes an index of the source an item, or (index, reason). Called from several threads."""
+
+    def read(index: int) -> _Item | tuple[int, str]:
+        try:
+            if isinstance(source, EncodedSource):
+                data, label = source.encoded(index)
+                image = decode(data, source.name(index))
+            else:
+                (image, label), data = source[index], b""
+        except DamagedImage as error:
+            return index, str(error)
+        suffix = suffix_of(data)
+        carried = suffix is not None and image.shape[:2] == (size, size)
+        if suffix is None or not carried:
+            image = fit(image, size)
+            data, suffix = encode(image, ".png"), ".png"
+        return _Item(index, label, data, suffix, carried, digest(label, image))
+
+    return read
+
+
+def _order(source: Source, arguments: Arguments) -> NDArray[np.int64]:
+    if arguments.to == "shards":
+        return keyed.generator(arguments.seed, "convert").permutation(len(source)).astype(np.int64)
+    return np.argsort(source.labels, kind="stable")
+
+
+def _verify(source: Source, content: Path, arguments: Arguments, summary: Summary) -> None:
+    """Read everything back."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* identities (has|have) no images")  # told of the source
+        made = open_dataset(content, size=arguments.size, **({} if arguments.to == "folder" else {"cache": False}))
+    labels = targets.labels_of(made, source)
+
+    def read(index: int) -> int:
+        image, label = made[index]
+        return digest(labels[label], image)
+
+    total = 0
+    with progress.bar() as bar:
+        task = bar.add_task("verifying", total=len(made))
+        for value in map_ahead(read, range(len(made))):
+            total = (total + value) % _SUM
+            bar.advance(task)
+    if len(made) != summary.images or f"{total:064x}" != summary.checksum:
+        raise Stopped(
+            f"{printable(content)}: read back, its {len(made):,} images are not the {summary.images:,} that were "
+            f"written; see to the disk and the memory, remove {printable(content.parent)} and begin anew"
+        )

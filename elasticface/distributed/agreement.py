@@ -1,0 +1,87 @@
+"""What all processes of a run agree on, so that none goes on, or waits for ever, where another has failed.
+
+Every function here is collective: all processes of the group call it, in the same order. Without a group of
+``torch.distributed``, or in a group of one, it calls what it is given and nothing else.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import distributed
+
+from elasticface.base.errors import InputError, Stopped, first_line
+
+T = TypeVar("T")
+
+
+def processes() -> int:
+    """How many processes work together; 1 without a process group."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return distributed.get_rank() if processes() > 1 else 0
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """What ``work`` returns in the first process, in all of them. What it raises there is raised in all."""
+    if processes() == 1:
+        return work()
+    outcome: Any = None
+    caught = None
+    if rank() == 0:
+        outcome, caught = _attempt(work)
+    outcomes = [outcome]
+    distributed.broadcast_object_list(outcomes, src=0)
+    result: T = _results(outcomes, caught)[0]
+    return result
+
+
+def from_all(work: Callable[[], T]) -> list[T]:
+    """What ``work`` returns in each process, in their order, in all of them.
+
+    What it raises in one is raised in all, once each is done with its own: the error of the first that has one.
+    """
+    if processes() == 1:
+        return [work()]
+    outcome, caught = _attempt(work)
+    outcomes: list[Any] = [None] * processes()
+    distributed.all_gather_object(outcomes, outcome)
+    return _results(outcomes, caught)
+
+
+def in_all(work: Callable[[], T]) -> T:
+    """What ``work`` returns in this process, which need not be anything that can be sent.
+
+    What it raises in one is raised in all, as in :func:`from_all`.
+    """
+    results: list[T] = []
+    from_all(lambda: results.append(work()))
+    return results[0]
+
+
+def from_first_alone(error: Stopped) -> Stopped:
+    """``error``, which all processes raise, made one that the first alone tells."""
+    error.told_by_first = rank() > 0
+    return error
+
+
+def _attempt(work: Callable[[], T]) -> tuple[tuple[T | None, Exception | None], Exception | None]:
+    """(result, error as it is sent), and the error itself, which has the traceback."""
+    try:
+        return (work(), None), None
+    except Exception as error:
+        # An error of a library may be one that cannot be pickled.
+        known = isinstance(error, OSError | InputError | Stopped)
+        sent = error if known else RuntimeError(f"{type(error).__name__}: {first_line(error)}")
+        return (None, sent), error
+
+
+def _results(outcomes: list[Any], caught: Exception | None) -> list[Any]:
+    errors = [error for _, error in outcomes if error is not None]
+    if errors:
+        if isinstance(errors[0], InputError | Stopped):
+            errors[0].told_by_first = rank() > 0
+        raise errors[0] from caught
+    return [result for result, _ in outcomes]

@@ -1,0 +1,99 @@
+"""The class centres of a head: which of them a process has, how they start, and which take part in a step.
+
+Over several processes the weight is a ``DTensor`` of all [C, D], each process holding its rows and no more.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial, Shard
+
+from elasticface.base import keyed
+from elasticface.distributed.communication import Group, share_of
+
+# torch's normal_ draws in blocks of 16 numbers, whatever the tensor's shape, and the last 16 together.
+_DRAWN_AT_ONCE = 1 << 20
+
+
+def group_of(mesh: DeviceMesh | None) -> Group:
+    """The processes of a mesh.
+
+    Raises:
+        ValueError: a mesh of more than one dimension.
+    """
+    if mesh is None or mesh.size() == 1:
+        return Group()
+    if mesh.ndim != 1:
+        raise ValueError(f"mesh must have one dimension, got {mesh.ndim}")
+    return Group(mesh.get_group())
+
+
+def start(num_classes: int, embedding_size: int, std: float, mesh: DeviceMesh | None) -> nn.Parameter:
+    """[C, D] centres from N(0, std²), by torch's global generator: the same bits on any number of processes.
+
+    Over several processes a ``DTensor`` with ``Shard(0)``; all of them must call, with their generators in the same
+    state, and each has its own rows in memory alone.
+    """
+    if mesh is None or group_of(mesh).members is None:
+        weight = torch.empty(num_classes, embedding_size)
+        return nn.Parameter(nn.init.normal_(weight, std=std))
+    own = share_of(num_classes, group_of(mesh))
+    numbers = slice(own.start * embedding_size, own.stop * embedding_size)
+    local = _normal(num_classes * embedding_size, std, numbers).view(-1, embedding_size)
+    return nn.Parameter(_whole(local.to(mesh.device_type), mesh, num_classes))
+
+
+def all_rows(weight: Tensor) -> Tensor:
+    """[C, D] centres of all processes, differentiable: its backward sums the gradients of all of them. Collective."""
+    if not isinstance(weight, DTensor):
+        return weight
+    rows: Tensor = weight.full_tensor(grad_placements=[Partial()])
+    return rows
+
+
+def sampled(labels: Tensor, own: slice, rate: float, position: tuple[int, ...], seed: int) -> Tensor:
+    """The classes of a step's softmax: those of the batch, and a keyed random share of the rest (Partial FC).
+
+    Args:
+        labels: [B] of the whole batch.
+        own: the classes that this process has.
+        rate: share of the others, in (0, 1].
+        position: (step,) or (step, process): what the draw is keyed by, with ``seed``.
+
+    Returns:
+        [K] sorted rows among ``own``, counted from its start.
+    """
+    length = own.stop - own.start
+    here = labels.cpu().numpy() - own.start
+    positives = np.unique(here[(here >= 0) & (here < length)])
+    others = length - len(positives)
+    generator = keyed.generator(seed, "negatives", *position)
+    negatives = generator.choice(others, math.ceil(rate * others), replace=False, shuffle=False)
+    negatives.sort()
+    # A number among the others becomes a row: every positive before it moves it on by one.
+    negatives += np.searchsorted(positives - np.arange(len(positives)), negatives, side="right")
+    rows = np.concatenate([positives, negatives])
+    rows.sort(kind="stable")
+    return torch.from_numpy(rows).to(labels.device)
+
+
+def _whole(local: Tensor, mesh: DeviceMesh, num_classes: int) -> DTensor:
+    shape = torch.Size([num_classes, local.shape[1]])
+    return DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=shape, stride=(local.shape[1], 1))
+
+
+def _normal(total: int, std: float, own: slice) -> Tensor:
+    """Numbers ``own`` of the ``total`` that ``torch.empty(total).normal_(std=std)`` would draw on the CPU."""
+    kept = torch.empty(own.stop - own.start, device="cpu")
+    at = 0
+    while at < total:
+        count = _DRAWN_AT_ONCE if total - at >= 2 * _DRAWN_AT_ONCE else total - at
+        drawn = torch.empty(count, device="cpu").normal_(std=std)
+        start, stop = max(at, own.start), min(at + count, own.stop)
+        if start < stop:
+            kept[start - own.start : stop - own.start] = drawn[start - at : stop - at]
+        at += count
+    return kept

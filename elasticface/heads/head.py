@@ -1,0 +1,351 @@
+"""Class centres + margin -> loss: ArcFace, CosFace, NormFace and the elastic heads of the paper.
+
+One module holds the state (centres, and the counter that keys the draws); the named heads fix its defaults. The margin
+is :mod:`.margins`, the loss and its gradients are :mod:`.softmax`, where the centres are on one process or on many is
+:mod:`.centres`.
+
+    s·cos(θ_y + m)   "arc"        s·(cos θ_y − m)   "cos"        m constant, or E(m, σ) ~ N(m, σ²) a sample and step
+"""
+
+from typing import Any, Literal, TypedDict, Unpack
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+
+from elasticface.base.errors import InputError
+from elasticface.distributed.communication import Part, share_of
+from elasticface.heads import centres, margins, softmax
+from elasticface.heads.margins import Order, PastPi
+from elasticface.heads.row_sparse import local_rows
+
+MAX_LOGITS_BYTES = 1 << 30
+
+_FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]  # as processes tell each other
+
+
+class Common(TypedDict, total=False):
+    """Keywords that every head takes; see :class:`MarginHead`."""
+
+    scale: float
+    seed: int
+    past_pi: PastPi
+    max_logits_bytes: int
+    sample_rate: float
+    centre_std: float
+    mesh: DeviceMesh | None
+
+
+class MarginHead(nn.Module):
+    """Class centres with a margin on the target, and the mean softmax cross-entropy over all classes.
+
+    Args:
+        num_classes: C.
+        embedding_size: D.
+        kind: ``"arc"`` adds the margin to the angle, ``"cos"`` takes it off the cosine.
+        m: mean margin, ≥ 0; radians for arc (below π), units of cosine for cos.
+        std: σ of the draws, ≥ 0; 0 is a fixed margin.
+        plus: hand the draws of a batch out by proximity to the class centre (ElasticFace+).
+        order: how ``plus`` does it: as the ``"paper"`` says or as the authors' ``"release"`` does;
+            see :func:`elasticface.heads.margins.assign_by_proximity`.
+        scale: s, in (0, 512]. Above about 70, e^s leaves float32 and the head computes in float64.
+        seed: of the draws, ≥ 0. Margins are a pure function of (seed, step); both are saved with the head.
+        past_pi: ``"monotone"`` or ``"paper"``; see :func:`elasticface.heads.margins.arc_margin`.
+        max_logits_bytes: memory for probabilities kept from forward to backward; the rest is computed twice.
+        sample_rate: share of the negative classes in a step's softmax, in (0, 1], as in Partial FC (An et al. 2022);
+            the classes of the batch are always in it. 1 is the exact loss. Below 1 the weight's gradient is row-sparse:
+            step it with :class:`elasticface.training.optim.SGD`. Over several processes each samples its own classes.
+        centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
+            lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
+        mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process
+            alone. Over several the head is collective, from here on: all processes call what they call in the same
+            order, each with its own part of every batch (docs/heads.md).
+
+    Attributes:
+        weight: Parameter [C, D], one row a class centre, of any length; over several processes a ``DTensor`` with
+            ``Shard(0)``, of the same start values.
+        step: how many batches the head has drawn margins for; goes up with every forward in training mode.
+        margin_factor: multiplies every drawn margin; 1 unless a warm-up sets it.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        kind: Literal["arc", "cos"],
+        m: float,
+        std: float = 0.0,
+        plus: bool = False,
+        order: Order = "paper",
+        scale: float = 64.0,
+        seed: int = 0,
+        past_pi: PastPi = "monotone",
+        max_logits_bytes: int = MAX_LOGITS_BYTES,
+        sample_rate: float = 1.0,
+        centre_std: float = 0.01,
+        mesh: DeviceMesh | None = None,
+    ) -> None:
+        super().__init__()
+        _require(num_classes >= 1, f"num_classes must be at least 1, got {num_classes}")
+        _require(embedding_size >= 1, f"embedding_size must be at least 1, got {embedding_size}")
+        _require(kind in ("arc", "cos"), f'kind must be "arc" or "cos", got {kind!r}')
+        _require(0 <= m < (torch.pi if kind == "arc" else torch.inf), f"m is out of range for {kind!r}: {m}")
+        _require(0 <= std < torch.inf, f"std must be at least 0, got {std}")
+        _require(order in ("paper", "release"), f'order must be "paper" or "release", got {order!r}')
+        _require(0 < scale <= 512, f"scale must be above 0 and at most 512, got {scale}")
+        _require(0 <= seed < 2**63, f"seed must be in 0..2^63-1, got {seed}")
+        _require(past_pi in ("monotone", "paper"), f'past_pi must be "monotone" or "paper", got {past_pi!r}')
+        _require(max_logits_bytes >= 1, f"max_logits_bytes must be at least 1, got {max_logits_bytes}")
+        _require(0 < sample_rate <= 1, f"sample_rate must be in (0, 1], got {sample_rate}")
+        _require(0 < centre_std < torch.inf, f"centre_std must be above 0, got {centre_std}")
+        self.num_classes, self.embedding_size = num_classes, embedding_size
+        self.kind, self.m, self.std, self.plus, self.order = kind, m, std, plus, order
+        self.scale, self.past_pi = scale, past_pi
+        self.max_logits_bytes, self.sample_rate = max_logits_bytes, sample_rate
+        self.seed, self.step = seed, 0
+        self.margin_factor = 1.0
+        self._group = centres.group_of(mesh)
+        self.weight = centres.start(num_classes, embedding_size, centre_std, mesh)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None) -> Tensor:
+        """The mean loss of a batch.
+
+        Over N processes [B] here is a process's own part of the batch, which may differ from process to process, and be
+        empty in some. The loss is the mean over the whole batch, the same in all of them, and the gradients are those
+        of this one loss: what averages the gradients of N processes must not do so with the backbone's before it has
+        multiplied them by N. What is done to the loss must be the same in all processes, backward among it.
+
+        Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
+        N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
+        N·b·8 (labels; twice with ``margins``) and N·6·8 gathered; all 4 are 8 in float64. By the ring, a process
+        sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
+
+        Args:
+            embeddings: [B, D], any length; float64 is computed in float64, all else in float32, under autocast too.
+            labels: [B] integers in 0..C-1.
+            margins: [B] to use instead of the drawn ones; the counter then stays.
+
+        Returns:
+            Scalar loss, float32 or float64.
+
+        Raises:
+            ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one.
+        """
+        counts = self._checked(embeddings, labels, margins)
+        part = Part(self._group, counts, self._own.start, self.num_classes)
+        labels = part.group.gather_rows(labels.long().contiguous(), counts)
+        if margins is not None and part.group.members is not None:
+            margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
+        classes = self._sampled(labels) if self.sample_rate < 1 else None
+
+        def with_margin(cosines: Tensor) -> tuple[Tensor, Tensor]:
+            given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
+            return self._margin(cosines, given)
+
+        loss = softmax.margin_softmax_loss(
+            embeddings,
+            local_rows(self.weight),
+            labels,
+            with_margin,
+            self.scale,
+            self.max_logits_bytes,
+            classes,
+            part,
+        )
+        if self.training and margins is None:
+            self.step += 1
+        return loss
+
+    def cosine(self, embeddings: Tensor) -> Tensor:
+        """[B, D] -> [B, C] cosines of embeddings with all class centres, differentiable; needs B×C memory.
+
+        Over several processes each gives its own embeddings, and all centres are gathered in each.
+        """
+        dtype = softmax.compute_dtype(embeddings, self.weight)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            unit, _ = softmax.normalize(embeddings, dtype)
+            directions, _ = softmax.normalize(centres.all_rows(self.weight), dtype)
+            return unit @ directions.T
+
+    @torch.no_grad()
+    def draw_margins(self, target_cosines: Tensor) -> Tensor:
+        """The margins that the next step gives to samples of these target cosines: [B] -> [B], of the whole batch."""
+        drawn = margins.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
+        drawn = drawn.to(target_cosines)
+        return margins.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
+
+    def get_extra_state(self) -> Tensor:
+        """Seed and step, so that a reloaded head goes on with the same draws."""
+        return torch.tensor([self.seed, self.step])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.seed, self.step = (int(v) for v in state)
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.num_classes}, {self.embedding_size}, {self.kind}, m={self.m:g}, scale={self.scale:g}"]
+        parts += [f"std={self.std:g}"] if self.std else []
+        parts += [f"plus=True, order={self.order!r}"] if self.plus else []
+        parts += [f"sample_rate={self.sample_rate:g}"] if self.sample_rate < 1 else []
+        return ", ".join(parts)
+
+    def _margin(self, cosines: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        if self.kind == "arc":
+            return margins.arc_margin(cosines, given, self.past_pi)
+        return margins.cosine_margin(cosines, given)
+
+    @property
+    def _own(self) -> slice:
+        """The classes whose centres this process has."""
+        return share_of(self.num_classes, self._group)
+
+    def _sampled(self, labels: Tensor) -> Tensor:
+        alone = self._group.members is None
+        position = (self.step,) if alone else (self.step, self._group.rank)
+        return centres.sampled(labels, self._own, self.sample_rate, position, self.seed)
+
+    def _checked(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> tuple[int, ...]:
+        """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
+        problem = self._misfit(embeddings, labels, given)
+        ends = [self.num_classes, -1]  # of no labels at all
+        own = [
+            int(bool(problem)),
+            _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1,
+            int(given is None),
+        ]
+        if problem or not len(labels):
+            numbers = torch.tensor([0, *own, *ends], device=labels.device)
+        else:
+            numbers = torch.cat(
+                [torch.tensor([len(labels), *own], device=labels.device), torch.stack(labels.aminmax()).long()]
+            )
+        told = self._group.gather_numbers(numbers)
+        counts, problems, *alike, lowest, highest = zip(*told, strict=True)
+        _require(not problem, problem)
+        if any(problems):
+            raise ValueError(f"process {problems.index(1)} was given what doesn't fit; its own error says more")
+        _require(sum(counts) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
+        _require(
+            all(len(set(values)) == 1 for values in alike),
+            "embeddings must be of one type in all processes, and margins be given in all or in none",
+        )
+        if min(lowest) < 0 or max(highest) >= self.num_classes:
+            wrong = min(lowest) if min(lowest) < 0 else max(highest)
+            raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
+        return counts
+
+    def _misfit(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> str:
+        """What is wrong with the shapes and types of what this process was given; "" if nothing."""
+        if labels.ndim != 1:
+            return f"labels must be [B] with B >= 1, got {list(labels.shape)}"
+        if labels.is_floating_point():
+            return f"labels must be integers, got {labels.dtype}"
+        shape, wanted = list(embeddings.shape), [len(labels), self.embedding_size]
+        if shape != wanted:
+            return f"embeddings must be {wanted} for these labels, got {shape}"
+        if given is not None and given.shape != labels.shape:
+            return f"margins must be [{len(labels)}], one a label"
+        return ""
+
+
+class ElasticArcFace(MarginHead):
+    """ElasticFace-Arc: s·cos(θ_y + E(m, σ)); ``plus=True`` is ElasticFace-Arc+ (paper, equations 5 and 6; σ 0.0175)."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        m: float = 0.50,
+        std: float = 0.05,
+        plus: bool = False,
+        order: Order = "paper",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, std=std, plus=plus, order=order, **common)
+
+
+class ElasticCosFace(MarginHead):
+    """ElasticFace-Cos: s·(cos θ_y − E(m, σ)); ``plus=True`` is ElasticFace-Cos+ (paper, section 3.2; σ 0.025)."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        m: float = 0.35,
+        std: float = 0.05,
+        plus: bool = False,
+        order: Order = "paper",
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="cos", m=m, std=std, plus=plus, order=order, **common)
+
+
+class ArcFace(MarginHead):
+    """s·cos(θ_y + m) (Deng et al., "ArcFace", 2019, equation 3)."""
+
+    def __init__(
+        self, num_classes: int, embedding_size: int = 512, *, m: float = 0.50, **common: Unpack[Common]
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, **_fixed(common))
+
+
+class CosFace(MarginHead):
+    """s·(cos θ_y − m) (Wang et al., "CosFace", 2018, equation 4)."""
+
+    def __init__(
+        self, num_classes: int, embedding_size: int = 512, *, m: float = 0.35, **common: Unpack[Common]
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="cos", m=m, **_fixed(common))
+
+
+class NormFace(MarginHead):
+    """s·cos θ_y, no margin (Wang et al., "NormFace", 2017)."""
+
+    def __init__(self, num_classes: int, embedding_size: int = 512, **common: Unpack[Common]) -> None:
+        super().__init__(num_classes, embedding_size, kind="cos", m=0.0, **_fixed(common))
+
+
+# The losses by the names of the command line, with the paper's m and σ.
+LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
+    "arcface": (ArcFace, {}),
+    "cosface": (CosFace, {}),
+    "normface": (NormFace, {}),
+    "elastic-arc": (ElasticArcFace, {}),
+    "elastic-cos": (ElasticCosFace, {}),
+    "elastic-arc+": (ElasticArcFace, {"plus": True, "std": 0.0175}),
+    "elastic-cos+": (ElasticCosFace, {"plus": True, "std": 0.025}),
+}
+
+
+def create(loss: str, num_classes: int, embedding_size: int = 512, **options: Any) -> MarginHead:
+    """The head of a loss name; ``options`` go over the paper's m and σ.
+
+    Raises:
+        InputError: an unknown name, or an option that this loss doesn't have (σ of a fixed margin, say).
+    """
+    if loss not in LOSSES:
+        raise InputError(f"unknown loss {loss!r}: choose one of {', '.join(LOSSES)}")
+    head, defaults = LOSSES[loss]
+    try:
+        return head(num_classes, embedding_size, **{**defaults, **options})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"loss {loss!r}: {error}") from error
+
+
+def _fixed(options: Common) -> Common:
+    """The options of a head with a fixed margin, which has no σ and no "+"."""
+    unknown = sorted(options.keys() - Common.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"a fixed margin has no option {unknown[0]!r}; there is {', '.join(Common.__annotations__)}")
+    return options
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,193 @@
+"""What a process needs, moves, sends and saves in a step, in the letters that :mod:`.plan` explains."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from elasticface import backbones
+from elasticface.heads import softmax
+from elasticface.planning.memory import footprint
+from elasticface.training.config import TrainConfig
+from elasticface.training.optim import piece_bytes
+
+_IMAGE = 112  # side in pixels
+_FLOAT, _INDEX = 4, 8
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that takes memory or is sent: its formula, and what that comes to in bytes."""
+
+    what: str
+    formula: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a step, and what it needs beside that which is always there."""
+
+    what: str
+    items: tuple[Item, ...]
+
+    @property
+    def bytes(self) -> int:
+        return total(self.items)
+
+
+def total(items: Sequence[Item]) -> int:
+    """Bytes of all."""
+    return sum(item.bytes for item in items)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The letters of the formulas."""
+
+    network: nn.Module  # on the meta device
+    processes: int  # N
+    centres: int  # c
+    share: int  # b
+    part: int  # a
+    batch: int  # A
+    sampled: int  # k
+    size: int  # D
+    itemsize: int  # i
+    width: int  # w, classes of a chunk
+    kept: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, identities: int, processes: int, device: str) -> "Sizes":
+        with torch.device("meta"):
+            network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+        share = -(-config.batch_size // processes)
+        part = -(-share // config.accumulate)
+        batch, centres = processes * part, -(-identities // processes)
+        positives = min(part, centres)
+        sampled = positives + math.ceil(config.sample_rate * (centres - positives))
+        itemsize = softmax.wide_enough(torch.float32, config.scale, identities).itemsize
+        size = config.embedding_size
+        width, kept = softmax.chunking(sampled, batch, size, itemsize, config.max_logits_bytes, device)
+        return cls(network, processes, centres, share, part, batch, sampled, size, itemsize, width, kept)
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def trained(self) -> int:
+        return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+
+    @property
+    def buffers(self) -> int:
+        """Bytes."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.network.buffers())
+
+
+def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
+    centres, momentum = _FLOAT * sizes.centres * sizes.size, bool(config.momentum)
+    return (
+        Item("class centres", "c·D·4", centres),
+        Item("their momentum", "c·D·4", centres * momentum),
+        Item("backbone: parameters", "P·4", _FLOAT * sizes.parameters),
+        Item("backbone: gradients, in the buckets that are sent", "T·4", _FLOAT * sizes.trained),
+        Item("backbone: momentum", "T·4", _FLOAT * sizes.trained * momentum),
+        Item("backbone: running statistics, and a copy of them", "2 × theirs", 2 * sizes.buffers),
+        Item("images, as bytes and as numbers", "b·3·112²·(1 + 4)", sizes.share * 3 * _IMAGE**2 * (1 + _FLOAT)),
+    )
+
+
+def moments(config: TrainConfig, sizes: Sizes, device: str) -> tuple[Moment, ...]:
+    """The head, the backbone's backward, the optimizer."""
+
+    def make() -> nn.Module:
+        network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+        return backbones.checkpoint_activations(network) if config.checkpoint_activations else network
+
+    activations = footprint(make, sizes.part, config.precision)
+    sparse, i = sizes.sampled < sizes.centres, sizes.itemsize
+    row = _FLOAT * sizes.size + (_INDEX if sparse else 0)
+    row_formula = "(D·4 + 8)" if sparse else "D·4"
+    # A batch in parts adds a part's gradient to that of the parts before it.
+    rows = min(config.accumulate * sizes.sampled, sizes.centres)
+    rows_formula = "k" if config.accumulate == 1 else "min(parts·k, c)"
+    gradient = Item("gradient of the class centres", f"{rows_formula}·{row_formula}", rows * row)
+    another = Item("the same of one part more", f"k·{row_formula}", sizes.sampled * row * (config.accumulate > 1))
+    spare = sizes.width if sizes.kept < sizes.sampled else 0
+    head = (
+        Item("activations that wait for the head", "counted, at a images", activations.held),
+        Item("probabilities from forward to backward", f"A·{sizes.kept:,}·i", sizes.batch * sizes.kept * i),
+        Item("a chunk of the others", f"A·{spare:,}·i", sizes.batch * spare * i),
+        Item("a chunk's centres at unit length", f"3·{sizes.width:,}·D·i", 3 * sizes.width * sizes.size * i),
+        Item("embeddings of all processes, and what is made of them", "8·A·D·i", 8 * sizes.batch * sizes.size * i),
+        Item("lengths of the centres", "k·i", sizes.sampled * i),
+        gradient,
+    )
+    worked_on = Item("rows of it that are worked on", "3 pieces", 3 * piece_bytes(device) * sparse)
+    backward = (Item("activations at the worst moment", "counted, at a images", activations.peak), gradient)
+    return (
+        Moment("head", (*head, another) if another.bytes else head),
+        Moment("backward of the backbone", backward),
+        Moment("optimizer", (gradient, worked_on)),
+    )
+
+
+def moved(config: TrainConfig, sizes: Sizes) -> int:
+    """Bytes that are read and written beside the products: passes over rows of centres, logits, the backbone's weights.
+
+    As the operations stand in `heads/softmax.py` and `training/optim.py`, one reading or writing each:
+
+        a row of centres      forward 7: two extremes 2, twice made shorter 2·2, its length 1
+                              backward 11: made shorter 2, kept on the sphere 4 + 3 + 2
+                              4 more, twice copied out, where k < c
+        a logit               3: exp 2, summed 1; computed again in backward, exp 2
+        a row of the update   dense 12: norm 1, decay 3, momentum 2 + 3, update 3; without momentum 5 less
+                              row by row 20: norm 1, copied out and in 2·4, decay 3, momentum 2 + 3, update 3; 9 less
+        the backbone's        14: as dense, and clipped 2
+    """
+    sparse, i, parts = sizes.sampled < sizes.centres, sizes.itemsize, config.accumulate
+    row = sizes.size * i
+    centres = parts * sizes.sampled * (18 + 4 * sparse) * row
+    logits = parts * sizes.batch * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
+    without = not config.momentum
+    updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.size
+    update = updated * (20 - 9 * without if sparse else 12 - 5 * without)
+    backbone = sizes.trained * _FLOAT * (14 - 5 * without)
+    return centres + logits + update + backbone
+
+
+def traffic(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
+    """Of a process and step. A ring of N sends (N−1)/N of a whole that is gathered or scattered, twice that reduced."""
+    n, parts, i = sizes.processes, config.accumulate, sizes.itemsize
+    whole = sizes.batch * sizes.size * _FLOAT * parts
+
+    def ring(bytes_: int, times: int = 1) -> int:
+        return times * bytes_ * (n - 1) // n
+
+    items = [
+        Item("backbone: gradients, reduced", "2·(N−1)/N·T·4", ring(_FLOAT * sizes.trained, 2)),
+        Item("embeddings, gathered", "(N−1)/N·B·D·4", ring(whole)),
+        Item("their gradients, scattered", "(N−1)/N·B·D·i", ring(whole * i // _FLOAT)),
+        Item("labels, gathered", "(N−1)/N·B·8", ring(sizes.batch * parts * _INDEX)),
+        Item("target cosines, reduced", "2·(N−1)/N·B·i", ring(sizes.batch * parts * i, 2)),
+        Item("sums of exponentials, reduced", "2·(N−1)/N·B·i", ring(sizes.batch * parts * i, 2)),
+    ]
+    if config.sync_batchnorm:
+        # torch's own gathers mean, deviation and count, and reduces two sums; a block that is computed twice, twice.
+        norms = [m.num_features for m in sizes.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        gathered = n * sum(2 * channels + 1 for channels in norms) * _FLOAT * parts
+        forward = 1 + config.checkpoint_activations
+        sent = ring(gathered, forward) + ring(2 * sum(norms) * _FLOAT * parts, 2)
+        formula = f"{forward}·(N−1)·Σ(2·channels + 1)·4 + 2·(N−1)/N·Σ(2·channels)·4"
+        items.append(Item("statistics of the batch norms", formula, sent))
+    return tuple(items)
+
+
+def checkpoint(config: TrainConfig, sizes: Sizes, identities: int) -> int:
+    """Parameters, buffers and momentum, once each, whatever N is: (P + T)·4 + buffers + 2·C·D·4."""
+    with_momentum = 1 + bool(config.momentum)
+    backbone = _FLOAT * (sizes.parameters + sizes.trained * bool(config.momentum)) + sizes.buffers
+    return backbone + with_momentum * _FLOAT * identities * sizes.size

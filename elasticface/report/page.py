@@ -1,0 +1,152 @@
+"""Figures in, something to look at out: one HTML page that stands alone. Its parts are the `report_…` modules'.
+
+The page loads nothing: its CSS, its plots (SVG) and its pictures (base64 JPEG) are inside it, and the same results give
+the same bytes. Whatever comes from outside (model, benchmark and file names) is escaped by the template and never gets
+into a plot.
+
+jinja2 and cv2 are imported where they are needed: the command line imports this module and must start fast.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elasticface.base.files import write_text
+from elasticface.benchmarks.results import TemplateIdentification
+from elasticface.report import comparison_section, csv, large, pairs, plots, published_table, training
+from elasticface.report.figures import (
+    RULES,
+    Results,
+    apart,
+    by_benchmark,
+    fars_of,
+    interval,
+    percent,
+    plain,
+    results_json,
+    terminal_table,
+    terminal_tables,
+)
+from elasticface.report.pictures import Picture, Pictures, data_uri, jpeg
+
+if TYPE_CHECKING:
+    from elasticface.report.comparison import Comparison
+
+__all__ = ["Guide", "Picture", "results_json", "terminal_table", "terminal_tables", "write_report"]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What the page tells someone who sees one for the first time."""
+
+    about: str  # a paragraph: what was done, and what there is to see
+    faces: Picture  # [H, W, 3] RGB: a sheet of faces that the model was trained on
+    faces_show: str  # what is on the sheet, in words
+    steps: Sequence[tuple[str, str]]  # how to go on: what for, and the command
+
+
+def write_report(
+    path: Path,
+    results: Results,
+    environment: Mapping[str, Any],
+    pictures: Pictures | None,
+    curves: Sequence[dict[str, Any]] | None = None,
+    guide: Guide | None = None,
+    comparison: "Comparison | None" = None,
+) -> None:
+    """One self-contained HTML page at ``path``, whole or not at all.
+
+    Args:
+        results: one or more; those of one benchmark are compared with each other.
+        environment: versions and hardware; shown, and kept in the JSON to download.
+        pictures: of the hardest pairs and searches; None leaves the faces out.
+        curves: the lines of ``metrics.jsonl``; None or none leaves the training section out.
+        guide: what to say before the figures and how to go on after them.
+        comparison: of the results' models, to be shown beside the figures.
+
+    Raises:
+        ValueError: there is no result.
+    """
+    if not results:
+        raise ValueError("a report needs at least one result")
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("elasticface.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"percent": percent, "power": plots.power, "interval": interval}
+    looks = plots.looks(result.model for result in results)
+    of_pairs, of_large = apart(results)
+    benchmarks = [
+        pairs.section(number, rows, looks, pictures) for number, rows in enumerate(by_benchmark(of_pairs).values())
+    ]
+    entries = [(entry.result, entry.roc) for benchmark in benchmarks for entry in benchmark["entries"]]
+    rocs = [(result.benchmark, result.model, *roc) for result, roc in entries]
+    searches = [result for result in of_large if isinstance(result, TemplateIdentification)]
+    rocs += [
+        (r.benchmark, r.model, np.array(r.roc.fars), np.array(r.roc.tars))
+        for r in of_large
+        if not isinstance(r, TemplateIdentification)
+    ]
+    page = templates.get_template("report.html").render(
+        benchmarks=benchmarks,
+        large=large.sections(of_large, looks, pictures),
+        models=list(looks),
+        fars=fars_of(of_pairs),
+        rules=RULES,
+        nan=math.nan,
+        training=training.training(curves or ()),
+        guide=guide,
+        faces_uri=jpeg(guide.faces) if guide else None,
+        environment=list(_flat(plain(environment))),
+        published=published_table.table(results, looks),
+        comparison=comparison,
+        said=comparison_section,
+        downloads=[
+            (name, title, data_uri(kind, text.encode(errors="replace")))
+            for name, title, kind, text in _downloads(results, environment, rocs, searches, comparison)
+        ],
+    )
+    # File names need not be UTF-8; what cannot be written is shown as "?".
+    write_text(path, page.encode(errors="replace").decode())
+
+
+def _downloads(
+    results: Results,
+    environment: Mapping[str, Any],
+    rocs: Sequence[csv.Curve],
+    searches: Sequence[TemplateIdentification],
+    comparison: "Comparison | None",
+) -> Iterator[tuple[str, str, str, str]]:
+    """File name, title, type and content of what the page holds to be taken away."""
+    as_json, as_csv = "application/json", "text/csv"
+    yield "results.json", "Figures as JSON", as_json, json.dumps(results_json(results, environment), indent=2)
+    yield "figures.csv", "Figures as CSV", as_csv, csv.figures(results)
+    if rocs:
+        yield "roc.csv", "ROC points as CSV", as_csv, csv.roc(rocs)
+        yield "det.csv", "DET points as CSV", as_csv, csv.det(rocs)
+    if searches:
+        yield "cmc.csv", "CMC points as CSV", as_csv, csv.cmc(searches)
+        yield "open_set.csv", "TPIR over FPIR as CSV", as_csv, csv.open_set(searches)
+    if comparison:
+        told = json.dumps(comparison_section.comparison_json(comparison), indent=2)
+        yield "comparison.json", "Differences as JSON", as_json, told
+        yield "differences.csv", "Differences as CSV", as_csv, csv.differences(comparison)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key} · ")
+        else:
+            items = value if isinstance(value, list) else [value]
+            yield prefix + key, ", ".join(str(item) for item in items if item is not None) or "–"

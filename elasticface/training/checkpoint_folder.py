@@ -1,0 +1,159 @@
+"""The checkpoints of a run: which there are, which are whole, which is the best, which stay.
+
+    checkpoints/step-000001234/    what `torch.distributed.checkpoint` writes: .metadata and a file or more a process
+                validation.json    {"benchmark", "accuracy"}: the figure that it was validated with, where it was
+                checksums.json     {file name: SHA-256} of all the others
+    checkpoints/best.json          which has the best figure
+
+Every function is for one process alone, the first.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from elasticface.base import files
+from elasticface.base.errors import InputError
+
+METADATA, VALIDATION, CHECKSUMS, BEST = ".metadata", "validation.json", "checksums.json", "best.json"
+
+_NAME = re.compile(r"step-(\d{9,})")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The figure by which checkpoints are told apart: accuracy in [0, 1] on a benchmark of that name."""
+
+    benchmark: str
+    accuracy: float
+
+
+def path_of(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:09d}"
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, whole or damaged; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    there = (path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(there, key=_step, reverse=True)
+
+
+def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint without damage. Damaged ones that are newer are named through ``warn``."""
+    for path in newest_first(folder):
+        found = damage(path)
+        if found is None:
+            return path
+        warn(f"{path}: {found}; going back to the checkpoint before it")
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None. Files are read in parts, however large."""
+    try:
+        checksums = json.loads(files.read_text(path / CHECKSUMS, most=1 << 26))
+    except InputError as error:
+        return str(error) if (path / CHECKSUMS).exists() else f"{CHECKSUMS} is missing"
+    except ValueError:
+        return f"{CHECKSUMS} is damaged"
+    if not isinstance(checksums, dict) or METADATA not in checksums:
+        return f"{CHECKSUMS} is damaged"
+    if any(name != Path(name).name for name in checksums):
+        return f"{CHECKSUMS} is damaged: it names files elsewhere"
+    for name, expected in checksums.items():
+        try:
+            if sha256(path / name) != expected:
+                return f"{name} is damaged: it doesn't have the checksum it was written with"
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+    return None
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(path: Path, checksums: dict[str, str], validation: Validation | None) -> None:
+    """Put the figure and the checksums beside what a checkpoint consists of.
+
+    Args:
+        path: of the checkpoint, which is being written.
+        checksums: SHA-256 of files in it by name; those that are missing are computed.
+        validation: its figure.
+
+    Raises:
+        OSError: a file with a checksum is not there.
+    """
+    for name in checksums:
+        if not (path / name).exists():
+            raise FileNotFoundError(
+                0, "what another process wrote is not there; put the run folder on a disk that all processes share"
+            )
+    if validation is not None:
+        files.write_json(path / VALIDATION, asdict(validation))
+    found = {file.name: checksums.get(file.name) or sha256(file) for file in sorted(path.iterdir())}
+    files.write_json(path / CHECKSUMS, found)
+
+
+def prune(folder: Path, newest: Path, keep: int) -> None:
+    """Remove all but the best checkpoint and the newest ``keep``, and write down which is the best.
+
+    Args:
+        folder: of all checkpoints.
+        newest: the one written last. Any of a later step is one that was damaged, and gone back from: it is removed.
+        keep: ≥ 1.
+    """
+    there = newest_first(folder)
+    current = [path for path in there if _step(path) <= _step(newest)]
+    best = _best((path, figure) for path in current if (figure := _validation(path)) is not None)
+    kept = {*current[:keep], *([best[0]] if best else [])}
+    for path in there:
+        if path not in kept and path.is_symlink():  # somebody has put it elsewhere: it is theirs now
+            path.unlink()
+        elif path not in kept:
+            # Out of sight first: a checkpoint that is being removed must not pass for one.
+            gone = files.temporary_beside(path)
+            path.rename(gone)
+            shutil.rmtree(gone)
+    if best:
+        content = {"checkpoint": best[0].name, "step": _step(best[0]), **asdict(best[1])}
+        if _content(folder / BEST) != content:
+            files.write_json(folder / BEST, content)
+
+
+def _best(newest_first: Iterable[tuple[Path, Validation]]) -> tuple[Path, Validation] | None:
+    """The best figure on the benchmark that was used last; of equal ones the earliest."""
+    figures = list(newest_first)
+    same = [(path, figure) for path, figure in figures if figure.benchmark == figures[0][1].benchmark]
+    return max(reversed(same), key=lambda item: item[1].accuracy, default=None)
+
+
+def _validation(path: Path) -> Validation | None:
+    content = _content(path / VALIDATION)
+    try:
+        return Validation(str(content["benchmark"]), float(content["accuracy"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """A JSON object that is for information only: an empty one where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

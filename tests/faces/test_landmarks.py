@@ -1,0 +1,108 @@
+"""elasticface.faces.landmarks: a CSV file of five points a photo, and every way it can be wrong."""
+
+import re
+
+import numpy as np
+import pytest
+
+from elasticface.base.errors import InputError
+from elasticface.faces.landmarks import COLUMNS, read_landmarks
+
+HEADER = "file,score,x_leye,y_leye,x_reye,y_reye,x_nose,y_nose,x_lmouth,y_lmouth,x_rmouth,y_rmouth"
+POINTS = "1,2,3,4,5,6,7,8,9,10.5"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(content: str | bytes):
+        path = tmp_path / "landmarks.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_landmarks(path)
+
+    return read
+
+
+def test_the_columns_are_those_of_the_contract():
+    assert ",".join(COLUMNS) == HEADER
+
+
+def test_points_come_as_x_and_y_by_name(read):
+    found = read(f"{HEADER}\nAnn/a.jpg,0.99,{POINTS}\n./Bob/b.jpg,1,{POINTS}\n")
+    assert list(found) == ["Ann/a.jpg", "Bob/b.jpg"]
+    for points in found.values():
+        assert points.dtype == np.float64
+        assert points.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10.5]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEADER}\na.jpg,0.99,{POINTS}",
+        f"{HEADER}\r\n\r\na.jpg,0.99,{POINTS}\r\n\r\n",
+        f"{HEADER}\n \na.jpg,0.99,{POINTS}\n\t ",
+        f"\ufeff{HEADER}\na.jpg,0.99,{POINTS}\n",
+        f'{HEADER}\n"a.jpg","0.99",{POINTS}\n',
+        f"{HEADER.replace(',', ', ')}\na.jpg, 0.99, {POINTS.replace(',', ', ')}\n",
+    ],
+    ids=["no last line end", "windows and blank lines", "lines of blanks", "byte order mark", "quotes", "spaces"],
+)
+def test_the_csv_of_other_programs_is_read_too(read, content):
+    assert list(read(content)) == ["a.jpg"]
+
+
+def test_a_name_may_hold_a_comma(read):
+    assert list(read(f'{HEADER}\n"Lee, Ann/a.jpg",0.99,{POINTS}\n')) == ["Lee, Ann/a.jpg"]
+
+
+GOOD = f"{HEADER}\na.jpg,0.99,{POINTS}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", f": the file is empty; its first line must be {HEADER}"),
+        (HEADER + "\n", ": no landmarks after the first line; give one line a photo"),
+        ("a.jpg,1,2\n", f", row 1: the first line must be {HEADER}, not a.jpg,1,2"),
+        (GOOD.replace("x_nose", "nose_x"), ", row 1: the first line must be "),
+        (GOOD.replace(",", ";"), ", row 1: the first line must be "),
+        (GOOD + "b.jpg,1,2,3\n", f", row 3: 4 columns where 12 are needed: {HEADER}"),
+        (GOOD + "\n\nb.jpg\n", f", row 5: 1 column where 12 are needed: {HEADER}"),
+        (GOOD + f"b.jpg,1,{POINTS},7\n", f", row 3: 13 columns where 12 are needed: {HEADER}"),
+        (GOOD + f",1,{POINTS}\n", ", row 3: no file name in the first column; name the photo"),
+        (GOOD + f"./,1,{POINTS}\n", ", row 3: no file name in the first column; name the photo"),
+        (GOOD + f"b.jpg,high,{POINTS}\n", ", row 3: score is 'high'; it must be a number"),
+        (GOOD + f"b.jpg,1,{POINTS.replace('6', '')}\n", ", row 3: y_nose is ''; it must be a number"),
+        (GOOD.replace("8", "nan"), ", row 2: y_lmouth is nan; it must be finite, remove the row"),
+        (GOOD.replace("10.5", "-inf"), ", row 2: y_rmouth is -inf; it must be finite, remove the row"),
+        (GOOD.replace("10.5", "1e999"), ", row 2: y_rmouth is 1e999; it must be finite, remove the row"),
+        (GOOD + f"./a.jpg,1,{POINTS}\n", ", row 3: a.jpg is listed in row 2 already; keep one"),
+        (GOOD.encode() + f"Zoë,1,{POINTS}\n".encode("latin-1"), ", row 3: not UTF-8 text; save it as UTF-8"),
+        (HEADER.encode("utf-16"), ", row 1: not UTF-8 text; save it as UTF-8"),
+        (GOOD + "x" * 200_000, ", row 3: not CSV (field larger than field limit (131072)); write the file anew"),
+    ],
+)
+def test_an_error_names_the_file_the_row_and_the_way_out(read, content, message):
+    with pytest.raises(InputError, match=r"landmarks\.csv" + re.escape(message)) as caught:
+        read(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_long_first_line_is_not_repeated_whole(read):
+    with pytest.raises(InputError) as caught:
+        read("x" * 100_000)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("cell", ["9" * 5000, "x" * 5000, "1.2" * 2000])
+def test_a_long_value_or_name_is_not_repeated_whole(read, cell):
+    for row in (f"b.jpg,1,{POINTS.replace('6', cell)}\n", f"{cell}.jpg,1,{POINTS}\n" * 2):
+        with pytest.raises(InputError) as caught:
+            read(GOOD + row)
+        assert len(str(caught.value)) < 500
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"none.csv: cannot be read: No such file or directory; give a CSV file"):
+        read_landmarks(tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory"):
+        read_landmarks(str(tmp_path))

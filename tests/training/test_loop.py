@@ -1,0 +1,286 @@
+"""The loop: it learns, it resumes bit for bit, it stops with a reason."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from elasticface import heads
+from elasticface.base.errors import InputError, Stopped
+from elasticface.training.config import TrainConfig
+from elasticface.training.loop import train
+from elasticface.training.run_folder import read_metrics
+
+SMALL = TrainConfig(
+    loss="elastic-arc+",
+    scale=16.0,
+    backbone="tiny",
+    embedding_size=16,
+    batch_size=8,
+    max_steps=7,
+    epochs=4,
+    lr=0.05,
+    schedule="cosine",
+    warmup_epochs=0.5,
+    augment=1.0,
+    workers=0,
+    device="cpu",
+    log_every=2,
+    checkpoint_every=2,
+)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def assert_same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+@pytest.fixture(scope="module")
+def unbroken(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("unbroken") / "run"
+    train(people, run, SMALL)
+    return run
+
+
+def test_a_run_holds_what_the_contract_names(unbroken: Path) -> None:
+    assert {"config.yaml", "metrics.jsonl", "environment.json", "checkpoints", "model"} <= set(os.listdir(unbroken))
+    lines = read_metrics(unbroken)
+    assert [line["step"] for line in lines] == [2, 4, 6, 7]
+    assert all({"step", "epoch", "loss", "lr", "images_per_second"} <= line.keys() for line in lines)
+
+
+def test_same_seed_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "again", replace(SMALL, workers=2))
+    assert_same_bits(weights(unbroken), weights(tmp_path / "again"))
+
+
+def test_recomputed_blocks_give_the_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "again", replace(SMALL, checkpoint_activations=True))
+    assert_same_bits(weights(unbroken), weights(tmp_path / "again"))
+
+
+def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> None:
+    for stop in (1, 4, 5):  # within an epoch of three steps, at its beginning, and next to its end
+        run = tmp_path / f"stopped-after-{stop}"
+        with pytest.raises(Stopped, match="--resume") as stopped:
+            train_until_interrupted(people, run, stop)
+        assert stopped.value.exit_code == 0
+        train(people, run, SMALL, resume=True)
+        assert_same_bits(weights(unbroken), weights(run))
+        assert [(m["step"], m["loss"]) for m in read_metrics(run)] == [
+            (m["step"], m["loss"]) for m in read_metrics(unbroken)
+        ]
+
+
+def train_until_interrupted(people: Path, run: Path, step: int, config: TrainConfig = SMALL) -> None:
+    """A run that is sent SIGTERM, a cluster's warning, while it makes ``step``."""
+    forward, calls = heads.MarginHead.forward, 0
+
+    def interrupting(self: heads.MarginHead, *inputs: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, *inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads.MarginHead, "forward", interrupting)
+        train(people, run, config)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(people: Path, tmp_path: Path) -> None:
+    # All in processes of their own: what the tests before have loaded into this one may round otherwise.
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in given_settings().items()]
+
+    def start(run: Path, *more: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "elasticface", "train", str(people), "--out", str(run), *options, *more]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    whole, run = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    process = start(run)
+    while process.poll() is None and len(read_metrics(run)) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert start(run, "--resume").wait() == 0
+    assert_same_bits(weights(whole), weights(run))
+
+
+def given_settings() -> dict[str, object]:
+    plain = TrainConfig()
+    return {name: value for name, value in vars(SMALL).items() if value != getattr(plain, name)}
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    unbroken: Path, people: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "damaged"
+    with pytest.raises(Stopped):
+        train_until_interrupted(people, run, 5)
+    newest = max((run / "checkpoints").iterdir())
+    shard = next(newest.glob("*.distcp"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    train(people, run, SMALL, resume=True)
+    assert newest.name in capfd.readouterr().err
+    assert_same_bits(weights(unbroken), weights(run))
+
+
+def test_accumulated_parts_are_the_whole_batch(people: Path, tmp_path: Path) -> None:
+    # Without batch norm's statistics and "+"'s ranks, which are a part's own, the parts sum up to the batch.
+    from lightning_fabric import Fabric
+
+    from elasticface.training.step import forward_backward
+
+    gradients = []
+    for parts in (1, 3):
+        torch.manual_seed(0)
+        backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4)).double()
+        head = heads.CosFace(5, 4).double()
+        images = torch.linspace(-1, 1, 84, dtype=torch.float64).view(7, 3, 2, 2)
+        forward_backward(Fabric(accelerator="cpu"), backbone, head, images, torch.arange(7) % 5, parts, [7])
+        gradients.append(backbone[1].weight.grad)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=1e-15)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match=r"(?s)loss of step.*(nan|inf).*checkpoint") as stopped:
+        train(people, tmp_path / "run", replace(SMALL, lr=1e30, clip_norm=0, warmup_epochs=0, max_steps=8))
+    assert stopped.value.exit_code == 1
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_used_folder_is_refused_and_left_alone(people: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="--resume"):
+        train(people, tmp_path, SMALL)
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_resuming_with_other_settings_is_refused(unbroken: Path, people: Path) -> None:
+    with pytest.raises(InputError, match="batch_size 8 -> 4"):
+        train(people, unbroken, replace(SMALL, batch_size=4), resume=True)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(unbroken: Path, people: Path, tmp_path: Path) -> None:
+    from conftest import write_people
+
+    with pytest.raises(InputError, match=r"head\.weight is \[6, 16\], \[3, 16\] is needed"):
+        train(write_people(tmp_path / "faces", 3, 5), unbroken, SMALL, resume=True)
+
+
+def test_one_identity_is_refused(tmp_path: Path) -> None:
+    from conftest import write_people
+
+    with pytest.raises(InputError, match="at least 2"):
+        train(write_people(tmp_path / "faces", 1, 5), tmp_path / "run", SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_many_damaged_images_are_named_and_refused(tmp_path: Path) -> None:
+    from conftest import write_people
+
+    faces = write_people(tmp_path / "faces", 2, 5)
+    (faces / "person_00" / "person_00_0003.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"person_00_0003\.png"):
+        train(faces, tmp_path / "run", SMALL)
+
+
+@pytest.mark.parametrize("loss", list(heads.LOSSES))
+def test_every_loss_learns(loss: str, people: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "run", replace(SMALL, loss=loss, max_steps=12, log_every=4, augment=0.0))
+    losses = [line["loss"] for line in read_metrics(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+
+
+def test_validation_is_logged_and_changes_nothing(unbroken: Path, people: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "run", replace(SMALL, validate=str(people)))
+    assert_same_bits(weights(unbroken), weights(tmp_path / "run"))
+    lines = [line for line in read_metrics(tmp_path / "run") if "benchmark" in line]
+    assert [line["step"] for line in lines] == [3, 6, 7]
+    assert all(0 <= line["accuracy"] <= 1 and line["benchmark"] == "faces" for line in lines)
+
+
+def test_the_best_validated_checkpoint_stays(people: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, validate=str(people), keep_checkpoints=1)
+    train(people, tmp_path / "run", settings)
+    lines = [line for line in read_metrics(tmp_path / "run") if "benchmark" in line]
+    best = max(lines, key=lambda line: (line["accuracy"], -line["step"]))
+    folder = tmp_path / "run" / "checkpoints"
+    assert json.loads((folder / "best.json").read_text()) == {
+        "checkpoint": f"step-{best['step']:09d}",
+        "step": best["step"],
+        "benchmark": "faces",
+        "accuracy": best["accuracy"],
+    }
+    steps = sorted({best["step"], 7})
+    assert sorted(os.listdir(folder)) == ["best.json", *(f"step-{step:09d}" for step in steps)]
+
+    train(people, tmp_path / "off", replace(settings, keep_best=False))
+    assert os.listdir(tmp_path / "off" / "checkpoints") == ["step-000000007"]
+
+
+def test_a_run_that_is_stopped_at_the_end_of_an_epoch_misses_no_validation(people: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, validate=str(people))
+    with pytest.raises(Stopped, match="step-000000003; go on with"):
+        train_until_interrupted(people, tmp_path / "run", 3, settings)
+    train(people, tmp_path / "run", settings, resume=True)
+    assert [m["step"] for m in read_metrics(tmp_path / "run") if "benchmark" in m] == [3, 6, 7]
+
+
+def test_a_resumed_run_removes_what_a_killed_one_left(people: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train_until_interrupted(people, run, 1)
+    (run / "checkpoints" / ".step-000000002.0123abcd.tmp").mkdir()
+    (run / "checkpoints" / ".step-000000002.0123abcd.tmp" / "__0_0.distcp").write_bytes(b"half")
+    (run / ".config.yaml.0123abcd.tmp").write_text("half")
+    train(people, run, SMALL, resume=True)
+    assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_learning_rate_of_the_paper() -> None:
+    paper, per_epoch = TrainConfig(), 5_822_653 // 512
+    assert paper.total_steps(per_epoch) == 295_672
+    for milestone, rate in ((79_604, 1e-2), (147_836, 1e-3), (216_068, 1e-4), (272_928, 1e-5)):
+        assert paper.learning_rate(milestone - 1, per_epoch) == pytest.approx(rate * 10)
+        assert paper.learning_rate(milestone, per_epoch) == pytest.approx(rate)
+
+
+def test_cosine_rises_then_falls_to_zero() -> None:
+    config = TrainConfig(schedule="cosine", epochs=10, warmup_epochs=2)
+    rates = np.array([config.learning_rate(step, 50) for step in range(500)])
+    assert np.all(np.diff(rates[:100]) > 0)
+    assert np.all(np.diff(rates[101:]) < 0)
+    assert rates.max() == pytest.approx(0.1)
+    assert rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("batch_size", 0), ("lr", 0.0), ("momentum", 1.0), ("milestones", [3, 2]), ("accumulate", 513), ("seed", -1)],
+)
+def test_settings_out_of_range_are_refused(setting: str, value: object) -> None:
+    with pytest.raises(InputError, match=setting):
+        TrainConfig(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_metrics_cut_short_by_a_kill_are_read_up_to_the_cut(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + '\n{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1}]

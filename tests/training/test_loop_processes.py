@@ -1,0 +1,124 @@
+"""Training on two processes: as on one, and never hanging when something happens to one of them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from on_processes import children
+from safetensors.torch import load_file
+
+from elasticface.training.run_folder import read_metrics
+
+OPTIONS = (
+    "--loss elastic-arc+ --scale 16 --backbone tiny --embedding-size 16 --batch-size 8 --epochs 100 --lr 0.05 "
+    "--workers 0 --device cpu --log-every 1 --checkpoint-every 4 --augment 1 --sync-batchnorm --precision 64"
+).split()
+LAUNCH = "-m torch.distributed.run --standalone --nproc-per-node 2 -m".split()
+
+
+SLOW_END = """
+import time
+from rich.progress import Progress
+end = Progress.__exit__
+Progress.__exit__ = lambda *given: (end(*given), time.sleep(0.3))[0]
+"""
+"""Longer than torchrun takes to see that a process has ended, and to end the others."""
+
+
+def start(processes: int, data: Path, run: Path, *more: str, **variables: str) -> subprocess.Popen[str]:
+    launch = LAUNCH if processes == 2 else ["-m"]
+    command = [sys.executable, *launch, "elasticface", "train", str(data), "--out", str(run), *OPTIONS, *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+
+
+def finished(process: subprocess.Popen[str], code: int = 0) -> str:
+    told = process.communicate(timeout=90)[1]
+    assert process.returncode == code, told
+    return told
+
+
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    while process.poll() is None and (not (lines := read_metrics(run)) or lines[-1]["step"] < step):
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()[1]
+
+
+def losses(run: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(run)]
+
+
+@pytest.fixture(scope="module")
+def alone(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("alone") / "run"
+    finished(start(1, people, run, "--max-steps", "12"))
+    return run
+
+
+@pytest.fixture(scope="module")
+def together(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("together") / "run"
+    told = finished(start(2, people, run, "--max-steps", "12"))
+    assert told.count("the model is in") == 1  # one of them speaks
+    return run
+
+
+def test_two_processes_make_the_losses_of_one(alone: Path, together: Path) -> None:
+    assert len(losses(alone)) == 12
+    assert losses(together) == pytest.approx(
+        losses(alone), rel=1e-6
+    )  # in float32 rounding grows to 1e-3 in three steps
+    assert json.loads((together / "environment.json").read_text())["processes"] == 2
+
+
+def test_the_model_is_that_of_one_process(alone: Path, together: Path) -> None:
+    one, two = (load_file(run / "model" / "model.safetensors") for run in (alone, together))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_sigterm_saves_and_one_process_goes_on_from_two(together: Path, people: Path, tmp_path: Path) -> None:
+    process = start(2, people, tmp_path / "run", "--max-steps", "100000")
+    wait_for_step(process, tmp_path / "run", 5)
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on
+    told = process.communicate(timeout=60)[1]
+    assert re.search(r"stopped by SIGTERM, saved \S+step-\d+; go on with: elasticface train", told), told
+    at = read_metrics(tmp_path / "run")[-1]["step"]
+    told = finished(start(1, people, tmp_path / "run", "--max-steps", str(at + 3), "--resume"))
+    assert f"going on after step {at}" in told
+    found = losses(tmp_path / "run")
+    assert len(found) == at + 3
+    shared = min(len(found), 12)
+    assert found[:shared] == pytest.approx(losses(together)[:shared], rel=1e-6)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_process_that_is_killed_ends_the_other_with_a_line(victim: int, people: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW_END)
+    process = start(2, people, tmp_path / "run", "--max-steps", "100000", PYTHONPATH=str(tmp_path / "slow"))
+    wait_for_step(process, tmp_path / "run", 5)
+    workers = children(process.pid)
+    os.kill(workers[victim], signal.SIGKILL)
+    began = time.monotonic()
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode != 0
+    assert time.monotonic() - began < 60
+    assert "another process of the run has ended" in told
+    assert "--resume" in told
+    told = finished(start(2, people, tmp_path / "run", "--max-steps", "6", "--resume"))
+    assert "going on after step 4" in told or "going on after step" in told
+
+
+def test_what_is_wrong_for_all_is_said_once(people: Path, tmp_path: Path) -> None:
+    told = finished(start(2, people, tmp_path / "run", "--batch-size", "3"), code=1)  # torchrun's own code
+    assert told.count("elasticface: a batch of 3 images") == 1
+    assert not (tmp_path / "run").exists()
