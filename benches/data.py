@@ -16,7 +16,7 @@ from common import RESULTS, console, machine, markdown, printed, run, save, spre
 
 from elasticface.base.errors import InputError
 from elasticface.data import EncodedSource, open_dataset
-from elasticface.data.feed.batches import Batches, batches
+from elasticface.data.feed.batches import Batches, epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.prepare.convert import convert
 from elasticface.data.synthetic.write import write_faces
@@ -125,7 +125,7 @@ def measure_loading(source: EncodedSource, batch: int, workers: int, rounds: int
 def loaded(source: EncodedSource, sampler: KeyedBatchSampler, workers: int) -> float:
     """Through :func:`batches`, doing nothing with them."""
     began, ended, images = 0.0, 0.0, 0
-    for number, (_, labels, _, _) in enumerate(batches(source, sampler, workers, pin_memory=False), 1):
+    for number, (_, labels, _, _) in enumerate(epoch_batches(source, sampler, workers, pin_memory=False), 1):
         ended = time.perf_counter()  # of the last batch: before the workers are sent home, once an epoch
         if number == WARM_UP:
             began = ended

@@ -14,7 +14,7 @@ from typing import Any
 
 from common import RESULTS, console, machine, markdown, printed, run, save, status_bytes, stored
 
-from elasticface.training.run_folder import read_metrics
+from elasticface.training.run_files import read_metrics
 
 OUT = RESULTS / "processes.json"
 SET = "synthetic:identities=64,images=10"

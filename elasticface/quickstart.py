@@ -32,7 +32,7 @@ from elasticface.model.encoder import FaceEncoder, load
 from elasticface.report.page import Guide
 from elasticface.training.config import RECIPES, TrainConfig
 from elasticface.training.loop import train
-from elasticface.training.run_folder import MODEL, read_config, read_metrics
+from elasticface.training.run_files import MODEL, read_config, read_metrics
 
 DEFAULT_OUT = "quickstart"
 RECORD, TRAINING, UNSEEN, RUN = "quickstart.json", "training-people", "unseen-people", "run"
@@ -124,7 +124,7 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
             if (run / MODEL).is_dir():
                 _say("The model is there already.")
             else:
-                train(training, run, config, resume=True, way_on=again)
+                train(training, run, config, resume=True, resume_command=again)
         with _phase(
             "4/4 Judging it on the unseen people, beside whitened PCA: what can be had from the pixels without "
             "learning who is who."

@@ -21,7 +21,7 @@ from elasticface.data import open_dataset
 from elasticface.heads.head import LOSSES
 from elasticface.training.config import RECIPES, TrainConfig
 from elasticface.training.loop import train
-from elasticface.training.run_folder import read_config, read_metrics
+from elasticface.training.run_files import read_config, read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "lfw_losses.json"
 # Too short for the recipe's warm-up and augmentation, which only pay in longer runs.

@@ -17,7 +17,7 @@ from elasticface.base import environment, files
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.model.encoder import load
-from elasticface.training.run_folder import read_metrics
+from elasticface.training.run_files import read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "lfw_processes"
 PACKAGE = Path(__file__).parents[1]

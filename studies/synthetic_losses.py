@@ -49,7 +49,7 @@ from elasticface.metrics.resampling import interval
 from elasticface.quickstart import FULL, Size
 from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
-from elasticface.training.run_folder import read_metrics
+from elasticface.training.run_files import read_metrics
 
 BASELINES = ("mean colour", "whitened PCA", "PCA + LDA")
 DIFFERENCES = (

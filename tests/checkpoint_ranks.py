@@ -13,42 +13,27 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from elasticface import heads
 from elasticface.base.errors import InputError, Stopped
 from elasticface.distributed import agreement
 from elasticface.training import checkpoint
+from elasticface.training.config import TrainConfig
+from elasticface.training.processes import World
+from elasticface.training.state import TrainState
 
 SIZE = 8
+CONFIG = TrainConfig(loss="cosface", embedding_size=SIZE, device="cpu", lr=0.1)
 
 
-class Head(nn.Module):
-    """Class centres, over all processes where there is a mesh, and an extra state that is a tensor."""
-
-    def __init__(self, classes: int, mesh: DeviceMesh | None) -> None:
-        super().__init__()
-        weight = torch.zeros(classes, SIZE)
-        self.weight = nn.Parameter(weight if mesh is None else distribute_tensor(weight, mesh, [Shard(0)]))
-        self.step = 0
-
-    def get_extra_state(self) -> Tensor:
-        return torch.tensor([7, self.step])
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self.step = int(state[1])
-
-
-def fresh(classes: int = 101, mesh: DeviceMesh | None = None) -> tuple[nn.ModuleDict, torch.optim.SGD]:
-    """A model of zeros, and its optimizer without state. Biases are in a group without momentum."""
+def fresh(classes: int = 101, mesh: DeviceMesh | None = None) -> TrainState:
+    """A state of zeros."""
     backbone = nn.Sequential(nn.Linear(SIZE, SIZE), nn.BatchNorm1d(SIZE))
-    model = nn.ModuleDict({"backbone": backbone, "head": Head(classes, mesh)})
-    with torch.no_grad():
-        for value in model.parameters():
-            value.zero_()
-    weights = [p for p in backbone.parameters() if p.ndim > 1]
-    biases = [p for p in backbone.parameters() if p.ndim <= 1]
-    groups = [{"params": weights}, {"params": biases, "momentum": 0.0}, {"params": [model["head"].weight]}]
-    return model, torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+    head = heads.CosFace(classes, SIZE, mesh=mesh, seed=7)
+    for value in (*backbone.parameters(), *head.parameters()):
+        nn.init.zeros_(value)
+    world = World(torch.device("cpu"), mesh.get_rank(), mesh.size(), mesh) if mesh else World(torch.device("cpu"))
+    return TrainState(CONFIG, world, backbone, head, per_epoch=10)
 
 
 def value_of(name: str, shape: torch.Size) -> Tensor:
@@ -57,63 +42,51 @@ def value_of(name: str, shape: torch.Size) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def trained(classes: int = 101, mesh: DeviceMesh | None = None) -> tuple[nn.ModuleDict, torch.optim.SGD]:
-    """The model with values, and with momentum. The running mean is another in every process."""
-    model, optimizer = fresh(classes, mesh)
-    for name, parameter in model.named_parameters():
-        parameter.grad = spread(value_of(f"{name} momentum", parameter.shape), parameter)
-    optimizer.step()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(spread(value_of(name, parameter.shape), parameter))
-    mean = model["backbone"][1].running_mean
-    mean.copy_(value_of("mean", mean.shape) + (distributed.get_rank() if mesh is not None else 0))
-    model["head"].step = 41
-    return model, optimizer
+def expected(state: TrainState) -> dict[str, tuple[Tensor, Tensor]]:
+    """By name the tensors of this process that are saved, and the values that they have in :func:`trained`."""
+    found = {}
+    own = state.head.own_classes
+    for name, parameter in state.model.named_parameters():
+        momentum = state.optimizer.state[parameter]["momentum_buffer"]
+        for key, tensor in ((name, parameter.detach()), (f"{name} momentum", momentum)):
+            if parameter is state.head.weight:
+                whole = value_of(key, torch.Size([state.head.num_classes, SIZE]))
+                found[key] = tensor, whole[own]
+            else:
+                found[key] = tensor, value_of(key, tensor.shape)
+    mean = state.backbone[1].running_mean
+    found["running mean"] = mean, value_of("mean", mean.shape)
+    return found
 
 
-def spread(value: Tensor, like: Tensor) -> Tensor:
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
+def trained(step: int, classes: int = 101, mesh: DeviceMesh | None = None) -> TrainState:
+    """The state with values, and with momentum. The running mean is another in every process."""
+    state = fresh(classes, mesh)
+    for tensor, value in expected(state).values():
+        tensor.copy_(value)
+    state.backbone[1].running_mean += distributed.get_rank() if mesh is not None else 0
+    state.head.step, state.step, state.loss_sum = 41, step, 0.25
+    return state
 
 
-def start() -> dict[str, Tensor]:
-    return {"step": torch.tensor(0), "loss_sum": torch.tensor(0.0, dtype=torch.float64)}
-
-
-def differences(model: nn.ModuleDict, optimizer: torch.optim.SGD, progress: dict[str, Tensor], step: int) -> list[str]:
+def differences(state: TrainState, step: int) -> list[str]:
     """What is not, to the bit, as `trained` made it and `save` was told."""
-    wrong = []
-    for name, parameter in model.named_parameters():
-        state = optimizer.state.get(parameter, {})
-        expected = {} if parameter.ndim <= 1 else {"momentum_buffer": value_of(f"{name} momentum", parameter.shape)}
-        found = {"": parameter, **state}
-        for key, value in {"": value_of(name, parameter.shape), **expected}.items():
-            there = found.pop(key, torch.tensor(torch.nan))
-            # Each process compares its own rows; gathering them would hang where only one of them fails.
-            mine, value = (
-                (there.to_local(), spread(value, there).to_local()) if isinstance(there, DTensor) else (there, value)
-            )
-            wrong += [] if torch.equal(mine, value) else [f"{name} {key}"]
-        wrong += [f"{name} {key} is more than there was" for key in found]
-    mean = model["backbone"][1].running_mean
-    wrong += [] if torch.equal(mean, value_of("mean", mean.shape)) else ["running mean"]
-    wrong += [] if model["head"].step == 41 else ["extra state"]
-    wrong += [] if int(progress["step"]) == step and float(progress["loss_sum"]) == 0.25 else ["progress"]
-    return wrong
+    wrong = [name for name, (tensor, value) in expected(state).items() if not torch.equal(tensor, value)]
+    wrong += [] if (state.head.seed, state.head.step) == (7, 41) else ["extra state"]
+    return wrong + ([] if (state.step, state.loss_sum) == (step, 0.25) else ["progress"])
 
 
 def save(folder: Path, step: int, classes: int = 101, mesh: DeviceMesh | None = None, keep: int = 3) -> Path:
-    progress = {"step": torch.tensor(step), "loss_sum": torch.tensor(0.25, dtype=torch.float64)}
-    return checkpoint.save(folder, *trained(classes, mesh), progress, keep)
+    return checkpoint.save(folder, trained(step, classes, mesh), step, keep)
 
 
 def load(folder: Path, step: int, classes: int = 101, mesh: DeviceMesh | None = None) -> dict[str, Any]:
     """What was loaded, what differs from what was saved, and what was said."""
-    model, optimizer = fresh(classes, mesh)
-    progress, warnings = start(), []
-    path = checkpoint.load_newest(folder, model, optimizer, progress, warnings.append)
-    wrong = differences(model, optimizer, progress, step)
-    return {"path": str(path), "wrong": wrong, "warnings": warnings}
+    state, warnings = fresh(classes, mesh), []
+    path = checkpoint.newest(folder, warnings.append)
+    if path is not None:
+        checkpoint.load(path, state)
+    return {"path": str(path), "wrong": differences(state, step), "warnings": warnings}
 
 
 @contextmanager

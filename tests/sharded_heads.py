@@ -9,6 +9,7 @@ import torch
 from created import Created
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -16,8 +17,8 @@ from torch.utils._pytree import tree_leaves
 from elasticface import heads
 from elasticface.heads import margins
 from elasticface.heads.head import MarginHead
-from elasticface.heads.row_sparse import local_of, rows_and_values
-from elasticface.training.optim import SGD, GradScaler
+from elasticface.heads.row_sparse import rows_and_values
+from elasticface.training.optim import SGD
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def step(case: Case, mesh: DeviceMesh | None, head: MarginHead, number: int) -> 
     loss = head(part, labels[own], None if given is None else given[own])
     loss.backward()
     assert head.weight.grad is not None
-    return {"loss": loss.detach(), "embeddings": part.grad, "weight": local_of(head.weight.grad), "step": head.step}
+    return {"loss": loss.detach(), "embeddings": part.grad, "weight": head.weight.grad, "step": head.step}
 
 
 def steps(mesh: DeviceMesh | None, case: Case) -> list[dict[str, Any]]:
@@ -147,7 +148,7 @@ def starts(mesh: DeviceMesh | None) -> list[list[Tensor]]:
     for classes, size in STARTS:
         torch.manual_seed(3)
         weight = heads.create("arcface", classes, size, mesh=mesh).weight
-        found.append([local_of(weight).clone(), torch.rand(3), torch.tensor(weight.shape)])
+        found.append([weight.detach().clone(), torch.rand(3), torch.tensor([classes, size])])
     return found
 
 
@@ -155,7 +156,7 @@ def meshes(mesh: DeviceMesh) -> dict[str, Any]:
     square = init_device_mesh("cpu", (mesh.size(), 1), mesh_dim_names=("all", "alone"))
     alone = heads.create("arcface", 5, 4, mesh=square["alone"])
     return {
-        "alone": isinstance(alone.weight, DTensor),
+        "alone": isinstance(alone.state_dict()["weight"], DTensor),
         "square": refusal(lambda: heads.create("arcface", 5, 4, mesh=square)),
     }
 
@@ -200,7 +201,7 @@ def cosines(mesh: DeviceMesh | None) -> dict[str, Any]:
     return {
         "cosines": found.detach(),
         "embeddings": part.grad,
-        "weight": local_of(head.weight.grad),
+        "weight": head.weight.grad,
         "margins": whole,
     }
 
@@ -270,7 +271,7 @@ def training(mesh: DeviceMesh | None, rate: float, optimizer: type[torch.optim.S
 def trained(mesh: DeviceMesh | None) -> dict[str, Any]:
     """Weights after some steps: exact by torch's optimizer, and with so many negatives that all are in the sample."""
     return {
-        name: local_of(training(mesh, rate, optimizer)[0].weight)
+        name: training(mesh, rate, optimizer)[0].weight.detach()
         for name, rate, optimizer in (("exact", 1.0, torch.optim.SGD), ("all sampled", 1 - 1e-9, SGD))
     }
 
@@ -289,7 +290,7 @@ def accumulated(mesh: DeviceMesh) -> dict[str, Any]:
         own = case.own(mesh)
         head(embeddings[own], labels[own]).backward()
     assert head.weight.grad is not None
-    return {"alone": alone, "together": local_of(head.weight.grad).to_dense()}
+    return {"alone": alone, "together": head.weight.grad.to_dense()}
 
 
 def scaled(mesh: DeviceMesh) -> dict[str, Any]:
@@ -297,63 +298,49 @@ def scaled(mesh: DeviceMesh) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for rate in (1.0, 0.3):
         case = sampled_case(mesh, rate, dtype="float32")
-        for name, scaler_of in (("plain", None), ("torch", torch.amp.GradScaler), ("ours", GradScaler)):
-            if name == "torch" and rate == 1:
-                continue  # it takes no DTensor beside plain tensors
+        for name in ("plain", "scaled"):
             head, backbone = case.head(mesh), nn.Linear(8, 8)
             nn.init.eye_(backbone.weight)
             nn.init.zeros_(backbone.bias)
             sgd = SGD([*backbone.parameters(), *head.parameters()], 0.1, momentum=0.9)
-            scaler = scaler_of("cpu", init_scale=1024.0) if scaler_of else None
-            for number in range(3):
+            scaler = ShardedGradScaler("cpu", init_scale=1024.0, enabled=name == "scaled")
+            for number in range(4):
                 embeddings, labels, _ = case.inputs(number)
                 own = case.own(mesh)
                 sgd.zero_grad()
-                loss = head(backbone(embeddings[own]), labels[own])
-                if scaler is None:
-                    loss.backward()
-                    sgd.step()
-                    continue
-                scaler.scale(loss).backward()
+                scaler.scale(head(backbone(embeddings[own]), labels[own])).backward()
+                if number == 3:
+                    break
                 scaler.unscale_(sgd)
                 scaler.step(sgd)
                 scaler.update()
-            found[f"{name} {rate}"] = local_of(head.weight).clone()
-        assert isinstance(scaler, GradScaler)
-        assert head.weight.grad is not None
-        before = local_of(head.weight).clone()
+            found[f"{name} {rate}"] = head.weight.detach().clone()
         if mesh.get_local_rank() == 0:
-            gradient = local_of(head.weight.grad)
+            gradient = head.weight.grad
+            assert gradient is not None
             (gradient._values() if gradient.is_sparse else gradient)[0, 0] = torch.inf
         scaler.unscale_(sgd)
-        scaler.step(sgd)
-        found[f"skipped {rate}"] = torch.equal(before, local_of(head.weight))
+        scaler.update()
+        found[f"scale {rate}"] = scaler.get_scale()
     return found
 
 
 def optimizer(mesh: DeviceMesh) -> dict[str, Any]:
-    """Before and after a sampled step: rows, weight and momentum; what the state is, and whether it can be saved."""
-    from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
-
+    """Before and after a sampled step: rows, weight and momentum; and what of them is in a state dict."""
     head, sgd = training(mesh, 0.2, SGD)
     momentum = sgd.state[head.weight]["momentum_buffer"]
-    before = [local_of(t).clone() for t in (head.weight, momentum)]
+    before = [t.detach().clone() for t in (head.weight, momentum)]
     case = even(mesh, "elastic-arc+", classes=31)
     found = step(case, mesh, head, 5)
     sgd.step()
-    after = [local_of(t).clone() for t in (head.weight, momentum)]
-
-    model = nn.ModuleDict({"head": head})
-    state = get_state_dict(model, sgd)
-    fresh, fresh_sgd = training(mesh, 0.2, SGD)
-    set_state_dict(nn.ModuleDict({"head": fresh}), fresh_sgd, model_state_dict=state[0], optim_state_dict=state[1])
-    loaded = fresh_sgd.state[fresh.weight]["momentum_buffer"]
+    after = [t.detach().clone() for t in (head.weight, momentum)]
+    whole = head.sharded(momentum)
     return {
         "rows": rows_and_values(found["weight"])[0],
         "before": before,
         "after": after,
-        "sharded": isinstance(momentum, DTensor) and isinstance(loaded, DTensor),
-        "loaded": [local_of(fresh.weight), local_of(loaded)],
+        "sharded": isinstance(whole, DTensor) and list(whole.shape) == [31, 8],
+        "shared memory": whole.to_local().data_ptr() == momentum.data_ptr() or not len(momentum),
         "gradient bytes": sum(t.nbytes for t in rows_and_values(found["weight"])),
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from elasticface.base.version import __version__
 
-_PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "numba", "onnxruntime")
+_PACKAGES = ("torch", "numpy", "opencv-python-headless", "numba", "onnxruntime")
 
 
 def describe() -> dict[str, Any]:

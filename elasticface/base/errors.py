@@ -8,7 +8,7 @@ class InputError(ValueError):
     outside, never for a broken promise between our own functions.
     """
 
-    told_by_first = False  # of several processes that fail alike, the first one says so
+    silent = False  # of several processes that fail alike, one prints the message
 
 
 class Stopped(RuntimeError):
@@ -17,7 +17,7 @@ class Stopped(RuntimeError):
     The command line prints the message alone and exits with ``exit_code``.
     """
 
-    told_by_first = False  # likewise
+    silent = False  # likewise
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)

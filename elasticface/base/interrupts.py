@@ -1,17 +1,19 @@
-"""Ctrl-C and SIGTERM, a cluster's warning: the step in hand is finished first, and what ends an epoch after it."""
+"""Ctrl-C and SIGTERM, a cluster's warning, are noted: the work in hand is finished and saved first."""
 
 import signal
 import time
 from types import FrameType, TracebackType
 from typing import ClassVar
 
-from elasticface.base.errors import Stopped
-
 _ONE = 2.0  # seconds in which several are one: a launcher passes on what its processes have had already
 
 
 class Interrupts:
-    """Notes a signal instead of being ended by it; one more, seconds later, raises KeyboardInterrupt at once."""
+    """Notes a signal instead of being ended by it; one more, seconds later, raises KeyboardInterrupt at once.
+
+    Attributes:
+        number: of the signal; 0 while there was none.
+    """
 
     EXIT_CODES: ClassVar = {signal.SIGTERM: 0, signal.SIGINT: 1}
 
@@ -23,10 +25,6 @@ class Interrupts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-    def stopped(self, by: signal.Signals, saved: str, way_on: str) -> Stopped:
-        """What ends a run that any of its processes had the signal ``by`` in."""
-        return Stopped(f"stopped by {by.name}, {saved}; go on with: {way_on}", self.EXIT_CODES[by])
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number and time.monotonic() - self._came > _ONE:

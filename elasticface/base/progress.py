@@ -33,3 +33,9 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """``items``, with a bar that moves by one an item."""
     with bar() as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+def say(message: str, shown: bool = True) -> None:
+    """A line on stderr, above the bar where there is one."""
+    if shown:
+        console.print(message, markup=False, soft_wrap=True)

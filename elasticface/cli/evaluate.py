@@ -60,7 +60,7 @@ def run(options: Namespace) -> None:
     from elasticface.model.encoder import load
     from elasticface.report.notes import terminal_notes
     from elasticface.report.page import terminal_tables
-    from elasticface.training.run_folder import read_metrics
+    from elasticface.training.run_files import read_metrics
 
     names = ("size", "channels", "scale", "mean", "std")
     preprocessing = {name: options[name] for name in names if options[name] is not None}

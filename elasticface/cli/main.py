@@ -79,9 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         options = parser.parse_args(_with_settings(given))
         commands[options.command](options[options.command])
     except InputError as error:
-        _fail("" if error.told_by_first else str(error), 2)
+        _fail("" if error.silent else str(error), 2)
     except Stopped as stopped:
-        _fail("" if stopped.told_by_first else str(stopped), stopped.exit_code)
+        _fail("" if stopped.silent else str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 1)
     except OSError as error:
@@ -261,7 +261,7 @@ def _with_settings(given: list[str]) -> list[str]:
 
 def _config_file(name: str) -> Path:
     """The YAML that ``name`` is, or the recipe it names; one whose settings all exist."""
-    from elasticface.training.run_folder import read_config
+    from elasticface.training.run_files import read_config
 
     path, recipe = Path(name), RECIPES / f"{name}.yaml"
     if not path.is_file():
@@ -375,7 +375,7 @@ def _train(options: Namespace) -> None:
     files.check_writable(Path(options.out))
     from elasticface.training.loop import train
 
-    train(options.data, options.out, config, options.resume)
+    train(options.data, options.out, config, resume=options.resume)
 
 
 def _compare(options: Namespace) -> None:

@@ -61,9 +61,9 @@ def in_all(work: Callable[[], T]) -> T:
     return results[0]
 
 
-def from_first_alone(error: Stopped) -> Stopped:
-    """``error``, which all processes raise, made one that the first alone tells."""
-    error.told_by_first = rank() > 0
+def first_speaks(error: Stopped) -> Stopped:
+    """``error``, which all processes raise, made one of which the first alone prints the message."""
+    error.silent = rank() > 0
     return error
 
 
@@ -82,6 +82,6 @@ def _results(outcomes: list[Any], caught: Exception | None) -> list[Any]:
     errors = [error for _, error in outcomes if error is not None]
     if errors:
         if isinstance(errors[0], InputError | Stopped):
-            errors[0].told_by_first = rank() > 0
+            errors[0].silent = rank() > 0
         raise errors[0] from caught
     return [result for result, _ in outcomes]

@@ -7,6 +7,7 @@ travel padded to the largest share. The backend is what the process group has fo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -35,13 +36,13 @@ class Group:
     def rank(self) -> int:
         return 0 if self.members is None else self.members.rank()
 
-    def gather_numbers(self, own: Tensor) -> list[list[int]]:
-        """[k] int64 of each process, in rank order, on the host: the one call here that waits for the device."""
+    def gather_numbers(self, own: Tensor) -> list[list[Any]]:
+        """[k] numbers of each process, in rank order, on the host: the one call here that waits for the device."""
         if self.members is None:
             return [own.tolist()]
         everyone = own.new_empty(self.size * len(own))
         _all_gather(everyone, own, group=self.members)
-        numbers: list[list[int]] = everyone.view(self.size, -1).tolist()
+        numbers: list[list[Any]] = everyone.view(self.size, -1).tolist()
         return numbers
 
     def gather_rows(self, own: Tensor, counts: Sequence[int]) -> Tensor:

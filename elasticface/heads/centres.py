@@ -1,6 +1,7 @@
 """The class centres of a head: which of them a process has, how they start, and which take part in a step.
 
-Over several processes the weight is a ``DTensor`` of all [C, D], each process holding its rows and no more.
+Over several processes each holds its own rows as a plain parameter. They become a ``DTensor`` of all [C, D] in a state
+dict alone, so that a checkpoint of N processes loads in M.
 """
 
 import math
@@ -32,10 +33,9 @@ def group_of(mesh: DeviceMesh | None) -> Group:
 
 
 def start(num_classes: int, embedding_size: int, std: float, mesh: DeviceMesh | None) -> nn.Parameter:
-    """[C, D] centres from N(0, std²), by torch's global generator: the same bits on any number of processes.
+    """This process's rows of [C, D] centres from N(0, std²): together the same bits on any number of processes.
 
-    Over several processes a ``DTensor`` with ``Shard(0)``; all of them must call, with their generators in the same
-    state, and each has its own rows in memory alone.
+    They are drawn by torch's global generator, which must be in the same state in all processes.
     """
     if mesh is None or group_of(mesh).members is None:
         weight = torch.empty(num_classes, embedding_size)
@@ -43,15 +43,31 @@ def start(num_classes: int, embedding_size: int, std: float, mesh: DeviceMesh | 
     own = share_of(num_classes, group_of(mesh))
     numbers = slice(own.start * embedding_size, own.stop * embedding_size)
     local = _normal(num_classes * embedding_size, std, numbers).view(-1, embedding_size)
-    return nn.Parameter(_whole(local.to(mesh.device_type), mesh, num_classes))
+    return nn.Parameter(local.to(mesh.device_type))
 
 
-def all_rows(weight: Tensor) -> Tensor:
+def sharded(rows: Tensor, mesh: DeviceMesh | None, num_classes: int) -> Tensor:
+    """This process's rows as its part of a ``DTensor`` of all [C, D], which shares their memory; the rows if alone."""
+    if mesh is None or group_of(mesh).members is None:
+        return rows
+    shape = torch.Size([num_classes, rows.shape[1]])
+    return DTensor.from_local(rows, mesh, [Shard(0)], run_check=False, shape=shape, stride=(rows.shape[1], 1))
+
+
+def own_rows(weight: Tensor, own: slice) -> Tensor:
+    """The inverse of :func:`sharded`; of a plain tensor of all centres the rows ``own``."""
+    if isinstance(weight, DTensor):
+        return weight.to_local()
+    return weight[own] if len(weight) > own.stop - own.start else weight
+
+
+def all_rows(rows: Tensor, mesh: DeviceMesh | None, num_classes: int) -> Tensor:
     """[C, D] centres of all processes, differentiable: its backward sums the gradients of all of them. Collective."""
-    if not isinstance(weight, DTensor):
-        return weight
-    rows: Tensor = weight.full_tensor(grad_placements=[Partial()])
-    return rows
+    whole = sharded(rows, mesh, num_classes)
+    if isinstance(whole, DTensor):
+        gathered: Tensor = whole.full_tensor(grad_placements=[Partial()])
+        return gathered
+    return whole
 
 
 def sampled(labels: Tensor, own: slice, rate: float, position: tuple[int, ...], seed: int) -> Tensor:
@@ -78,11 +94,6 @@ def sampled(labels: Tensor, own: slice, rate: float, position: tuple[int, ...], 
     rows = np.concatenate([positives, negatives])
     rows.sort(kind="stable")
     return torch.from_numpy(rows).to(labels.device)
-
-
-def _whole(local: Tensor, mesh: DeviceMesh, num_classes: int) -> DTensor:
-    shape = torch.Size([num_classes, local.shape[1]])
-    return DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=shape, stride=(local.shape[1], 1))
 
 
 def _normal(total: int, std: float, own: slice) -> Tensor:

@@ -17,7 +17,6 @@ from elasticface.base.errors import InputError
 from elasticface.distributed.communication import Part, share_of
 from elasticface.heads import centres, margins, softmax
 from elasticface.heads.margins import Order, PastPi
-from elasticface.heads.row_sparse import local_rows
 
 MAX_LOGITS_BYTES = 1 << 30
 
@@ -62,9 +61,11 @@ class MarginHead(nn.Module):
             order, each with its own part of every batch (docs/heads.md).
 
     Attributes:
-        weight: Parameter [C, D], one row a class centre, of any length; over several processes a ``DTensor`` with
-            ``Shard(0)``, of the same start values.
+        weight: Parameter [C, D], one row a class centre, of any length; over several processes this one's rows of
+            them, [c, D], with the start values that one process would have. In the state dict they are then a
+            ``DTensor`` of all [C, D], which loads on any number of processes.
         step: how many batches the head has drawn margins for; goes up with every forward in training mode.
+        target_cosine: mean cos θ_y of the last batch, scalar tensor; 0 before the first.
         margin_factor: multiplies every drawn margin; 1 unless a warm-up sets it.
 
     Raises:
@@ -108,7 +109,8 @@ class MarginHead(nn.Module):
         self.max_logits_bytes, self.sample_rate = max_logits_bytes, sample_rate
         self.seed, self.step = seed, 0
         self.margin_factor = 1.0
-        self._group = centres.group_of(mesh)
+        self.target_cosine = torch.zeros(())
+        self._mesh, self._group = mesh, centres.group_of(mesh)
         self.weight = centres.start(num_classes, embedding_size, centre_std, mesh)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -135,21 +137,29 @@ class MarginHead(nn.Module):
 
         Raises:
             ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one.
+            RuntimeError: the head lies in `torch.utils.checkpoint`: computed again, it would draw other margins.
         """
+        again = _in_backward()
+        if again and self.training and margins is None and (self.std or self.sample_rate < 1):
+            raise RuntimeError(
+                "a head inside torch.utils.checkpoint draws other margins when it is computed again: call it outside; "
+                "max_logits_bytes bounds its memory"
+            )
         counts = self._checked(embeddings, labels, margins)
-        part = Part(self._group, counts, self._own.start, self.num_classes)
+        part = Part(self._group, counts, self.own_classes.start, self.num_classes)
         labels = part.group.gather_rows(labels.long().contiguous(), counts)
         if margins is not None and part.group.members is not None:
             margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
         classes = self._sampled(labels) if self.sample_rate < 1 else None
 
         def with_margin(cosines: Tensor) -> tuple[Tensor, Tensor]:
+            self.target_cosine = cosines.mean()
             given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
             return self._margin(cosines, given)
 
         loss = softmax.margin_softmax_loss(
             embeddings,
-            local_rows(self.weight),
+            self.weight,
             labels,
             with_margin,
             self.scale,
@@ -157,7 +167,7 @@ class MarginHead(nn.Module):
             classes,
             part,
         )
-        if self.training and margins is None:
+        if self.training and margins is None and not again:
             self.step += 1
         return loss
 
@@ -169,7 +179,7 @@ class MarginHead(nn.Module):
         dtype = softmax.compute_dtype(embeddings, self.weight)
         with torch.autocast(embeddings.device.type, enabled=False):
             unit, _ = softmax.normalize(embeddings, dtype)
-            directions, _ = softmax.normalize(centres.all_rows(self.weight), dtype)
+            directions, _ = softmax.normalize(centres.all_rows(self.weight, self._mesh, self.num_classes), dtype)
             return unit @ directions.T
 
     @torch.no_grad()
@@ -186,6 +196,13 @@ class MarginHead(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         self.seed, self.step = (int(v) for v in state)
 
+    def sharded(self, rows: Tensor) -> Tensor:
+        """What belongs to this process's centres, [c, D], as its part of what belongs to all, [C, D]; for checkpoints.
+
+        Over several processes a ``DTensor`` with ``Shard(0)`` that shares the memory of ``rows``; alone, the rows.
+        """
+        return centres.sharded(rows, self._mesh, self.num_classes)
+
     def extra_repr(self) -> str:
         parts = [f"{self.num_classes}, {self.embedding_size}, {self.kind}, m={self.m:g}, scale={self.scale:g}"]
         parts += [f"std={self.std:g}"] if self.std else []
@@ -193,20 +210,30 @@ class MarginHead(nn.Module):
         parts += [f"sample_rate={self.sample_rate:g}"] if self.sample_rate < 1 else []
         return ", ".join(parts)
 
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self.sharded(destination[f"{prefix}weight"])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        name = f"{prefix}weight"
+        if name in state_dict:
+            state_dict[name] = centres.own_rows(state_dict[name], self.own_classes)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _margin(self, cosines: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         if self.kind == "arc":
             return margins.arc_margin(cosines, given, self.past_pi)
         return margins.cosine_margin(cosines, given)
 
     @property
-    def _own(self) -> slice:
+    def own_classes(self) -> slice:
         """The classes whose centres this process has."""
         return share_of(self.num_classes, self._group)
 
     def _sampled(self, labels: Tensor) -> Tensor:
         alone = self._group.members is None
         position = (self.step,) if alone else (self.step, self._group.rank)
-        return centres.sampled(labels, self._own, self.sample_rate, position, self.seed)
+        return centres.sampled(labels, self.own_classes, self.sample_rate, position, self.seed)
 
     def _checked(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> tuple[int, ...]:
         """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
@@ -249,6 +276,10 @@ class MarginHead(nn.Module):
             return f"embeddings must be {wanted} for these labels, got {shape}"
         if given is not None and given.shape != labels.shape:
             return f"margins must be [{len(labels)}], one a label"
+        own = self.own_classes
+        rows, needed = len(self.weight), own.stop - own.start
+        if rows != needed:
+            return f"weight has {rows} rows where this process has {needed} of the {self.num_classes} classes"
         return ""
 
 
@@ -344,6 +375,11 @@ def _fixed(options: Common) -> Common:
     if unknown:
         raise TypeError(f"a fixed margin has no option {unknown[0]!r}; there is {', '.join(Common.__annotations__)}")
     return options
+
+
+def _in_backward() -> bool:
+    """Whether autograd is computing gradients in this thread: `torch.utils.checkpoint` computes again there."""
+    return bool(torch._C._current_graph_task_id() != -1)
 
 
 def _require(condition: bool, message: str) -> None:

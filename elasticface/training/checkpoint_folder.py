@@ -22,6 +22,8 @@ from elasticface.base.errors import InputError
 
 METADATA, VALIDATION, CHECKSUMS, BEST = ".metadata", "validation.json", "checksums.json", "best.json"
 
+_MOST_CHECKSUM_BYTES = 1 << 26
+
 _NAME = re.compile(r"step-(\d{9,})")
 
 
@@ -58,7 +60,7 @@ def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None. Files are read in parts, however large."""
     try:
-        checksums = json.loads(files.read_text(path / CHECKSUMS, most=1 << 26))
+        checksums = json.loads(files.read_text(path / CHECKSUMS, most=_MOST_CHECKSUM_BYTES))
     except InputError as error:
         return str(error) if (path / CHECKSUMS).exists() else f"{CHECKSUMS} is missing"
     except ValueError:
@@ -83,13 +85,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe(path: Path, checksums: dict[str, str], validation: Validation | None) -> None:
-    """Put the figure and the checksums beside what a checkpoint consists of.
+def describe(path: Path, checksums: dict[str, str]) -> None:
+    """Put the checksums beside what a checkpoint consists of.
 
     Args:
         path: of the checkpoint, which is being written.
         checksums: SHA-256 of files in it by name; those that are missing are computed.
-        validation: its figure.
 
     Raises:
         OSError: a file with a checksum is not there.
@@ -99,23 +100,32 @@ def describe(path: Path, checksums: dict[str, str], validation: Validation | Non
             raise FileNotFoundError(
                 0, "what another process wrote is not there; put the run folder on a disk that all processes share"
             )
-    if validation is not None:
-        files.write_json(path / VALIDATION, asdict(validation))
     found = {file.name: checksums.get(file.name) or sha256(file) for file in sorted(path.iterdir())}
     files.write_json(path / CHECKSUMS, found)
 
 
-def prune(folder: Path, newest: Path, keep: int) -> None:
+def note(path: Path, validation: Validation) -> None:
+    """Put the figure of a checkpoint into it: it is measured once the checkpoint is safe."""
+    files.write_json(path / VALIDATION, asdict(validation))
+    checksums = json.loads(files.read_text(path / CHECKSUMS, most=_MOST_CHECKSUM_BYTES))
+    files.write_json(path / CHECKSUMS, {**checksums, VALIDATION: sha256(path / VALIDATION)})
+
+
+def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None:
     """Remove all but the best checkpoint and the newest ``keep``, and write down which is the best.
+
+    Of equal ones the earliest is the best. Only figures of the benchmark that was used last count.
 
     Args:
         folder: of all checkpoints.
         newest: the one written last. Any of a later step is one that was damaged, and gone back from: it is removed.
         keep: ≥ 1.
+        keep_best: the best one stays, however old, and is named in `best.json`.
     """
     there = newest_first(folder)
     current = [path for path in there if _step(path) <= _step(newest)]
-    best = _best((path, figure) for path in current if (figure := _validation(path)) is not None)
+    figures = ((path, figure) for path in current if keep_best and (figure := validation_of(path)) is not None)
+    best = _best(figures)
     kept = {*current[:keep], *([best[0]] if best else [])}
     for path in there:
         if path not in kept and path.is_symlink():  # somebody has put it elsewhere: it is theirs now
@@ -138,7 +148,8 @@ def _best(newest_first: Iterable[tuple[Path, Validation]]) -> tuple[Path, Valida
     return max(reversed(same), key=lambda item: item[1].accuracy, default=None)
 
 
-def _validation(path: Path) -> Validation | None:
+def validation_of(path: Path) -> Validation | None:
+    """The figure that a checkpoint was validated with, where it was."""
     content = _content(path / VALIDATION)
     try:
         return Validation(str(content["benchmark"]), float(content["accuracy"]))

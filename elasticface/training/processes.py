@@ -1,149 +1,196 @@
-"""Where a run computes: its device and precision, and the processes it is shared out to, through Lightning Fabric.
+"""The processes that a run is shared out to, the device of each, and what becomes of the run when one is lost.
 
-Started by itself, a run is one process. `torchrun`, `fabric run` and SLURM's `srun` start several; how many, and which
-one each is, they say in the environment. Nothing here starts a process.
+Started by itself, a run is one process. `torchrun` and SLURM's `srun` start several; how many, and which one each is,
+they say in the environment. Nothing here starts a process.
 """
 
 import contextlib
-import inspect
-import logging
 import os
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor, distributed
+from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.nn.parallel import DistributedDataParallel
 
 from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.distributed.communication import Group
 from elasticface.training.config import TrainConfig
-from elasticface.training.optim import GradScaler
-
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "64": "64-true"}
 
 _LONGEST_WAIT = timedelta(minutes=30)
 """For another process: it may be validating, or writing a checkpoint of a hundred gigabytes."""
 
-_OF_FABRIC = {"LT_PRECISION": "--precision", "LT_ACCELERATOR": "--device", "LT_STRATEGY": None}
+_SLURM_PORTS = range(15_000, 25_000)
+"""Where the processes of a SLURM job meet, by the job's number: two jobs on one node seldom take the same."""
 
 
-def start(config: TrainConfig) -> Fabric:
-    """The processes of the run, connected, each with its device.
+@dataclass(frozen=True)
+class World:
+    """All processes of a run, and which of them this one is.
+
+    Attributes:
+        device: where this process computes.
+        rank: which one it is, from 0.
+        size: how many there are.
+        mesh: all of them in a row, for class centres that are shared out over them; ``None`` where there is one.
+    """
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    mesh: DeviceMesh | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def gather(self, *own: float) -> list[list[float]]:
+        """A few numbers of every process, in their order, the same in all of them. Collective."""
+        group = Group(self.mesh.get_group() if self.mesh else None)
+        return group.gather_numbers(torch.tensor(own, dtype=torch.float64, device=self.device if self.mesh else "cpu"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the environment says of one process: which one of how many it is, and how many share its node."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    on_node: int = 1
+
+
+@contextlib.contextmanager
+def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
+    """The processes of the run, connected; where one of them is lost, one line in place of the library's error.
+
+    Args:
+        config: whose device and precision are used.
+        resume_command: what to name where the run ends for want of a process.
 
     Raises:
         InputError: a device that is not there, or processes that cannot work together.
+        Stopped: in the body a process was waited for that has ended or cannot be reached.
     """
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = find_place(os.environ)
+    device = _device(config, place)
+    _compute_deterministically()
+    if place.size == 1:
+        yield World(device)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    ours = not distributed.is_initialized()
+    try:
+        if ours:
+            _meet(place, device)
+        yield World(device, place.rank, place.size, init_device_mesh(device.type, (place.size,)))
+    except RuntimeError as error:
+        if isinstance(error, Stopped) or not _is_of_a_lost_process(error):
+            raise
+        raise Stopped(
+            f"another process of the run has ended or cannot be reached ({first_line(error)}); what it said is above. "
+            f"Resume from the newest checkpoint with: {resume_command}"
+        ) from error
+    if ours:  # after an error the others may be gone, and would be waited for
+        distributed.destroy_process_group()
+
+
+def find_place(environment: Mapping[str, str]) -> Place:
+    """Which one of how many processes this is, as torchrun or SLURM says it.
+
+    Raises:
+        InputError: nodes with unlike numbers of processes.
+    """
+    if "TORCHELASTIC_RUN_ID" in environment:
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        place = Place(*(int(environment[name]) for name in names))
+        if place.size % place.on_node:
+            raise InputError(
+                f"{place.size} processes, {place.on_node} of them on this node; start as many on every node"
+            )
+        return place
+    # A shell in a SLURM job is one process, however many tasks the job may start.
+    if "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        tasks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", "1"))
+        if tasks % nodes:
+            raise InputError(f"SLURM has {tasks} tasks on {nodes} nodes; give --ntasks-per-node")
+        return Place(int(environment["SLURM_PROCID"]), tasks, int(environment["SLURM_LOCALID"]), tasks // nodes)
+    return Place()
+
+
+def command_with_launcher(words: list[str]) -> str:
+    """A command of elasticface as it is to be typed, with the launcher that has started this process.
+
+    Args:
+        words: what follows ``elasticface``, unquoted.
+    """
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        place = find_place(environment)
+        nodes = place.size // place.on_node
+        where = ["--standalone"] if nodes == 1 else [f"--nnodes={nodes}", "--rdzv-endpoint=HOST:PORT"]
+        started = ["torchrun", *where, f"--nproc-per-node={place.on_node}", "-m", "elasticface"]
+    elif find_place(environment).size > 1:
+        started = ["srun", "elasticface"]
+    else:
+        started = ["elasticface"]
+    return shlex.join([*started, *words])
+
+
+def _device(config: TrainConfig, place: Place) -> torch.device:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device, False):
-        raise InputError(f"no device {device!r} here; there is {', '.join(name for name in there if there[name])}")
-    if config.precision == "fp16" and device == "cpu":
+    kind = config.device
+    if kind == "auto":
+        kind = "cuda" if there["cuda"] else "cpu"
+    if not there.get(kind, False):
+        raise InputError(f"no device {kind!r} here; there is {', '.join(name for name in there if there[name])}")
+    if config.precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; use bf16 or 32 on the CPU")
+    if place.size > 1 and kind == "mps":
+        raise InputError("device mps is one process's; start without torchrun, or with --device cpu")
+    if kind == "cuda" and place.on_node > torch.cuda.device_count():
+        gpus = torch.cuda.device_count()
+        raise InputError(f"{place.on_node} processes on this node and {gpus} GPUs; start one for each")
+    return torch.device(kind, place.local_rank) if kind == "cuda" else torch.device(kind)
+
+
+def _compute_deterministically() -> None:
     # Buffers that a kernel is about to overwrite need no filling to make a run repeatable.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of every process that it connects
-    on_node, nodes = _processes()
-    if on_node * nodes == 1:
-        return Fabric(accelerator=device, devices=1, precision=_PRECISION[config.precision])  # type: ignore[arg-type]
-    if device == "mps":
-        raise InputError("device mps is one process's; start without torchrun, or with --device cpu")
-    if device == "cuda" and on_node > torch.cuda.device_count():
-        raise InputError(f"{on_node} processes on this node and {torch.cuda.device_count()} GPUs; start one for each")
-    # Each process keeps its own running statistics: they don't touch the training, and what
-    # is saved are the first one's, which DDP would otherwise send round in every step.
-    known = inspect.signature(DistributedDataParallel.__init__).parameters
-    no_buffers: Any = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
-    together = DDPStrategy(timeout=_LONGEST_WAIT, gradient_as_bucket_view=True, **no_buffers)
-    precision: dict[str, Any] = {"precision": _PRECISION[config.precision]}
-    if config.precision == "fp16":
-        # Every process skips a step that overflowed in one of them: its class centres are nobody else's.
-        precision = {"plugins": MixedPrecision("16-mixed", "cuda", GradScaler())}
-    fabric = Fabric(accelerator=device, devices=on_node, num_nodes=nodes, strategy=together, **precision)
-    fabric.launch()
-    return fabric
+
+def _meet(place: Place, device: torch.device) -> None:
+    """Connect the processes, at the address that the launcher gives or that follows from SLURM's variables."""
+    environment = os.environ
+    if "MASTER_ADDR" not in environment:
+        environment["MASTER_ADDR"] = _first_node(environment["SLURM_JOB_NODELIST"])
+    if "MASTER_PORT" not in environment:
+        number = int(environment["SLURM_JOB_ID"])
+        environment["MASTER_PORT"] = str(_SLURM_PORTS[number % len(_SLURM_PORTS)])
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        rank=place.rank,
+        world_size=place.size,
+        timeout=_LONGEST_WAIT,
+        device_id=device if device.type == "cuda" else None,
+    )
 
 
-def mesh(fabric: Fabric) -> DeviceMesh | None:
-    """All processes in a row, for class centres that are shared out over them; None where there is one."""
-    return init_device_mesh(fabric.device.type, (fabric.world_size,)) if fabric.world_size > 1 else None
+def _first_node(nodes: str) -> str:
+    """The first of SLURM's list of nodes: "gpu[007-009,12],cpu1" -> "gpu007"."""
+    found = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\]([^,]*))?", nodes)
+    assert found is not None
+    return "".join(part or "" for part in found.groups())
 
 
-def all_counts(fabric: Fabric, *own: int) -> Tensor:
-    """Small numbers of every process, int64 [processes, numbers], the same in all of them. Collective."""
-    group = Group(distributed.group.WORLD if fabric.world_size > 1 else None)
-    numbers = group.gather_numbers(torch.tensor(own, dtype=torch.int64, device=fabric.device))
-    return torch.tensor(numbers).view(fabric.world_size, len(own))
-
-
-def note_scale(fabric: Fabric, done: dict[str, Tensor]) -> None:
-    """What float16's gradients are multiplied with goes into "scale" and "scale_age" of a checkpoint's counts."""
-    scaler = getattr(fabric.strategy.precision, "scaler", None)
-    if scaler is not None:
-        done["scale"].fill_(scaler.state_dict()["scale"])
-        done["scale_age"].fill_(scaler.state_dict()["_growth_tracker"])
-
-
-def restore_scale(fabric: Fabric, done: dict[str, Tensor]) -> None:
-    """Go on with the scale that :func:`note_scale` noted, if there is one."""
-    scaler = getattr(fabric.strategy.precision, "scaler", None)
-    if scaler is not None and done["scale"] > 0:
-        known = {"scale": float(done["scale"]), "_growth_tracker": int(done["scale_age"])}
-        scaler.load_state_dict(scaler.state_dict() | known)
-
-
-@contextlib.contextmanager
-def peers(way_on: str) -> Iterator[None]:
-    """What it comes to when another process is gone: one line, in place of the library's error.
-
-    Raises:
-        Stopped: in the body a process was waited for that has ended or cannot be reached.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error, Stopped) or not _is_of_a_peer(error):
-            raise
-        raise Stopped(
-            f"another process of the run has ended or cannot be reached ({first_line(error)}); what it said is above. "
-            f"Go on from the newest checkpoint with: {way_on}"
-        ) from error
-
-
-def _is_of_a_peer(error: RuntimeError) -> bool:
+def _is_of_a_lost_process(error: RuntimeError) -> bool:
     told = str(error)
     return isinstance(error, distributed.DistError) or any(name in told for name in ("gloo", "Gloo", "NCCL", "nccl"))
-
-
-def _processes() -> tuple[int, int]:
-    """(processes on each node, nodes), as the environment says; (1, 1) where nothing has started several."""
-    if TorchElasticEnvironment.detect():
-        for name, instead in _OF_FABRIC.items():
-            if os.environ.get(name, "") not in ("", "auto", "ddp"):
-                advice = f"give train its own {instead}" if instead else "training has its own"
-                raise InputError(f"fabric run set {name}={os.environ[name]}; leave it out there, {advice}")
-        for name in (*_OF_FABRIC, "LT_DEVICES", "LT_NUM_NODES", "LT_CLI_USED"):  # they would go over what is said here
-            os.environ.pop(name, None)
-        world, on_node = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        if world % on_node:
-            raise InputError(f"{world} processes, {on_node} of them on this node; start as many on every node")
-        return on_node, world // on_node
-    if SLURMEnvironment.detect():
-        tasks, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
-        if tasks % nodes:
-            raise InputError(f"SLURM has {tasks} tasks on {nodes} nodes; give --ntasks-per-node")
-        return tasks // nodes, nodes
-    return 1, 1

@@ -1,105 +1,114 @@
-"""What one step of training is made of: its images, its gradients, and what all processes make of them."""
+"""What one step of training is made of: its images, its gradients, its learning rate."""
 
 import contextlib
 import math
-import signal
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import cast
+from dataclasses import dataclass, replace
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from elasticface.base import keyed
 from elasticface.data.feed.transforms import RowsOfBatch, augment, flip, to_input
-from elasticface.training import guard, processes
+from elasticface.heads.row_sparse import coalesced
 from elasticface.training.config import TrainConfig
-from elasticface.training.guard import Evidence
+from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, norm_of
+from elasticface.training.state import TrainState
+
+LEAST_IMAGES = 2  # of a part: a batch norm cannot train on one
 
 
-def prepare(pixels: Tensor, config: TrainConfig, step: int, rows: Tensor, count: int) -> Tensor:
-    """uint8 [b, H, W, 3] -> the network's input of this step: in [-1, 1], flipped and augmented.
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a global batch.
 
-    Args:
-        pixels: one process's share of the batch.
-        config: the run's.
-        step: which step it is.
+    Attributes:
+        images: as they are read, uint8 [b, H, W, 3]; once prepared the network's input, float [b, 3, H, W].
+        labels: int64 [b].
         rows: int64 [b], where in the global batch these images stand.
-        count: images in the global batch.
-    """
-
-    def draws(purpose: str) -> RowsOfBatch:
-        return RowsOfBatch(keyed.generator(config.seed, purpose, step), count, rows.numpy())
-
-    images = augment(flip(to_input(pixels), draws("flip")), draws("augment"), config.augment)
-    return images.contiguous(memory_format=torch.channels_last)
-
-
-def forward_backward(
-    fabric: Fabric,
-    backbone: nn.Module,
-    head: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    parts: int,
-    counts: Sequence[int],
-) -> Evidence:
-    """Gradients of the mean loss over the global batch, computed in ``parts``: each counts by its share of the images.
-
-    Args:
-        fabric: of the run.
-        backbone: as fabric has set it up.
-        head: its loss is the mean over the images of all processes.
-        images: [b, 3, H, W], one process's share.
-        labels: [b].
-        parts: 1 to b, the same in every process.
+        size: B, images of the global batch, those that cannot be read among them.
         counts: the b of every process.
     """
-    loss, lengths = 0.0, []
-    pairs = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+    size: int
+    counts: tuple[int, ...]
+
+
+def prepare(batch: Batch, state: TrainState, config: TrainConfig) -> Batch:
+    """The images in [-1, 1], flipped and augmented as this step has it, on the device of the run."""
+
+    def draws(purpose: str) -> RowsOfBatch:
+        return RowsOfBatch(keyed.generator(config.seed, purpose, state.step), batch.size, batch.rows.numpy())
+
+    pixels, labels = (t.to(state.world.device, non_blocking=True) for t in (batch.images, batch.labels))
+    images = augment(flip(to_input(pixels), draws("flip")), draws("augment"), config.augment)
+    images = images.to(state.dtype).contiguous(memory_format=torch.channels_last)
+    return replace(batch, images=images, labels=labels)
+
+
+def set_learning_rate(state: TrainState, config: TrainConfig) -> None:
+    """The learning rate of this step, and the share of their size that margins have in a warm-up."""
+    state.lr = config.learning_rate(state.step, state.steps_per_epoch)
+    state.head.margin_factor = config.margin_factor(state.step, state.steps_per_epoch)
+
+
+def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Outcome:
+    """Gradients of the mean loss over the global batch, computed in parts: each counts by its share of the images."""
+    parts = min(config.accumulate, min(batch.counts) // LEAST_IMAGES)
+    if parts == 0:
+        return TOO_FEW_IMAGES
+    torch.manual_seed(_dropout_seed(config.seed, state.step, state.world.rank))
+    state.running_statistics.keep()
+    loss, target_cosine, lengths = 0.0, 0.0, []
+    pairs = list(zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True))
     # As `tensor_split` cuts them: the first parts have one more.
-    totals = [sum(count // parts + (number < count % parts) for count in counts) for number in range(parts)]
-    for number, (part, part_labels) in enumerate(pairs):
-        with _without_sync(fabric, backbone, number < parts - 1):
-            embeddings = backbone(part)
-            if fabric.world_size > 1 and embeddings.requires_grad:
+    totals = [sum(count // parts + (number < count % parts) for count in batch.counts) for number in range(parts)]
+    for number, (images, labels) in enumerate(pairs):
+        share = totals[number] / sum(totals)
+        with _gradients_sent_after_the_last_part(state, number == parts - 1):
+            with torch.autocast(
+                state.world.device.type, state.autocast_dtype, enabled=state.autocast_dtype is not None
+            ):
+                embeddings = state.replica(images)
+            embeddings = embeddings.to(state.dtype)
+            if state.world.size > 1 and embeddings.requires_grad:
                 # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
-                embeddings.register_hook(lambda gradient: gradient * fabric.world_size)
-            part_loss = head(embeddings, part_labels) * (totals[number] / sum(totals))
-            fabric.backward(part_loss)
+                embeddings.register_hook(lambda gradient: gradient * state.world.size)
+            part_loss = state.head(embeddings, labels) * share
+            state.scaler.scale(part_loss).backward()
+        centres = state.head.weight
+        if (
+            centres.grad is not None and centres.grad.is_sparse
+        ):  # the parts of a batch have most of their rows in common
+            centres.grad = coalesced(centres.grad)
         loss += part_loss.item()
+        target_cosine += share * state.head.target_cosine.item()
         lengths.append(torch.linalg.vector_norm(embeddings.detach().float(), dim=1))
-    return Evidence(loss, labels, torch.cat(lengths))
+    return Outcome(loss, target_cosine, batch.labels, torch.cat(lengths), sum(batch.counts))
 
 
-def dropout_seed(seed: int, step: int, rank: int) -> int:
+def clip_gradients(state: TrainState, config: TrainConfig) -> None:
+    """Cut the norm of the backbone's gradients to ``clip_norm``, and note that of all gradients of all processes."""
+    centres = [p.grad for p in state.head.parameters() if p.grad is not None]
+    if not centres:  # no backward pass was made
+        state.gradient_norm = math.nan
+        return
+    state.scaler.unscale_(state.optimizer)
+    backbone = float(torch.nn.utils.clip_grad_norm_(state.backbone.parameters(), config.clip_norm or math.inf))
+    everyones = state.world.gather(backbone, norm_of(centres))
+    # The backbone's gradients are the same in all processes; the centres' are each process's own.
+    state.gradient_norm = math.hypot(everyones[0][0], *(own for _, own in everyones))
+
+
+def _dropout_seed(seed: int, step: int, rank: int) -> int:
     """Of the backbone's dropout: another one for every process, lest all drop the same of their images."""
     return keyed.integer(seed, "dropout", step, *([rank] if rank else []))
 
 
-def clip(fabric: Fabric, backbone: nn.Module, head: nn.Module, sgd: _FabricOptimizer, most: float) -> float:
-    """The norm of all gradients, those of this process's centres among them; the backbone's are cut to ``most``."""
-    # Not `fabric.clip_gradients`, which clips whatever the optimizer has: the centres, too.
-    fabric.strategy.precision.unscale_gradients(sgd.optimizer)
-    centres = guard.norm_of([p.grad for p in head.parameters() if p.grad is not None])
-    norm = torch.nn.utils.clip_grad_norm_(backbone.parameters(), most or math.inf)
-    return math.hypot(centres, float(norm))
-
-
-def agree(
-    fabric: Fabric, signal_number: int, loss_not_finite: bool, norm: float, config: TrainConfig
-) -> tuple[signal.Signals | None, bool]:
-    """What all processes do next: end the run by the signal that any has had, and skip a step not finite in any."""
-    # Half precision overflows now and then; its scaler skips the step and scales less.
-    overflow = not math.isfinite(norm) and config.precision != "fp16"
-    seen = processes.all_counts(fabric, signal_number, int(loss_not_finite or overflow)).amax(0).tolist()
-    return signal.Signals(seen[0]) if seen[0] else None, bool(seen[1])
-
-
-def _without_sync(fabric: Fabric, backbone: nn.Module, skip: bool) -> AbstractContextManager[None]:
-    """Without sending gradients round after this part, where another one follows."""
-    if fabric.world_size == 1 or not skip:
-        return contextlib.nullcontext()
-    return fabric.no_backward_sync(cast(_FabricModule, backbone))
+def _gradients_sent_after_the_last_part(state: TrainState, last: bool) -> contextlib.AbstractContextManager[None]:
+    if isinstance(state.replica, DistributedDataParallel) and not last:
+        return state.replica.no_sync()
+    return contextlib.nullcontext()

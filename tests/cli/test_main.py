@@ -36,7 +36,7 @@ from elasticface.data.synthetic.scene import Variation
 from elasticface.faces.landmarks import COLUMNS
 from elasticface.model.encoder import Card, FaceEncoder
 from elasticface.training.config import RECIPES, TrainConfig
-from elasticface.training.run_folder import read_config, read_metrics
+from elasticface.training.run_files import read_config, read_metrics
 
 SMALL = "--backbone tiny --embedding-size 8 --batch-size 8 --scale 16 --device cpu --workers 0 --log-every 1".split()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elasticface.__file__).parent.parent)}  # of other processes

@@ -134,7 +134,7 @@ class _Story:
         """Runs whose disk is full: they stop with one line, keep what there was, and go on once there is room."""
         size = sum(file.stat().st_size for file in newest_first(self.runs.unbroken / "checkpoints")[0].iterdir())
         run = self.runs.folder / "limited"
-        self.runs.start(run, prepare=POINTS["after a validation, before its checkpoint"]).wait()
+        self.runs.start(run, prepare=POINTS["after a checkpoint, before its validation"]).wait()
         self._stops("no room for a shard", run, self.runs.start(run, resume=True, prepare=no_room(size // 2)))
         self._finish(run, None)
 
@@ -163,7 +163,7 @@ class _Story:
         self._check(run, 1, damaged, ended, "none")
         wrong = self.runs.differences(run)
         self.finished += 1
-        went_on = re.findall(r"going on after step (\d+)", ended.error)
+        went_on = re.findall(r"resuming after step (\d+)", ended.error)
         self._write({"run": run.name, "ended": ended.code, "after": went_on, "differences": wrong})
         if wrong:
             self._find(run, f"differs in {', '.join(wrong)}")
@@ -180,7 +180,7 @@ class _Story:
         }.get(sent, True)
         if not good or (self.runs.processes == 1 and "Traceback" in ended.error):
             self._find(run, f"ended with {ended.code} after {sent}: {ended.error[-500:]}")
-        if attempt and damaged and "going on" in ended.error and f"{damaged.partition('/')[0]}: " not in ended.error:
+        if attempt and damaged and "resuming" in ended.error and f"{damaged.partition('/')[0]}: " not in ended.error:
             self._find(run, f"{damaged} was damaged, and not named")
 
     def _find(self, run: Path, what: str) -> None:
@@ -198,7 +198,7 @@ class _Story:
         row["damaged"] += damaged is not None
         row["anew"] += not there["checkpoints"]
         row["ended"] += not sent
-        went_on = re.findall(r"going on after step (\d+)", ended.error)
+        went_on = re.findall(r"resuming after step (\d+)", ended.error)
         self._write(
             {"run": run.name, "signal": name if sent else None, "moment": moment, "on_disk": there}
             | {"damaged": damaged, "went_on_after": int(went_on[0]) if went_on else None, "code": ended.code}

@@ -28,15 +28,14 @@ for folder in (PACKAGE, PACKAGE / "tests"):
 
 import torch  # noqa: E402
 from conftest import write_pairs, write_people  # noqa: E402
-from lightning_fabric.loggers import tensorboard  # noqa: E402, F401  (so that no fork has to load it)
 from on_processes import children  # noqa: E402
 from torch.distributed.checkpoint.filesystem import FileSystemReader  # noqa: E402
 from torch.distributed.checkpoint.state_dict_loader import load  # noqa: E402
-from torch.utils.tensorboard import SummaryWriter  # noqa: E402, F401  (likewise)
+from torch.utils.tensorboard import SummaryWriter  # noqa: E402, F401  (so that no fork has to load it)
 
 from elasticface.base import files  # noqa: E402
 from elasticface.cli import main  # noqa: E402
-from elasticface.training import checkpoint, checkpoint_folder, loop  # noqa: E402
+from elasticface.training import checkpoint, checkpoint_folder, hooks, run_folder  # noqa: E402
 
 SETTINGS = (
     "--loss=elastic-arc+ --scale=16 --backbone=tiny --embedding-size=16 --batch-size=8 --epochs=4 --lr=0.05 "
@@ -350,14 +349,15 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the checksums are": _before(checkpoint_folder, "describe"),
     "before the checkpoint gets its name": _before(os, "replace", _is_checkpoint),
     "when it has it, before old ones are removed": _before(checkpoint_folder, "prune"),
-    "after a validation, before its checkpoint": _before(checkpoint, "save", lambda *given: given[-1] is not None),
+    "after a checkpoint, before its validation": _before(hooks, "evaluate_pairs"),
+    "after a validation, before its figure is noted": _before(checkpoint_folder, "note"),
     "before the best one is written down": _before(
         files, "write_json", lambda path, _: path.name == checkpoint_folder.BEST
     ),
     "while an old one is removed": _while_removing,
     "before the metrics are opened": _before(files, "write_text", lambda path, _: path.name == "metrics.jsonl"),
     "before the model gets its name": _before(os, "replace", lambda _, path: Path(path).name == "model"),
-    "before the model is written": _before(loop.FaceEncoder, "save"),
+    "before the model is written": _before(run_folder.FaceEncoder, "save"),
 }
 """Where a run can be made to kill itself, by the name of the point: what `prepare` of :meth:`Runs.start` does."""
 

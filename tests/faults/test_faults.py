@@ -44,8 +44,8 @@ def test_killed_runs_that_go_on_end_in_the_same_bits(ended: tuple[Ended, list[di
 def test_a_kill_at_every_line_of_a_save_is_among_them(ended: tuple[Ended, list[dict[str, Any]]]) -> None:
     killed = [line for line in ended[1] if line.get("signal") == "at a point"]
     assert all(line["code"] == -9 for line in killed)
-    assert [bool(line["on_disk"]["temporaries"]) for line in killed] == [True] * 4 + [False] * 3 + [True] + [False] * 3
-    assert [line["went_on_after"] for line in killed[5:10]] == [2, 2, 3, 4, 4]
+    assert [bool(line["on_disk"]["temporaries"]) for line in killed] == [True] * 4 + [False] * 4 + [True] + [False] * 3
+    assert [line["went_on_after"] for line in killed[5:10]] == [2, 3, 3, 3, 4]
 
 
 def test_a_run_without_room_for_a_shard_keeps_what_there_was(ended: tuple[Ended, list[dict[str, Any]]]) -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import elasticface
 from elasticface import heads
@@ -476,3 +477,40 @@ def test_a_fixed_margin_has_no_sigma_and_no_plus(loss, options):
 
 def test_a_head_says_what_it_is():
     assert "11, 8, arc, m=0.5, scale=64, std=0.0175, plus=True, order='paper'" in repr(head_of("elastic-arc+"))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("options", [{"std": 0.05}, {"std": 0.0, "sample_rate": 0.5}])
+def test_a_head_that_would_draw_again_in_a_recomputed_part_is_refused(reentrant, options):
+    head = heads.ElasticArcFace(20, 4, **options)
+    embeddings = torch.randn(6, 4, requires_grad=True)
+    loss = checkpoint(head, embeddings, torch.arange(6), use_reentrant=reentrant)
+    with pytest.raises(RuntimeError, match="draws other margins when it is computed again"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_fixed_margin_that_is_recomputed_gives_the_same_gradients_and_counts_one_step(reentrant):
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        head, embeddings = heads.ArcFace(20, 4), torch.randn(6, 4, requires_grad=True)
+        inputs = embeddings, torch.arange(6)
+        (checkpoint(head, *inputs, use_reentrant=reentrant) if recompute else head(*inputs)).backward()
+        assert head.step == 1
+        gradients.append(embeddings.grad)
+    assert torch.equal(*gradients)
+
+
+def test_a_weight_of_fewer_rows_than_classes_is_refused():
+    head = heads.ArcFace(10, 4)
+    head.weight = torch.nn.Parameter(torch.randn(5, 4))
+    with pytest.raises(ValueError, match="weight has 5 rows where this process has 10 of the 10 classes"):
+        head(torch.randn(3, 4), torch.tensor([0, 1, 7]))
+
+
+def test_the_mean_target_cosine_is_that_of_the_last_batch():
+    head, embeddings, labels = heads.CosFace(10, 4), torch.randn(6, 4), torch.arange(6)
+    head(embeddings, labels)
+    expected = head.cosine(embeddings)[torch.arange(6), labels].mean()
+    torch.testing.assert_close(head.target_cosine, expected)

@@ -239,15 +239,15 @@ def test_row_sparse_gradients_of_several_backwards_add_up(found):
         )
 
 
-@pytest.mark.parametrize(("scaler", "rate"), [("torch", 0.3), ("ours", 0.3), ("ours", 1.0)])
-def test_gradients_pass_a_gradient_scaler_to_the_bit(found, scaler, rate):
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_gradients_pass_a_gradient_scaler_to_the_bit(found, rate):
     for own in found:
-        assert torch.equal(own["scaled"][f"{scaler} {rate}"], own["scaled"][f"plain {rate}"])
+        assert torch.equal(own["scaled"][f"scaled {rate}"], own["scaled"][f"plain {rate}"])
 
 
 @pytest.mark.parametrize("rate", [0.3, 1.0])
-def test_all_processes_skip_a_step_that_overflowed_in_one(found, rate):
-    assert all(own["scaled"][f"skipped {rate}"] for own in found)
+def test_all_processes_scale_less_after_an_overflow_in_one(found, rate):
+    assert [own["scaled"][f"scale {rate}"] for own in found] == [512.0] * len(found)
 
 
 def test_rows_that_were_not_sampled_keep_weight_and_momentum(found):
@@ -260,8 +260,7 @@ def test_rows_that_were_not_sampled_keep_weight_and_momentum(found):
         assert result["gradient bytes"] == len(result["rows"]) * (8 + 8 * 8)
 
 
-def test_momentum_is_sharded_like_the_weight_and_survives_a_state_dict(found):
+def test_momentum_is_saved_as_rows_of_all_without_a_copy(found):
     for own in found:
         assert own["optimizer"]["sharded"]
-        for loaded, saved in zip(own["optimizer"]["loaded"], own["optimizer"]["after"], strict=True):
-            assert torch.equal(loaded, saved)
+        assert own["optimizer"]["shared memory"]

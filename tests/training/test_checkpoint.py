@@ -11,12 +11,14 @@ import checkpoint_ranks as ranks
 import on_processes
 import pytest
 import torch
-from torch import nn
 from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.stateful import Stateful
 
 from elasticface.base.errors import InputError, Stopped
 from elasticface.training import checkpoint, checkpoint_folder
-from elasticface.training.checkpoint import Validation
+from elasticface.training.checkpoint_folder import Validation
+from elasticface.training.guard import Outcome
+from elasticface.training.state import TrainState
 
 Outcomes = list[dict[str, Any]]
 
@@ -91,7 +93,7 @@ def test_each_process_writes_its_own_rows_and_nothing_is_written_twice(two: Outc
     metadata = FileSystemReader(path).read_metadata()
     rows = {}
     for index, stored in metadata.storage_data.items():
-        if index.fqn == "model.head.weight":
+        if index.fqn == "state.head.weight":
             rows[stored.relative_path] = tuple(index.offset)
         elif not index.fqn.endswith("head.weight.momentum_buffer"):
             assert stored.relative_path == "__0_0.distcp", index.fqn
@@ -117,7 +119,7 @@ def test_a_process_without_room_stops_all_and_leaves_nothing(two: Outcomes, grou
     faults = group_folder / "faults"
     assert messages == {
         f"Stopped: {faults / 'step-000000006'}: the checkpoint cannot be written: File too large; "
-        f"{faults / 'step-000000004'} is as it was: once this is mended, go on from it with --resume"
+        f"{faults / 'step-000000004'} is as it was: once this is mended, resume from it with --resume"
     }
     assert [outcome[f"left by {at}"] for outcome in two] == [["step-000000002", "step-000000004"]] * 2
 
@@ -168,10 +170,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage: str, tmp_path: Path) -> None:
-    model, optimizer = ranks.trained()
     for step in (2, 4):
-        progress = {"step": torch.tensor(step), "loss_sum": torch.tensor(0.25, dtype=torch.float64)}
-        checkpoint.save(tmp_path, model, optimizer, progress, 3, Validation("lfw", 0.5))
+        checkpoint_folder.note(ranks.save(tmp_path, step), Validation("lfw", 0.5))
     name, change = DAMAGES[damage]
     change(tmp_path / "step-000000004" / name)
     outcome = ranks.load(tmp_path, 2)
@@ -197,11 +197,7 @@ def test_half_written_folders_and_strangers_are_not_followed(tmp_path: Path) -> 
 def test_none_where_all_are_damaged_or_there_is_none(tmp_path: Path) -> None:
     assert ranks.load(tmp_path / "nowhere", 0)["path"] == "None"
     cut(ranks.save(tmp_path, 2) / ".metadata")
-    model, optimizer = ranks.fresh()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert checkpoint.load_newest(tmp_path, model, optimizer, ranks.start(), lambda _: None) is None
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not optimizer.state
+    assert checkpoint.newest(tmp_path, lambda _: None) is None
 
 
 def test_what_was_gone_back_from_is_removed_once_the_run_has_saved_again(tmp_path: Path) -> None:
@@ -236,52 +232,47 @@ def test_a_disk_without_room_stops_with_one_line_and_older_checkpoints_stay(tmp_
     assert ranks.load(tmp_path, 4) == good(tmp_path / "step-000000004")
 
 
-def test_saving_changes_nothing_in_an_optimizer_that_has_not_begun(tmp_path: Path) -> None:
-    model, optimizer = ranks.fresh()
-    checkpoint.save(tmp_path, model, optimizer, ranks.start(), 1)
-    assert not optimizer.state
-    trained, began = ranks.trained()
-    checkpoint.load_newest(tmp_path, trained, began, ranks.start(), pytest.fail)
-    assert not began.state
+def test_a_loaded_state_makes_the_very_steps_of_the_saved_one(tmp_path: Path) -> None:
+    def step(state: TrainState) -> None:
+        embeddings = state.backbone(torch.linspace(-1, 1, 40).view(5, 8))
+        loss = state.head(embeddings, torch.arange(5))
+        loss.backward()
+        state.gradient_norm = 1.0
+        state.update(Outcome(loss.item(), 0.0, torch.arange(5), torch.ones(5), 5))
 
-
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
-def test_a_loaded_optimizer_makes_the_very_steps_of_the_saved_one(kind: Any, tmp_path: Path) -> None:
-    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        model(torch.linspace(-1, 1, 12).view(2, 6)).square().sum().backward()
-        optimizer.step()
-
-    options: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.01} | ({"momentum": 0.9} if kind is torch.optim.SGD else {})
-    pair = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 4))
-        model[1].bias.requires_grad_(False)  # has no state, ever
-        pair.append((model, kind(model.parameters(), **options)))
+    saved, loaded = ranks.trained(3), ranks.fresh()
     for _ in range(3):
-        step(*pair[0])
-    checkpoint.save(tmp_path, *pair[0], {"step": torch.tensor(3)}, 1)
-    step(*pair[1])
-    checkpoint.load_newest(tmp_path, *pair[1], {"step": torch.tensor(0)}, pytest.fail)
-    for model, optimizer in pair:
-        step(model, optimizer)
-    for one, other in zip(pair[0][0].parameters(), pair[1][0].parameters(), strict=True):
-        assert torch.equal(one, other)
+        step(saved)
+    step(loaded)  # what it has done before is gone
+    checkpoint.load(checkpoint.save(tmp_path, saved, saved.step, 1), loaded)
+    for state in (saved, loaded):
+        step(state)
+    assert (loaded.step, loaded.losses) == (saved.step, saved.losses) == (7, 4)
+    one, other = saved.state_dict(), loaded.state_dict()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_checkpoint_of_more_layers_is_refused(tmp_path: Path) -> None:
-    deep, shallow = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2))
-    sgd = torch.optim.SGD
-    checkpoint.save(tmp_path, deep, sgd(deep.parameters()), {"step": torch.tensor(1)}, 1)
+    class Layers(Stateful):
+        def __init__(self, number: int) -> None:
+            self.tensors = {f"{layer}.weight": torch.zeros(2, 2) for layer in range(number)}
+
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            return self.tensors
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            raise AssertionError("nothing was to be loaded")
+
+    path = checkpoint.save(tmp_path, Layers(2), 1, 1)
     with pytest.raises(InputError, match=r"1\.weight is \[2, 2\], nothing is needed"):
-        checkpoint.load_newest(tmp_path, shallow, sgd(shallow.parameters()), {"step": torch.tensor(0)}, pytest.fail)
+        checkpoint.load(path, Layers(1))
 
 
 def test_checksums_need_no_memory_of_the_files_size(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(1 << 26))
     (tmp_path / ".metadata").write_bytes(b"")
-    checkpoint_folder.describe(tmp_path, {}, None)
+    checkpoint_folder.describe(tmp_path, {})
     tracemalloc.start()
     assert checkpoint_folder.damage(tmp_path) is None
     assert tracemalloc.get_traced_memory()[1] < 1 << 22
@@ -289,9 +280,16 @@ def test_checksums_need_no_memory_of_the_files_size(tmp_path: Path) -> None:
 
 
 def save_with(folder: Path, step: int, figure: Validation | None, keep: int = 2) -> list[int]:
-    """Steps of the checkpoints that are there after one more."""
-    model = nn.Linear(2, 2)
-    checkpoint.save(folder, model, torch.optim.SGD(model.parameters()), {"step": torch.tensor(step)}, keep, figure)
+    """Steps of the checkpoints that are there after one more, which is validated once it is saved."""
+    path = folder / f"step-{step:09d}"
+    path.mkdir(parents=True)
+    (path / ".metadata").write_bytes(b"")
+    checkpoint_folder.describe(path, {})
+    checkpoint_folder.prune(folder, path, keep)
+    if figure is not None:
+        checkpoint_folder.note(path, figure)
+        checkpoint_folder.prune(folder, path, keep)
+        assert checkpoint_folder.damage(path) is None
     return sorted(int(path.name.removeprefix("step-")) for path in checkpoint_folder.newest_first(folder))
 
 

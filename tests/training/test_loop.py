@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,14 @@ from safetensors.torch import load_file
 
 from elasticface import heads
 from elasticface.base.errors import InputError, Stopped
+from elasticface.data import open_dataset
+from elasticface.training import checkpoint
 from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
-from elasticface.training.run_folder import read_metrics
+from elasticface.training.processes import World
+from elasticface.training.run_files import read_metrics
+from elasticface.training.state import TrainState
+from elasticface.training.step import Batch, forward_backward
 
 SMALL = TrainConfig(
     loss="elastic-arc+",
@@ -60,7 +66,9 @@ def test_a_run_holds_what_the_contract_names(unbroken: Path) -> None:
     assert {"config.yaml", "metrics.jsonl", "environment.json", "checkpoints", "model"} <= set(os.listdir(unbroken))
     lines = read_metrics(unbroken)
     assert [line["step"] for line in lines] == [2, 4, 6, 7]
-    assert all({"step", "epoch", "loss", "lr", "images_per_second"} <= line.keys() for line in lines)
+    names = {"step", "epoch", "loss", "lr", "images_per_second", "gradient_norm", "target_cosine"}
+    assert all(names <= line.keys() for line in lines)
+    assert all(line["gradient_norm"] > 0 and -1 <= line["target_cosine"] <= 1 for line in lines)
 
 
 def test_same_seed_same_bits(unbroken: Path, people: Path, tmp_path: Path) -> None:
@@ -144,23 +152,23 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 
 def test_accumulated_parts_are_the_whole_batch(people: Path, tmp_path: Path) -> None:
     # Without batch norm's statistics and "+"'s ranks, which are a part's own, the parts sum up to the batch.
-    from lightning_fabric import Fabric
-
-    from elasticface.training.step import forward_backward
-
+    images = torch.linspace(-1, 1, 84, dtype=torch.float64).view(7, 3, 2, 2)
+    batch = Batch(images, torch.arange(7) % 5, torch.arange(7), 7, (7,))
     gradients = []
     for parts in (1, 3):
         torch.manual_seed(0)
         backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4)).double()
-        head = heads.CosFace(5, 4).double()
-        images = torch.linspace(-1, 1, 84, dtype=torch.float64).view(7, 3, 2, 2)
-        forward_backward(Fabric(accelerator="cpu"), backbone, head, images, torch.arange(7) % 5, parts, [7])
+        config = replace(SMALL, precision="64", accumulate=parts)
+        state = TrainState(config, World(torch.device("cpu")), backbone, heads.CosFace(5, 4).double(), per_epoch=1)
+        outcome = forward_backward(state, batch, config)
+        cosine = state.head.cosine(backbone(images))[torch.arange(7), batch.labels].mean()
+        assert outcome.target_cosine == pytest.approx(float(cosine.detach()), rel=1e-12)
         gradients.append(backbone[1].weight.grad)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=1e-15)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(people: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stopped, match=r"(?s)loss of step.*(nan|inf).*checkpoint") as stopped:
+    with pytest.raises(Stopped, match=r"(?s)in a row.* loss .*(nan|inf).*checkpoint") as stopped:
         train(people, tmp_path / "run", replace(SMALL, lr=1e30, clip_norm=0, warmup_epochs=0, max_steps=8))
     assert stopped.value.exit_code == 1
     assert not (tmp_path / "run" / "model").exists()
@@ -179,10 +187,13 @@ def test_resuming_with_other_settings_is_refused(unbroken: Path, people: Path) -
 
 
 def test_a_checkpoint_of_another_shape_is_refused(unbroken: Path, people: Path, tmp_path: Path) -> None:
-    from conftest import write_people
-
-    with pytest.raises(InputError, match=r"head\.weight is \[6, 16\], \[3, 16\] is needed"):
-        train(write_people(tmp_path / "faces", 3, 5), unbroken, SMALL, resume=True)
+    folder = tmp_path / "run" / "checkpoints"
+    shutil.copytree(unbroken, folder.parent)
+    shutil.rmtree(folder)
+    smaller = TrainState.create(replace(SMALL, embedding_size=8), open_dataset(people), World(torch.device("cpu")))
+    checkpoint.save(folder, smaller, 1, 1)
+    with pytest.raises(InputError, match=r"is \[8, \d+\], \[16, \d+\] is needed"):
+        train(people, folder.parent, SMALL, resume=True)
 
 
 def test_one_identity_is_refused(tmp_path: Path) -> None:
@@ -238,7 +249,7 @@ def test_the_best_validated_checkpoint_stays(people: Path, tmp_path: Path) -> No
 
 def test_a_run_that_is_stopped_at_the_end_of_an_epoch_misses_no_validation(people: Path, tmp_path: Path) -> None:
     settings = replace(SMALL, validate=str(people))
-    with pytest.raises(Stopped, match="step-000000003; go on with"):
+    with pytest.raises(Stopped, match="step-000000003; resume with"):
         train_until_interrupted(people, tmp_path / "run", 3, settings)
     train(people, tmp_path / "run", settings, resume=True)
     assert [m["step"] for m in read_metrics(tmp_path / "run") if "benchmark" in m] == [3, 6, 7]

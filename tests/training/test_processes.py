@@ -1,7 +1,6 @@
 """How a run meets its machine: what the environment says of processes, and what a lost one comes to."""
 
-import os
-from types import SimpleNamespace
+import shlex
 from typing import Any
 
 import pytest
@@ -10,78 +9,108 @@ import torch
 from elasticface.base.errors import InputError, Stopped
 from elasticface.training import processes
 from elasticface.training.config import TrainConfig
+from elasticface.training.processes import Place, find_place
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "x",
-    "GROUP_RANK": "0",
-    "RANK": "0",
-    "LOCAL_RANK": "0",
+    "RANK": "3",
+    "LOCAL_RANK": "1",
     "LOCAL_WORLD_SIZE": "2",
     "WORLD_SIZE": "4",
-    "MASTER_ADDR": "localhost",
-    "MASTER_PORT": "1",
+}
+SLURM = {
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NTASKS": "8",
+    "SLURM_NNODES": "2",
+    "SLURM_JOB_NAME": "faces",
 }
 
 
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def by(**variables: str) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    for name in [
-        *TORCHRUN,
-        "SLURM_NTASKS",
-        "SLURM_NNODES",
-        "SLURM_JOB_NAME",
-        "LT_PRECISION",
-        "LT_DEVICES",
-        "LT_CLI_USED",
-    ]:
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*TORCHRUN, *SLURM):
         monkeypatch.delenv(name, raising=False)
-    return by
 
 
-def test_alone_there_is_one_process(started: Any) -> None:
-    assert processes._processes() == (1, 1)
-    assert processes.start(TrainConfig(device="cpu")).world_size == 1
+def connected(config: TrainConfig) -> Any:
+    with processes.connect(config, "resume") as world:
+        return world
 
 
-def test_torchrun_says_how_many_on_how_many_nodes(started: Any) -> None:
-    started(**TORCHRUN)
-    assert processes._processes() == (2, 2)
+def test_alone_there_is_one_process() -> None:
+    assert find_place({}) == Place(rank=0, size=1, local_rank=0, on_node=1)
+    world = connected(TrainConfig(device="cpu"))
+    assert (world.rank, world.size, world.mesh, world.first) == (0, 1, None, True)
+    assert world.gather(2.5, 7) == [[2.5, 7]]
 
 
-def test_slurm_says_how_many_on_how_many_nodes(started: Any) -> None:
-    started(SLURM_NTASKS="8", SLURM_NNODES="2", SLURM_JOB_NAME="faces")
-    assert processes._processes() == (4, 2)
+def test_torchrun_says_which_process_of_how_many_this_is() -> None:
+    assert find_place(TORCHRUN) == Place(rank=3, size=4, local_rank=1, on_node=2)
 
 
-def test_nodes_with_unlike_numbers_of_processes_are_refused(started: Any) -> None:
-    started(**TORCHRUN | {"WORLD_SIZE": "5"})
-    with pytest.raises(InputError, match="as many on every node"):
-        processes._processes()
-    started(**TORCHRUN | {"WORLD_SIZE": "4"})
+def test_slurm_says_which_process_of_how_many_this_is() -> None:
+    assert find_place(SLURM) == Place(rank=5, size=8, local_rank=1, on_node=4)
 
 
-def test_what_fabric_run_was_given_of_trains_own_is_refused(started: Any) -> None:
-    started(**TORCHRUN, LT_PRECISION="bf16-mixed", LT_DEVICES="2")
-    with pytest.raises(InputError, match="--precision"):
-        processes._processes()
+def test_a_shell_in_a_job_of_slurm_is_one_process() -> None:
+    assert find_place(SLURM | {"SLURM_JOB_NAME": "bash"}).size == 1
+    assert find_place({"SLURM_NTASKS": "8"}).size == 1  # sbatch's own script, before any srun
 
 
-def test_fabric_run_leaves_connecting_to_the_run(started: Any) -> None:
-    started(**TORCHRUN, LT_CLI_USED="1", LT_ACCELERATOR="auto")
-    assert processes._processes() == (2, 2)
-    assert "LT_CLI_USED" not in os.environ  # with it Fabric refuses to launch
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [(TORCHRUN | {"WORLD_SIZE": "5"}, "as many on every node"), (SLURM | {"SLURM_NTASKS": "7"}, "--ntasks-per-node")],
+)
+def test_nodes_with_unlike_numbers_of_processes_are_refused(environment: dict[str, str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        find_place(environment)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu7", "gpu7"),
+        ("gpu7,gpu9", "gpu7"),
+        ("gpu[007-009,12],cpu1", "gpu007"),
+        ("gpu[3,5]-ib", "gpu3-ib"),
+        ("a-b-c[10-12]", "a-b-c10"),
+    ],
+)
+def test_the_processes_of_a_slurm_job_meet_at_its_first_node(nodes: str, first: str) -> None:
+    assert processes._first_node(nodes) == first
 
 
 @pytest.mark.parametrize(("device", "precision", "told"), [("cuda", "32", "no device"), ("cpu", "fp16", "needs a GPU")])
-def test_what_is_not_there_is_said(started: Any, device: str, precision: Any, told: str) -> None:
+def test_what_is_not_there_is_said(device: Any, precision: Any, told: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match=told):
-        processes.start(TrainConfig(device=device, precision=precision))
+        connected(TrainConfig(device=device, precision=precision))
+
+
+@pytest.mark.parametrize(
+    ("environment", "launcher"),
+    [
+        ({}, ["elasticface"]),
+        (
+            TORCHRUN | {"WORLD_SIZE": "2", "RANK": "0"},
+            ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "elasticface"],
+        ),
+        (
+            TORCHRUN,
+            ["torchrun", "--nnodes=2", "--rdzv-endpoint=HOST:PORT", "--nproc-per-node=2", "-m", "elasticface"],
+        ),
+        (SLURM, ["srun", "elasticface"]),
+    ],
+)
+def test_a_command_is_named_with_its_launcher_and_its_paths_quoted(
+    environment: dict[str, str], launcher: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    words = ["train", "my faces", "--out", "it's", "--resume"]
+    assert shlex.split(processes.command_with_launcher(words)) == [*launcher, *words]
 
 
 @pytest.mark.parametrize(
@@ -91,33 +120,29 @@ def test_what_is_not_there_is_said(started: Any, device: str, precision: Any, to
         RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1"),
     ],
 )
-def test_a_lost_process_comes_to_one_line_with_the_way_on(error: RuntimeError) -> None:
+def test_a_lost_process_comes_to_one_line_with_the_command_that_resumes(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "_meet", lambda *_: None)
+    monkeypatch.setattr(processes, "init_device_mesh", lambda *_: None)
     with (
         pytest.raises(Stopped, match=r"another process .* has ended .*with: elasticface train x --resume") as e,
-        processes.peers("elasticface train x --resume"),
+        processes.connect(TrainConfig(device="cpu"), "elasticface train x --resume"),
     ):
         raise error
     assert e.value.exit_code == 1
 
 
-def test_an_error_of_ones_own_stays_as_it_is() -> None:
-    for error in (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Stopped("stopped by SIGTERM", 0)):
-        with pytest.raises(type(error)) as raised, processes.peers("x"):
-            raise error
-        assert raised.value is error
-
-
-def test_the_scale_of_half_precision_survives_a_checkpoint() -> None:
-    def fabric_with(scaler: Any) -> Any:
-        return SimpleNamespace(strategy=SimpleNamespace(precision=SimpleNamespace(scaler=scaler)))
-
-    before, after = (torch.amp.GradScaler("cpu") for _ in range(2))
-    before.load_state_dict(before.state_dict() | {"scale": 1024.0, "_growth_tracker": 7})
-    done = {"scale": torch.tensor(0.0, dtype=torch.float64), "scale_age": torch.tensor(0)}
-    processes.restore_scale(fabric_with(after), done)
-    assert after.state_dict()["scale"] == 65536.0  # nothing was noted
-    processes.note_scale(fabric_with(before), done)
-    processes.restore_scale(fabric_with(after), done)
-    assert after.state_dict() == before.state_dict()
-    processes.note_scale(fabric_with(None), done)
-    assert done["scale"] == 1024
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Stopped("stopped by SIGTERM", 0)]
+)
+def test_an_error_of_ones_own_stays_as_it_is(error: RuntimeError, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "_meet", lambda *_: None)
+    monkeypatch.setattr(processes, "init_device_mesh", lambda *_: None)
+    with pytest.raises(type(error)) as raised, processes.connect(TrainConfig(device="cpu"), "x"):
+        raise error
+    assert raised.value is error

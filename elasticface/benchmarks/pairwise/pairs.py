@@ -5,6 +5,7 @@ L2-normalise; squared L2 distance; thresholds 0, .01, … 3.99; ten contiguous f
 that is best on the other nine; mean ± standard deviation over the folds. No PCA.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -86,6 +87,18 @@ def evaluate_pairs(
     a, b = (embeddings[[position[name] for name in side]] for side in (first, second))
     skipped = int((~usable).sum())
     return figures(encoder.card.name, benchmark, a, b, same, first, second, skipped, flip, intervals)
+
+
+def try_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, photos: int = 4) -> None:
+    """Embed a few of the photos: what is wrong with all of them is known before long work that ends with them.
+
+    Raises:
+        InputError: photos that are not aligned, or that cannot be read.
+    """
+    names = (*benchmark.pairs.first[:photos], *benchmark.pairs.second[:photos])
+    for name in names:
+        with contextlib.suppress(decoding.DamagedImage):  # as in the evaluation, which leaves these out
+            encoder.embed([benchmark.face(name, encoder.card.preprocessing.size)])
 
 
 def figures(

@@ -68,7 +68,7 @@ class DamagedItems:
                 warnings.warn(f"skipped: {reason}", stacklevel=2)
 
 
-def batches(
+def epoch_batches(
     source: Source, sampler: KeyedBatchSampler, workers: int, pin_memory: bool
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Damage]]:
     """One process's share of the batches of one epoch, in the sampler's order.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from elasticface.base.errors import InputError
 from elasticface.data import open_dataset
-from elasticface.data.feed.batches import DamagedItems, batches
+from elasticface.data.feed.batches import DamagedItems, epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.images.decoding import DamagedImage
 
@@ -51,7 +51,7 @@ def listed(folder: Path) -> list[dict[str, object]]:
 
 def read(source: Numbered, folder: Path, workers: int = 0, epoch: int = 0) -> list[tuple[Tensor, Tensor]]:
     found, damaged = [], damaged_items(folder, len(source))
-    for images, labels, _, bad in batches(source, sampler(len(source), epoch=epoch), workers, False):
+    for images, labels, _, bad in epoch_batches(source, sampler(len(source), epoch=epoch), workers, False):
         damaged.add(bad)
         found.append((images, labels))
     return found
@@ -92,7 +92,7 @@ def test_how_many_workers_read_does_not_matter(workers: int, tmp_path: Path, qui
 
 def test_workers_read_real_files_alike(tmp_path: Path) -> None:
     source = open_dataset(write_people(tmp_path / "faces", 3, 4))
-    alone, helped = (list(batches(source, sampler(12, 4), workers, False)) for workers in (0, 2))
+    alone, helped = (list(epoch_batches(source, sampler(12, 4), workers, False)) for workers in (0, 2))
     assert len(alone) == 3
     for (images, labels, rows, bad), (others, their_labels, their_rows, _) in zip(alone, helped, strict=True):
         assert torch.equal(images, others)
@@ -106,7 +106,7 @@ def test_the_shares_of_all_processes_are_the_batch_by_their_rows(world: int) -> 
     order = list(sampler(40))
     source = Numbered(40, damaged=(order[0][1], order[2][7]))
     shares = [
-        list(batches(source, KeyedBatchSampler(40, 8, seed=1, epoch=0, rank=rank, world_size=world), 0, False))
+        list(epoch_batches(source, KeyedBatchSampler(40, 8, seed=1, epoch=0, rank=rank, world_size=world), 0, False))
         for rank in range(world)
     ]
     for indices, parts in zip(order, zip(*shares, strict=True), strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from elasticface.data.feed.batches import batches
+from elasticface.data.feed.batches import epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.feed.slots import PER_WORKER, Slots
 
@@ -78,7 +78,7 @@ def test_batches_hold_what_they_should_however_many_are_kept(kept: int, side: in
     sampler = KeyedBatchSampler(640, 16, 0, 0)
     last: list[tuple[torch.Tensor, list[int]]] = []
     for (images, labels, rows, bad), indices in zip(
-        batches(Coloured(640, side), sampler, 2, False), sampler, strict=True
+        epoch_batches(Coloured(640, side), sampler, 2, False), sampler, strict=True
     ):
         assert (labels.tolist(), rows.tolist(), bad) == ([i % 3 for i in indices], list(range(16)), [])
         assert images.shape == (16, side, side, 3)

@@ -16,7 +16,7 @@ from records import MAGIC, insightface, payload
 
 from elasticface.base.errors import InputError
 from elasticface.data import EncodedSource, Source, open_dataset
-from elasticface.data.feed.batches import batches
+from elasticface.data.feed.batches import epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.formats.recordio import RecordIOSource
 from elasticface.data.formats.recordio_index import Records, image_rows, read_records
@@ -207,7 +207,7 @@ def test_a_copy_that_went_through_pickle_reads_the_same(faces: Path) -> None:
 def test_worker_processes_read_what_one_reads(workers: int, faces: Path) -> None:
     source = opened(faces)
     source[0]  # opened before the workers are forked
-    alone, helped = (list(batches(source, KeyedBatchSampler(6, 2, 0, 0), count, False)) for count in (0, workers))
+    alone, helped = (list(epoch_batches(source, KeyedBatchSampler(6, 2, 0, 0), count, False)) for count in (0, workers))
     assert len(alone) == len(helped) == 3
     for (images, labels, *_), (others, their_labels, *_) in zip(alone, helped, strict=True):
         assert torch.equal(images, others)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from elasticface.base.errors import InputError
 from elasticface.data import EncodedSource, Source, open_dataset
-from elasticface.data.feed.batches import batches
+from elasticface.data.feed.batches import epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler, epoch_order
 from elasticface.data.formats.shards import ShardSource, find_shards, write_shard
 from elasticface.data.images.decoding import DamagedImage, decode, encode
@@ -198,7 +198,7 @@ def test_worker_processes_read_what_one_reads(workers: int, tmp_path: Path) -> N
     source = opened(shards(tmp_path), shuffle_buffer=2)
     source[0]  # opened before the workers are forked
     sampler = KeyedBatchSampler(12, 4, 0, 0, order=source.epoch_order)
-    alone, helped = (list(batches(source, sampler, count, False)) for count in (0, workers))
+    alone, helped = (list(epoch_batches(source, sampler, count, False)) for count in (0, workers))
     assert len(alone) == len(helped) == 3
     for (images, labels, *_), (others, their_labels, *_) in zip(alone, helped, strict=True):
         assert torch.equal(images, others)

@@ -1,0 +1,185 @@
+"""What is done after every step: log it, save it, validate the model, stop. Each is a function of (state, run).
+
+One's own is any callable; it is called in every process of the run, after a step has been made or skipped:
+
+    def print_norm(state, run):
+        if state.step % 100 == 0 and state.world.first:
+            print(state.step, state.gradient_norm)
+
+    train("faces", "run", config, hooks=[print_norm])
+"""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from rich.progress import Progress
+
+from elasticface.base import progress
+from elasticface.base.errors import Stopped
+from elasticface.base.interrupts import Interrupts
+from elasticface.benchmarks.pairwise.lists import PairBenchmark
+from elasticface.benchmarks.pairwise.pairs import evaluate_pairs, try_pairs
+from elasticface.distributed.agreement import first_speaks, from_all, from_first
+from elasticface.training.checkpoint_folder import Validation
+from elasticface.training.config import TrainConfig
+from elasticface.training.guard import TOO_FEW_IMAGES
+from elasticface.training.run_files import BAD_ITEMS
+from elasticface.training.run_folder import RunFolder
+from elasticface.training.state import TrainState
+
+Hook = Callable[[TrainState, RunFolder], Any]
+
+_COLUMNS = (
+    "loss {task.fields[loss]}",
+    "lr {task.fields[lr]}",
+    "gradient {task.fields[norm]}",
+    "cos θ {task.fields[cosine]}",
+    "{task.fields[speed]} images/s",
+)
+
+
+@contextlib.contextmanager
+def standard_hooks(
+    state: TrainState, run: RunFolder, config: TrainConfig, benchmark: PairBenchmark | None, own: Sequence[Hook] = ()
+) -> Iterator[list[Hook]]:
+    """The hooks of every run, in their order: what is good is saved before a validation can fail.
+
+    The benchmark is tried on a few photos at once, and a validation that an interrupted run missed is made up for.
+
+    Args:
+        state: before its next step.
+        run: open.
+        config: the settings.
+        benchmark: to validate on.
+        own: hooks of the user's, called before the one that stops a run.
+    """
+    # A launcher sends SIGTERM to all once one has ended. So signals are handled until the bar is gone and all is said.
+    with Interrupts() as interrupts, progress.bar(*_COLUMNS, shown=state.world.first) as bar:
+        validation = [Validate(benchmark, state, run, config)] if benchmark else []
+        yield [Log(bar, state, config), Checkpoint(config), *validation, *own, Stop(interrupts, config)]
+
+
+class Log:
+    """The bar after every step; a line of figures every ``log_every`` steps and at the end."""
+
+    def __init__(self, bar: Progress, state: TrainState, config: TrainConfig) -> None:
+        self._bar, self._every = bar, config.log_every
+        nothing: dict[str, Any] = dict.fromkeys(("loss", "lr", "norm", "cosine", "speed"), "–")
+        self._task = bar.add_task("training", total=state.total_steps, completed=state.step, **nothing)
+        self._since, self._images = time.perf_counter(), 0
+
+    def __call__(self, state: TrainState, run: RunFolder) -> None:
+        outcome, epoch = state.outcome, (state.step - 1) // state.steps_per_epoch
+        self._images += outcome.images
+        self._bar.update(
+            self._task,
+            completed=state.step,
+            description=f"epoch {epoch + 1}",
+            loss=f"{outcome.loss:.3f}",
+            lr=f"{state.lr:.4f}",
+            norm=f"{state.gradient_norm:.2f}",
+            cosine=f"{outcome.target_cosine:.3f}",
+        )
+        if state.step % self._every and state.step != state.total_steps:
+            return
+        speed = self._images / (time.perf_counter() - self._since)
+        self._bar.update(self._task, speed=f"{speed:.0f}")
+        figures = {
+            "epoch": epoch,
+            "loss": state.loss_sum / state.losses if state.losses else None,
+            "lr": state.lr,
+            "images_per_second": round(speed, 1),
+            "gradient_norm": _finite(state.gradient_norm),
+            "target_cosine": _finite(outcome.target_cosine),
+        }
+        run.log(state.step, figures | ({"skipped_steps": state.skipped_steps} if state.skipped_steps else {}))
+        state.loss_sum, state.losses = 0.0, 0
+        self._since, self._images = time.perf_counter(), 0
+
+
+class Checkpoint:
+    """A checkpoint every ``checkpoint_every`` steps, at every epoch's end and at the run's."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._every = config.checkpoint_every
+
+    def __call__(self, state: TrainState, run: RunFolder) -> None:
+        if state.ends_epoch or state.step % self._every == 0:
+            run.save(state)
+
+
+class Validate:
+    """The model's figures on pairs, every ``validate_every`` epochs and at the end. The first process measures them."""
+
+    def __init__(self, benchmark: PairBenchmark, state: TrainState, run: RunFolder, config: TrainConfig) -> None:
+        self._benchmark, self._every = benchmark, config.validate_every
+        from_first(lambda: try_pairs(run.encoder(state), benchmark))
+        state.backbone.train()
+        if not from_first(lambda: run.is_validated):
+            self(state, run)
+
+    def __call__(self, state: TrainState, run: RunFolder) -> None:
+        epochs = state.step // state.steps_per_epoch
+        due = state.ends_epoch and (state.step == state.total_steps or epochs % self._every == 0)
+        if due and not state.skipped_in_row:
+            from_first(lambda: self._measure(state, run))
+            state.backbone.train()
+
+    def _measure(self, state: TrainState, run: RunFolder) -> None:
+        result = evaluate_pairs(run.encoder(state), self._benchmark, intervals=False)
+        epoch = (state.step - 1) // state.steps_per_epoch
+        figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
+        figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
+        run.log(state.step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
+        run.note_validation(Validation(result.benchmark, result.accuracy))
+        accuracy = f"{result.accuracy:.2%} ± {result.accuracy_std:.2%}"
+        progress.say(f"epoch {epoch + 1}: {result.benchmark} accuracy {accuracy}")
+
+
+class Stop:
+    """Ends a run that was sent a signal, once the state is saved; and one whose steps are skipped again and again."""
+
+    def __init__(self, interrupts: Interrupts, config: TrainConfig) -> None:
+        self._interrupts, self._max_skipped = interrupts, config.max_skipped
+
+    def __call__(self, state: TrainState, run: RunFolder) -> None:
+        if state.skipped_in_row >= self._max_skipped:
+            raise first_speaks(_diverged(state, run))
+        number = max(int(number) for (number,) in state.world.gather(self._interrupts.number))
+        if number and state.step < state.total_steps:
+            run.save(state)
+            by = signal.Signals(number)
+            told = f"stopped by {by.name}; {run.newest_in_words}; resume with: {run.resume_command}"
+            raise first_speaks(Stopped(told, Interrupts.EXIT_CODES[by]))
+
+
+def _diverged(state: TrainState, run: RunFolder) -> Stopped:
+    """What all processes have seen of the last step, and what helps. Collective."""
+    outcome = state.outcome
+    begin = f"step {state.step} is the {state.skipped_in_row}th in a row that was skipped"
+    if outcome is TOO_FEW_IMAGES:
+        return Stopped(
+            f"{begin}: too few images of its batch can be read; {run.path / BAD_ITEMS} names those that cannot; "
+            f"{run.newest_in_words}"
+        )
+    all_labels, all_lengths = zip(*from_all(lambda: (outcome.labels.cpu(), outcome.lengths.cpu())), strict=True)
+    seen = replace(outcome, labels=torch.cat(all_labels), lengths=torch.cat(all_lengths))
+    scale = f", gradients scaled by {state.scaler.get_scale():g}" if state.scaler.is_enabled() else ""
+    lengths = f"{seen.lengths.min():g} to {seen.lengths.max():g}"
+    return Stopped(
+        f"{begin} for want of a finite loss or gradient: loss {seen.loss}, learning rate {state.lr:g}, gradient norm "
+        f"{state.gradient_norm:g}{scale}, lengths of embeddings {lengths}, worst labels "
+        f"{', '.join(map(str, seen.worst_labels()))}; {run.newest_in_words}. What helps most often is a lower "
+        "--lr, a longer --warmup-epochs or --margin-warmup-epochs, --clip-norm 5, or --precision bf16 instead of fp16"
+    )
+
+
+def _finite(value: float) -> float | None:
+    """The value as JSON has it."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,114 @@
+"""Which data a run was started with: a resumed run must not put other people under the trained class centres."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.stateful import Stateful
+
+from elasticface.base import files
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.data import Source
+from elasticface.training.state import TrainState
+
+_MOST_BYTES = 1 << 32  # of the record: some hundred million names
+
+
+@dataclass(frozen=True)
+class Identities:
+    """The people of a data set, in the order of their labels.
+
+    Attributes:
+        names: [C].
+        counts: [C] images of each.
+        digest: SHA-256 of the names and of every image's label, in order.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    digest: str
+
+    @classmethod
+    def of(cls, source: Source) -> "Identities":
+        labels = np.ascontiguousarray(source.labels, dtype="<i8")
+        names = tuple(map(str, source.class_names))
+        digest = hashlib.sha256(json.dumps(names).encode())
+        digest.update(labels.tobytes())
+        counts = np.bincount(labels, minlength=source.num_classes).tolist()
+        return cls(names, tuple(counts), digest.hexdigest())
+
+    @property
+    def images(self) -> int:
+        return sum(self.counts)
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"digest": self.digest, "images": self.images, "names": self.names, "counts": self.counts}
+        files.write_json(path, content)
+
+    @classmethod
+    def load(cls, path: Path) -> "Identities":
+        """What :meth:`save` wrote.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        try:
+            content = json.loads(files.read_text(path, most=_MOST_BYTES))
+            return cls(tuple(content["names"]), tuple(content["counts"]), str(content["digest"]))
+        except (ValueError, KeyError, TypeError) as error:  # an InputError is a ValueError
+            raise InputError(f"{path}: the run's record of its data is missing or damaged: {error}") from error
+
+    def first_difference(self, now: "Identities") -> str | None:
+        """In words, from these to ``now``; ``None`` where they are the same."""
+        if self.digest == now.digest:
+            return None
+        for label, (before, after) in enumerate(zip(self.names, now.names, strict=False)):
+            if before != after:
+                return f"identity {label} was {printable(before)}, and is {printable(after)}"
+        if len(self.names) != len(now.names):
+            return f"there were {len(self.names):,} identities, and are {len(now.names):,}"
+        for name, had, has in zip(self.names, self.counts, now.counts, strict=True):
+            if had != has:
+                return f"{printable(name)} had {had:,} images, and has {has:,}"
+        return "its images come in another order"
+
+
+class ByName(Stateful):
+    """A state whose checkpoint is of other identities: centres and their momentum are taken over by name.
+
+    Those of people who are new stay as they were drawn; those of people who are gone are left out. Each process reads
+    the centres of all people of before.
+
+    Args:
+        state: of the identities ``now``.
+        before: names [C'] of the checkpoint's identities, in the order of their labels.
+        now: names [C].
+    """
+
+    def __init__(self, state: TrainState, before: Sequence[str], now: Sequence[str]) -> None:
+        self.state, self._length = state, len(before)
+        row_before = {name: row for row, name in enumerate(before)}
+        own = now[state.head.own_classes]
+        self._to = torch.tensor([row for row, name in enumerate(own) if name in row_before], dtype=torch.int64)
+        self._from = torch.tensor([row_before[name] for name in own if name in row_before], dtype=torch.int64)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        whole = {
+            name: torch.empty(self._length, *rows.shape[1:], dtype=rows.dtype)
+            for name, rows in self.state.centres().items()
+        }
+        return self.state.state_dict() | whole
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, rows in self.state.centres().items():
+            rows[self._to.to(rows.device)] = state_dict[name][self._from].to(rows.device)
+        here = self.state.state_dict()
+        self.state.load_state_dict(state_dict | {name: here[name] for name in self.state.centres()})

@@ -1,0 +1,183 @@
+"""All that a step of training changes, as one object that a checkpoint saves and loads."""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.stateful import Stateful
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+from torch.nn.parallel import DistributedDataParallel
+
+from elasticface import backbones, heads
+from elasticface.backbones.syncnorm import synchronised
+from elasticface.base import keyed
+from elasticface.data import Source
+from elasticface.data.feed.sampler import steps_per_epoch
+from elasticface.heads.head import MarginHead
+from elasticface.training.config import TrainConfig
+from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics
+from elasticface.training.optim import SGD
+from elasticface.training.processes import World
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TrainState(Stateful):
+    """Backbone, class centres, optimizer and counters of a run in one process.
+
+    Args:
+        config: the settings.
+        world: the processes of the run.
+        backbone: on the device and in the precision of the run.
+        head: likewise; over several processes with the class centres of this one.
+        per_epoch: steps of an epoch.
+
+    Attributes:
+        backbone: the network itself.
+        replica: the network as it is called: over several processes it sends its gradients round in backward.
+        dtype: of the images and embeddings.
+        autocast_dtype: what the backbone computes in, if it is another one.
+        scaler: of float16's gradients; for other precisions it does nothing.
+        step: steps that are done, skipped ones among them.
+        skipped_steps: steps without an update.
+        skipped_in_row: of these the last ones in a row.
+        loss_sum: of the losses since the last line of the log, of which there are ``losses``.
+        outcome: of the last step.
+        gradient_norm: of the last step, over all gradients of all processes, before clipping.
+    """
+
+    def __init__(
+        self, config: TrainConfig, world: World, backbone: nn.Module, head: MarginHead, per_epoch: int
+    ) -> None:
+        self.world, self.backbone, self.head = world, backbone, head
+        self.replica = _replica(backbone, world)
+        # As `model` both are one thing with one set of names; wrappers do not change these.
+        self.model = nn.ModuleDict({"backbone": backbone, "head": head})
+        groups = backbones.parameter_groups(self.model, config.weight_decay, config.decay_norm_and_bias)
+        self.optimizer = SGD(groups, lr=config.lr, momentum=config.momentum)
+        self.scaler = _scaler(config, world)
+        self.running_statistics = RunningStatistics(backbone)
+        self.dtype = torch.float64 if config.precision == "64" else torch.float32
+        self.autocast_dtype = _AUTOCAST.get(config.precision)
+        self.steps_per_epoch, self.total_steps = per_epoch, config.total_steps(per_epoch)
+        self.step = self.skipped_steps = self.skipped_in_row = self.losses = 0
+        self.loss_sum = 0.0
+        self.outcome, self.gradient_norm = TOO_FEW_IMAGES, math.nan
+
+    @classmethod
+    def create(cls, config: TrainConfig, source: Source, world: World) -> "TrainState":
+        """The state of a run that has not begun: weights are drawn by the seed, the same in all processes."""
+        torch.manual_seed(keyed.integer(config.seed, "weights"))
+        backbone = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+        if config.checkpoint_activations:
+            backbones.checkpoint_activations(backbone)
+        options = config.head_options()
+        head = heads.create(config.loss, source.num_classes, config.embedding_size, mesh=world.mesh, **options)
+        if config.precision == "64":
+            backbone, head = backbone.double(), head.double()
+        backbone = backbone.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.sync_batchnorm and world.size > 1:
+            backbone = synchronised(backbone)
+        per_epoch = steps_per_epoch(len(source), config.batch_size)
+        state = cls(config, world, backbone.train(), head.to(world.device).train(), per_epoch)
+        return state
+
+    @property
+    def epoch(self) -> int:
+        """Which epoch the next step belongs to, from 0."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last step was the last one of an epoch, or of the run."""
+        return self.step > 0 and (self.step % self.steps_per_epoch == 0 or self.step == self.total_steps)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of all parameters."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = value
+
+    def update(self, outcome: Outcome) -> None:
+        """Take the step; without a finite loss and gradient skip it and count it, on all processes alike.
+
+        A step that is skipped leaves nothing behind, in the running statistics of batch norms neither.
+        """
+        # The same in all processes: the loss is that of the global batch, the norm that of all processes.
+        if math.isfinite(outcome.loss) and math.isfinite(self.gradient_norm):
+            self.optimizer.step()
+            self.skipped_in_row = 0
+            self.loss_sum += outcome.loss
+            self.losses += 1
+        else:
+            self.running_statistics.restore()
+            self.skipped_steps += 1
+            self.skipped_in_row += 1
+        if outcome is not TOO_FEW_IMAGES:
+            self.scaler.update()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.outcome = outcome
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors by name, to be saved or to be loaded in place."""
+        tensors: dict[str, Tensor] = dict(self.model.state_dict())
+        for name, parameter in self._parameters().items():
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
+        tensors |= {name: self.head.sharded(rows) for name, rows in self.centres().items()}
+        for name, value in self._progress().items():
+            dtype = torch.float64 if isinstance(value, float) else torch.int64
+            tensors[f"progress.{name}"] = torch.tensor(value, dtype=dtype)
+        return tensors
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what is no tensor of its own; the others were loaded in place."""
+        self.model.load_state_dict({name: state_dict[name] for name in self.model.state_dict()})
+        progress = {name: state_dict[f"progress.{name}"].item() for name in self._progress()}
+        if self.scaler.is_enabled():
+            scale = {"scale": progress.pop("scale"), "_growth_tracker": progress.pop("steps_with_this_scale")}
+            self.scaler.load_state_dict(self.scaler.state_dict() | scale)
+        for name, value in progress.items():
+            setattr(self, name, value)
+
+    def centres(self) -> dict[str, Tensor]:
+        """Class centres, and what the optimizer has for them: this process's rows [c, D] of each, by name."""
+        kept = {"": self.head.weight.detach(), **self.optimizer.state[self.head.weight]}
+        return {f"optimizer.head.weight.{key}" if key else "head.weight": value for key, value in kept.items()}
+
+    def _progress(self) -> dict[str, int | float]:
+        names = ("step", "skipped_steps", "skipped_in_row", "losses", "loss_sum")
+        progress = {name: getattr(self, name) for name in names}
+        if self.scaler.is_enabled():
+            scaler = self.scaler.state_dict()
+            progress |= {"scale": scaler["scale"], "steps_with_this_scale": scaler["_growth_tracker"]}
+        return progress
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters by their names in the state dict."""
+        backbone = self.backbone.state_dict(keep_vars=True, prefix="backbone.")
+        found = {name: value for name, value in backbone.items() if isinstance(value, nn.Parameter)}
+        return found | {f"head.{name}": value for name, value in self.head.named_parameters()}
+
+
+def _replica(backbone: nn.Module, world: World) -> nn.Module:
+    if world.size == 1:
+        return backbone
+    devices = [world.device] if world.device.type == "cuda" else None
+    replica = DistributedDataParallel(backbone, device_ids=devices, gradient_as_bucket_view=True)
+    # Each process keeps its own running statistics: they don't touch the training, and the first one's are saved.
+    replica.broadcast_buffers = False
+    return cast(nn.Module, replica)
+
+
+def _scaler(config: TrainConfig, world: World) -> torch.amp.GradScaler:
+    enabled, device = config.precision == "fp16", world.device.type
+    if world.size > 1:
+        # Every process skips a step that overflowed in one of them: its class centres are nobody else's.
+        return ShardedGradScaler(device, enabled=enabled)
+    return torch.amp.GradScaler(device, enabled=enabled)
