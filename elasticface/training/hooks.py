@@ -172,11 +172,13 @@ def _diverged(state: TrainState, run: RunFolder) -> Stopped:
     seen = replace(outcome, labels=torch.cat(all_labels), lengths=torch.cat(all_lengths))
     scale = f", gradients scaled by {state.scaler.get_scale():g}" if state.scaler.is_enabled() else ""
     lengths = f"{seen.lengths.min():g} to {seen.lengths.max():g}"
+    helps = "a lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, or --clip-norm 5"
+    if state.scaler.is_enabled():
+        helps += ", --precision bf16, or a larger --max-skipped while the scale of fp16 still falls"
     return Stopped(
         f"{begin} for want of a finite loss or gradient: loss {seen.loss}, learning rate {state.lr:g}, gradient norm "
         f"{state.gradient_norm:g}{scale}, lengths of embeddings {lengths}, worst labels "
-        f"{', '.join(map(str, seen.worst_labels()))}; {run.newest_in_words}. What helps most often is a lower "
-        "--lr, a longer --warmup-epochs or --margin-warmup-epochs, --clip-norm 5, or --precision bf16 instead of fp16"
+        f"{', '.join(map(str, seen.worst_labels()))}; {run.newest_in_words}. What helps most often is {helps}"
     )
 
 

@@ -218,15 +218,18 @@ class RunFolder:
         return encoder
 
     def _claim(self, resume: bool) -> None:
-        if files.holds_something(self.path) and not resume:
-            raise InputError(f"{self.path}: holds something already; resume it with --resume, or give another folder")
-        self._open.enter_context(locked(self.path))
-        if (self.path / CONFIG).exists():
-            changed = differences(read_config(self.path / CONFIG), self._config)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.path))
+            if files.holds_something(self.path) and not resume:
+                raise InputError(
+                    f"{self.path}: holds something already; resume it with --resume, or give another folder"
+                )
+            changed = differences(read_config(config), self._config) if (config := self.path / CONFIG).exists() else []
             if changed:
                 raise InputError(
                     f"{self.path}: was started with other settings: {', '.join(changed)}; resume with the same"
                 )
+            self._open = stack.pop_all()
 
     def _change_of_schedule(self, state: TrainState, per_epoch: int) -> str | None:
         """Where the learning rate of what is to come is not that of the run so far, in words."""

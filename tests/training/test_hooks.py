@@ -1,0 +1,121 @@
+"""What is done after every step, in which order; what a failed validation cannot lose; and hooks of the user's own."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import write_pairs, write_people
+
+from elasticface.base.errors import InputError
+from elasticface.data import open_dataset
+from elasticface.model import load
+from elasticface.training import checkpoint_folder, hooks
+from elasticface.training.config import TrainConfig
+from elasticface.training.loop import train
+from elasticface.training.run_files import read_metrics
+from elasticface.training.run_folder import RunFolder
+from elasticface.training.state import TrainState
+
+SMALL = TrainConfig(
+    loss="arcface",
+    scale=16.0,
+    backbone="tiny",
+    embedding_size=16,
+    batch_size=8,
+    epochs=3,
+    lr=0.05,
+    workers=0,
+    device="cpu",
+    log_every=1,
+)
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Path:
+    return write_pairs(write_people(tmp_path / "benchmark", 6, 5, seed=1), 6, 5)
+
+
+def saved(run: Path) -> list[int]:
+    return [int(path.name.removeprefix("step-")) for path in checkpoint_folder.newest_first(run / "checkpoints")]
+
+
+def test_a_hook_is_called_after_every_step_with_what_the_step_did(people: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def note(state: TrainState, run: RunFolder) -> None:
+        assert run.path == tmp_path / "run"
+        seen.append((state.step, state.outcome.loss))
+
+    train(people, tmp_path / "run", SMALL, hooks=[note])
+    assert seen == [(line["step"], line["loss"]) for line in read_metrics(tmp_path / "run")]
+
+
+def test_a_source_is_trained_on_like_the_folder_that_it_was_opened_from(people: Path, tmp_path: Path) -> None:
+    for data, run in ((people, "folder"), (open_dataset(people), "source")):
+        train(data, tmp_path / run, replace(SMALL, max_steps=2))
+    one, other = (load(tmp_path / run).network.state_dict() for run in ("folder", "source"))  # type: ignore[union-attr]
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+@pytest.mark.parametrize("error", [InputError("gone"), MemoryError("no memory"), OSError(5, "Input/output error")])
+def test_whatever_goes_wrong_in_a_validation_the_epoch_before_it_is_saved(
+    error: Exception, people: Path, benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SMALL, validate=str(benchmark))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hooks, "evaluate_pairs", fail)
+        with pytest.raises(type(error)):
+            train(people, tmp_path / "run", settings)
+    assert saved(tmp_path / "run") == [3]
+    train(people, tmp_path / "run", settings, resume=True)
+    lines = read_metrics(tmp_path / "run")
+    assert [line["step"] for line in lines if "benchmark" in line] == [3, 6, 9]
+    train(people, tmp_path / "unbroken", settings)
+    assert [line.get("accuracy") for line in lines] == [
+        line.get("accuracy") for line in read_metrics(tmp_path / "unbroken")
+    ]
+
+
+def test_a_benchmark_that_cannot_be_measured_is_refused_before_the_first_step(
+    people: Path, benchmark: Path, tmp_path: Path
+) -> None:
+    for photo in benchmark.rglob("*.png"):  # not aligned, and no landmarks beside them
+        cv2.imwrite(str(photo), np.zeros((60, 80, 3), np.uint8))
+    with pytest.raises(InputError, match="align"):
+        train(people, tmp_path / "run", replace(SMALL, validate=str(benchmark)))
+    assert read_metrics(tmp_path / "run") == []
+
+
+def test_a_benchmark_that_vanishes_loses_no_epoch(people: Path, benchmark: Path, tmp_path: Path) -> None:
+    def vanish(state: TrainState, run: RunFolder) -> None:
+        if state.step == 2:
+            shutil.rmtree(benchmark)
+
+    with pytest.raises((InputError, OSError)):
+        train(people, tmp_path / "run", replace(SMALL, validate=str(benchmark)), hooks=[vanish])
+    assert saved(tmp_path / "run") == [3]
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16", "64"])
+def test_every_precision_validates_and_resumes_to_the_same_bits(
+    precision: Any, people: Path, benchmark: Path, tmp_path: Path
+) -> None:
+    settings = replace(SMALL, precision=precision, validate=str(benchmark))
+    train(people, tmp_path / "unbroken", settings)
+    train(people, tmp_path / "run", replace(settings, max_steps=4))
+    train(people, tmp_path / "run", settings, resume=True)
+    logged = [
+        [(line["step"], line.get("loss")) for line in read_metrics(tmp_path / run) if "loss" in line]
+        for run in ("unbroken", "run")
+    ]
+    assert logged[0] == logged[1]
+    one, other = (load(tmp_path / run).network.state_dict() for run in ("unbroken", "run"))  # type: ignore[union-attr]
+    assert all((one[name] == other[name]).all() for name in one)

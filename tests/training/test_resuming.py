@@ -1,0 +1,219 @@
+"""A run is resumed as it was begun, or says in which way it is not: its data, its learning rate, its folder."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_people
+from safetensors.torch import load_file
+
+from elasticface.base.errors import InputError
+from elasticface.data import open_dataset
+from elasticface.training import checkpoint
+from elasticface.training.config import TrainConfig
+from elasticface.training.identities import ByName, Identities
+from elasticface.training.loop import train
+from elasticface.training.processes import World
+from elasticface.training.run_files import read_metrics
+from elasticface.training.state import TrainState
+
+SMALL = TrainConfig(
+    loss="arcface",
+    scale=16.0,
+    backbone="tiny",
+    embedding_size=16,
+    batch_size=8,
+    epochs=2,
+    lr=0.05,
+    workers=0,
+    device="cpu",
+    log_every=1,
+)
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    return write_people(tmp_path / "faces", 4, 6)
+
+
+@pytest.fixture
+def run(faces: Path, tmp_path: Path) -> Path:
+    """A run of three steps an epoch, stopped after the first epoch by its number of steps."""
+    train(faces, tmp_path / "run", replace(SMALL, max_steps=3))
+    return tmp_path / "run"
+
+
+def everything(run: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def rename(faces: Path) -> None:
+    (faces / "person_00").rename(faces / "person_99")  # the labels of all shift by one
+
+
+def add_a_photo(faces: Path) -> None:
+    shutil.copy(faces / "person_02" / "person_02_0001.png", faces / "person_02" / "person_02_0009.png")
+
+
+def add_a_person(faces: Path) -> None:
+    shutil.copytree(faces / "person_02", faces / "person_07")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a folder renamed": (rename, r"identity 0 was person_00, and is person_01"),
+    "a photo more": (add_a_photo, r"person_02 had 6 images, and has 7"),
+    "a person more": (add_a_person, r"there were 4 identities, and are 5"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_data_are_refused_by_their_first_difference_and_nothing_is_touched(
+    change: str, run: Path, faces: Path
+) -> None:
+    make, told = CHANGES[change]
+    make(faces)
+    before = everything(run)
+    with pytest.raises(InputError, match=rf"{told}.*--data-changed"):
+        train(faces, run, SMALL, resume=True)
+    assert everything(run) == before
+
+
+def test_the_same_images_in_another_order_are_other_data() -> None:
+    class Source:
+        num_classes, class_names = 2, ("a", "b")
+
+        def __init__(self, labels: list[int]) -> None:
+            self.labels = np.array(labels)
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+    one, other = (Identities.of(Source(labels)) for labels in ([0, 1, 0, 1], [0, 0, 1, 1]))  # type: ignore[arg-type]
+    assert one.first_difference(other) == "its images come in another order"
+    assert one.first_difference(Identities.of(Source([0, 1, 0, 1]))) is None  # type: ignore[arg-type]
+
+
+def centres_by_name(run: Path, faces: Path) -> dict[str, torch.Tensor]:
+    source = open_dataset(faces)
+    state = TrainState.create(SMALL, source, World(torch.device("cpu")))
+    path = checkpoint.newest(run / "checkpoints", pytest.fail)
+    assert path is not None
+    checkpoint.load(path, state)
+    rows = {
+        name: [own[label].clone() for own in state.centres().values()] for label, name in enumerate(source.class_names)
+    }
+    return {name: torch.stack(both) for name, both in rows.items()}
+
+
+def test_centres_and_momentum_are_taken_over_by_name(run: Path, faces: Path) -> None:
+    trained = centres_by_name(run, faces)
+    rename(faces)
+    add_a_person(faces)
+    source = open_dataset(faces)
+    state = TrainState.create(SMALL, source, World(torch.device("cpu")))
+    fresh = {name: rows.clone() for name, rows in state.centres().items()}
+    path = checkpoint.newest(run / "checkpoints", pytest.fail)
+    assert path is not None
+    checkpoint.load(path, ByName(state, list(trained), source.class_names))
+    assert list(source.class_names) == ["person_01", "person_02", "person_03", "person_07", "person_99"]
+    for label, name in enumerate(source.class_names):
+        for number, (key, rows) in enumerate(state.centres().items()):
+            expected = trained[name][number] if name in trained else fresh[key][label]
+            assert torch.equal(rows[label], expected), (name, key)
+    assert state.step == 3
+
+
+def test_a_run_on_changed_data_goes_on_from_its_centres(run: Path, faces: Path) -> None:
+    before = read_metrics(run)
+    rename(faces)
+    train(faces, run, SMALL, resume=True, data_changed=True)
+    lines = read_metrics(run)
+    assert lines[:3] == before
+    assert lines[-1]["step"] == 6
+    record = json.loads((run / "classes" / "identities.json").read_text())
+    assert record["names"] == ["person_01", "person_02", "person_03", "person_99"]
+
+
+def test_a_lost_record_of_the_data_is_refused(run: Path, faces: Path) -> None:
+    (run / "classes" / "identities.json").write_text('{"names": ["a"')
+    with pytest.raises(InputError, match=r"identities\.json: .*damaged"):
+        train(faces, run, SMALL, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "changed"),
+    [
+        (replace(SMALL, schedule="cosine"), {"epochs": 4}),
+        (replace(SMALL, schedule="cosine"), {"max_steps": 5}),
+        (replace(SMALL, schedule="cosine", warmup_epochs=1.5), {"epochs": 3}),  # differs after the warm-up alone
+    ],
+)
+def test_another_learning_rate_curve_is_refused_without_the_word_for_it(
+    config: TrainConfig, changed: dict[str, Any], faces: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    stop_after(2, faces, run, config)
+    before = everything(run)
+    with pytest.raises(InputError, match=r"learning rate of step \d was to be .* and would be .*--schedule-changed"):
+        train(faces, run, replace(config, **changed), resume=True)
+    assert everything(run) == before
+    train(faces, run, replace(config, **changed), resume=True, schedule_changed=True)
+    assert (run / "model").is_dir()
+
+
+def test_more_epochs_that_leave_the_curve_as_it_was_need_no_word(run: Path, faces: Path) -> None:
+    train(faces, run, replace(SMALL, epochs=3), resume=True)
+    assert read_metrics(run)[-1]["step"] == 9
+
+
+def stop_after(step: int, faces: Path, run: Path, config: TrainConfig) -> None:
+    def stop(state: TrainState, run: Any) -> None:
+        if state.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with contextlib.suppress(RuntimeError):  # Stopped
+        train(faces, run, config, hooks=[stop])
+
+
+HOLDING = """
+import sys, time
+from elasticface.training.config import TrainConfig
+from elasticface.training.loop import train
+
+def hold(state, run):
+    print("training", flush=True)
+    time.sleep(60)
+
+settings = dict(loss="arcface", scale=16.0, backbone="tiny", embedding_size=16, batch_size=8, lr=0.05)
+train(sys.argv[1], sys.argv[2], TrainConfig(**settings, workers=0, device="cpu"), hooks=[hold])
+"""
+
+
+def test_two_runs_cannot_write_one_folder_and_a_killed_one_leaves_no_lock(faces: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(faces), str(run)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "training\n"
+        before = everything(run)
+        with pytest.raises(InputError, match=rf"{run}.*{held.pid}"):
+            train(faces, run, SMALL, resume=True)
+        assert everything(run) == before
+    finally:
+        held.kill()
+        held.wait()
+    train(faces, run, SMALL, resume=True)
+    assert load_file(run / "model" / "model.safetensors")
