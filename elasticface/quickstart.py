@@ -28,7 +28,8 @@ from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import check_set
 from elasticface.data.synthetic.write import MOST_WORKERS, write_faces
 from elasticface.evaluation import REPORT, evaluate
-from elasticface.model.encoder import FaceEncoder, load
+from elasticface.model.encoder import FaceEncoder
+from elasticface.model.loading import load
 from elasticface.report.page import Guide
 from elasticface.training.config import RECIPES, TrainConfig
 from elasticface.training.loop import train

@@ -21,4 +21,4 @@ def multiply_adds(module: nn.Module, size: int = 112) -> int:
     image = torch.empty(1, 3, size, size, device="meta", dtype=next(net.parameters()).dtype)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(image)
-    return counter.get_total_flops() // 2  # it counts a multiplication and an addition as two
+    return int(counter.get_total_flops()) // 2  # it counts a multiplication and an addition as two

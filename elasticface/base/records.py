@@ -92,7 +92,7 @@ def _line(value: Any, where: str, told: str) -> str:
     elif "..." not in at:  # msgspec does not tell which key of a dict
         for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", at):
             value = value[int(index)] if index else value[name]
-        if not isinstance(value, dict | list | tuple):
+        if not isinstance(value, dict | list | tuple | None):
             subject += f" is {printable(reprlib.repr(value))}"
     return f"{subject}: {printable(what[:1].lower() + what[1:], 200)}"
 

@@ -79,7 +79,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown field within": ({"part": {"gamma": 2.2}}, "part.gamma: no such field"),
     "an unknown field in a list": ({"parts": [{}, {"gamma": 2.2}]}, "parts[1].gamma: no such field"),
     "a number for a text": ({"name": 7}, "name is 7: expected str"),
-    "null for a text": ({"name": None}, "name is None: expected str"),
+    "null for a text": ({"name": None}, "name: expected str, got null"),
     "true for a number": ({"part": {"side": True}}, "part.side is True: expected int"),
     "1 for true": ({"good": 1}, "good is 1: expected bool"),
     "a float for a count": ({"part": {"side": 112.0}}, "part.side is 112.0: expected int"),
