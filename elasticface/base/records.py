@@ -7,6 +7,7 @@ choices. It takes no bool for a number, no float for an int, and no NaN where a 
 
 import re
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +72,12 @@ def convert(value: Any, kind: type[T], where: str, advice: str = "") -> T:
     if unknown is not None:
         raise InputError(_advised(f"{where}: {printable(unknown.lstrip('.'), 60)}: no such field", advice))
     return found
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two objects of plain values, each as "name old -> new", for messages."""
+    names = {**now, **before}
+    return [f"{name} {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]
 
 
 def _decoded(path: Path, advice: str, most: int) -> Any:

@@ -162,3 +162,11 @@ def test_an_object_is_read_before_its_version_is_known(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     files.write_json(path, {"format": 2, "shape": "unheard of"})
     assert records.read_object(path)["format"] == 2
+
+
+def test_changes_name_what_differs_with_both_values() -> None:
+    assert records.changes({"seed": 1, "to": "folder", "gone": 3}, {"seed": 2, "to": "folder", "new": 0}) == [
+        "seed 1 -> 2",
+        "new None -> 0",
+        "gone 3 -> None",
+    ]
