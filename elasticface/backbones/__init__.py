@@ -14,6 +14,7 @@ from elasticface.backbones import iresnet, mobilefacenet, tiny
 from elasticface.backbones.count import multiply_adds
 from elasticface.backbones.recompute import checkpoint_activations
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 
 __all__ = ["MAX_EMBEDDING_SIZE", "checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
 
@@ -49,16 +50,15 @@ def create(name: str, embedding_size: int = 512, **options: Any) -> nn.Module:
             value that it cannot use.
     """
     if name not in _BACKBONES:
-        raise InputError(f"unknown backbone {name!r}; choose one of: {', '.join(_BACKBONES)}")
+        raise InputError(f"unknown backbone {reprlib.repr(name)}; choose one of: {', '.join(_BACKBONES)}")
     if not 1 <= embedding_size <= MAX_EMBEDDING_SIZE:
         raise InputError(f"embedding_size must be 1 to {MAX_EMBEDDING_SIZE:,}, got {reprlib.repr(embedding_size)}")
     backbone = _BACKBONES[name]
     accepted = [option for option in inspect.signature(backbone).parameters if option != "embedding_size"]
     unknown = [option for option in options if option not in accepted]
     if unknown:
-        raise InputError(
-            f"backbone {name} has no option {', '.join(unknown)}; it takes: {', '.join(accepted) or 'no options'}"
-        )
+        named, takes = printable(", ".join(unknown), 120), ", ".join(accepted) or "no options"
+        raise InputError(f"backbone {name} has no option {named}; it takes: {takes}")
     return backbone(embedding_size, **options)
 
 

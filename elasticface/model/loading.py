@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from elasticface import backbones
 from elasticface.base import files, records
 from elasticface.base.errors import InputError, first_line
+from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.onnx import OnnxNetwork
@@ -54,15 +55,16 @@ def load(
     given = _sidecar(path)
     expects = records.convert({**given, **preprocessing}, Preprocessing, str(path), _TAKES)
     if path.suffix == ".onnx":
-        network = OnnxNetwork(path, expects.size)
-        if network.size is not None and network.size != expects.size:
-            raise InputError(f"{path}: takes images of {network.size} pixels, not {expects.size}; give size")
-        return FaceEncoder(network, Card(path.stem, None, network.embedding_size, preprocessing=expects))
+        embedder = OnnxNetwork(path, expects.size)
+        if embedder.size is not None and embedder.size != expects.size:
+            raise InputError(f"{path}: takes images of {embedder.size} pixels, not {expects.size}; give size")
+        return FaceEncoder(embedder, Card(path.stem, None, embedder.embedding_size, preprocessing=expects))
     if path.suffix in (".pth", ".pt"):
         if backbone is None:
             raise InputError(f"{path}: a weights file doesn't say its architecture; give the backbone, e.g. iresnet100")
         card = Card(path.stem, backbone, embedding_size or 512, preprocessing=expects)
-        return FaceEncoder(_filled(card, _read_weights(path), path).to(device), card, device)
+        network = _filled(_empty(card, path), card, _read_weights(path), path)
+        return FaceEncoder(network.to(device), card, device)
     raise InputError(f"{path}: not a model: give a model folder, a run folder, a .pth or an .onnx file")
 
 
@@ -74,11 +76,12 @@ def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
     if not source.exists() or not weights.exists():
         raise InputError(f"{folder}: not a model folder: model.json and model.safetensors belong in it")
     card = _read_card(source)
+    network = _empty(card, source)
     try:
         state = load_file(weights)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{weights}: damaged weights: {error}") from error
-    return FaceEncoder(_filled(card, state, weights).to(device), card, device)
+        raise InputError(f"{weights}: damaged weights: {first_line(error)}") from error
+    return FaceEncoder(_filled(network, card, state, weights).to(device), card, device)
 
 
 def _read_card(path: Path) -> Card:
@@ -121,24 +124,28 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
-def _filled(card: Card, state: dict[str, Tensor], source: Path) -> nn.Module:
-    """The card's backbone with these weights, every name and shape of which must fit."""
+def _empty(card: Card, source: Path) -> nn.Module:
+    """The card's backbone without weights."""
     assert card.backbone is not None
     if card.preprocessing.size != SIZE:
         raise InputError(f"{source}: {card.backbone} takes images of {SIZE} pixels")
     try:
         with torch.device("meta"):  # the fresh weights would only be thrown away
-            network = backbones.create(card.backbone, card.embedding_size, **card.options)
+            return backbones.create(card.backbone, card.embedding_size, **card.options)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     except (TypeError, ValueError) as error:  # an option of the wrong type
         raise InputError(f"{source}: options {reprlib.repr(card.options)} don't suit {card.backbone}") from error
+
+
+def _filled(network: nn.Module, card: Card, state: dict[str, Tensor], source: Path) -> nn.Module:
+    """The card's backbone with these weights, every name and shape of which must fit."""
     wanted = network.state_dict()
     for name in wanted.keys() | state.keys():
         if name not in state or name not in wanted:
             lacks = "lacks" if name not in state else "has no place for"
             owner = "the file" if name not in state else card.backbone
-            raise InputError(f"{source}: does not fit {card.backbone}: {owner} {lacks} {name}")
+            raise InputError(f"{source}: does not fit {card.backbone}: {owner} {lacks} {printable(name, 120)}")
         if wanted[name].shape != state[name].shape:
             shapes = f"{list(state[name].shape)} where {list(wanted[name].shape)} is needed"
             raise InputError(

@@ -131,6 +131,8 @@ HOSTILE_CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a name that is a number": (lambda card: {**card, "name": 7}, "name"),
     "backbone null": (lambda card: {**card, "backbone": None}, "backbone"),
     "backbone a list": (lambda card: {**card, "backbone": ["tiny"]}, "backbone"),
+    "an endless backbone": (lambda card: {**card, "backbone": "tin\n" * 50_000}, "unknown backbone 'tin"),
+    "an endless option": (lambda card: {**card, "options": {"dep\nth" * 50_000: 1}}, "tiny has no option dep"),
     "an unknown backbone": (lambda card: {**card, "backbone": "os.system"}, "unknown backbone"),
     "embedding size negative": (lambda card: {**card, "embedding_size": -16}, "embedding_size is -16"),
     "embedding size zero": (lambda card: {**card, "embedding_size": 0}, "embedding_size is 0"),
@@ -167,7 +169,9 @@ def test_a_hostile_card_is_refused_in_one_line(what: str, folder: Path) -> None:
     change, message = HOSTILE_CARDS[what]
     source = folder / "model.json"
     source.write_text(json.dumps(change(json.loads(source.read_text()))))
-    assert message in refused(folder)
+    found = refused(folder)
+    assert message in found
+    assert ("model.json" in found) == ("does not fit" not in found)
 
 
 @pytest.mark.parametrize("option", [{"dropout": "much"}, {"dropout": [0.5]}, {"dropout": 2}, {"name": "tiny"}], ids=str)
@@ -226,6 +230,7 @@ WRONG_WEIGHTS: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "another shape": (reshaped, "features.weight is [8, 2] where [16] is needed"),
     "one missing": (lambda state: state.pop("features.bias"), "the file lacks features.bias"),
     "one too many": (lambda state: state.update(extra=torch.zeros(3)), "tiny has no place for extra"),
+    "an endless name": (lambda state: state.update({"x\n" * 50_000: torch.zeros(3)}), "tiny has no place for x"),
     "none": (lambda state: state.clear(), "the file lacks"),
     "another kind of number": (
         lambda state: state.update({"fc.weight": state["fc.weight"].to(torch.int32)}),
