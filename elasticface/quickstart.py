@@ -4,7 +4,6 @@ Nothing is downloaded and nobody's likeness is used. A folder that was begun is 
 """
 
 import contextlib
-import json
 import shlex
 import shutil
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import files, progress
+from elasticface.base import files, progress, records
 from elasticface.base.errors import InputError, Stopped
 from elasticface.benchmarks.pairwise.baseline import whitened_pca
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, open_pairs
@@ -28,7 +27,8 @@ from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import check_set
 from elasticface.data.synthetic.write import MOST_WORKERS, write_faces
 from elasticface.evaluation import REPORT, evaluate
-from elasticface.model.encoder import FaceEncoder, load
+from elasticface.model.encoder import FaceEncoder
+from elasticface.model.loading import load
 from elasticface.report.page import Guide
 from elasticface.training.config import RECIPES, TrainConfig
 from elasticface.training.loop import train
@@ -146,12 +146,8 @@ def _claim(out: Path, size: Size, seed: int) -> None:
             raise InputError(f"{out}: holds something already; give another folder with --out")
         files.write_json(record, given)
         return
-    try:
-        before = dict(json.loads(record.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{record}: damaged; give another folder with --out") from error
-    if before != given:
-        changed = [f"{name} {before.get(name)} -> {given[name]}" for name in given if before.get(name) != given[name]]
+    advice = "give another folder with --out"
+    if changed := records.changes(records.read(record, dict[str, int], advice), given):
         raise InputError(
             f"{out}: was made with other arguments: {', '.join(changed)}; give the same, or another folder with --out"
         )

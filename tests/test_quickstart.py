@@ -246,8 +246,9 @@ def test_other_arguments_for_a_folder_are_refused_in_one_line(made: tuple[Path, 
     ("name", "text", "message"),
     [
         ("notes.txt", "mine", "out: holds something already; give another folder with --out"),
-        ("quickstart.json", "no JSON", r"quickstart\.json: damaged"),
-        ("quickstart.json", "3", r"quickstart\.json: damaged"),
+        ("quickstart.json", "no JSON", r"quickstart\.json: not valid JSON.*; give another folder with --out"),
+        ("quickstart.json", "3", r"quickstart\.json is 3: expected object.*; give another folder with --out"),
+        ("quickstart.json", '{"seed": "0"}', r"quickstart\.json: .*expected int.*; give another folder with --out"),
     ],
 )
 def test_a_folder_of_something_else_is_refused(name: str, text: str, message: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ All of them run in either memory format; ``backbone.to(memory_format=torch.chann
 """
 
 import inspect
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,12 @@ from elasticface.backbones import iresnet, mobilefacenet, tiny
 from elasticface.backbones.count import multiply_adds
 from elasticface.backbones.recompute import checkpoint_activations
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 
-__all__ = ["checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
+__all__ = ["MAX_EMBEDDING_SIZE", "checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
+
+MAX_EMBEDDING_SIZE = 1 << 16
+"""The longest embedding: 128 times the paper's. A model's file that claims more is a mistake or an attack."""
 
 _BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "iresnet18": iresnet.iresnet18,
@@ -37,23 +42,23 @@ def create(name: str, embedding_size: int = 512, **options: Any) -> nn.Module:
 
     Args:
         name: one of `names()`.
-        embedding_size: D, the length of an embedding, at least 1.
+        embedding_size: D, the length of an embedding, 1 to ``MAX_EMBEDDING_SIZE``.
         options: the backbone's own, e.g. ``dropout`` of the iresnets.
 
     Raises:
-        InputError: an unknown name, an option that the backbone does not take or a value that it cannot use.
+        InputError: an unknown name, an embedding size out of range, an option that the backbone does not take or a
+            value that it cannot use.
     """
     if name not in _BACKBONES:
-        raise InputError(f"unknown backbone {name!r}; choose one of: {', '.join(_BACKBONES)}")
-    if embedding_size < 1:
-        raise InputError(f"embedding_size must be at least 1, got {embedding_size}")
+        raise InputError(f"unknown backbone {reprlib.repr(name)}; choose one of: {', '.join(_BACKBONES)}")
+    if not 1 <= embedding_size <= MAX_EMBEDDING_SIZE:
+        raise InputError(f"embedding_size must be 1 to {MAX_EMBEDDING_SIZE:,}, got {reprlib.repr(embedding_size)}")
     backbone = _BACKBONES[name]
     accepted = [option for option in inspect.signature(backbone).parameters if option != "embedding_size"]
     unknown = [option for option in options if option not in accepted]
     if unknown:
-        raise InputError(
-            f"backbone {name} has no option {', '.join(unknown)}; it takes: {', '.join(accepted) or 'no options'}"
-        )
+        named, takes = printable(", ".join(unknown), 120), ", ".join(accepted) or "no options"
+        raise InputError(f"backbone {name} has no option {named}; it takes: {takes}")
     return backbone(embedding_size, **options)
 
 

@@ -1,5 +1,6 @@
 """A network together with all that is needed to use it: saved, loaded, called."""
 
-from elasticface.model.encoder import Card, FaceEncoder, Preprocessing, load
+from elasticface.model.encoder import Card, FaceEncoder, Preprocessing
+from elasticface.model.loading import load
 
 __all__ = ["Card", "FaceEncoder", "Preprocessing", "load"]

@@ -3,6 +3,9 @@
 The step is made on tensors that have a shape and no content (torch's `FakeTensorMode`), and every storage is watched
 from the operation that makes it until it is freed. So the count knows what autograd keeps, what backward needs at its
 worst moment, half precision and recomputation, by running the very code. Workspaces inside kernels are not seen.
+
+torch's own `MemTracker` counts the same bytes, but fails on a frozen parameter, which every iresnet has, and takes up
+to four times as long.
 """
 
 import weakref

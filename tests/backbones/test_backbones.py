@@ -57,9 +57,9 @@ def test_unknown_option_is_named_with_those_there_are() -> None:
         backbones.create("mobilefacenet", dropout=0.1)
 
 
-@pytest.mark.parametrize("embedding_size", [0, -1])
-def test_embedding_of_no_length_is_refused(embedding_size: int) -> None:
-    with pytest.raises(InputError, match="embedding_size must be at least 1"):
+@pytest.mark.parametrize("embedding_size", [0, -1, backbones.MAX_EMBEDDING_SIZE + 1, 10**100])
+def test_embedding_of_an_impossible_length_is_refused(embedding_size: int) -> None:
+    with pytest.raises(InputError, match=r"embedding_size must be 1 to 65,536, got .{1,60}$"):
         backbones.create("tiny", embedding_size)
 
 

@@ -14,6 +14,7 @@ from unittest import mock
 import numpy as np
 from harness import Reader
 
+from elasticface import backbones
 from elasticface.base.errors import InputError
 from elasticface.benchmarks import parsing, samples, stored
 from elasticface.benchmarks.ijb.files import read_ijb
@@ -35,6 +36,8 @@ from elasticface.data.images.decoding import DamagedImage
 from elasticface.data.images.photos import Photos
 from elasticface.faces.align_folder import read_identities
 from elasticface.faces.landmarks import COLUMNS
+from elasticface.model.encoder import Card, FaceEncoder
+from elasticface.model.loading import load
 from elasticface.report.page import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
@@ -425,6 +428,12 @@ def _read_records(folder: Path) -> None:
 
 _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")
 
+
+def _prepare_model(folder: Path) -> None:
+    card = Card("tiny", "tiny", 16, training={"loss": "elastic-arc", "milestones": [7, 13], "m": None})
+    FaceEncoder(backbones.create("tiny", 16), card).save(folder / "model")
+
+
 READERS: dict[str, Reader] = {
     "packs": Reader(
         read=lambda folder: use(open_pairs(folder / "x.bin")),
@@ -498,5 +507,8 @@ READERS: dict[str, Reader] = {
         fuzzed=["x.jpg"],
         words=_IMAGE,
         also=[("x.jpg", picture(1, ".png", 32))],
+    ),
+    "model cards": Reader(
+        read=lambda folder: load(folder / "model"), prepare=_prepare_model, fuzzed=["model/model.json"], words=_JSON
     ),
 }

@@ -3,7 +3,9 @@
 A pickle is a program for a stack machine, and Python's own machine calls whatever the program names. This one only
 knows the opcodes that plain values are written with, by Python 2 and 3 in protocols 0 to 5, and the names in
 ``_NAMES``, each of which stands for a few lines of this file. Any other opcode or name ends the reading.
-The opcodes are those of :mod:`pickletools`, whose own walk is not used: it takes Python 2's text for ASCII.
+
+A restricted ``pickle.Unpickler`` is not used: it allocates what a length or a place in the memo claims before it reads
+(10 GB for 13 bytes). :mod:`pickletools`, which could look over the opcodes first, takes Python 2's text for ASCII.
 
 Memory stays in proportion to the file: a length is checked against the bytes that are left before it is read; what a
 pickle refers to again is the same object; what it computes again is charged to a budget of the file's own size.

@@ -1,4 +1,8 @@
-"""How large an encoded image says it is, from its header: known before any pixel takes memory."""
+"""How large an encoded image says it is, from its header: known before any pixel takes memory.
+
+imagesize 2.0.1 is not used: it misreads the oldest BMP and a GIF with a side above 32,767, knows no bare JPEG 2000
+codestream, and believes a damaged PNG header.
+"""
 
 import re
 import struct

@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from elasticface.base import files, keyed, progress
+from elasticface.base import files, keyed, progress, records
 from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.files import printable
@@ -31,6 +32,8 @@ CHUNK = 4096
 
 _STATE = "state.json"
 _SUM = 1 << 256
+_Count = Annotated[int, Meta(ge=0)]
+_Hexadecimal = Annotated[str, Meta(pattern="^[0-9a-f]{0,64}$")]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Summary:
     identities: int = 0
     carried: int = 0  # of the images: their bytes are the source's
     damaged: int = 0  # of the source's: left out, named in `bad_items.jsonl`
-    checksum: str = ""  # the sum of SHA-256 over every image's label and pixels, in hexadecimal
+    checksum: _Hexadecimal = ""  # the sum of SHA-256 over every image's label and pixels
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -69,14 +72,15 @@ class Summary:
         return [*told, printable(self.out)]
 
 
-@dataclass
-class _Progress:
+@dataclass(frozen=True)
+class _State:
     """How far a conversion is: kept after every step."""
 
-    steps: int = 0
-    summary: Summary = Summary("", "")
-    position: Sequence[int] | None = None  # of the target
-    bad_bytes: int = 0  # of `bad_items.jsonl`
+    arguments: Arguments
+    summary: Summary
+    steps: _Count = 0
+    position: list[_Count] | None = None  # of the target
+    bad_bytes: _Count = 0  # of `bad_items.jsonl`
 
 
 @dataclass(frozen=True)
@@ -138,22 +142,21 @@ def convert(
     faces = open_dataset(source, **({} if str(source).startswith("synthetic:") else {"size": size}))
     labels = hashlib.sha256(np.ascontiguousarray(faces.labels, "<i8").tobytes()).hexdigest()
     arguments = Arguments(os.path.realpath(source), len(faces), labels, to, size, per_shard, seed)
-    way_on = f"elasticface convert {source} {out} --to {to} --resume, with the same settings, goes on"
+    resume_command = f"elasticface convert {source} {out} --to {to} --resume, with the same settings, goes on"
     try:
         work.mkdir(parents=True, exist_ok=True)
-        done = _begin(work, arguments)
-        done = _write(faces, work, arguments, done)
-        summary = replace(done.summary, out=str(out), checksum=f"{int(done.summary.checksum or '0', 16):064x}")
+        state = _write(faces, work, _begin(work, arguments))
+        summary = replace(state.summary, out=str(out), checksum=f"{int(state.summary.checksum or '0', 16):064x}")
         if not summary.images:
             shutil.rmtree(work)
             raise InputError(f"{printable(source)}: no image in it is good; {summary.damaged:,} are damaged")
         _verify(faces, work / targets.CONTENT, arguments, summary)
     except KeyboardInterrupt:
-        raise Stopped(f"stopped; {way_on}") from None
+        raise Stopped(f"stopped; {resume_command}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {way_on}") from error
+        raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {resume_command}") from error
     content = work / targets.CONTENT
     if summary.damaged:
         os.replace(work / BAD_ITEMS, content / BAD_ITEMS)
@@ -185,44 +188,33 @@ def _check_out(source: Path, out: Path, work: Path, resume: bool) -> None:
         raise InputError(f"{printable(out)}: a conversion was stopped on its way; --resume goes on, or remove {work}")
 
 
-def _begin(work: Path, arguments: Arguments) -> _Progress:
+def _begin(work: Path, arguments: Arguments) -> _State:
     """How far an earlier conversion with the same arguments was."""
     if not (work / _STATE).exists():
         shutil.rmtree(work)  # stopped before its first step was done
         work.mkdir()
-        return _Progress(summary=Summary("", arguments.to))
-    try:
-        state = json.loads(files.read_text(work / _STATE))
-        before = Arguments(**state["arguments"])
-        found = _Progress(state["steps"], Summary(**state["summary"]), state["position"], state["bad_bytes"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{printable(work / _STATE)}: cannot be read; remove {printable(work)} and begin anew"
-        ) from error
-    changed = [
-        f"{name} {value} -> {now}"
-        for (name, value), now in zip(asdict(before).items(), asdict(arguments).values(), strict=True)
-        if value != now
-    ]
-    if changed:
+        return _State(arguments, Summary("", arguments.to))
+    state = records.read(work / _STATE, _State, f"remove {printable(work)} and begin anew")
+    if changed := records.changes(asdict(state.arguments), asdict(arguments)):
         raise InputError(
             f"{printable(work)}: of a conversion with other settings ({'; '.join(changed)}); give the same, or remove "
             "it"
         )
     files.remove_temporaries(work)
     if (work / BAD_ITEMS).exists():
-        os.truncate(work / BAD_ITEMS, found.bad_bytes)
-    return found
+        os.truncate(work / BAD_ITEMS, state.bad_bytes)
+    return state
 
 
-def _write(source: Source, work: Path, arguments: Arguments, done: _Progress) -> _Progress:
+def _write(source: Source, work: Path, state: _State) -> _State:
     """Everything that is missing, step by step."""
+    arguments = state.arguments
     order = _order(source, arguments)
     step = arguments.per_shard if arguments.to == "shards" else CHUNK
     names = source.class_names
-    with targets.TARGETS[arguments.to](work / targets.CONTENT, names, done.position) as target, progress.bar() as bar:
-        task = bar.add_task("converting", total=len(order), completed=min(done.steps * step, len(order)))
-        for number in range(done.steps, -(-len(order) // step)):
+    with targets.TARGETS[arguments.to](work / targets.CONTENT, names, state.position) as target, progress.bar() as bar:
+        task = bar.add_task("converting", total=len(order), completed=min(state.steps * step, len(order)))
+        for number in range(state.steps, -(-len(order) // step)):
             part = order[number * step : (number + 1) * step].tolist()
             items, bad = [], []
             for item in map_ahead(_reader(source, arguments.size), part):
@@ -232,20 +224,18 @@ def _write(source: Source, work: Path, arguments: Arguments, done: _Progress) ->
                 else:
                     bad.append(item)
             target.write(number, [(item.index, item.data, item.suffix, item.label) for item in items])
-            done = _after(done, work, items, bad, target.position())
-            state = {"arguments": asdict(arguments), **asdict(done)}
-            files.write_json(work / _STATE, state)
-        if done.summary.images:
+            state = _after(state, work, items, bad, target.position())
+            files.write_json(work / _STATE, asdict(state))
+        if state.summary.images:
             target.finish(source.num_classes, arguments.size)
-    done.summary = replace(done.summary, identities=len(np.unique(source.labels)))
-    return done
+    return replace(state, summary=replace(state.summary, identities=len(np.unique(source.labels))))
 
 
 def _after(
-    done: _Progress, work: Path, items: Sequence[_Item], bad: Sequence[tuple[int, str]], position: Sequence[int]
-) -> _Progress:
+    state: _State, work: Path, items: Sequence[_Item], bad: Sequence[tuple[int, str]], position: list[int]
+) -> _State:
     """How far it is once a step is on the disk."""
-    before = done.summary
+    before = state.summary
     total = (int(before.checksum or "0", 16) + sum(item.digest for item in items)) % _SUM
     summary = replace(
         before,
@@ -254,14 +244,14 @@ def _after(
         damaged=before.damaged + len(bad),
         checksum=f"{total:x}",
     )
-    bad_bytes = done.bad_bytes
+    bad_bytes = state.bad_bytes
     if bad:
         with (work / BAD_ITEMS).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({"index": index, "reason": reason}) + "\n" for index, reason in bad)
             file.flush()
             os.fsync(file.fileno())
             bad_bytes = file.tell()
-    return _Progress(done.steps + 1, summary, position, bad_bytes)
+    return _State(state.arguments, summary, state.steps + 1, position, bad_bytes)
 
 
 def _reader(source: Source, size: int) -> Callable[[int], "_Item | tuple[int, str]"]:

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import errno
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from elasticface.base import environment, files, processes, progress
+from elasticface.base import environment, files, processes, progress, records
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.files import printable
 from elasticface.data.images.decoding import encode
@@ -33,6 +32,15 @@ CHUNK = 32
 MOST_WORKERS = 256
 
 _Chunk = tuple[int, Sequence[int]]  # an identity, and which of its photos
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What stands in ``synthetic.json``."""
+
+    arguments: dict[str, Any]  # those that the pixels depend on
+    renderer: int
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -93,8 +101,9 @@ def write_faces(
     check_set(identities, images_per_identity, seed, variation, first)
     if not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"workers must be 1 to {MOST_WORKERS}, got {workers}")
-    arguments = {"identities": identities, "images_per_identity": images_per_identity, "seed": seed, "first": first}
-    arguments |= asdict(variation)
+    arguments = dict(
+        identities=identities, images_per_identity=images_per_identity, seed=seed, first=first, **asdict(variation)
+    )
     _is_begun(out, arguments)  # or refused, before anything is made
     numbers, photos = range(first, first + identities), range(images_per_identity)
     chunks, size = _missing(out, numbers, photos)
@@ -109,8 +118,8 @@ def write_faces(
     with _alone(out):
         try:
             if not _is_begun(out, arguments):  # asked again, now that no other process can change it
-                record = {"arguments": arguments, "renderer": RENDERER_VERSION, "versions": environment.versions()}
-                files.write_json(out / RECORD, record)
+                record = _Record(arguments, RENDERER_VERSION, environment.versions())
+                files.write_json(out / RECORD, asdict(record))
             files.remove_temporaries(out)
             size += _render(_Job(out, seed, variation), chunks, missing, workers)
             os.sync()  # once for all, where one fsync a file would take milliseconds each
@@ -182,22 +191,14 @@ def _is_begun(out: Path, arguments: dict[str, Any]) -> bool:
     """
     if not files.holds_something(out):
         return False
-    try:
-        before = json.loads((out / RECORD).read_text("utf-8"))
-        made_of, renderer = dict(before["arguments"]), before["renderer"]
-    except FileNotFoundError:
+    if not (out / RECORD).exists():
         if all(files.is_temporary(path.name) for path in out.iterdir()):  # a run that was killed at its very start
             return False
-        raise InputError(
-            f"{printable(out)}: holds something that is no set of synthetic faces; give a new folder"
-        ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{printable(out / RECORD)}: cannot be read; give a new folder") from error
-    changed = [
-        f"{name} {made_of.get(name)} -> {value}" for name, value in arguments.items() if made_of.get(name) != value
-    ]
-    if renderer != RENDERER_VERSION:
-        changed.append(f"version of the renderer {renderer} -> {RENDERER_VERSION}")
+        raise InputError(f"{printable(out)}: holds something that is no set of synthetic faces; give a new folder")
+    before = records.read(out / RECORD, _Record, "give a new folder")
+    changed = records.changes(before.arguments, arguments)
+    if before.renderer != RENDERER_VERSION:
+        changed.append(f"version of the renderer {before.renderer} -> {RENDERER_VERSION}")
     if changed:
         raise InputError(
             f"{printable(out)}: holds faces of other arguments: {', '.join(changed)}; give the same, or a new folder"

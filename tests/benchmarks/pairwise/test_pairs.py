@@ -28,7 +28,8 @@ from elasticface.faces.align_folder import align_photos
 from elasticface.faces.landmarks import COLUMNS, read_landmarks
 from elasticface.metrics import binomial_interval
 from elasticface.metrics.resampling import draw_people
-from elasticface.model.encoder import Card, FaceEncoder, load
+from elasticface.model.encoder import Card, FaceEncoder
+from elasticface.model.loading import load
 
 NAMES = [f"{name}/{name}_{n:04d}.jpg" for name in ("Ann", "Bob", "Cy") for n in (1, 2, 3)]
 LFW = ["Ann\t1\t2", "Bob\t2\t3", "Ann\t1\tBob\t1", "Bob\t3\tCy\t2"]

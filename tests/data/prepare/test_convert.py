@@ -304,9 +304,17 @@ def test_a_source_that_changed_meanwhile_is_refused(
     (faces / "person-0" / "0.jpg").unlink()
     with pytest.raises(InputError, match=r"other settings \(images 10 -> 9"):
         convert(faces, tmp_path / "made", "recordio", resume=True)
-    (tmp_path / ".made.partial" / "state.json").write_text("{}")
-    with pytest.raises(InputError, match=r"state\.json: cannot be read"):
-        convert(faces, tmp_path / "made", "recordio", resume=True)
+    state = tmp_path / ".made.partial" / "state.json"
+    good = json.loads(state.read_text())
+    for wrong, message in (
+        ({}, "arguments"),
+        ({**good, "steps": -1}, "steps is -1"),
+        ({**good, "position": [True]}, r"position\[0\] is True"),
+        ({**good, "summary": {**good["summary"], "checksum": "0x1"}}, r"summary\.checksum is '0x1'"),
+    ):
+        state.write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=rf"state\.json: .*{message}.*; remove .*\.made\.partial and begin anew$"):
+            convert(faces, tmp_path / "made", "recordio", resume=True)
 
 
 def test_labels_with_gaps_stay_as_they_are(tmp_path: Path) -> None:
