@@ -30,9 +30,9 @@ from elasticface.data.synthetic.write import MOST_WORKERS, write_faces
 from elasticface.evaluation import REPORT, evaluate
 from elasticface.model.encoder import FaceEncoder, load
 from elasticface.report.page import Guide
-from elasticface.training.config import RECIPES, TrainConfig
+from elasticface.training.config import RECIPES, TrainConfig, read_config
 from elasticface.training.loop import train
-from elasticface.training.run_folder import MODEL, read_config, read_metrics
+from elasticface.training.run_folder import MODEL, read_metrics
 
 DEFAULT_OUT = "quickstart"
 RECORD, TRAINING, UNSEEN, RUN = "quickstart.json", "training-people", "unseen-people", "run"

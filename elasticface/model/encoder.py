@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from elasticface import backbones
 from elasticface.base import files
 from elasticface.base.errors import InputError, first_line
+from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import SIZE
 from elasticface.model.onnx import OnnxNetwork
 
 FORMAT = 1
 _MAX_CARD_BYTES = 1 << 20
-_MAX_EMBEDDING_SIZE = 1 << 16
 _LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing made of them leaves float32
 
 Network = Callable[[Tensor], Tensor]  # float32 [B, 3, size, size] -> [B, D]
@@ -248,7 +248,7 @@ def _read_card(path: Path) -> Card:
         for part in fields(Card):
             _require(part.name in content, f"{part.name} is missing")
         size = content["embedding_size"]
-        size_fits = isinstance(size, int) and 1 <= size <= _MAX_EMBEDDING_SIZE
+        size_fits = isinstance(size, int) and 1 <= size <= LONGEST_EMBEDDING
         _require(size_fits, f"embedding_size {reprlib.repr(size)} is out of range")
         for name in ("backbone", "name"):
             _require(isinstance(content[name], str), f"{name} must be a text")

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from elasticface.base import environment, files
 from elasticface.base.errors import InputError
 from elasticface.distributed.agreement import processes
-from elasticface.training.config import TrainConfig, differences
+from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
 
 CONFIG, METRICS, ENVIRONMENT, CHECKPOINTS, MODEL = (
     "config.yaml",
@@ -48,7 +47,7 @@ class Run:
         from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
-        files.write_text(self.path / CONFIG, _yaml(asdict(self._config)))
+        files.write_text(self.path / CONFIG, to_yaml(self._config))
         described = {"data": self._data, "processes": processes(), **environment.describe()}
         files.write_json(self.path / ENVIRONMENT, described)
 
@@ -73,23 +72,6 @@ class Run:
         self._board.finalize("success")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a `config.yaml`.
-
-    Raises:
-        InputError: not a YAML of settings.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a list of settings")
-    return content
-
-
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`; a last line that a kill cut short is left out."""
     path = run / METRICS
@@ -102,9 +84,3 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
-
-
-def _yaml(settings: dict[str, Any]) -> str:
-    import yaml
-
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
