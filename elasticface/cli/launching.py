@@ -1,6 +1,5 @@
 """How the command line is started over several processes: words to be printed, for a person to copy."""
 
-import os
 from collections.abc import Mapping
 
 
@@ -11,7 +10,7 @@ def torchrun(per_node: int, nodes: int) -> list[str]:
     return ["torchrun", *(many if nodes > 1 else one), "--nproc-per-node", str(per_node), *meeting, "-m", "elasticface"]
 
 
-def as_now(environment: Mapping[str, str] = os.environ) -> list[str]:
+def as_now(environment: Mapping[str, str]) -> list[str]:
     """What has started this process, as torchrun and SLURM say in the environment."""
     if "TORCHELASTIC_RUN_ID" in environment:
         return torchrun(int(environment["LOCAL_WORLD_SIZE"]), int(environment["GROUP_WORLD_SIZE"]))

@@ -74,14 +74,20 @@ def _is_named(path: Any, given: Sequence[str]) -> bool:
     return False
 
 
+def parsers() -> dict[str, Parser]:
+    """Of every command, by name."""
+    made = {name: Parser(command.DESCRIPTION) for name, command in COMMANDS.items()}
+    for name, command in COMMANDS.items():
+        command.add_options(made[name])
+    return made
+
+
 def _parser() -> Parser:
     parser = Parser("Train face recognition with elastic margins, and measure it.", prog="elasticface")
     parser.add_argument("--version", action="version", version=f"elasticface {__version__}")
     subcommands = parser.add_subcommands(dest="command", required=True)
-    for name, command in COMMANDS.items():
-        options = Parser(command.DESCRIPTION)
-        command.add_options(options)
-        subcommands.add_subcommand(name, options, help=command.HELP)
+    for name, options in parsers().items():
+        subcommands.add_subcommand(name, options, help=COMMANDS[name].HELP)
         options.prog = f"{parser.prog} {name}"
     return parser
 

@@ -1,6 +1,8 @@
 """`elasticface train`: its options, the files that settings come from, and the start of a run."""
 
+import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -54,11 +56,12 @@ def run(options: Namespace) -> None:
     files.check_writable(Path(options.out))
     from elasticface.training.loop import train
 
-    train(options.data, options.out, config, options.resume, way_on=_resume_command(options))
+    train(options.data, options.out, config, options.resume, way_on=resume_command(options))
 
 
-def _resume_command(options: Namespace) -> str:
-    return shlex.join([*as_now(), "train", options.data, "--out", options.out, "--resume"])
+def resume_command(options: Namespace, environment: Mapping[str, str] = os.environ) -> str:
+    """What resumes the run of ``options``, started as this process was, for a shell."""
+    return shlex.join([*as_now(environment), "train", options.data, "--out", options.out, "--resume"])
 
 
 def _settings(options: Namespace) -> dict[str, Any]:
