@@ -23,7 +23,7 @@ SRC is whatever train takes: a folder <identity>/<image>, a folder with train.re
 Images of 112x112 are carried over byte for byte; others are resized and stored as PNG. Labels stay as they are.
 Damaged images are left out, counted and named in DST/bad_items.jsonl.
 At the end every image is read back, and labels and pixels are compared with SRC's by a checksum; only then is there a
-DST. A conversion that was stopped goes on with --resume. Faces that are not aligned yet go through align first.
+DST. A conversion that was stopped is resumed by --resume. Faces that are not aligned yet go through align first.
 For example: elasticface convert faces_emore ms1mv2 --to shards"""
 
 
@@ -35,7 +35,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--size", type=int, default=112, help="side of the images in pixels")
     parser.add_argument("--per-shard", type=int, default=10_000, help="shards: images in each, at most")
     parser.add_argument("--seed", type=int, default=0, help="shards: of the order of the images")
-    parser.add_argument("--resume", action="store_true", help="go on with a conversion that was stopped")
+    parser.add_argument("--resume", action="store_true", help="resume a conversion that was stopped")
 
 
 def run(options: Namespace) -> None:

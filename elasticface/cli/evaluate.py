@@ -18,7 +18,7 @@ pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.tx
 `path path 0|1`), pairs_CALFW.txt or pairs_CPLFW.txt (as their authors publish them), its photos aligned or with
 landmarks5.csv beside it; the folder of CFP, likewise, which is measured as cfp_fp and cfp_ff; or a folder of IJB-B,
 IJB-C or MegaFace, for which MODEL may also be ready-made features: a .npy with a row an image, or a folder of
-MegaFace's matrix files. A stopped evaluation of these goes on with the embeddings in --features."""
+MegaFace's matrix files. A stopped evaluation of these resumes with the embeddings in --features."""
 
 
 def add_options(parser: Parser) -> None:

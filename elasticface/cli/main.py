@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         if error.errno in files.NO_ROOM:
             where = f"{error.filename}: " if error.filename else ""
-            _fail(f"{where}{error.strerror}; make room and start it again; what goes on has --resume", 1)
+            _fail(f"{where}{error.strerror}; make room and start it again, with --resume if it takes that", 1)
         if error.errno in _WRONG_PATH and _is_named(error.filename, given):
             _fail(f"{files.printable(os.fsdecode(error.filename))}: {error.strerror}; give another path", 2)
         raise

@@ -11,8 +11,8 @@ HELP = "made-up faces -> a trained model and a report"
 
 DESCRIPTION = """Train and judge a model on faces that are rendered on the spot: no data and no settings needed.
 
-OUT gets people to train on and others to judge on, the run, results.json and report.html. Stopped, the same command
-goes on."""
+OUT gets people to train on and others to judge on, the run, results.json and report.html. The same command
+resumes it when it was stopped."""
 
 
 def add_options(parser: Parser) -> None:

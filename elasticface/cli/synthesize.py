@@ -16,7 +16,7 @@ DESCRIPTION = """Render faces of people who never lived: to train on, to judge o
 OUT/person-000012/0003.jpg is an aligned 112x112 photo, OUT/metadata.csv says what is in every photo (pose, light,
 expression, what covers the face), OUT/synthetic.json what it was made with. A photo depends on the seed, the person's
 number and its own number, and on nothing else: the same command gives the same bytes on any number of processes, and
---first 500 after 500 identities gives other people. A stopped command goes on when it is given again.
+--first 500 after 500 identities gives other people. The same command resumes what was stopped.
 --heterogeneity is σ of how unequally people vary: 0, all alike; 0.5, most from 0.4 to 2 times the average.
 To train on such faces without a folder: elasticface train synthetic:identities=500,images=16 --out RUN"""
 

@@ -27,8 +27,8 @@ and CASIA-WebFace are passed on; a folder of WebDataset shards, or a pattern suc
 synthetic:identities=500,images=16 for faces rendered as they are read.
 Settings come from --config, a YAML or the name of a recipe, and from the options below, which go over it. Recipes:
 {_RECIPES}.
-RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. A run that was stopped goes on with --resume, bit for bit;
-it needs no settings then, the run folder has them."""
+RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. --resume resumes a run that was stopped, bit for bit; it
+needs no settings then, the run folder has them."""
 
 
 def add_options(parser: Parser) -> None:
@@ -36,7 +36,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("data", type=str, help="folder of identity folders, RecordIO, shards, or synthetic:…")
     parser.add_argument("--out", type=str, required=True, help="the run folder")
     parser.add_argument("--config", type=str | None, default=None, help="YAML of settings, or the name of a recipe")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in RUN")
+    parser.add_argument("--resume", action="store_true", help="resume from the newest good checkpoint in RUN")
     parser.add_argument("--print-config", action="store_true", help="print the settings as a YAML, and do not train")
     parser.add_class_arguments(TrainConfig, as_group=False)
     parser.settings = _settings

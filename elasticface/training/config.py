@@ -147,7 +147,7 @@ class TrainConfig:
 
     def _check(self, name: str, good: bool, wanted: str) -> None:
         if not good:
-            raise InputError(f"{name} must be {wanted}, got {getattr(self, name)}")
+            raise InputError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run."""

@@ -50,7 +50,17 @@ def test_help_names_every_option_that_scripts_rely_on(command: str) -> None:
         assert re.search(rf"^  {option}\b", out, re.MULTILINE), option
 
 
-@pytest.mark.parametrize("program", ["import elasticface", "from elasticface.cli import main; main._parser()"])
+PARSE = "from elasticface.cli import main; main._parser().parse_args"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import elasticface",
+        f"{PARSE}(['train', 'FACES', '--out', 'RUN', '--config', 'quickstart', '--epochs', '3'])",
+        f"{PARSE}(['evaluate', 'MODEL', 'FACES', '--mean', '0.5,0.5,0.5'])",
+    ],
+)
 def test_importing_and_parsing_do_without_torch(program: str) -> None:
     checks = f"{program}; import sys; print({{'torch', 'cv2', 'numpy', 'numba', 'matplotlib'}} & sys.modules.keys())"
     ended = subprocess.run([sys.executable, "-c", checks], capture_output=True, text=True, check=True, env=ENVIRONMENT)
@@ -199,5 +209,5 @@ def test_a_full_disk_is_one_line_and_no_traceback(people: Path, monkeypatch: pyt
     monkeypatch.setattr(files, "write_bytes", full)
     code, out, err = run("train", people, "--out", "run", *SMALL)
     assert (code, out) == (1, "")
-    wanted = "run/environment.json: No space left on device; make room and start it again; what goes on has --resume"
-    assert err.splitlines()[-1] == f"elasticface: {wanted}"
+    wanted = "No space left on device; make room and start it again, with --resume if it takes that"
+    assert err.splitlines()[-1] == f"elasticface: run/environment.json: {wanted}"
