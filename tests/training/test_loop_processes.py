@@ -90,7 +90,8 @@ def test_sigterm_saves_and_one_process_goes_on_from_two(together: Path, people: 
     wait_for_step(process, tmp_path / "run", 5)
     process.send_signal(signal.SIGTERM)  # torchrun passes it on
     told = process.communicate(timeout=60)[1]
-    assert re.search(r"stopped by SIGTERM, saved \S+step-\d+; go on with: elasticface train", told), told
+    launched = "torchrun --standalone --nproc-per-node 2 -m elasticface train"
+    assert re.search(rf"stopped by SIGTERM, saved \S+step-\d+; go on with: {launched}", told), told
     at = read_metrics(tmp_path / "run")[-1]["step"]
     told = finished(start(1, people, tmp_path / "run", "--max-steps", str(at + 3), "--resume"))
     assert f"going on after step {at}" in told
