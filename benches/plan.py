@@ -259,8 +259,7 @@ def example() -> str:
     """What the command line prints for :data:`EXAMPLE`."""
     from rich.console import Console
 
-    parser, _ = main._parser()
-    options = parser.parse_args(shlex.split(EXAMPLE)[1:])["plan"]
+    options = main.parsers()["plan"].parse_args(shlex.split(EXAMPLE)[2:])
     made: Plan = plan(command.config(options), options.identities, options.gpus, images=options.images)
     text = io.StringIO()
     Console(file=text, width=110).print(*command.tables(made), sep="\n")

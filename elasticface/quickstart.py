@@ -30,9 +30,9 @@ from elasticface.evaluation import REPORT, evaluate
 from elasticface.model.encoder import FaceEncoder
 from elasticface.model.loading import load
 from elasticface.report.page import Guide
-from elasticface.training.config import RECIPES, TrainConfig
+from elasticface.training.config import RECIPES, TrainConfig, read_config
 from elasticface.training.loop import train
-from elasticface.training.run_files import MODEL, read_config, read_metrics
+from elasticface.training.run_files import MODEL, read_metrics
 
 DEFAULT_OUT = "quickstart"
 RECORD, TRAINING, UNSEEN, RUN = "quickstart.json", "training-people", "unseen-people", "run"

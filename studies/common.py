@@ -28,8 +28,7 @@ from elasticface.data.synthetic.write import write_faces
 from elasticface.metrics import resampling
 from elasticface.model.encoder import Card, FaceEncoder
 from elasticface.quickstart import TRAINING, UNSEEN, Size, pair_up
-from elasticface.training.config import RECIPES, TrainConfig
-from elasticface.training.run_files import read_config
+from elasticface.training.config import RECIPES, TrainConfig, read_config
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "synthetic.md"

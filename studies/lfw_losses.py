@@ -19,9 +19,9 @@ from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
 from elasticface.data import open_dataset
 from elasticface.heads.head import LOSSES
-from elasticface.training.config import RECIPES, TrainConfig
+from elasticface.training.config import RECIPES, TrainConfig, read_config
 from elasticface.training.loop import train
-from elasticface.training.run_files import read_config, read_metrics
+from elasticface.training.run_files import read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "lfw_losses.json"
 # Too short for the recipe's warm-up and augmentation, which only pay in longer runs.
@@ -29,7 +29,7 @@ SHORT = {"warmup_epochs": 0.5, "augment": 0.0, "validate": None}
 # The paper's own scale and margins beside the recipe's; and the field's short class centres.
 SETTINGS = {
     "recipe": {},
-    "s 64, m of the paper": {"scale": 64.0, "m": None},
+    "s 64, m of the paper": {"scale": 64.0, "margin": None},
     "recipe, centres of N(0, 0.01²)": {"centre_std": 0.01},
 }
 ONLY = {
@@ -61,14 +61,14 @@ def main(faces: str | None = None, epochs: int = 3, seeds: int = 1) -> None:
             continue
         changes = {"loss": loss, "epochs": epochs, "seed": seed, **SHORT, **SETTINGS[setting]}
         if loss == "normface":
-            changes["m"] = None
+            changes["margin"] = None
         config = dataclasses.replace(TrainConfig(**read_config(RECIPES / "lfw-tiny.yaml")), **changes)
         with tempfile.TemporaryDirectory() as folder:
             encoder = train(Path(faces) / "train", Path(folder) / loss, config)
             lines = read_metrics(Path(folder) / loss)
         result = evaluate_pairs(encoder, heldout)
         run = {"loss": loss, "setting": setting, "seed": seed, "epochs": epochs, **figures(result)}
-        run |= {"scale": config.scale, "m": config.m, "losses": [round(line["loss"], 3) for line in lines[::20]]}
+        run |= {"scale": config.scale, "m": config.margin, "losses": [round(line["loss"], 3) for line in lines[::20]]}
         results["runs"].append(run)
         files.write_json(RESULTS, results)
         print(table(results))

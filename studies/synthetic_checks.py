@@ -59,7 +59,7 @@ from elasticface.model.encoder import FaceEncoder, load
 from elasticface.quickstart import FULL, UNSEEN, Size
 from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
-from elasticface.training.run_folder import MODEL
+from elasticface.training.run_files import MODEL
 
 SIMILAR = 0.1  # melanin of two people, which is 0.05 to 2.2
 KEPT = 0.85  # of the lead over chance, at least, when hair, glasses and make-up are drawn anew for each photo

@@ -141,7 +141,7 @@ def with_loss(config: TrainConfig, loss: str, seed: int) -> TrainConfig:
         config,
         loss=loss,
         seed=seed,
-        m=None if loss == "normface" else config.m,
+        margin=None if loss == "normface" else config.margin,
         std=config.std if loss.startswith("elastic") else None,
     )
 

@@ -2,12 +2,20 @@
 
 import contextlib
 import io
+import os
 import warnings
 from pathlib import Path
 
 import pytest
 
+import elasticface
 from elasticface.cli import main
+from elasticface.data.images.alignment import TEMPLATE
+from elasticface.faces.landmarks import COLUMNS
+
+SMALL = "--backbone tiny --embedding-size 8 --batch-size 8 --scale 16 --device cpu --workers 0 --log-every 1".split()
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(elasticface.__file__).parent.parent)}  # of other processes
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -45,3 +53,15 @@ def refused(*arguments: str | Path) -> str:
     assert lines[0].startswith("elasticface: ")
     assert "Traceback" not in err
     return lines[0]
+
+
+def words(arguments: str, **places: Path) -> list[str | Path]:
+    """The words of a command line, where FACES, say, stands for a path."""
+    return [places.get(word, word) for word in arguments.split()]
+
+
+def write_landmarks(path: Path, names: list[str], columns: int = len(COLUMNS)) -> Path:
+    """The template's own points for every photo."""
+    rows = [COLUMNS, *([name, "0.99", *map(str, TEMPLATE.ravel())] for name in names)]
+    path.write_text("".join(",".join(row[:columns]) + "\n" for row in rows))
+    return path

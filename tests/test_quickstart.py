@@ -106,10 +106,9 @@ def test_the_last_lines_say_the_figures_the_page_and_the_way_on(made: tuple[Path
 
 
 def test_the_commands_of_the_way_on_are_ones_that_there_are() -> None:
-    parser, _ = main._parser()
     for _, command in quickstart._steps():
         arguments = command.split()[1:]
-        assert parser.parse_args(main._with_settings(arguments)).command == arguments[0]
+        assert main._parser().parse_args(arguments).command == arguments[0]
 
 
 def test_the_page_shows_training_faces_slices_and_next_steps(made: tuple[Path, Outcome]) -> None:

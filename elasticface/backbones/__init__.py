@@ -15,10 +15,10 @@ from elasticface.backbones.count import multiply_adds
 from elasticface.backbones.recompute import checkpoint_activations
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.base.limits import MAX_EMBEDDING_SIZE
 
 __all__ = ["MAX_EMBEDDING_SIZE", "checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
 
-MAX_EMBEDDING_SIZE = 1 << 16
 """The longest embedding: 128 times the paper's. A model's file that claims more is a mistake or an attack."""
 
 _BACKBONES: dict[str, Callable[..., nn.Module]] = {

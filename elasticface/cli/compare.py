@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.cli.parser import Parser
+
+HELP = "results -> which model is ahead, and is it chance"
 
 DESCRIPTION = """Which model is ahead on the same pairs and searches, by how much, and is it more than chance?
 
@@ -26,7 +29,7 @@ COMPARISON, REPORT = "comparison.json", "report.html"
 _MOST_DRAWS = 100_000
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("results", type=str, nargs="+", help="folders with results.json")
     parser.add_argument("--out", type=str | None, default=None, help="folder for comparison.json and report.html")
@@ -36,24 +39,18 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
 
 
-def check(options: Namespace) -> None:
-    """Refuse numbers out of their range.
+def run(options: Namespace) -> None:
+    """Compare, print, and write what there is to be written.
 
     Raises:
-        InputError: they are.
+        InputError: numbers out of their range, or results that cannot be read or compared.
     """
     if not 100 <= options.draws <= _MOST_DRAWS:
         raise InputError(f"--draws must be 100 to {_MOST_DRAWS:,}, not {options.draws}")
     if not 0 <= options.seed < 1 << 63:
         raise InputError(f"--seed must be 0 or more, not {options.seed}")
-
-
-def run(options: Namespace) -> None:
-    """Compare, print, and write what there is to be written.
-
-    Raises:
-        InputError: results that cannot be read or compared.
-    """
+    if options.out:
+        files.check_writable(Path(options.out))
     from rich.console import Console
 
     from elasticface.base.progress import console

@@ -1,11 +1,15 @@
 """`elasticface convert`: its options and what it does."""
 
-import typing
 from pathlib import Path
+from typing import Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.cli.parser import Parser
+
+HELP = "a folder, RecordIO, shards -> another of them"
 
 DESCRIPTION = """One format of training faces -> another: a folder of identity folders, RecordIO, or shards.
 
@@ -19,26 +23,26 @@ SRC is whatever train takes: a folder <identity>/<image>, a folder with train.re
 Images of 112x112 are carried over byte for byte; others are resized and stored as PNG. Labels stay as they are.
 Damaged images are left out, counted and named in DST/bad_items.jsonl.
 At the end every image is read back, and labels and pixels are compared with SRC's by a checksum; only then is there a
-DST. A conversion that was stopped goes on with --resume. Faces that are not aligned yet go through align first.
+DST. A conversion that was stopped is resumed by --resume. Faces that are not aligned yet go through align first.
 For example: elasticface convert faces_emore ms1mv2 --to shards"""
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("src", type=str, help="the set to read")
     parser.add_argument("dst", type=str, help="the set to make")
-    parser.add_argument("--to", type=typing.Literal["folder", "recordio", "shards"], required=True, help="its format")
+    parser.add_argument("--to", type=Literal["folder", "recordio", "shards"], required=True, help="its format")
     parser.add_argument("--size", type=int, default=112, help="side of the images in pixels")
     parser.add_argument("--per-shard", type=int, default=10_000, help="shards: images in each, at most")
     parser.add_argument("--seed", type=int, default=0, help="shards: of the order of the images")
-    parser.add_argument("--resume", action="store_true", help="go on with a conversion that was stopped")
+    parser.add_argument("--resume", action="store_true", help="resume a conversion that was stopped")
 
 
-def check(options: Namespace) -> None:
-    """Refuse numbers out of their range.
+def run(options: Namespace) -> None:
+    """Convert, and say what was made.
 
     Raises:
-        InputError: they are.
+        InputError: numbers out of their range, a set that cannot be read, or a place that cannot be used.
     """
     if not 1 <= options.size <= 4096:
         raise InputError(f"--size must be 1 to 4096, not {options.size}")
@@ -46,14 +50,7 @@ def check(options: Namespace) -> None:
         raise InputError(f"--per-shard must be 1 to 10,000,000, not {options.per_shard}")
     if not 0 <= options.seed < 1 << 63:
         raise InputError(f"--seed must be 0 or more, not {options.seed}")
-
-
-def run(options: Namespace) -> None:
-    """Convert, and say what was made.
-
-    Raises:
-        InputError: a set that cannot be read, or a place that cannot be used.
-    """
+    files.check_writable(Path(options.dst).parent)
     from elasticface.data.prepare.convert import convert
 
     summary = convert(

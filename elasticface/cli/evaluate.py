@@ -1,11 +1,15 @@
 """`elasticface evaluate`: its options and what it does."""
 
-import typing
 from pathlib import Path
+from typing import Literal
 
-from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from elasticface.base import files
+from elasticface.cli.parser import Parser
+from elasticface.training.config import Backbone
+
+HELP = "a model on benchmarks -> figures and a report"
 
 DESCRIPTION = """Measure a model the way the field does, and write results.json, report.html and scores/, for compare.
 
@@ -14,10 +18,10 @@ pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.tx
 `path path 0|1`), pairs_CALFW.txt or pairs_CPLFW.txt (as their authors publish them), its photos aligned or with
 landmarks5.csv beside it; the folder of CFP, likewise, which is measured as cfp_fp and cfp_ff; or a folder of IJB-B,
 IJB-C or MegaFace, for which MODEL may also be ready-made features: a .npy with a row an image, or a folder of
-MegaFace's matrix files. A stopped evaluation of these goes on with the embeddings in --features."""
+MegaFace's matrix files. A stopped evaluation of these resumes with the embeddings in --features."""
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
     parser.add_argument(
@@ -28,21 +32,17 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
     parser.add_argument("--features", type=str | None, default=None, help="folder for embeddings; OUT/features")
     parser.add_argument("--baseline", type=str | None, default=None, help="training faces; shows whitened PCA beside")
-    parser.add_argument("--flip", action=ActionYesNo(no_prefix="no-"), default=True, help="add the mirror image")
-    parser.add_argument(
-        "--keep-norm", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: an image counts by its norm"
-    )
-    parser.add_argument(
-        "--weigh-by-detector-score", action=ActionYesNo(no_prefix="no-"), default=True, help="IJB: and by that score"
-    )
+    parser.add_argument("--flip", type=bool, default=True, help="add the mirror image")
+    parser.add_argument("--keep-norm", type=bool, default=True, help="IJB: an image counts by its norm")
+    parser.add_argument("--weigh-by-detector-score", type=bool, default=True, help="IJB: and by that score")
     parser.add_argument("--suffix", type=str | None, default=None, help="MegaFace features: <image>_SUFFIX.bin")
-    parser.add_argument("--backbone", type=str | None, default=None, help="architecture of a .pth")
+    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
-    parser.add_argument("--channels", type=typing.Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
+    parser.add_argument("--channels", type=Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
     parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
-    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. [0.485,0.456,0.406]")
-    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. [0.229,0.224,0.225]")
+    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. 0.485,0.456,0.406")
+    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. 0.229,0.224,0.225")
 
 
 def run(options: Namespace) -> None:

@@ -2,20 +2,23 @@
 
 import dataclasses
 import shlex
-import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.cli.parser import Parser
 from elasticface.training.config import TrainConfig
+from elasticface.training.launching import torchrun
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from elasticface.planning.plan import Plan
+
+HELP = "identities, GPUs -> memory, traffic and work of a run"
 
 DESCRIPTION = """What a run would take, before there is a cluster to run it on: memory of each process, traffic, work.
 
@@ -43,25 +46,17 @@ SETTINGS = (
 )
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("--identities", type=int, required=True, help="how many people the data has")
     parser.add_argument("--gpus", type=int, default=1, help="processes, one a GPU")
     parser.add_argument("--gpus-per-node", type=int | None, default=None, help="of one machine; 8 at most unless given")
     parser.add_argument("--batch", type=int | None, default=None, help="images a step of one process")
     parser.add_argument("--batch-size", type=int | None, default=None, help="images a step of all, as train has it")
-    hints = typing.get_type_hints(TrainConfig)
-    defaults = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
-    for name in SETTINGS:
-        kind: dict[str, Any] = {"type": hints[name]}
-        if hints[name] is bool:
-            kind = {"action": ActionYesNo(no_prefix="no-"), "nargs": "?"}
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, default=defaults[name].default, help=defaults[name].metadata["help"], **kind)
+    others = {setting.name for setting in dataclasses.fields(TrainConfig)} - set(SETTINGS)
+    parser.add_class_arguments(TrainConfig, as_group=False, skip=others)
     parser.add_argument("--images", type=int | None, default=None, help="how many the data has: for steps and hours")
-    parser.add_argument(
-        "--device", type=typing.Literal["cuda", "cpu"], default="cuda", help="what processes compute on"
-    )
+    parser.add_argument("--device", type=Literal["cuda", "cpu"], default="cuda", help="what processes compute on")
     parser.add_argument("--memory-gib", type=float | None, default=None, help="of a GPU: does it fit?")
     parser.add_argument("--tflops", type=float | None, default=None, help="of a GPU in the backbone, sustained")
     parser.add_argument(
@@ -82,6 +77,10 @@ def run(options: Namespace) -> None:
 
     from elasticface.planning.plan import plan
 
+    if options.json:
+        if Path(options.json).is_dir():
+            raise InputError(f"--json {options.json}: a folder; give the name of a file")
+        files.check_writable(Path(options.json).parent, Path(options.json).name)
     made = plan(
         config(options),
         options.identities,
@@ -197,20 +196,16 @@ def lines(made: "Plan", memory_gib: float | None) -> list[str]:
 
 def command(made: "Plan") -> str:
     """What starts such a run, on every node."""
-    start = "elasticface train"
-    if made.processes > made.per_node:
-        nodes = made.processes // made.per_node
-        rendezvous = "--rdzv-backend c10d --rdzv-endpoint HOST:29500"
-        start = f"torchrun --nnodes {nodes} --nproc-per-node {made.per_node} {rendezvous} -m elasticface train"
-    elif made.processes > 1:
-        start = f"torchrun --standalone --nproc-per-node {made.processes} -m elasticface train"
+    start = ["elasticface"]
+    if made.processes > 1:
+        start = torchrun(made.per_node, made.processes // made.per_node)
     words = [f"--batch-size {made.config.batch_size}"]
     for name in SETTINGS:
         value, default = getattr(made.config, name), getattr(TrainConfig(), name)
         if value != default:
             option = f"--{name.replace('_', '-')}"
             words.append(option if value is True else f"{option} {shlex.quote(str(value))}")
-    return f"{start} DATA --out RUN {' '.join(words)}"
+    return f"{shlex.join(start)} train DATA --out RUN {' '.join(words)}"
 
 
 def mebibytes(count: int) -> str:

@@ -1,79 +1,124 @@
 """Every setting of a training run, with the paper's values as defaults. One YAML of these is one run; see recipes/."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from elasticface.base.errors import InputError
+from elasticface.base.limits import MAX_EMBEDDING_SIZE
 
 RECIPES = Path(__file__).parent / "recipes"
 
+_MOST_CONFIG_BYTES = 1 << 20
+_RENAMED = {"m": "margin"}  # settings of older runs
 
-def _option(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+
+Loss = Literal["arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+"]
+Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run. The defaults are the paper's (section 4.1): iresnet100, batch 512, SGD, 26 epochs.
 
+    Args:
+        loss: what is minimised; "+" gives the largest margins to the smallest target cosines
+        margin: mean margin m; radians for arc, units of cosine for cos; the paper's for the loss unless given
+        std: σ of the margins of an elastic loss; the paper's unless given
+        scale: s, what cosines are multiplied with
+        order: how a "+" loss hands out margins
+        past_pi: what the target logit does where θ + m > π
+        margin_warmup_epochs: epochs in which margins grow from 0 to their full size
+        sample_rate: share of the classes in each step's softmax (Partial FC); 1 is exact
+        centre_std: standard deviation of the class centres' components at the start
+        max_logits_bytes: memory of the head for probabilities kept from forward to backward
+        backbone: the network that makes embeddings
+        embedding_size: length of an embedding
+        dropout: before the embedding, for backbones that have it
+        batch_size: images a step, of all processes together
+        accumulate: parts that a batch is computed in, for less memory; margins are drawn part by part
+        checkpoint_activations: keep a block's input alone, compute the rest again in backward
+        epochs: times through the data
+        max_steps: stop after so many steps, however many epochs that is
+        lr: highest learning rate
+        momentum: of SGD
+        weight_decay: of SGD
+        decay_norm_and_bias: decay batch norms, biases and PReLU slopes too, as the paper does
+        clip_norm: the backbone's gradient is clipped to this norm; 0 leaves it alone
+        schedule: of the learning rate: steps down, or cosine to 0
+        milestones: epochs after which the learning rate is divided by 10
+        warmup_epochs: epochs in which the learning rate grows from 0
+        augment: strength of augmentation beyond the flip; 1 for sets of some thousand images
+        seed: of everything that is random
+        workers: processes that read images; 0 reads in the training process
+        device: what computes; auto is cuda where there is a GPU, cpu elsewhere
+        precision: of the backbone; the head computes in float32. 64, for both, tells rounding from mistakes
+        sync_batchnorm: batch statistics over all processes
+        max_damaged: share of the images that may be damaged; more stop the run
+        max_skipped: steps in a row without a finite loss or gradient that stop the run
+        validate: one benchmark of pairs to verify on, a folder or tar with pairs.txt or a pack
+        validate_every: epochs between validations
+        log_every: steps between lines of metrics.jsonl
+        checkpoint_every: steps between checkpoints; there is one at every epoch's end, too
+        keep_checkpoints: how many of the newest checkpoints stay
+        keep_best: with validate, the checkpoint of the best accuracy stays, too, however old
+
     Raises:
         InputError: a value out of its range.
     """
 
-    loss: str = _option("elastic-arc+", "arcface cosface normface elastic-arc elastic-cos elastic-arc+ elastic-cos+")
-    m: float | None = _option(None, "mean margin; radians for arc; the paper's for the loss if not given")
-    std: float | None = _option(None, "σ of the margins of an elastic loss; the paper's if not given")
-    scale: float = _option(64.0, "s, what cosines are multiplied with")
-    order: Literal["paper", "release"] = _option("paper", 'how a "+" loss hands out margins')
-    past_pi: Literal["monotone", "paper"] = _option("monotone", "what the target logit does where θ + m > π")
-    margin_warmup_epochs: float = _option(0.0, "epochs in which margins grow from 0 to their full size")
-    sample_rate: float = _option(1.0, "share of the classes in each step's softmax (Partial FC); 1 is exact")
-    centre_std: float = _option(0.01, "standard deviation of the class centres' components at the start")
-    max_logits_bytes: int = _option(1 << 30, "memory of the head for probabilities kept from forward to backward")
+    loss: Loss = "elastic-arc+"
+    margin: float | None = None
+    std: float | None = None
+    scale: float = 64.0
+    order: Literal["paper", "release"] = "paper"
+    past_pi: Literal["monotone", "paper"] = "monotone"
+    margin_warmup_epochs: float = 0.0
+    sample_rate: float = 1.0
+    centre_std: float = 0.01
+    max_logits_bytes: int = 1 << 30
 
-    backbone: str = _option("iresnet100", "iresnet18 iresnet34 iresnet50 iresnet100 iresnet200 mobilefacenet tiny")
-    embedding_size: int = _option(512, "length of an embedding")
-    dropout: float | None = _option(None, "before the embedding, for backbones that have it")
+    backbone: Backbone = "iresnet100"
+    embedding_size: int = 512
+    dropout: float | None = None
 
-    batch_size: int = _option(512, "images a step, of all processes together")
-    accumulate: int = _option(1, "parts that a batch is computed in, for less memory; margins are drawn part by part")
-    checkpoint_activations: bool = _option(False, "keep a block's input alone, compute the rest again in backward")
-    epochs: int = _option(26, "times through the data")
-    max_steps: int | None = _option(None, "stop after so many steps, however many epochs that is")
-    lr: float = _option(0.1, "highest learning rate")
-    momentum: float = _option(0.9, "of SGD")
-    weight_decay: float = _option(5e-4, "of SGD")
-    decay_norm_and_bias: bool = _option(True, "decay batch norms, biases and PReLU slopes too, as the paper does")
-    clip_norm: float = _option(5.0, "the backbone's gradient is clipped to this norm; 0 leaves it alone")
-    schedule: Literal["milestones", "cosine"] = _option("milestones", "learning rate: steps down, or cosine to 0")
-    milestones: list[float] = field(
-        default_factory=lambda: [7.0, 13.0, 19.0, 24.0],
-        metadata={"help": "epochs after which the learning rate is divided by 10"},
-    )
-    warmup_epochs: float = _option(0.0, "epochs in which the learning rate grows from 0")
+    batch_size: int = 512
+    accumulate: int = 1
+    checkpoint_activations: bool = False
+    epochs: int = 26
+    max_steps: int | None = None
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    clip_norm: float = 5.0
+    schedule: Literal["milestones", "cosine"] = "milestones"
+    milestones: list[float] = field(default_factory=lambda: [7.0, 13.0, 19.0, 24.0])
+    warmup_epochs: float = 0.0
 
-    augment: float = _option(0.0, "strength of augmentation beyond the flip; 1 for sets of some thousand images")
-    seed: int = _option(0, "of everything that is random")
-    workers: int = _option(2, "processes that read images; 0 reads in the training process")
-    device: str = _option("auto", "cpu, cuda, mps or auto")
-    precision: Literal["32", "bf16", "fp16", "64"] = _option(
-        "32", "of the backbone; the head computes in float32. 64, for both, tells rounding from mistakes"
-    )
-    sync_batchnorm: bool = _option(False, "batch statistics over all processes")
+    augment: float = 0.0
+    seed: int = 0
+    workers: int = 2
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32", "bf16", "fp16", "64"] = "32"
+    sync_batchnorm: bool = False
 
-    max_damaged: float = _option(0.001, "share of the images that may be damaged; more stop the run")
-    max_skipped: int = _option(5, "steps in a row without a finite loss or gradient that stop the run")
+    max_damaged: float = 0.001
+    max_skipped: int = 5
 
-    validate: str | None = _option(None, "a folder or tar with pairs.txt to verify on")
-    validate_every: int = _option(1, "epochs between validations")
-    log_every: int = _option(10, "steps between lines of metrics.jsonl")
-    checkpoint_every: int = _option(1000, "steps between checkpoints; there is one at every epoch's end, too")
-    keep_checkpoints: int = _option(3, "how many of the newest checkpoints stay")
-    keep_best: bool = _option(True, "with --validate, the checkpoint of the best accuracy stays, too, however old")
+    validate: str | None = None
+    validate_every: int = 1
+    log_every: int = 10
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 3
+    keep_best: bool = True
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            if get_origin(setting.type) is Literal:
+                names = get_args(setting.type)
+                self._check(setting.name, getattr(self, setting.name) in names, f"one of {', '.join(names)}")
         for name in ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
@@ -96,11 +141,13 @@ class TrainConfig:
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
+        self._check("embedding_size", self.embedding_size <= MAX_EMBEDDING_SIZE, f"at most {MAX_EMBEDDING_SIZE:,}")
+        self._check("validate", "," not in (self.validate or ""), "one benchmark, without a comma in its path")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 
     def _check(self, name: str, good: bool, wanted: str) -> None:
         if not good:
-            raise InputError(f"{name} must be {wanted}, got {getattr(self, name)}")
+            raise InputError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run."""
@@ -124,12 +171,43 @@ class TrainConfig:
         """Keywords for :func:`elasticface.heads.head.create`."""
         names = ("scale", "past_pi", "sample_rate", "centre_std", "max_logits_bytes", "seed")
         given = {name: getattr(self, name) for name in names}
-        given |= {name: value for name in ("m", "std") if (value := getattr(self, name)) is not None}
+        given |= {name: value for name, value in {"m": self.margin, "std": self.std}.items() if value is not None}
         return given | ({"order": self.order} if self.loss.endswith("+") else {})
 
     def backbone_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.backbones.create`."""
         return {} if self.dropout is None else {"dropout": self.dropout}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a YAML, under the names of today; a name that is no setting is left in.
+
+    Raises:
+        InputError: not a YAML of settings.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > _MOST_CONFIG_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size:,} bytes is too much for a file of settings")
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date is a ValueError
+        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a list of settings")
+    for old, new in _RENAMED.items():
+        if old in content and new not in content:
+            content[new] = content.pop(old)
+    return content
+
+
+def to_yaml(config: TrainConfig) -> str:
+    """``config`` as :func:`read_config` reads it."""
+    import yaml
+
+    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
 
 
 # What may differ when a run is resumed: how long and where it runs and what it tells, but not what it computes.

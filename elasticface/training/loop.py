@@ -14,7 +14,7 @@ from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
 from elasticface.data import Source, open_dataset, require_identities
 from elasticface.distributed.agreement import in_all
 from elasticface.model import FaceEncoder
-from elasticface.training import processes
+from elasticface.training import launching, processes
 from elasticface.training.batches import batches
 from elasticface.training.config import TrainConfig
 from elasticface.training.hooks import Hook, standard_hooks
@@ -59,7 +59,7 @@ def train(
             checkpoint.
     """
     name, out = data if isinstance(data, str | Path) else type(data).__name__, Path(out)
-    command = resume_command or processes.command_with_launcher(["train", str(name), "--out", str(out), "--resume"])
+    command = resume_command or launching.resume_command(str(name), str(out))
     with processes.connect(config, command) as world:
         source, benchmark = in_all(lambda: _open(data, config, world))
         state = TrainState.create(config, source, world)

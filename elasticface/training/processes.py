@@ -7,7 +7,6 @@ they say in the environment. Nothing here starts a process.
 import contextlib
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -121,25 +120,6 @@ def find_place(environment: Mapping[str, str]) -> Place:
             raise InputError(f"SLURM has {tasks} tasks on {nodes} nodes; give --ntasks-per-node")
         return Place(int(environment["SLURM_PROCID"]), tasks, int(environment["SLURM_LOCALID"]), tasks // nodes)
     return Place()
-
-
-def command_with_launcher(words: list[str]) -> str:
-    """A command of elasticface as it is to be typed, with the launcher that has started this process.
-
-    Args:
-        words: what follows ``elasticface``, unquoted.
-    """
-    environment = os.environ
-    if "TORCHELASTIC_RUN_ID" in environment:
-        place = find_place(environment)
-        nodes = place.size // place.on_node
-        where = ["--standalone"] if nodes == 1 else [f"--nnodes={nodes}", "--rdzv-endpoint=HOST:PORT"]
-        started = ["torchrun", *where, f"--nproc-per-node={place.on_node}", "-m", "elasticface"]
-    elif find_place(environment).size > 1:
-        started = ["srun", "elasticface"]
-    else:
-        started = ["elasticface"]
-    return shlex.join([*started, *words])
 
 
 def _device(config: TrainConfig, place: Place) -> torch.device:

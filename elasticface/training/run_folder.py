@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from elasticface.base import environment, files, progress
@@ -30,7 +29,7 @@ from elasticface.distributed.agreement import from_first, processes, rank
 from elasticface.model import Card, FaceEncoder
 from elasticface.training import checkpoint, checkpoint_folder
 from elasticface.training.checkpoint_folder import Validation
-from elasticface.training.config import TrainConfig, differences
+from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
 from elasticface.training.identities import ByName, Identities
 from elasticface.training.run_files import (
     CHECKPOINTS,
@@ -40,7 +39,6 @@ from elasticface.training.run_files import (
     METRICS,
     MODEL,
     TENSORBOARD,
-    read_config,
     read_metrics,
 )
 from elasticface.training.state import TrainState
@@ -125,7 +123,7 @@ class RunFolder:
         if rank() > 0:
             return
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
-        files.write_text(self.path / CONFIG, yaml.safe_dump(asdict(self._config), sort_keys=False, allow_unicode=True))
+        files.write_text(self.path / CONFIG, to_yaml(self._config))
         described = {"data": self._data, "processes": processes(), **environment.describe()}
         files.write_json(self.path / ENVIRONMENT, described)
         self._identities.save(self.path / IDENTITIES)

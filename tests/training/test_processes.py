@@ -1,6 +1,5 @@
 """How a run meets its machine: what the environment says of processes, and what a lost one comes to."""
 
-import shlex
 from typing import Any
 
 import pytest
@@ -87,30 +86,6 @@ def test_what_is_not_there_is_said(device: Any, precision: Any, told: str) -> No
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match=told):
         connected(TrainConfig(device=device, precision=precision))
-
-
-@pytest.mark.parametrize(
-    ("environment", "launcher"),
-    [
-        ({}, ["elasticface"]),
-        (
-            TORCHRUN | {"WORLD_SIZE": "2", "RANK": "0"},
-            ["torchrun", "--standalone", "--nproc-per-node=2", "-m", "elasticface"],
-        ),
-        (
-            TORCHRUN,
-            ["torchrun", "--nnodes=2", "--rdzv-endpoint=HOST:PORT", "--nproc-per-node=2", "-m", "elasticface"],
-        ),
-        (SLURM, ["srun", "elasticface"]),
-    ],
-)
-def test_a_command_is_named_with_its_launcher_and_its_paths_quoted(
-    environment: dict[str, str], launcher: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    words = ["train", "my faces", "--out", "it's", "--resume"]
-    assert shlex.split(processes.command_with_launcher(words)) == [*launcher, *words]
 
 
 @pytest.mark.parametrize(

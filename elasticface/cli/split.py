@@ -1,0 +1,36 @@
+"""`elasticface split`: hold people out."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from elasticface.cli.parser import Parser
+
+HELP = "hold people out, with pairs to verify on"
+
+DESCRIPTION = """Hold people out of a folder of identity folders, to judge a model on faces it has not seen.
+
+OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes."""
+    parser.add_argument("faces", type=str, help="folder of identity folders")
+    parser.add_argument("out", type=str, help="folder for train/ and heldout/")
+    parser.add_argument("--people", type=int, required=True, help="how many people to hold out")
+    parser.add_argument("--pairs", type=int, default=6000, help="how many pairs, half of them genuine")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice")
+
+
+def run(options: Namespace) -> None:
+    """Do it, and say what was made.
+
+    Raises:
+        InputError: options, data or a place that cannot be used.
+    """
+    from elasticface.data.prepare.split import split
+
+    summary = split(
+        Path(options.faces), Path(options.out), people=options.people, pairs=options.pairs, seed=options.seed
+    )
+    print("\n".join(summary.lines()))

@@ -1,0 +1,92 @@
+"""`elasticface train`: its options, the files that settings come from, and the start of a run."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from jsonargparse import Namespace
+
+from elasticface.base import files
+from elasticface.base.errors import InputError
+from elasticface.cli.parser import Parser
+from elasticface.cli.values import read
+from elasticface.training.config import RECIPES, TrainConfig, read_config, to_yaml
+
+HELP = "faces -> a trained model"
+
+_RECIPES = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+
+DESCRIPTION = f"""Train a model on aligned faces of labelled people, or on synthetic ones.
+
+DATA is a folder of identity folders (<identity>/<image>); a folder with train.rec and train.idx, as MS1MV2, Glint360K
+and CASIA-WebFace are passed on; a folder of WebDataset shards, or a pattern such as faces-{{000000..000579}}.tar; or
+synthetic:identities=500,images=16 for faces rendered as they are read.
+Settings come from --config, a YAML or the name of a recipe, and from the options below, which go over it. Recipes:
+{_RECIPES}.
+RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. --resume resumes a run that was stopped, bit for bit; it
+needs no settings then, the run folder has them."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes: --config, --resume, …, and every setting of a run."""
+    parser.add_argument("data", type=str, help="folder of identity folders, RecordIO, shards, or synthetic:…")
+    parser.add_argument("--out", type=str, required=True, help="the run folder")
+    parser.add_argument("--config", type=str | None, default=None, help="YAML of settings, or the name of a recipe")
+    parser.add_argument("--resume", action="store_true", help="resume from the newest good checkpoint in RUN")
+    parser.add_argument(
+        "--data-changed", action="store_true", help="resume on other data; class centres are taken over by name"
+    )
+    parser.add_argument(
+        "--schedule-changed", action="store_true", help="resume though the learning rate takes another curve"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the settings as a YAML, and do not train")
+    parser.add_class_arguments(TrainConfig, as_group=False)
+    parser.settings = _settings
+
+
+def run(options: Namespace) -> None:
+    """Train.
+
+    Raises:
+        InputError: settings, data or a run folder that cannot be used.
+        Stopped: the run ended before its time.
+    """
+    config = TrainConfig(**{setting.name: options[setting.name] for setting in fields(TrainConfig)})
+    if options.print_config:
+        print(to_yaml(config), end="")
+        return
+    files.check_writable(Path(options.out))
+    from elasticface.training.loop import train
+
+    train(
+        options.data,
+        options.out,
+        config,
+        resume=options.resume,
+        data_changed=options.data_changed,
+        schedule_changed=options.schedule_changed,
+    )
+
+
+def _settings(options: Namespace) -> dict[str, Any]:
+    """What the file of --config says, or, without it, that of the run to resume."""
+    if options.config:
+        path = _config_file(options.config)
+    elif options.resume and options.out and (Path(options.out) / "config.yaml").is_file():
+        path = Path(options.out) / "config.yaml"
+    else:
+        return {}
+    hints = {**get_type_hints(TrainConfig), "data": str, "out": str, "resume": bool}
+    settings = read_config(path)
+    for name in settings:
+        if name not in hints:
+            raise InputError(f"{path}: no setting {name!r}; `elasticface train --help` names them all")
+    return {name: read(value, hints[name], f"{path}: {name}") for name, value in settings.items()}
+
+
+def _config_file(name: str) -> Path:
+    """The YAML that ``name`` is, or the recipe that it names."""
+    path, recipe = Path(name), RECIPES / f"{name}.yaml"
+    if not path.is_file() and not recipe.is_file():
+        raise InputError(f"--config {name}: no such file, and no recipe; there are {_RECIPES}")
+    return path if path.is_file() else recipe

@@ -1,0 +1,116 @@
+"""Values from the command line and from YAML files, read by type hint and refused without a Python type in the message.
+
+`--epochs 26` is text, `epochs: 26` a number, and `precision: 32` a number that stands for a name. One reader takes all
+of them, for every command.
+"""
+
+import math
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from elasticface.base.errors import InputError
+
+_MOST_SHOWN = 200  # characters of a wrong value
+
+
+def read(value: Any, hint: Any, name: str) -> Any:
+    """``value`` as the type that ``hint`` is.
+
+    Args:
+        value: text of the command line, or what a YAML file holds. A list may be text: words separated by commas.
+        hint: str, int, float, bool, a Literal of names, a list of one of them, or one of them or None ("null").
+        name: of the option or the setting, for the message.
+
+    Raises:
+        InputError: it is none, as in "--epochs must be a whole number, got 'many'".
+    """
+    try:
+        return _read(value, hint)
+    except (ValueError, OverflowError):
+        raise InputError(f"{name} must be {wanted(hint)}, got {_shown(value)}") from None
+
+
+def wanted(hint: Any) -> str:
+    """What a value of type ``hint`` is called: "a whole number", "one of paper, release"."""
+    parts = get_args(hint)
+    if _is_optional(hint):
+        return f"{wanted(_inner(hint))} or null"
+    if get_origin(hint) is list:
+        return f"{ {str: 'words', int: 'whole numbers', float: 'numbers'}[parts[0]] } separated by commas"
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(parts)}"
+    return {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[hint]
+
+
+def placeholder(hint: Any) -> str | None:
+    """What stands for a value of type ``hint`` in a command's help; None leaves it to the option's name."""
+    if _is_optional(hint):
+        return placeholder(_inner(hint))
+    if get_origin(hint) is list:
+        return f"{placeholder(get_args(hint)[0])},…"
+    if get_origin(hint) is Literal:
+        return f"{{{','.join(get_args(hint))}}}"
+    return {int: "N", float: "X"}.get(hint)
+
+
+def _read(value: Any, hint: Any) -> Any:
+    if _is_optional(hint):
+        return None if value is None or value == "null" else _read(value, _inner(hint))
+    if get_origin(hint) is list:
+        if isinstance(value, str):
+            words = value.removeprefix("[").removesuffix("]")
+            value = words.split(",") if words else []
+        return [_read(word, get_args(hint)[0]) for word in (value if isinstance(value, list) else [value])]
+    if get_origin(hint) is Literal:
+        return _one_of(value, get_args(hint))
+    return {str: _text, int: _whole, float: _number, bool: _switch}[hint](value)
+
+
+def _one_of(value: Any, names: tuple[str, ...]) -> str:
+    name = _text(value)
+    if name not in names:
+        raise ValueError
+    return name
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool) or "\0" in str(value):
+        raise ValueError
+    return str(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, str | int | float) or isinstance(value, bool) or not math.isfinite(number := float(value)):
+        raise ValueError
+    return number
+
+
+def _switch(value: Any) -> bool:
+    found = {"true": True, "yes": True, "false": False, "no": False}.get(str(value).lower())
+    if found is None:
+        raise ValueError
+    return found
+
+
+def _is_optional(hint: Any) -> bool:
+    return get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint)
+
+
+def _inner(hint: Any) -> Any:
+    (inner,) = (part for part in get_args(hint) if part is not NoneType)
+    return inner
+
+
+def _shown(value: Any) -> str:
+    """``value`` as one writes it: in quotes if it is text, else as YAML does."""
+    import yaml
+
+    told = repr(value) if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    told = told.splitlines()[0]
+    return told if len(told) <= _MOST_SHOWN else f"{told[:_MOST_SHOWN]}…"

@@ -1,0 +1,224 @@
+"""`elasticface evaluate`: figures and files, on pairs, packs, IJB and MegaFace, and what it refuses."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from command_line import SMALL, content, done, refused, run, words, write_landmarks
+from conftest import write_pairs, write_people
+from large import write_features, write_ijb, write_megaface
+from onnx import TensorProto, helper
+
+import elasticface
+from elasticface import backbones
+from elasticface.faces.landmarks import COLUMNS
+from elasticface.model.encoder import Card, FaceEncoder
+
+
+def test_from_faces_to_a_report(people: Path) -> None:
+    done("train", people, "--out", "run", *SMALL, "--max-steps", "4", "--validate", people)
+    out = done("evaluate", "run", people)
+    assert "run/results.json" in out
+    assert "run/report.html" in out
+    found = json.loads(Path("run/results.json").read_text())
+    assert set(found["rules"]) == {"at-most", "nearest"}
+    assert found["versions"]["elasticface"] == elasticface.__version__
+    assert {"torch", "numpy", "python"} <= found["versions"].keys()
+    (result,) = found["results"]
+    assert (result["model"], result["benchmark"]) == ("run", "faces")
+    assert "squared L2 distance" in result["protocol"]
+    assert result["counts"] == {"pairs": 48, "genuine": 24, "impostor": 24, "images": 30, "skipped_pairs": 0}
+    assert 0 <= result["accuracy"] <= 1
+    assert 0 <= result["eer"] <= 1
+    assert len(result["per_fold"]) == 2
+    for rule in ("at-most", "nearest"):
+        assert set(result["tar_at_far"][rule]) == {"0.001", "0.01", "0.1"}
+    page = Path("run/report.html").read_text()
+    assert page.lower().startswith("<!doctype html>")
+    assert "person_00" in page
+    assert f"{100 * result['accuracy']:.2f}" in page
+
+
+def test_results_go_where_they_are_sent_with_a_baseline_beside(people: Path, model: Path) -> None:
+    done("evaluate", model, people, "--out", "deep/results", "--baseline", people, "--no-flip")
+    found = json.loads(Path("deep/results/results.json").read_text())
+    assert [result["model"] for result in found["results"]] == ["small", "whitened PCA"]
+    assert sorted(os.listdir("deep/results")) == ["report.html", "results.json", "scores"]
+    assert os.listdir() == ["deep"]
+
+
+def test_a_model_folder_gets_no_results_in_it(people: Path, trained: Path, model: Path) -> None:
+    shutil.copytree(trained, "run")
+    for path in ("run/model", model):
+        before = content(Path(path))
+        done("evaluate", path, people)
+        assert content(Path(path)) == before
+        assert sorted(os.listdir("results")) == ["report.html", "results.json", "scores"]
+        shutil.rmtree("results")
+
+
+def test_the_flip_can_be_left_out(people: Path, model: Path) -> None:
+    for option, protocol in (("--flip", "image and mirror image added, "), ("--no-flip", "image alone, ")):
+        done("evaluate", model, people, "--out", "results", option)
+        (result,) = json.loads(Path("results/results.json").read_text())["results"]
+        assert result["protocol"].startswith(protocol)
+
+
+def test_two_benchmarks_of_one_name_are_told_apart(model: Path) -> None:
+    for parent, seed in (("a", 1), ("b", 2)):
+        write_pairs(write_people(Path(parent) / "faces", 3, 3, seed=seed), 3, 3)
+    done("evaluate", model, "a/faces", "b/faces", "--out", "results")
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    assert [result["benchmark"] for result in found] == ["a/faces", "b/faces"]
+
+
+def test_an_onnx_of_another_size_is_evaluated_with_its_preprocessing() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["faces"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("Flatten", ["pooled"], ["embeddings"]),
+        ],
+        "patches",
+        [helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["batch", 3, 56, 56])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", 147])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "patches.onnx")
+    faces = write_pairs(write_people(Path("faces"), 4, 3, size=56), 4, 3)
+    assert "takes images of 56 pixels" in refused("evaluate", "patches.onnx", faces)
+    mean, std = "0.485,0.456,0.406", "0.229,0.224,0.225"
+    done("evaluate", "patches.onnx", faces, "--size", "56", "--mean", mean, "--std", std, "--channels", "BGR")
+    assert json.loads(Path("results/results.json").read_text())["results"][0]["accuracy"] == 1
+
+
+def test_ijb_and_megaface_are_evaluated_beside_pairs_and_go_on_where_they_were(people: Path, model: Path) -> None:
+    write_ijb(Path("IJBC"), subjects=4)
+    write_megaface(Path("megaface"), people=3, distractors=10, pictures=True)
+    out = done("evaluate", model, people, "IJBC", "megaface", "--out", "results")
+    assert "IJB 1:1 verification: TAR at FAR, nearest" in out
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    names = ["faces", "IJB-C 1:1", "IJB-C 1:N", "MegaFace", "MegaFace (R)"]
+    assert [result["benchmark"] for result in found] == names
+    page = Path("results/report.html").read_text()
+    assert all(f"{name}</h2>" in page for name in names)
+    kept = content(Path("results/features"))
+    shutil.rmtree("IJBC/loose_crop")
+    Path("IJBC/loose_crop").mkdir()  # no image is looked at again
+    shutil.copytree("results/features", "elsewhere")
+    done("evaluate", model, "IJBC", "--out", "again", "--features", "elsewhere")
+    again = json.loads(Path("again/results.json").read_text())["results"]
+    assert again == [result for result in found if result["benchmark"].startswith("IJB-C")]
+    assert content(Path("elsewhere")) == kept
+    # Among four people a draw without an impostor pair, or without a mate in a gallery, is no wonder.
+    assert all(result["intervals_by"].startswith("none, too few people") for result in again)
+    assert all("stored" not in result for result in again)
+    assert sorted(os.listdir("again")) == ["report.html", "results.json"]
+
+
+def test_noise_of_other_images_leaves_megaface_and_is_said_on_the_terminal() -> None:
+    rows = write_megaface(Path("megaface"))
+    Path("megaface/megaface_noises.txt").write_text("375/37531198@N00/4174611825_0.jpg\n")
+    random = np.random.default_rng(0).normal(size=(len(rows.probes) + len(rows.distractors), 8)).astype(np.float32)
+    write_features(Path("features"), rows, random[: len(rows.probes)], random[len(rows.probes) :])
+    code, _, err = run("evaluate", "features", "megaface", "--out", "results")
+    assert code == 0
+    said = "no MegaFace (R): 1 of 2 names of facescrub_noises.txt are in the list of probes; 0 of 1 names of megaface"
+    assert said in " ".join(err.split())
+    (found,) = json.loads(Path("results/results.json").read_text())["results"]
+    assert found["benchmark"] == "MegaFace"
+    assert any(note.startswith(said) for note in found["notes"])
+
+
+def test_features_do_for_a_model() -> None:
+    rows = write_ijb(Path("IJBC"), pictures=False)
+    np.save("published.npy", np.random.default_rng(0).normal(size=(len(rows.faces), 8)).astype(np.float32))
+    done("evaluate", "published.npy", "IJBC", "--no-keep-norm")
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    assert [result["model"] for result in found] == ["published", "published"]
+    assert found[0]["options"] == {"keep_norm": False, "weigh_by_detector_score": True}
+    assert found[0]["protocol"].startswith("features as given, norm removed, times the detector's score;")
+    np.save("short.npy", np.zeros((3, 8), np.float32))
+    assert "short.npy: 3 rows where IJB-C has" in refused("evaluate", "short.npy", "IJBC")
+    assert "no loose_crop in it" in refused("evaluate", small_model(), "IJBC")
+
+
+def small_model() -> Path:
+    FaceEncoder(backbones.create("tiny", 8), Card("small", "tiny", 8)).save(Path("small"))
+    return Path("small")
+
+
+def test_a_folder_of_features_does_for_a_model_on_megaface() -> None:
+    rows = write_megaface(Path("megaface"))
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(len(names), 8)).astype(np.float32) for names in (rows.probes, rows.distractors)]
+    write_features(Path("r100"), rows, values[0], values[1])
+    done("evaluate", "r100", "megaface", "--suffix", "r100")
+    found = json.loads(Path("results/results.json").read_text())["results"]
+    assert [result["benchmark"] for result in found] == ["MegaFace", "MegaFace (R)"]
+    assert "_other.bin" in refused("evaluate", "r100", "megaface", "--suffix", "other")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("evaluate", "model"),
+        ("evaluate FACES", "benchmarks"),
+        ("evaluate absent FACES", "absent: no such model"),
+        ("evaluate FACES FACES", "not a model folder"),
+        ("evaluate MODEL absent", "absent: no such folder or tar"),
+        ("evaluate MODEL FACES absent", "absent: no such folder or tar"),
+        ("evaluate MODEL FACES --device abacus", "no device 'abacus'"),
+        ("evaluate MODEL FACES --backbone tiny", "says itself what it is"),
+        ("evaluate MODEL FACES --mean 0.5", "says itself what it is"),
+        ("evaluate MODEL FACES --channels YUV", "--channels must be one of RGB, BGR or null, got 'YUV'"),
+        ("evaluate MODEL FACES --pairs absent.txt", "absent.txt: cannot be read"),
+        ("evaluate MODEL FACES --landmarks absent.csv", "absent.csv: cannot be read"),
+        ("evaluate MODEL absent.bin", "absent.bin: cannot be read: No such file"),
+        ("evaluate MODEL FACES FACES", "faces: is given twice"),
+        ("evaluate MODEL FACES --baseline absent", "absent"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(arguments: str, message: str, people: Path, model: Path) -> None:
+    assert message in refused(*words(arguments, FACES=people, MODEL=model))
+
+
+def test_landmarks_of_four_columns_are_refused_with_their_row(people: Path, model: Path, here: Path) -> None:
+    write_landmarks(here / "header.csv", ["person_00/person_00_0001.png"], columns=4)
+    assert "header.csv, row 1" in refused("align", people, "out", "--landmarks", "header.csv")
+    (here / "four.csv").write_text(",".join(COLUMNS) + "\nperson_00/person_00_0001.png,0.9,1,2\n")
+    assert "four.csv, row 2: 4 columns" in refused("align", people, "out", "--landmarks", "four.csv")
+    assert "four.csv, row 2: 4 columns" in refused("evaluate", model, people, "--landmarks", "four.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("person_00\t1\t77", "pairs.txt, row 3: no photo person_00/person_00_0077"),
+        ("person_00\t1", "pairs.txt, row 3: neither"),
+        ("person_00\t1\t3", "pairs.txt: only genuine pairs"),
+    ],
+)
+def test_wrong_pairs_are_refused_with_their_row(row: str, message: str, people: Path, model: Path, here: Path) -> None:
+    (here / "pairs.txt").write_text(f"2\t1\nperson_00\t1\t2\n{row}\n")
+    assert message in refused("evaluate", model, people, "--pairs", "pairs.txt")
+
+
+def test_photos_that_are_not_aligned_are_refused_before_anything_is_written(model: Path, here: Path) -> None:
+    write_pairs(write_people(here / "large", 3, 3, size=224), 3, 3)
+    code, out, err = run("evaluate", model, "large", "--out", "results")
+    assert (code, out) == (2, "")
+    assert "224x224 is no aligned face of 112x112" in " ".join(err.split())
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("name", ["results.json", "report.html"])
+def test_a_folder_where_a_result_belongs_is_refused(people: Path, model: Path, here: Path, name: str) -> None:
+    (here / "out" / name).mkdir(parents=True)
+    code, _, err = run("evaluate", model, people, "--out", "out")
+    assert code == 2
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("elasticface: ")
+    assert name in err.splitlines()[-1]

@@ -1,0 +1,56 @@
+"""The settings of a run: what they may be, and the files that hold them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elasticface import backbones
+from elasticface.base.errors import InputError
+from elasticface.base.limits import MAX_EMBEDDING_SIZE
+from elasticface.model.encoder import Card, FaceEncoder, load
+from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "triplet"}, r"loss must be one of arcface, cosface, .*, got 'triplet'"),
+        ({"backbone": "vit"}, r"backbone must be one of iresnet18, .*, tiny, got 'vit'"),
+        ({"device": "abacus"}, r"device must be one of auto, cpu, cuda, mps, got 'abacus'"),
+        ({"precision": "16"}, r"precision must be one of 32, bf16, fp16, 64, got '16'"),
+        ({"order": None}, r"order must be one of paper, release, got None"),
+        ({"embedding_size": MAX_EMBEDDING_SIZE + 1}, r"embedding_size must be at most 65,536, got 65537"),
+        ({"validate": "a.bin,b.bin"}, r"validate must be one benchmark, .*, got 'a.bin,b.bin'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_at_once(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**settings)
+
+
+def test_the_longest_embedding_that_trains_is_the_longest_that_loads(tmp_path: Path) -> None:
+    size = TrainConfig(embedding_size=MAX_EMBEDDING_SIZE).embedding_size
+    FaceEncoder(backbones.create("tiny", size), Card("long", "tiny", size)).save(tmp_path / "long")
+    assert load(tmp_path / "long").card.embedding_size == size
+
+
+def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
+    config = TrainConfig(margin=0.4, milestones=[1.0, 2.5], sync_batchnorm=True, validate="Gesichter/größe.bin")
+    (tmp_path / "config.yaml").write_text(to_yaml(config), "utf-8")
+    assert TrainConfig(**read_config(tmp_path / "config.yaml")) == config
+
+
+def test_an_older_run_has_its_margin_as_m(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(TrainConfig(margin=0.4)).replace("margin:", "m:", 1))
+    assert "\nm: 0.4\n" in path.read_text()
+    assert TrainConfig(**read_config(path)) == TrainConfig(margin=0.4)
+    assert differences(read_config(path), TrainConfig(margin=0.3)) == ["margin 0.4 -> 0.3"]
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(InputError, match=r"config.yaml: 1,048,577 bytes is too much"):
+        read_config(path)
