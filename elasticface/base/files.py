@@ -23,6 +23,9 @@ MOST_TEXT = 1 << 28
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What an OSError says where a disk is full, or a file may not grow."""
 
+LOCK = ".lock"
+"""The file in a folder that the process writing there holds locked (:mod:`elasticface.base.locks`)."""
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 
 
@@ -147,13 +150,13 @@ def is_temporary(name: str) -> bool:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether a folder that is to be written to holds anything; one that is not there yet does not.
+    """Whether a folder that is to be written to holds anything but its lock; one that is not there yet does not.
 
     Raises:
         InputError: ``folder`` is a file, or cannot be read.
     """
     try:
-        return any(folder.iterdir())
+        return any(path.name != LOCK for path in folder.iterdir())
     except FileNotFoundError:
         return False
     except OSError as error:
