@@ -147,7 +147,7 @@ def _claim(out: Path, size: Size, seed: int) -> None:
         files.write_json(record, given)
         return
     try:
-        before = dict(json.loads(record.read_bytes()))
+        before = dict(json.loads(files.read_bytes(record)))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{record}: damaged; give another folder with --out") from error
     if before != given:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode, encode
 from elasticface.data.images.photos import Photos
@@ -117,7 +118,10 @@ def align_photos(
     try:
         # Closed at once whatever happens: only then is it certain that no worker is still writing.
         if_killed = f"what is in {printable(out)} is good: go on with resume, and fewer workers"
-        with progress.bar() as bar, contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs:
+        with (
+            progress.bar(shown=bool(todo)) as bar,
+            contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs,
+        ):
             task = bar.add_task("aligning", total=len(todo))
             for results in runs:
                 skipped |= {name: reason for name, reason in results if reason is not None}
@@ -247,7 +251,7 @@ def _made_before(out: Path, targets: Mapping[str, PurePosixPath], size: int) -> 
 
 
 def _check_size(path: Path, size: int) -> None:
-    height, width = decode(path.read_bytes(), printable(path)).shape[:2]
+    height, width = decode(decoding.read(path, printable(path)), printable(path)).shape[:2]
     if (height, width) != (size, size):
         raise InputError(
             f"{printable(path)}: has {width}x{height} pixels, not {size}x{size}; resume with that size, "

@@ -10,6 +10,7 @@ anew: a batch's other faces move an embedding's last bits, and these shall be th
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -66,7 +67,7 @@ class FeatureFiles:
 
     @property
     def name(self) -> str:
-        return self.path.resolve().name.removesuffix(".npy")
+        return os.path.basename(os.path.realpath(self.path)).removesuffix(".npy")
 
 
 def embed_to(
@@ -239,7 +240,7 @@ class _Cache:
 def left_over(folder: Path, key: str, shape: tuple[int, int], block: int) -> _Left | None:
     """What an earlier run has left of these embeddings, block by block; None where that is nothing of use."""
     try:
-        note = json.loads((folder / PROGRESS).read_text("utf-8"))
+        note = json.loads(files.read_text(folder / PROGRESS))
         if (note["format"], note["key"], note["block"], *note["shape"]) != (_FORMAT, key, block, *shape):
             return None
         features = map_floats(folder / FEATURES)
@@ -338,7 +339,7 @@ def _model_bytes(encoder: FaceEncoder) -> bytes:
             digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     elif isinstance(network, OnnxNetwork):
-        with network.path.open("rb") as file:
+        with files.opened(network.path) as file:
             digest = hashlib.file_digest(file, "sha256")
     else:
         size = encoder.card.preprocessing.size

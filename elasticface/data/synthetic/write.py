@@ -183,7 +183,8 @@ def _is_begun(out: Path, arguments: dict[str, Any]) -> bool:
     if not files.holds_something(out):
         return False
     try:
-        before = json.loads((out / RECORD).read_text("utf-8"))
+        with files.opened(out / RECORD) as file:
+            before = json.load(file)
         made_of, renderer = dict(before["arguments"]), before["renderer"]
     except FileNotFoundError:
         if all(files.is_temporary(path.name) for path in out.iterdir()):  # a run that was killed at its very start
