@@ -193,13 +193,15 @@ def is_temporary(name: str) -> bool:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether a folder that is to be written to holds anything but its lock; one that is not there yet does not.
+    """Whether a folder that is to be written to holds anything; one that is not there yet does not.
+
+    Its lock and what killed writers have left (:func:`replacing`) do not count.
 
     Raises:
         InputError: ``folder`` is a file, or cannot be read.
     """
     try:
-        return any(path.name != LOCK for path in folder.iterdir())
+        return any(path.name != LOCK and not is_temporary(path.name) for path in folder.iterdir())
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -26,6 +26,7 @@ from elasticface.base import files, progress
 from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.base.locks import locked
 from elasticface.benchmarks.reading.npy import map_floats
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.model.encoder import FaceEncoder
@@ -97,18 +98,20 @@ def embed_to(
         block: images between two notes of progress.
 
     Raises:
-        InputError: no room, a model whose embeddings are no numbers, or images that are not of its size.
+        InputError: no room, a model whose embeddings are no numbers, images that are not of its size, or another
+            process that makes the same embeddings.
     """
     key = _fingerprint(encoder, names, what, flip)
-    cache = _Cache(folder / key[:24], key, (len(names), encoder.card.embedding_size), block)
-    if cache.to_do or cache.unusable:
-        before()
-    _look_again(cache, face)
-    with progress.bar() as bar:
-        task = bar.add_task(title, total=len(names), completed=cache.done)
-        for number in cache.to_do:
-            cache.add(number, *_embed(encoder, cache.span(number), names, face, flip))
-            bar.update(task, completed=cache.done)
+    with locked(folder / key[:24]):
+        cache = _Cache(folder / key[:24], key, (len(names), encoder.card.embedding_size), block)
+        if cache.to_do or cache.unusable:
+            before()
+        _look_again(cache, face)
+        with progress.bar() as bar:
+            task = bar.add_task(title, total=len(names), completed=cache.done)
+            for number in cache.to_do:
+                cache.add(number, *_embed(encoder, cache.span(number), names, face, flip))
+                bar.update(task, completed=cache.done)
     damaged = cache.damaged
     for name, why in list(damaged.items())[:_NAMED]:
         progress.console.print(f"skipped: {printable(why or name)}", markup=False, soft_wrap=True)
