@@ -6,8 +6,9 @@ from typing import Any
 
 from elasticface.base import environment, files
 from elasticface.base.errors import InputError
+from elasticface.base.locks import locked
 from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
-from elasticface.benchmarks.stored import RESULTS, forget_others, write_scores
+from elasticface.benchmarks.stored import RESULTS, SCORES, forget_others, write_scores
 from elasticface.model.encoder import FaceEncoder
 from elasticface.report import page
 
@@ -42,34 +43,36 @@ def evaluate(
         The figures, benchmark by benchmark.
 
     Raises:
-        InputError: photos that cannot be used, or a model whose embeddings are no numbers.
+        InputError: photos that cannot be used, a model whose embeddings are no numbers, or another process that
+            evaluates into ``out``.
     """
-    kept = features or out / FEATURES
-    results: list[Result] = []
-    sources: dict[str, Benchmark] = {}
-    for benchmark in benchmarks:
-        for model in models:
-            found = measure(model, benchmark, flip, kept)
-            results += found
-            sources |= dict.fromkeys((result.benchmark for result in found), benchmark)
-    size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
+    with locked(out / SCORES):
+        kept = features or out / FEATURES
+        results: list[Result] = []
+        sources: dict[str, Benchmark] = {}
+        for benchmark in benchmarks:
+            for model in models:
+                found = measure(model, benchmark, flip, kept)
+                results += found
+                sources |= dict.fromkeys((result.benchmark for result in found), benchmark)
+        size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
 
-    def picture(result: Result, name: str) -> page.Picture | None:
-        try:
-            return sources[result.benchmark].face(name, size)
-        except InputError:  # features came in the place of a model, and there are no images; or they are gone meanwhile
-            return None
+        def picture(result: Result, name: str) -> page.Picture | None:
+            try:
+                return sources[result.benchmark].face(name, size)
+            except InputError:  # features came in the place of a model, without images; or these are gone meanwhile
+                return None
 
-    made_with = environment.describe()
-    stored = write_scores(out, results)
-    files.write_json(out / RESULTS, page.results_json(results, made_with, stored))
-    forget_others(out, stored)
-    page.write_report(
-        out / REPORT,
-        results,
-        made_with,
-        pictures=picture,
-        curves=curves,
-        guide=guide,
-    )
-    return results
+        made_with = environment.describe()
+        stored = write_scores(out, results)
+        files.write_json(out / RESULTS, page.results_json(results, made_with, stored))
+        forget_others(out, stored)
+        page.write_report(
+            out / REPORT,
+            results,
+            made_with,
+            pictures=picture,
+            curves=curves,
+            guide=guide,
+        )
+        return results

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from elasticface.base import files, progress, records
 from elasticface.base.errors import InputError, Stopped
+from elasticface.base.locks import locked
 from elasticface.benchmarks.pairwise.baseline import whitened_pca
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, open_pairs
 from elasticface.benchmarks.pairwise.pairs import PairResult
@@ -101,11 +102,11 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
     check_set(size.people, size.photos, seed, Variation())
     if not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"workers must be 1 to {MOST_WORKERS}, got {workers}")
-    _claim(out, size, seed)
     training, unseen, run = out / TRAINING, out / UNSEEN, out / RUN
     again = _command(out, size, seed, workers)
 
-    with _going_on_with(again):
+    with locked(out), _going_on_with(again):
+        _claim(out, size, seed)
         with _phase(
             f"1/4 Rendering {size.people} people, {size.photos} photos of each: faces to learn from that are "
             "nobody's, so nothing has to be downloaded or asked for."
@@ -142,7 +143,7 @@ def _claim(out: Path, size: Size, seed: int) -> None:
     """Write down what ``out`` is made of, or see that it is made of the same."""
     record, given = out / RECORD, {**asdict(size), "seed": seed}
     if not record.exists():
-        if files.holds_something(out) and not all(files.is_temporary(path.name) for path in out.iterdir()):
+        if files.holds_something(out):
             raise InputError(f"{out}: holds something already; give another folder with --out")
         files.write_json(record, given)
         return

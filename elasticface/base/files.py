@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,6 +27,17 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 LOCK = ".lock"
 """The file in a folder that the process writing there holds locked (:mod:`elasticface.base.locks`)."""
+
+_FROM_SHELL = ("/dev/stdin", "/dev/fd/")
+"""Names of pipes that the shell has opened for a command: its standard input, and what ``<(…)`` becomes."""
+
+_KINDS = {
+    stat.S_IFIFO: "is a named pipe, not a file",
+    stat.S_IFSOCK: "is a socket, not a file",
+    stat.S_IFCHR: "is a device, not a file",
+    stat.S_IFBLK: "is a device, not a file",
+    stat.S_IFDIR: os.strerror(errno.EISDIR),
+}
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 
@@ -79,6 +92,36 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def opened(path: str | Path) -> io.BufferedReader:
+    """A regular file, open to be read. Nothing else is, since any name may come from data: a named pipe would wait for
+    a writer for ever, and a device may never end. The one exception is a pipe that the user's shell has opened and
+    that is named as such: ``/dev/stdin``, or ``/dev/fd/63``, which is what ``<(command)`` becomes.
+
+    Raises:
+        OSError: it cannot be opened, or is no file; ``strerror`` says which.
+    """
+    try:
+        # Without O_NONBLOCK opening a named pipe waits; a terminal must not become this process's own.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what opening a socket says
+            raise _not_a_file(path, os.stat(path).st_mode) from None
+        raise
+    # The open file is asked and not its name, which may be another file's by now.
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode) and str(path).startswith(_FROM_SHELL):
+        os.set_blocking(descriptor, True)
+    elif not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise _not_a_file(path, mode)
+    return open(descriptor, "rb")
+
+
+def opened_text(path: str | Path) -> io.TextIOWrapper:
+    """A text file in UTF-8, as :func:`opened`, its line ends as they are: what the csv module reads."""
+    return io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="")
+
+
 def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
     """The content of a file that the user or a file of theirs has named.
 
@@ -92,10 +135,10 @@ def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
     """
     content = bytearray()
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             if most is None:
                 return file.read()
-            # In parts, since the size that a file is said to have is none where it is a pipe or a device.
+            # In parts, since a pipe does not say its size, and a file may grow.
             while part := file.read(1 << 20):
                 content += part
                 if len(content) > most:
@@ -152,11 +195,13 @@ def is_temporary(name: str) -> bool:
 def holds_something(folder: Path) -> bool:
     """Whether a folder that is to be written to holds anything but its lock; one that is not there yet does not.
 
+    Its lock and what killed writers have left (:func:`replacing`) do not count.
+
     Raises:
         InputError: ``folder`` is a file, or cannot be read.
     """
     try:
-        return any(path.name != LOCK for path in folder.iterdir())
+        return any(path.name != LOCK and not is_temporary(path.name) for path in folder.iterdir())
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -211,6 +256,10 @@ def printable(name: str | Path, most: int | None = None) -> str:
     if most is not None and len(text) > most:
         text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _not_a_file(path: str | Path, mode: int) -> OSError:
+    return OSError(errno.EINVAL, _KINDS.get(stat.S_IFMT(mode), "is no file"), str(path))
 
 
 def _nearest(path: Path) -> Path:

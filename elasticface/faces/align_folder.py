@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.base.locks import locked
+from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode, encode
 from elasticface.data.images.photos import Photos
@@ -105,44 +107,48 @@ def align_photos(
     names = [name for name in photos.names if wanted(name)]
     with_landmarks = [name for name in names if name in landmarks]
     targets = _targets(with_landmarks, f".{format}")
-    if resume:
-        files.remove_temporaries(out)
-        (out / "align.json").unlink(missing_ok=True)
-    made = _made_before(out, targets, size) if resume else set()
-    skipped = {name: reason for name, reason in photos.left_out.items() if wanted(name)}
+    with locked(out):
+        if resume:
+            files.remove_temporaries(out)
+            (out / "align.json").unlink(missing_ok=True)
+        made = _made_before(out, targets, size) if resume else set()
+        skipped = {name: reason for name, reason in photos.left_out.items() if wanted(name)}
 
-    job = _Job(photos, out, size, f".{format}")
-    todo = [name for name in with_landmarks if name not in made]
-    chunks = [[(name, landmarks[name]) for name in part] for part in _parts(todo)]
-    try:
-        # Closed at once whatever happens: only then is it certain that no worker is still writing.
-        if_killed = f"what is in {printable(out)} is good: go on with resume, and fewer workers"
-        with progress.bar() as bar, contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs:
-            task = bar.add_task("aligning", total=len(todo))
-            for results in runs:
-                skipped |= {name: reason for name, reason in results if reason is not None}
-                bar.advance(task, len(results))
-    except BaseException:
-        files.remove_temporaries(out)
-        raise
-    failed = sum(name in skipped for name in todo)
-    summary = Summary(
-        size=size,
-        format=format,
-        aligned=len(todo) - failed,
-        kept=len(made),
-        skipped=dict(sorted(skipped.items())),
-        without_landmarks=[name for name in names if name not in landmarks],
-        without_photo=sorted(landmarks.keys() - names - skipped.keys()),
-        missing_identities=sorted((identities or set()) - {_identity(name) for name in names}),
-    )
-    if summary.aligned + summary.kept == 0:
-        raise InputError(_nothing_to_align(photos, landmarks, names, summary))
-    # One fsync a file took 7 ms where aligning it took 1.5, so the images were written without. All are on the disk
-    # before the summary is, which stands for a folder that is whole.
-    os.sync()
-    files.write_json(out / "align.json", asdict(summary))
-    return summary
+        job = _Job(photos, out, size, f".{format}")
+        todo = [name for name in with_landmarks if name not in made]
+        chunks = [[(name, landmarks[name]) for name in part] for part in _parts(todo)]
+        try:
+            # Closed at once whatever happens: only then is it certain that no worker is still writing.
+            if_killed = f"what is in {printable(out)} is good: go on with resume, and fewer workers"
+            with (
+                progress.bar(shown=bool(todo)) as bar,
+                contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs,
+            ):
+                task = bar.add_task("aligning", total=len(todo))
+                for results in runs:
+                    skipped |= {name: reason for name, reason in results if reason is not None}
+                    bar.advance(task, len(results))
+        except BaseException:
+            files.remove_temporaries(out)
+            raise
+        failed = sum(name in skipped for name in todo)
+        summary = Summary(
+            size=size,
+            format=format,
+            aligned=len(todo) - failed,
+            kept=len(made),
+            skipped=dict(sorted(skipped.items())),
+            without_landmarks=[name for name in names if name not in landmarks],
+            without_photo=sorted(landmarks.keys() - names - skipped.keys()),
+            missing_identities=sorted((identities or set()) - {_identity(name) for name in names}),
+        )
+        if summary.aligned + summary.kept == 0:
+            raise InputError(_nothing_to_align(photos, landmarks, names, summary))
+        # One fsync a file took 7 ms where aligning it took 1.5, so the images were written without. All are on the disk
+        # before the summary is, which stands for a folder that is whole.
+        os.sync()
+        files.write_json(out / "align.json", asdict(summary))
+        return summary
 
 
 def read_identities(path: str | Path) -> set[str]:
@@ -247,7 +253,7 @@ def _made_before(out: Path, targets: Mapping[str, PurePosixPath], size: int) -> 
 
 
 def _check_size(path: Path, size: int) -> None:
-    height, width = decode(path.read_bytes(), printable(path)).shape[:2]
+    height, width = decode(decoding.read(path, printable(path)), printable(path)).shape[:2]
     if (height, width) != (size, size):
         raise InputError(
             f"{printable(path)}: has {width}x{height} pixels, not {size}x{size}; resume with that size, "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 
@@ -37,7 +38,7 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
     numbers = array("d")
     row = 0
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with files.opened_text(path) as file:
             reader = csv.reader(file)
             header = next(reader, None)
             if header is None:
@@ -91,7 +92,7 @@ def _parse(cells: list[str], where: str) -> tuple[str, list[float]]:
 def _first_row_not_utf8(path: str | Path) -> int:
     """Reading as text decodes many lines at once and does not tell which one failed."""
     row = 0
-    with open(path, "rb") as file, contextlib.suppress(UnicodeDecodeError):
+    with files.opened(path) as file, contextlib.suppress(UnicodeDecodeError):
         for row, line in enumerate(file, start=1):  # noqa: B007
             line.decode()
     return row

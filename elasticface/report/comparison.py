@@ -9,6 +9,7 @@ its parameters, LFW and its kin, the Borda count of accuracies.
 import dataclasses
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def read_folders(paths: Sequence[str | Path]) -> tuple[list[Result], dict[str, d
     Raises:
         InputError: as :func:`elasticface.benchmarks.stored.read_results`; a folder that is given twice.
     """
-    resolved = [(Path(path) / RESULTS if Path(path).is_dir() else Path(path)).resolve() for path in paths]
+    resolved = [os.path.realpath(Path(path) / RESULTS if Path(path).is_dir() else path) for path in paths]
     for path, place in zip(paths, resolved, strict=True):
         if resolved.count(place) > 1:
             raise InputError(f"{printable(path)}: is given twice")

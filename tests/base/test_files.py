@@ -2,10 +2,12 @@
 
 import errno
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from special_files import SPECIAL, within
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
@@ -29,8 +31,41 @@ def test_a_file_beyond_the_bound_is_refused_though_its_size_says_nothing(tmp_pat
     assert len(files.read_bytes(tmp_path / "x", most=101)) == 101
     with pytest.raises(InputError, match="x: more than 100 bytes; is it the right file"):
         files.read_bytes(tmp_path / "x", most=100)
-    with pytest.raises(InputError, match="/dev/zero: more than 5,000,000 bytes"):
-        files.read_bytes(Path("/dev/zero"), most=5_000_000)
+    reading, writing = os.pipe()
+    os.write(writing, b"x" * 101)
+    os.close(writing)
+    with pytest.raises(InputError, match="more than 100 bytes"):
+        files.read_bytes(Path(f"/dev/fd/{reading}"), most=100)
+    os.close(reading)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("read", [files.read_bytes, files.read_text])
+def test_what_is_no_file_is_refused_at_once_whatever_it_is(
+    tmp_path: Path, kind: str, read: Callable[[Path], object]
+) -> None:
+    make, reason = SPECIAL[kind]
+    make(tmp_path / "x")
+    with within(10), pytest.raises(InputError, match=rf"x: cannot be read: {reason}$"):
+        read(tmp_path / "x")
+
+
+def test_a_link_to_a_pipe_of_the_shell_is_refused(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    (tmp_path / "x").symlink_to(f"/dev/fd/{reading}")
+    with within(10), pytest.raises(InputError, match="is a named pipe, not a file"):
+        files.read_bytes(tmp_path / "x")
+    os.close(reading)
+    os.close(writing)
+
+
+def test_nothing_stays_open_of_what_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    before = os.listdir("/proc/self/fd")
+    for _ in range(10):
+        with pytest.raises(OSError, match="named pipe"):
+            files.opened(tmp_path / "x")
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_text_is_utf8_and_its_mark_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +79,7 @@ def test_text_is_utf8_and_its_mark_is_taken_away(tmp_path: Path, monkeypatch: py
         files.read_text(tmp_path / "x")
 
 
-def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
+def test_a_pipe_of_the_shell_is_read_as_a_file_is(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"10\t300\n")
     os.close(writing)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.reading import rows
@@ -196,7 +197,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, int, int]]:
     try:
         if path.stat().st_size > _MOST_CSV_BYTES:
             raise InputError(f"{label}: more than {_MOST_CSV_BYTES:,} bytes; is it the file of the protocol?")
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with files.opened_text(path) as file:
             reader = csv.reader(file)
             header = [cell.strip().upper() for cell in next(reader, [])]
             columns = [header.index(name) for name in ("TEMPLATE_ID", "SUBJECT_ID") if name in header]

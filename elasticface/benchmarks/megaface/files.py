@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
-from elasticface.base.files import printable, read_text
+from elasticface.base.files import opened, printable, read_text
 from elasticface.data.images.listed import without_suffix
 from elasticface.data.images.photos import flaw
 
@@ -209,7 +209,7 @@ def read_matrix(path: Path) -> Floats:
     """
     label = printable(path, _SHOWN)
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             data = file.read(4 * 4 + 4 * _MOST_DIMENSIONS + 1)
     except (OSError, ValueError) as error:
         raise InputError(f"{label}: cannot be read: {getattr(error, 'strerror', None) or error}") from error

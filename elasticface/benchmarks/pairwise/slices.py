@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.samples import bootstrap, interval_of, of_groups
@@ -169,7 +170,7 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(f"{label}: more than {_MOST_BYTES:,} bytes; keep the rows of the benchmark's photos")
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with files.opened_text(path) as file:
             rows = _rows(csv.reader(file, strict=True), label)
             _, header = next(rows, (0, []))
             columns = [column for column in (*NUMBERS, *WORDS) if column in header]

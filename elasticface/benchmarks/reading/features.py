@@ -10,6 +10,7 @@ anew: a batch's other faces move an embedding's last bits, and these shall be th
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ from elasticface.base import files, progress
 from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.base.locks import locked
 from elasticface.benchmarks.reading.npy import map_floats
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.model.encoder import FaceEncoder
@@ -66,7 +68,7 @@ class FeatureFiles:
 
     @property
     def name(self) -> str:
-        return self.path.resolve().name.removesuffix(".npy")
+        return os.path.basename(os.path.realpath(self.path)).removesuffix(".npy")
 
 
 def embed_to(
@@ -96,18 +98,20 @@ def embed_to(
         block: images between two notes of progress.
 
     Raises:
-        InputError: no room, a model whose embeddings are no numbers, or images that are not of its size.
+        InputError: no room, a model whose embeddings are no numbers, images that are not of its size, or another
+            process that makes the same embeddings.
     """
     key = _fingerprint(encoder, names, what, flip)
-    cache = _Cache(folder / key[:24], key, (len(names), encoder.card.embedding_size), block)
-    if cache.to_do or cache.unusable:
-        before()
-    _look_again(cache, face)
-    with progress.bar() as bar:
-        task = bar.add_task(title, total=len(names), completed=cache.done)
-        for number in cache.to_do:
-            cache.add(number, *_embed(encoder, cache.span(number), names, face, flip))
-            bar.update(task, completed=cache.done)
+    with locked(folder / key[:24]):
+        cache = _Cache(folder / key[:24], key, (len(names), encoder.card.embedding_size), block)
+        if cache.to_do or cache.unusable:
+            before()
+        _look_again(cache, face)
+        with progress.bar() as bar:
+            task = bar.add_task(title, total=len(names), completed=cache.done)
+            for number in cache.to_do:
+                cache.add(number, *_embed(encoder, cache.span(number), names, face, flip))
+                bar.update(task, completed=cache.done)
     damaged = cache.damaged
     for name, why in list(damaged.items())[:_NAMED]:
         progress.console.print(f"skipped: {printable(why or name)}", markup=False, soft_wrap=True)
@@ -239,7 +243,7 @@ class _Cache:
 def left_over(folder: Path, key: str, shape: tuple[int, int], block: int) -> _Left | None:
     """What an earlier run has left of these embeddings, block by block; None where that is nothing of use."""
     try:
-        note = json.loads((folder / PROGRESS).read_text("utf-8"))
+        note = json.loads(files.read_text(folder / PROGRESS))
         if (note["format"], note["key"], note["block"], *note["shape"]) != (_FORMAT, key, block, *shape):
             return None
         features = map_floats(folder / FEATURES)
@@ -338,7 +342,7 @@ def _model_bytes(encoder: FaceEncoder) -> bytes:
             digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     elif isinstance(network, OnnxNetwork):
-        with network.path.open("rb") as file:
+        with files.opened(network.path) as file:
             digest = hashlib.file_digest(file, "sha256")
     else:
         size = encoder.card.preprocessing.size

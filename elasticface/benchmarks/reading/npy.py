@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from elasticface.base import files
+
 _MAGIC = b"\x93NUMPY"
 _LENGTHS = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}  # the format's version -> bytes of its header's length
 _MOST_HEADER = 1 << 12  # numpy's own has 128 bytes or 64
@@ -23,7 +25,7 @@ def map_floats(path: Path, mode: Literal["r", "r+"] = "r") -> np.memmap[Any, np.
         OSError: the file cannot be read.
         ValueError: it holds anything else, is cut short or has more in it. The message doesn't name it.
     """
-    with path.open("r+b" if mode == "r+" else "rb") as file:
+    with path.open("r+b") if mode == "r+" else files.opened(path) as file:
         start = file.read(len(_MAGIC) + 2)
         width = _LENGTHS.get(start[len(_MAGIC) :], 0) if start.startswith(_MAGIC) else 0
         length = int.from_bytes(file.read(width), "little")

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.reading.kernels import (
@@ -169,7 +170,7 @@ def _plan(path: Path, most: int) -> list[_Block]:
     blocks: list[_Block] = []
     buffer = np.empty(BLOCK, np.uint8)
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             end = _end_of_text(file)
             begin = at = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
             file.seek(at)
@@ -200,7 +201,7 @@ def _read(path: Path, block: _Block) -> Bytes:
     """The block's bytes, a newline at their end."""
     data = np.empty(block.size + 1, np.uint8)
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             file.seek(block.offset)
             count = file.readinto(data[:-1].data)
     except OSError as error:

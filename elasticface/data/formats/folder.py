@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.formats.encoded import Fitting
+from elasticface.data.images import decoding
 from elasticface.data.images.decoding import IMAGE_SUFFIXES, DamagedImage
 
 
@@ -22,7 +23,8 @@ class FolderSource:
 
     Identities and, within each, images are in the order of their names, so labels and indices are the same on every
     machine. Hidden files, files without an image's suffix and folders deeper than the second level are passed over.
-    Symbolic links are followed.
+    Symbolic links are followed. Whatever has an image's suffix in an identity folder counts as one, a damaged one where
+    it is no file: a folder, a named pipe, a link that leads nowhere.
 
     Held in memory, per image: its name's bytes and 16 more. They lie in arrays and not in Python objects, whose
     reference counts every worker process would write to and so copy, page by page, the whole list.
@@ -60,7 +62,7 @@ class FolderSource:
         """One image, uint8 RGB [size, size, 3], and its label.
 
         Raises:
-            DamagedImage: the file is gone, may not be read, or cannot be decoded; the message begins with its path.
+            DamagedImage: the file cannot be read (:meth:`encoded`) or decoded; the message begins with its path.
             IndexError: ``index`` beyond the set.
         """
         data, label = self.encoded(index)
@@ -70,14 +72,11 @@ class FolderSource:
         """One image as it is in its file, and its label.
 
         Raises:
-            DamagedImage: the file is gone or may not be read.
+            DamagedImage: the file is gone, may not be read, is no regular file, or larger than any photo.
             IndexError: ``index`` beyond the set.
         """
         path = self.path(index)
-        try:
-            return path.read_bytes(), int(self.labels[index])
-        except (FileNotFoundError, PermissionError) as error:
-            raise DamagedImage(f"{printable(path)}: cannot be read: {error.strerror}") from error
+        return decoding.read(path, printable(path)), int(self.labels[index])
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
         """The items of a batch at once, which is what a DataLoader asks for where it can."""
@@ -129,7 +128,8 @@ class _Names:
 
 def _scan(root: Path) -> tuple[_Names, _Names, NDArray[np.int64]]:
     """The identity folders that hold images, all the images' names one identity after the other, images an identity."""
-    folders, loose = _folders_and_images(root)
+    folders, images_and_folders = _folders_and_images(root)
+    loose = sorted({*images_and_folders} - {*folders})
     if not folders:
         found = f"{len(loose)} images directly in it, but no identity folders" if loose else "no identity folders"
         raise InputError(f"{printable(root)}: {found}; put each person's images in a folder: <identity>/<image>")
@@ -160,7 +160,7 @@ def _scan(root: Path) -> tuple[_Names, _Names, NDArray[np.int64]]:
 
 
 def _folders_and_images(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of what is directly in ``folder``, each list sorted."""
+    """The names of the folders in ``folder``, and of all that has an image's suffix; each list sorted."""
     folders, images = [], []
     try:
         with os.scandir(folder) as entries:
@@ -169,7 +169,7 @@ def _folders_and_images(folder: Path) -> tuple[list[str], list[str]]:
                     continue
                 if _is_folder(entry):
                     folders.append(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
                     images.append(entry.name)
     except OSError as error:
         raise InputError(

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 
@@ -116,7 +117,7 @@ def read_plain(path: Path) -> Any:
     """
     label = printable(path)
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with files.opened(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in Python 2's text that mean nothing
             return _Machine(file, os.fstat(file.fileno()).st_size).run()
     except _Wrong as wrong:

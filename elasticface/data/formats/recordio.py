@@ -66,7 +66,8 @@ class RecordIOSource:
         self.size = size
         idx = self._rec.with_suffix(".idx")
         try:
-            self._stamp = stamp(self._rec)
+            with files.opened(self._rec):
+                self._stamp = stamp(self._rec)
         except OSError as error:
             raise InputError(f"{printable(self._rec)}: cannot be read: {error.strerror}") from error
         if has_index := idx.exists():
@@ -143,7 +144,7 @@ class RecordIOSource:
 def _mapped(path: Path, as_indexed: Stamp) -> tuple[mmap.mmap, NDArray[np.uint8]]:
     """This process's view of a file: not a part of the source, so that a source can be sent to other processes."""
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             if stamp(path) != as_indexed:
                 raise InputError(f"{printable(path)}: has changed since it was opened; start again")
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

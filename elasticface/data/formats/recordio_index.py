@@ -65,7 +65,7 @@ def read_records(rec: Path, idx: Path | None) -> Records:
         InputError: a file that cannot be read, is cut short, or is none; the two do not belong together.
     """
     try:
-        with rec.open("rb") as file:
+        with files.opened(rec) as file:
             if file.seek(0, 2) < PART.size:
                 raise InputError(f"{printable(rec)}: holds no record; fetch it again")
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

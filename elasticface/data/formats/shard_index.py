@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.formats.cache import ArrayCache
@@ -44,7 +45,7 @@ def read_shard(path: Path, cache: bool = True) -> Index:
     known = ArrayCache("shard 1", [path], cache)
     if (found := known.load(_KINDS)) is None:
         try:
-            with path.open("rb") as file:
+            with files.opened(path) as file:
                 rows = list(_samples(path, file.fileno()))
         except OSError as error:
             raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error

@@ -24,8 +24,7 @@ from elasticface.data.feed import sampler
 from elasticface.data.formats.cache import Stamp, stamp
 from elasticface.data.formats.encoded import Fitting, NumberNames, count_identities
 from elasticface.data.formats.shard_index import name_at, read_shard
-from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.images.photos import MAX_BYTES
+from elasticface.data.images.decoding import MAX_BYTES, DamagedImage
 
 SHUFFLE_BUFFER = 1 << 16
 """Images that an epoch's order mixes: about half a gigabyte of faces, which the system keeps in memory meanwhile."""
@@ -215,11 +214,12 @@ class _Opened:
     """An open file, closed when no one reads from it any more."""
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
+        self._file = files.opened(path)
+        self.descriptor = self._file.fileno()
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+        if hasattr(self, "_file"):
+            self._file.close()
 
 
 @functools.lru_cache(maxsize=_OPEN)

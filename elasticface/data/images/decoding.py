@@ -4,14 +4,17 @@ OpenCV does the decoding. What it would let through in silence (a JPEG that was 
 here, and whatever is wrong with an image comes out as one :class:`DamagedImage` that names it.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.data.images.sides import sides
 
@@ -31,11 +34,17 @@ import cv2
 # whole process: a program that wants OpenCV's threads for work of its own calls cv2.setNumThreads after this import.
 cv2.setNumThreads(0)
 
+MAX_BYTES = 2**26
+"""The largest file that is read as an image, 64 MiB: beyond every photo, and small enough for every worker's memory."""
+
 JPEG_QUALITY = 95
 """The quality :func:`encode` writes JPEG with."""
 
 IMAGE_SUFFIXES = frozenset(".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())
 """Suffixes, in lower case, of the files that are taken for images."""
+
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of an ``open`` that say nothing about the file: another would fail, too."""
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -47,6 +56,29 @@ _JPEG_TEM, _JPEG_SOI, _JPEG_EOI, _JPEG_SOS = 0x01, 0xD8, 0xD9, 0xDA
 
 class DamagedImage(InputError):
     """The bytes of one image cannot be made into pixels. The message is one line and begins with the image's name."""
+
+
+def read(path: Path, name: str) -> bytes:
+    """The bytes of an image file, not decoded.
+
+    Args:
+        path: the file.
+        name: what to call the image where it is damaged.
+
+    Raises:
+        DamagedImage: the file is gone, may not be read, is no regular file (a named pipe, a folder, a link in a
+            circle, …), or has more than ``MAX_BYTES``.
+    """
+    try:
+        with files.opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= MAX_BYTES:
+                return file.read(size)
+    except OSError as error:
+        if error.errno in _OF_THE_PROCESS:
+            raise
+        raise DamagedImage(f"{name}: cannot be read: {error.strerror}") from error
+    raise DamagedImage(f"{name}: {size:,} bytes, more than the {MAX_BYTES:,} of an image; shrink or remove it")
 
 
 def decode(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

@@ -5,22 +5,23 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import MOST_TEXT, printable
-from elasticface.data.images.decoding import IMAGE_SUFFIXES, DamagedImage
+from elasticface.data.images.decoding import IMAGE_SUFFIXES, MAX_BYTES, DamagedImage
 from elasticface.data.images.tars import members
-
-MAX_BYTES = 2**26
-"""The largest file that is read as an image, 64 MiB: beyond every photo, and small enough for every worker's memory."""
 
 
 class Photos:
     """The images below a folder, at any depth, or inside an uncompressed tar.
 
     A photo's name is its path below the folder or in the tar, with ``/`` and without a leading ``./``. Hidden files and
-    files without an image's suffix are passed over. No name leads elsewhere: one that has ``..``, a backslash or NUL,
-    or is absolute, is left out, and so are links that leave the folder, linked folders, and every link, device and
-    sparse file of a tar. Of a name that a tar holds twice, the later one counts.
+    files without an image's suffix are passed over. In a folder, whatever has such a suffix counts as a photo, a
+    damaged one where it is no file: a named pipe, a folder, a link that leads nowhere.
+
+    No name leads elsewhere: one that has ``..``, a backslash or NUL, or is absolute, is left out, and so are links that
+    leave the folder, linked folders, and every link, device and sparse file of a tar. Of a name that a tar holds twice,
+    the later one counts.
 
     A tar is gone through once for its index; from then on each photo is one seek and read. No file stays open, so
     objects can be pickled and used from several processes.
@@ -59,12 +60,9 @@ class Photos:
 
     def __contains__(self, name: object) -> bool:
         """Whether there is a file ``name`` that can be read: an image, or any other such as a ``pairs.txt``."""
-        if not isinstance(name, str) or flaw(name) is not None:
+        if not isinstance(name, str) or not self._is_there(name):
             return False
-        if self._index is not None:
-            return name in self._index
-        path = self._root / name
-        return self._inside(path) and os.path.isfile(path)
+        return self._index is not None or os.path.isfile(self._root / name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -73,7 +71,8 @@ class Photos:
         """The bytes of one image.
 
         Raises:
-            DamagedImage: not there, not readable, or larger than ``MAX_BYTES``; the message begins with the name.
+            DamagedImage: not there, not readable, no regular file, or larger than ``MAX_BYTES``; the message begins
+                with the name.
         """
         try:
             return self._read(name, MAX_BYTES)
@@ -95,18 +94,17 @@ class Photos:
             raise InputError(f"{label}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
     def _read(self, name: str, limit: int) -> bytes:
-        if name not in self:
+        if not self._is_there(name):
             raise _Unreadable("there is no such file")
         try:
-            if self._index is not None:
-                path, (offset, size) = self._root, self._index[name]
-            else:
-                path = self._root / name
-                offset, size = 0, path.stat().st_size
-            if size > limit:
-                kind = "an image" if limit == MAX_BYTES else "a text"
-                raise _Unreadable(f"{size} bytes, more than the {limit} that {kind} may have; shrink or remove it")
-            with path.open("rb") as file:
+            with files.opened(self._root if self._index is not None else self._root / name) as file:
+                if self._index is not None:
+                    offset, size = self._index[name]
+                else:
+                    offset, size = 0, os.fstat(file.fileno()).st_size
+                if size > limit:
+                    kind = "an image" if limit == MAX_BYTES else "a text"
+                    raise _Unreadable(f"{size} bytes, more than the {limit} that {kind} may have; shrink or remove it")
                 file.seek(offset)
                 data = file.read(size)
         except OSError as error:
@@ -115,6 +113,15 @@ class Photos:
             raise _Unreadable(f"ends after {len(data)} of {size} bytes; was the tar changed meanwhile?")
         return data
 
+    def _is_there(self, name: str) -> bool:
+        """Whether there is anything of that name, be it a file or not."""
+        if flaw(name) is not None:
+            return False
+        if self._index is not None:
+            return name in self._index
+        path = self._root / name
+        return self._inside(path) and os.path.lexists(path)
+
     def _inside(self, path: Path) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
 
@@ -122,13 +129,12 @@ class Photos:
         def refuse(error: OSError) -> None:
             raise error
 
-        for parent, folders, files in os.walk(self._root, onerror=refuse):
+        for parent, folders, names in os.walk(self._root, onerror=refuse):
             folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
             below = Path(parent).relative_to(self._root)
-            for folder in folders:
-                if os.path.islink(os.path.join(parent, folder)):
-                    self.left_out[(below / folder).as_posix()] = "a link to a folder"
-            for file in sorted(files):
+            linked = {folder for folder in folders if os.path.islink(os.path.join(parent, folder))}
+            self.left_out |= {(below / folder).as_posix(): "a link to a folder" for folder in sorted(linked)}
+            for file in sorted({*names, *folders} - linked):
                 name = (below / file).as_posix()
                 if file.startswith(".") or not _is_image(name):
                     continue

@@ -1,10 +1,10 @@
 """The entries of plain tars, one at a time, whatever a stranger has made of them. Nothing is ever extracted."""
 
-import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 
@@ -24,9 +24,7 @@ def members(path: Path) -> Iterator[tarfile.TarInfo]:
         OSError: the file cannot be read.
     """
     label = printable(path)
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{label}: neither a folder nor a file; give a folder or a plain tar")
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         head = file.read(8)
     if kind := next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), None):
         raise InputError(
@@ -53,7 +51,7 @@ def members(path: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
-    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
+    with files.opened(path) as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
         last = -1
         while (member := tar.next()) is not None:
             if member.offset <= last or member.size < 0:  # a negative size sends older tarfiles round in a circle

@@ -19,6 +19,7 @@ from elasticface.base import files, keyed, progress, records
 from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.files import printable
+from elasticface.base.locks import locked
 from elasticface.data.images.decoding import DamagedImage, decode, encode, fit, suffix_of
 from elasticface.data.opening import open_dataset
 from elasticface.data.prepare import targets
@@ -138,31 +139,35 @@ def convert(
         )
     out = Path(out)
     work = out.with_name(f".{out.name}.partial")
-    _check_out(Path(source), out, work, resume)
-    faces = open_dataset(source, **({} if str(source).startswith("synthetic:") else {"size": size}))
-    labels = hashlib.sha256(np.ascontiguousarray(faces.labels, "<i8").tobytes()).hexdigest()
-    arguments = Arguments(os.path.realpath(source), len(faces), labels, to, size, per_shard, seed)
-    resume_command = f"elasticface convert {source} {out} --to {to} --resume, with the same settings, goes on"
+    _check_out(Path(source), out)
+    resume_command = f"elasticface convert {source} {out} --to {to} --resume, with the same settings, resumes it"
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        state = _write(faces, work, _begin(work, arguments))
-        summary = replace(state.summary, out=str(out), checksum=f"{int(state.summary.checksum or '0', 16):064x}")
-        if not summary.images:
+        with locked(work):
+            if files.holds_something(work) and not resume:
+                raise InputError(
+                    f"{printable(out)}: a conversion was stopped on its way; resume it with --resume, or remove {work}"
+                )
+            faces = open_dataset(source, **({} if str(source).startswith("synthetic:") else {"size": size}))
+            labels = hashlib.sha256(np.ascontiguousarray(faces.labels, "<i8").tobytes()).hexdigest()
+            arguments = Arguments(os.path.realpath(source), len(faces), labels, to, size, per_shard, seed)
+            state = _write(faces, work, _begin(work, arguments))
+            summary = replace(state.summary, out=str(out), checksum=f"{int(state.summary.checksum or '0', 16):064x}")
+            if not summary.images:
+                shutil.rmtree(work)
+                raise InputError(f"{printable(source)}: no image in it is good; {summary.damaged:,} are damaged")
+            content = work / targets.CONTENT
+            _verify(faces, content, arguments, summary)
+            if summary.damaged:
+                os.replace(work / BAD_ITEMS, content / BAD_ITEMS)
+            files.write_json(content / RECORD, {"arguments": asdict(arguments), **asdict(summary)})
+            os.rename(content, out)
             shutil.rmtree(work)
-            raise InputError(f"{printable(source)}: no image in it is good; {summary.damaged:,} are damaged")
-        _verify(faces, work / targets.CONTENT, arguments, summary)
     except KeyboardInterrupt:
         raise Stopped(f"stopped; {resume_command}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {resume_command}") from error
-    content = work / targets.CONTENT
-    if summary.damaged:
-        os.replace(work / BAD_ITEMS, content / BAD_ITEMS)
-    files.write_json(content / RECORD, {"arguments": asdict(arguments), **asdict(summary)})
-    os.rename(content, out)
-    shutil.rmtree(work)
     return summary
 
 
@@ -176,7 +181,7 @@ def digest(label: int, image: NDArray[np.uint8]) -> int:
     return int.from_bytes(sha.digest(), "big")
 
 
-def _check_out(source: Path, out: Path, work: Path, resume: bool) -> None:
+def _check_out(source: Path, out: Path) -> None:
     if out.exists():
         whole = " whole" if (out / RECORD).exists() else ""
         raise InputError(f"{printable(out)}: is there already{whole}; give a new name, or remove it")
@@ -184,15 +189,14 @@ def _check_out(source: Path, out: Path, work: Path, resume: bool) -> None:
         raise InputError(
             f"{printable(out)}: lies in the set that is converted; give a place outside {printable(source)}"
         )
-    if work.exists() and not resume:
-        raise InputError(f"{printable(out)}: a conversion was stopped on its way; --resume goes on, or remove {work}")
 
 
 def _begin(work: Path, arguments: Arguments) -> _State:
     """How far an earlier conversion with the same arguments was."""
-    if not (work / _STATE).exists():
-        shutil.rmtree(work)  # stopped before its first step was done
-        work.mkdir()
+    files.remove_temporaries(work)
+    if not (work / _STATE).exists():  # stopped before its first step was done
+        shutil.rmtree(work / targets.CONTENT, ignore_errors=True)
+        (work / BAD_ITEMS).unlink(missing_ok=True)
         return _State(arguments, Summary("", arguments.to))
     state = records.read(work / _STATE, _State, f"remove {printable(work)} and begin anew")
     if changed := records.changes(asdict(state.arguments), asdict(arguments)):
@@ -200,7 +204,6 @@ def _begin(work: Path, arguments: Arguments) -> _State:
             f"{printable(work)}: of a conversion with other settings ({'; '.join(changed)}); give the same, or remove "
             "it"
         )
-    files.remove_temporaries(work)
     if (work / BAD_ITEMS).exists():
         os.truncate(work / BAD_ITEMS, state.bad_bytes)
     return state

@@ -87,25 +87,32 @@ def split(
             f"people must be at least 2 and leave at least 2 to train on, got {people} of the {source.num_classes} "
             f"in {printable(folder)}"
         )
+    is_file = np.array([os.path.isfile(path) for path in source.paths])
+    names = [path.relative_to(source.root).as_posix() for path in source.paths]
+    if len(others := np.flatnonzero(~is_file)):
+        example = printable(names[others[0]])
+        what = f"{len(others):,} images that are no files, such as {example}"
+        warnings.warn(f"{printable(folder)}: left out: {what}", stacklevel=2)
     drawn = keyed.generator(seed, "heldout").permutation(source.num_classes)[:people]
     held_out = np.isin(source.labels, drawn)
     starts = np.searchsorted(source.labels, np.arange(source.num_classes + 1))
-    images = [np.arange(starts[person], starts[person + 1]) for person in np.sort(drawn)]  # one array a person
+    everyones = [np.arange(starts[person], starts[person + 1]) for person in np.sort(drawn)]
+    images = [own[is_file[own]] for own in everyones]  # one array a person
     chosen = draw_pairs(images, pairs // (2 * folds), folds, seed)
-    names = [path.relative_to(source.root).as_posix() for path in source.paths]
-    _check_names([names[image] for image in np.flatnonzero(held_out)], folder)
+    _check_names([names[image] for image in np.flatnonzero(held_out & is_file)], folder)
 
     with files.replacing(out, sync=False) as temporary:
-        for name, is_held_out in zip(names, held_out, strict=True):
-            _link(source.root / name, temporary / ("heldout" if is_held_out else "train") / name)
+        for image in np.flatnonzero(is_file):
+            name = names[image]
+            _link(source.root / name, temporary / ("heldout" if held_out[image] else "train") / name)
         write_pairs(temporary / "heldout" / "pairs.txt", chosen, names)
         per_person = np.unique([source.labels[a] for fold in chosen.genuine for a, _ in fold], return_counts=True)[1]
         summary = SplitSummary(
             seed=seed,
             train_people=source.num_classes - people,
-            train_images=int((~held_out).sum()),
+            train_images=int((~held_out & is_file).sum()),
             heldout_people=people,
-            heldout_images=int(held_out.sum()),
+            heldout_images=int((held_out & is_file).sum()),
             folds=folds,
             pairs=pairs,
             disjoint_folds=chosen.disjoint_folds,

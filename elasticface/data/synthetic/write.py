@@ -3,10 +3,9 @@
 import contextlib
 import csv
 import errno
-import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rich.filesize import decimal
 from elasticface.base import environment, files, processes, progress, records
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.files import printable
+from elasticface.base.locks import locked
 from elasticface.data.images.decoding import encode
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import check_set, person_name, studio
@@ -114,8 +114,7 @@ def write_faces(
         return Summary(out, identities, missing, kept, size, changed=False)
     _check_room(out, missing)
 
-    out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with locked(out):
         try:
             if not _is_begun(out, arguments):  # asked again, now that no other process can change it
                 record = _Record(arguments, RENDERER_VERSION, environment.versions())
@@ -192,8 +191,6 @@ def _is_begun(out: Path, arguments: dict[str, Any]) -> bool:
     if not files.holds_something(out):
         return False
     if not (out / RECORD).exists():
-        if all(files.is_temporary(path.name) for path in out.iterdir()):  # a run that was killed at its very start
-            return False
         raise InputError(f"{printable(out)}: holds something that is no set of synthetic faces; give a new folder")
     before = records.read(out / RECORD, _Record, "give a new folder")
     changed = records.changes(before.arguments, arguments)
@@ -229,24 +226,3 @@ def _check_room(out: Path, images: int) -> None:
             f"{printable(out)}: {images:,} images take about {decimal(needed)}, the disk has room for {decimal(room)} "
             f"with {decimal(files.RESERVE)} left free; ask for fewer, or give another disk"
         )
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold ``out`` against other processes; the system lets go of it when this one ends, however it ends.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{printable(out)}: another process is writing it; wait until it is done") from error
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # a network disk without locks: no one is held off
-                raise
-        yield
-    finally:
-        os.close(folder)

@@ -101,6 +101,22 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(tmp_path: Path, stop: int) 
     assert {*looked} == {*range(stop - stop % BLOCK, COUNT), *DAMAGED}  # a block is lost at most
 
 
+def test_a_cache_that_another_process_fills_is_refused(tmp_path: Path) -> None:
+    """It would begin the file anew under the other's hands, whose first rows then were zeros."""
+    refusals: list[str] = []
+
+    def with_a_second(row: int) -> NDArray[np.uint8]:
+        if row == 0:
+            with pytest.raises(InputError, match=r"another process .* is writing to it") as caught:
+                embedded(tmp_path)
+            refusals.append(str(caught.value))
+        return face(row)
+
+    found = embedded(tmp_path, look=with_a_second)
+    assert len(refusals) == 1
+    assert found.rows.tobytes() == embedded(tmp_path / "alone").rows.tobytes()
+
+
 def test_killed_between_the_rows_and_their_note_the_block_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,7 +89,6 @@ def test_hidden_files_other_files_and_deeper_folders_are_passed_over(people):
     put(people / ".thumbnails" / "0.png")
     put(people / "anna" / ".0.png")
     put(people / "anna" / "more" / "0.png")
-    put(people / "anna" / "folder.png" / "0.png")
     (people / "anna" / "notes.txt").write_text("hello")
     (people / "list.csv").write_text("hello")
     assert len(FolderSource(people)) == 6

