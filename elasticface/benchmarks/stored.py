@@ -8,29 +8,41 @@ together, whatever was stopped when. What is read may be a stranger's: nothing i
 types and ranges are checked; figures are taken as told.
 """
 
+import dataclasses
+import functools
 import hashlib
 import io
-import json
+import itertools
 import math
+import operator
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import files
+from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.benchmarks import parsing
 from elasticface.benchmarks.pairwise.pairs import PairResult
-from elasticface.benchmarks.parsing import AGAIN
-from elasticface.benchmarks.results import FORMAT_VERSION, LargeResult
-from elasticface.benchmarks.units import Units
+from elasticface.benchmarks.pairwise.slices import FACTORS
+from elasticface.benchmarks.results import (
+    FORMAT_VERSION,
+    PAIRS,
+    LargeResult,
+    RocPoints,
+    TemplateIdentification,
+)
+from elasticface.benchmarks.samples import ACCURACY, EER, Samples
+from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, Units
+from elasticface.metrics.resampling import interval
 
 RESULTS, SCORES = "results.json", "scores"
+AGAIN = "run `elasticface evaluate` anew"
 
 _RECORD = np.dtype([("score", "<f4"), ("same", "?"), ("accepted", "?"), ("first", "<i4"), ("second", "<i4")])
 _SAMPLE = np.dtype("<f8")
@@ -38,6 +50,13 @@ _FILE = re.compile(SCORES + r"/[0-9a-f]{16}\.npy")
 _MOST_JSON = 1 << 26  # a thousand ROCs
 _MOST_SCORES = 1 << 28  # bytes: nineteen million pairs
 _MOST_COSINE = 1.01  # rounded
+_LONGEST = 4096  # of a text, in characters
+_MOST = 10_000  # entries of a list or an object
+_MOST_COUNT = 1 << 53
+_HIGHEST_RANK = 1e9
+_MOST_DISTANCE = 4.0  # squared L2, of embeddings of unit length
+_NEAR = 1e-9  # of an end of an interval to what the samples give: rounded
+_GROUP = re.compile(r"[\w .–°-]{1,40}")  # of photos; its name gets into a plot
 
 References = list[dict[str, str] | None]
 
@@ -47,6 +66,17 @@ class StoredResults(NamedTuple):
 
     results: list[PairResult | LargeResult]  # of pairs without the photos' names
     versions: dict[str, str]  # of what made them
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reference:
+    """What `results.json` says of a result's file."""
+
+    file: str
+    sha256: str
+    units: str
+    pairs: str | None = None  # digest of the trials, of a benchmark of pairs
+    trials: str | None = None  # likewise, of a large one
 
 
 def write_scores(out: Path, results: Sequence[PairResult | LargeResult]) -> References:
@@ -107,59 +137,213 @@ def read_results(path: str | Path) -> StoredResults:
     if not file.exists():
         raise InputError(f"{printable(file)}: not there; give a folder of results, which `elasticface evaluate` writes")
     label = printable(file)
-    try:
-        told = json.loads(files.read_bytes(file, most=_MOST_JSON))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{label}: no JSON; {AGAIN}") from error
-    top = parsing.Fields(label, told)
-    version = top.value.get("format_version")
+    top = records.read_object(file, AGAIN, _MOST_JSON)
+    version = top.get("format_version")
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         what = "of a newer version; update elasticface" if newer else f"not of format {FORMAT_VERSION}; {AGAIN}"
         raise InputError(f"{label}: {what}")
-    found: list[PairResult | LargeResult] = []
-    for fields in top.items("results"):
-        result = parsing.parse(fields)
-        result = _with_records(file.parent, result, fields)
-        if any((result.benchmark, result.model) == (other.benchmark, other.model) for other in found):
-            raise InputError(f"{fields.where}: a second result of one model on one benchmark; {AGAIN}")
-        found.append(result)
-    if not found:
-        raise InputError(f"{label}: holds no result; {AGAIN}")
-    return StoredResults(found, top.texts("versions"))
+    several = Annotated[list[Any], msgspec.Meta(min_length=1, max_length=_MOST)]
+    found: dict[tuple[str, str], PairResult | LargeResult] = {}
+    for number, told in enumerate(records.convert(top.get("results"), several, f"{label}: results", AGAIN), start=1):
+        where = f"{label}: results {number}"
+        result = _with_records(file.parent, *figures_of(told, where), where)
+        if (result.benchmark, result.model) in found:
+            raise InputError(f"{where}: a second result of one model on one benchmark; {AGAIN}")
+        found[result.benchmark, result.model] = result
+    versions = records.convert(top.get("versions"), dict[str, str | None], f"{label}: versions", AGAIN)
+    return StoredResults([*found.values()], {name: told for name, told in versions.items() if told is not None})
 
 
-def _with_records(root: Path, result: PairResult | LargeResult, fields: parsing.Fields) -> PairResult | LargeResult:
+def _with_records(
+    root: Path, result: PairResult | LargeResult, reference: _Reference | None, where: str
+) -> PairResult | LargeResult:
     """``result`` with what its file holds."""
-    if fields.value.get("stored") is None:
+    if reference is None:
         if isinstance(result, PairResult):
-            raise InputError(f"{fields.where}: its scores were not stored; {AGAIN}")
+            raise InputError(f"{where}: its scores were not stored; {AGAIN}")
         return result
-    reference = fields.part("stored")
-    file, kind = reference.text("file"), reference.text("units")
-    path = root / file
+    path = root / reference.file
     # A link may lead anywhere, and a stranger may have made it.
-    if not _FILE.fullmatch(file) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-        raise InputError(f"{reference.where}: {printable(file, 100)} is no file of {SCORES}/; {AGAIN}")
-    data = files.read_bytes(path, AGAIN, _MOST_SCORES)
-    if hashlib.sha256(data).hexdigest() != reference.text("sha256"):
-        raise InputError(f"{printable(path)}: is not the file that was written; {AGAIN}")
-    if not isinstance(result, PairResult):
-        figures = sum(len(group.rates) for group in result.groups())
-        rates = samples_of(data, figures, printable(path))
-        digest = reference.text("trials")
-        return parsing.with_samples(result, rates=rates, kind=kind, digest=digest, where=reference.where)
-    records = records_of(data, printable(path))
-    return parsing.completed(
-        result,
-        scores=records["score"],
-        same=records["same"],
-        accepted=records["accepted"],
-        units=Units(kind, records["first"], records["second"], reference.text("pairs")),
-        where=reference.where,
-    )
+    if not _FILE.fullmatch(reference.file) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        raise InputError(f"{where}: stored: {printable(reference.file, 100)} is no file of {SCORES}/; {AGAIN}")
+    data, label = files.read_bytes(path, AGAIN, _MOST_SCORES), printable(path)
+    if hashlib.sha256(data).hexdigest() != reference.sha256:
+        raise InputError(f"{label}: is not the file that was written; {AGAIN}")
+    kinds, digest = (OF_PAIRS, "pairs") if isinstance(result, PairResult) else (OF_TRIALS, "trials")
+    if reference.units not in kinds:
+        raise InputError(f"{where}: units {printable(reference.units, 60)}, not {', '.join(kinds)}; {AGAIN}")
+    trials = getattr(reference, digest)
+    if trials is None:
+        raise InputError(f"{where}: stored: {digest} is missing; {AGAIN}")
+    if isinstance(result, PairResult):
+        return _with_scores(result, records_of(data, label), reference.units, trials, where)
+    rates = samples_of(data, sum(len(group.rates) for group in result.groups()), label)
+    return with_samples(result, Samples(rates, reference.units, trials), where)
+
+
+def _with_scores(result: PairResult, pairs: NDArray[Any], kind: str, trials: str, where: str) -> PairResult:
+    same = pairs["same"]
+    counted = (result.counts.get("pairs"), result.counts.get("genuine"), result.counts.get("impostor"))
+    if counted != (len(same), int(same.sum()), int((~same).sum())):
+        raise InputError(f"{where}: {len(same):,} pairs where the counts say otherwise; {AGAIN}")
+    units = Units(kind, pairs["first"], pairs["second"], trials)
+    return dataclasses.replace(result, scores=pairs["score"], same=same, accepted=pairs["accepted"], units=units)
+
+
+def with_samples(result: LargeResult, samples: Samples, where: str) -> LargeResult:
+    """``result`` with its samples, if its intervals are those that they give.
+
+    Raises:
+        InputError: they are not.
+    """
+    rates = samples.rates
+    told = [(rate, group.intervals.get(target)) for group in result.groups() for target, rate in group.rates.items()]
+    if len(told) != rates.shape[1] or not ((rates >= 0) & (rates <= 1)).all():
+        raise InputError(f"{where}: no samples of its {len(told)} figures; {AGAIN}")
+    for (rate, ends), column in zip(told, rates.T, strict=True):
+        if ends is None:
+            good = False
+        elif np.ptp(column) > 0:
+            good = not math.isnan(rate) and np.allclose(ends, interval(column), rtol=0, atol=_NEAR)
+        else:  # the interval of one that never varies is by how many units there are
+            good = ends[0] <= rate <= ends[1]
+        if not good:
+            raise InputError(f"{where}: its samples give other intervals than are told; {AGAIN}")
+    return dataclasses.replace(result, samples=samples)
+
+
+# ---------------------------------------------------------------------------------------------- figures
+
+
+def _object_of(kind: str, result: type, *elsewhere: str) -> Any:
+    """The object in `results.json` for a class of results: all its fields but those that are kept ``elsewhere``."""
+    hints = get_type_hints(result)
+    fields = [(field.name, hints[field.name]) for field in dataclasses.fields(result) if field.name not in elsewhere]
+    optional = [("stored", _Reference | None, None), ("threshold_cosine", Any, None)]
+    return msgspec.defstruct(result.__name__, [*fields, *optional], tag_field="kind", tag=kind)
+
+
+_NOTHING: dict[str, Any] = {
+    **{"scores": np.zeros(0, np.float32), "same": np.zeros(0, np.bool_), "accepted": np.zeros(0, np.bool_)},
+    **{"first": (), "second": ()},
+}
+_CLASSES: dict[Any, Any] = {
+    _object_of(PAIRS, PairResult, *_NOTHING, "units"): functools.partial(PairResult, **_NOTHING),
+    **{
+        _object_of(of.KIND, of, "samples", "hardest", *(["roc"] if of is TemplateIdentification else [])): of
+        for of in get_args(LargeResult)
+    },
+}
+_ANY_KIND: Any = functools.reduce(operator.or_, _CLASSES)
+
+
+def figures_of(told: Any, where: str) -> tuple[PairResult | LargeResult, _Reference | None]:
+    """A result as `results.json` tells it, one on pairs without its scores; and what is said of its file.
+
+    Raises:
+        InputError: a kind that is unknown, or an entry that is missing or wrong, of ``where``.
+    """
+    if isinstance(told, dict) and told.get("roc", 0) is None:  # identification has none
+        told = {name: value for name, value in told.items() if name != "roc"}
+    read = records.convert(_with_nan(told), _ANY_KIND, where, AGAIN)
+    fields = {name: getattr(read, name) for name in read.__struct_fields__}
+    reference = fields.pop("stored")
+    del fields["threshold_cosine"]
+    result: PairResult | LargeResult = _CLASSES[type(read)](**fields)
+    plain = [*msgspec.to_builtins(fields).items()]
+    for fault in itertools.chain(*(_faults(value, name) for name, value in plain), _misfits(result)):
+        raise InputError(f"{where}: {fault}; {AGAIN}")
+    return result, reference
+
+
+def _with_nan(value: Any, depth: int = 8) -> Any:
+    """``value`` with NaN for None, as deep as figures are."""
+    if value is None:
+        return math.nan
+    if isinstance(value, dict) and depth:
+        return {name: _with_nan(part, depth - 1) for name, part in value.items()}
+    if isinstance(value, list) and depth:
+        return [_with_nan(part, depth - 1) for part in value]
+    return value
+
+
+def _faults(value: Any, *path: str) -> Iterator[str]:
+    """Where a number, a text or a list is out of range in figures of the right types."""
+    wanted = ""
+    if isinstance(value, str):
+        wanted = f"a text of at most {_LONGEST:,} characters" if len(value) > _LONGEST else ""
+    elif isinstance(value, float):
+        most = _MOST_DISTANCE if path == ("threshold",) else 1.0
+        wanted = "" if math.isnan(value) or 0 <= value <= most else f"a number from 0 to {most:g}"
+    elif isinstance(value, int):  # or a flag
+        wanted = "" if 0 <= value < _MOST_COUNT else "a count"
+    elif len(value) > _MOST:
+        wanted = f"of at most {_MOST:,} entries"
+    else:
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value, start=1):
+            yield from _faults(name, *path, "a key")
+            yield from _faults(part, *path, str(name))
+    if wanted:
+        yield f"{printable(', '.join(path), 120)} is {printable(repr(value), 60)}, not {wanted}"
+
+
+def _misfits(result: PairResult | LargeResult) -> Iterator[str]:
+    """What does not fit together in figures that are in their ranges."""
+    if isinstance(result, PairResult):
+        if math.isnan(result.accuracy) or math.isnan(result.threshold):
+            yield "accuracy or threshold is missing"
+        for piece in result.slices:
+            if piece.factor not in FACTORS:
+                yield f"factor is {printable(piece.factor, 60)!r}, not one of {', '.join(FACTORS)}"
+            if not _GROUP.fullmatch(piece.name):
+                yield f"name is {printable(piece.name, 60)!r}, not that of a group"
+            if math.isnan(piece.accuracy):
+                yield f"accuracy of {piece.name} is missing"
+    else:
+        try:
+            result.groups()
+        except KeyError as error:
+            yield f"{error.args[0]} is missing, the figures or their intervals"
+        for name in ("roc", "open_set"):
+            curve: RocPoints | None = getattr(result, name, None)
+            if curve is not None and not _is_curve(curve):
+                yield f"{name} is {printable(repr(curve), 60)}, not a curve"
+        if isinstance(result, TemplateIdentification) and not (result.cmc and all(rate >= 0 for rate in result.cmc)):
+            yield f"cmc is {printable(repr(list(result.cmc)), 60)}, not a curve"
+    for name, target, figure in _by_target(result):
+        if not _is_target(target, _HIGHEST_RANK if name in ("rank", "intervals") else 1):
+            yield f"{name}: {printable(target, 60)} is no rate"
+        if isinstance(figure, tuple) and figure[0] > figure[1]:
+            yield f"{name}, {printable(target, 60)} is {list(figure)}, not two numbers, the lower one first"
+
+
+def _by_target(result: PairResult | LargeResult) -> Iterator[tuple[str, str, Any]]:
+    """Each rate and each interval: its kind, its target, and the figure."""
+    for part in (result, *getattr(result, "galleries", ())):
+        kinds = {name: getattr(part, name, {}) for name in ("rank", "tpir_at_fpir")} | getattr(part, "tar_at_far", {})
+        for name, rates in [*kinds.items(), *({} if isinstance(part, PairResult) else part.intervals).items()]:
+            yield from ((name, target, figure) for target, figure in rates.items())
+    if isinstance(result, PairResult):
+        for target, ends in result.intervals.items():
+            yield "intervals", "0" if target in (ACCURACY, EER) else re.sub("^(tar|nearest)@", "", target), ends
+        yield from (("intervals", "0", piece.interval) for piece in result.slices)
+
+
+def _is_target(target: str, most: float) -> bool:
+    try:
+        return 0 <= float(target) <= most
+    except ValueError:
+        return False
+
+
+def _is_curve(points: RocPoints) -> bool:
+    fars, tars = points.fars, points.tars
+    rising = all(a < b for a, b in itertools.pairwise(fars))  # and no NaN
+    return len(fars) == len(tars) > 1 and rising and not any(map(math.isnan, tars))
+
+
+# ---------------------------------------------------------------------------------------------- files
 
 
 def samples_of(data: bytes, figures: int, label: str) -> NDArray[np.float64]:

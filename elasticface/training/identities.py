@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.stateful import Stateful
 
-from elasticface.base import files
-from elasticface.base.errors import InputError
+from elasticface.base import files, records
 from elasticface.base.files import printable
 from elasticface.data import Source
 from elasticface.training.state import TrainState
@@ -50,8 +49,7 @@ class Identities:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"digest": self.digest, "images": self.images, "names": self.names, "counts": self.counts}
-        files.write_json(path, content)
+        files.write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> "Identities":
@@ -60,11 +58,7 @@ class Identities:
         Raises:
             InputError: it is missing or damaged.
         """
-        try:
-            content = json.loads(files.read_text(path, most=_MOST_BYTES))
-            return cls(tuple(content["names"]), tuple(content["counts"]), str(content["digest"]))
-        except (ValueError, KeyError, TypeError) as error:  # an InputError is a ValueError
-            raise InputError(f"{path}: the run's record of its data is missing or damaged: {error}") from error
+        return records.read(path, cls, "it says whom the run is trained on; train into another folder", _MOST_BYTES)
 
     def first_difference(self, now: "Identities") -> str | None:
         """In words, from these to ``now``; ``None`` where they are the same."""

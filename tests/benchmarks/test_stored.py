@@ -140,20 +140,24 @@ def test_only_what_is_ours_and_unused_is_forgotten(folder: Path) -> None:
     assert len(read_results(folder).results) == 1
 
 
+def deep(levels: int) -> list[Any]:
+    return [deep(levels - 1)] if levels else []
+
+
 Change = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 WRONG: dict[str, tuple[Change, str]] = {
     "an older format": (lambda top, one: top.update(format_version=1), "not of format 2; run `elasticface evaluate`"),
     "a newer format": (lambda top, one: top.update(format_version=3), "of a newer version; update elasticface"),
-    "no results": (lambda top, one: top.update(results=[]), "holds no result"),
-    "results no list": (lambda top, one: top.update(results={}), "results is {}, not a list"),
-    "a number for a result": (lambda top, one: top.update(results=[1]), "results 1: not an object"),
-    "unknown kind": (lambda top, one: one.update(kind="os.system"), "kind is 'os.system', not one of pairs"),
+    "no results": (lambda top, one: top.update(results=[]), "results: expected array of length >= 1"),
+    "results no list": (lambda top, one: top.update(results={}), "results: expected array, got object"),
+    "a number for a result": (lambda top, one: top.update(results=[1]), "results 1 is 1: expected object, got int"),
+    "unknown kind": (lambda top, one: one.update(kind="os.system"), "kind is 'os.system': invalid value"),
     "twice the same": (lambda top, one: top["results"].append(one), "a second result of one model"),
-    "model no text": (lambda top, one: one.update(model=["x"]), "model is ['x'], not a text"),
+    "model no text": (lambda top, one: one.update(model=["x"]), "model: expected str, got array"),
     "accuracy over 1": (lambda top, one: one.update(accuracy=98.2), "accuracy is 98.2, not a number from 0 to 1"),
-    "accuracy absent": (lambda top, one: one.pop("accuracy"), "accuracy is None"),
-    "accuracy true": (lambda top, one: one.update(accuracy=True), "accuracy is True"),
+    "accuracy absent": (lambda top, one: one.pop("accuracy"), "missing required field accuracy"),
+    "accuracy true": (lambda top, one: one.update(accuracy=True), "accuracy is True: expected float"),
     "a huge number": (lambda top, one: one.update(eer=10**400), "eer is 1000"),
     "a rate that is none": (lambda top, one: one["tar_at_far"]["at-most"].update(x=1), "x is no rate"),
     "a FAR over 1": (lambda top, one: one["tar_at_far"]["at-most"].update({"1.5": 1}), "1.5 is no rate"),
@@ -162,8 +166,15 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda top, one: one["intervals"].update(accuracies=[0, 1]),
         "accuracies is no rate",
     ),
-    "an interval of one end": (lambda top, one: one["intervals"].update(eer=[0.1]), "eer is [0.1], not two numbers"),
-    "an interval of who knows what": (lambda top, one: one.pop("intervals_by"), "intervals_by is None, not a text"),
+    "an interval of one end": (
+        lambda top, one: one["intervals"].update(eer=[0.1]),
+        "intervals[...]: expected array of length 2, got 1",
+    ),
+    "an interval of who knows what": (lambda top, one: one.pop("intervals_by"), "missing required field intervals_by"),
+    "accuracy null": (lambda top, one: one.update(accuracy=None), "accuracy or threshold is missing"),
+    "a field more": (lambda top, one: one.update(scores=[1.0]), "scores: no such field"),
+    "a long text": (lambda top, one: one.update(model="x" * 5000), "not a text of at most 4,096 characters"),
+    "a deep list": (lambda top, one: one.update(model=deep(500)), "model: expected str"),
     "a count below 0": (lambda top, one: one["counts"].update(pairs=-1), "pairs is -1, not a count"),
     "other counts": (lambda top, one: one["counts"].update(pairs=401), "400 pairs where the counts say otherwise"),
     "mathematics in a plot": (lambda top, one: one["slices"][0].update(name="$x$"), "not that of a group"),
@@ -257,9 +268,9 @@ def curve(fars: list[Any], tars: list[Any]) -> Change:
 
 OTHER = "its samples give other intervals than are told"
 WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
-    "nothing of the lists": (lambda top, one: one["stored"].pop("trials"), "trials is None, not a text"),
+    "nothing of the lists": (lambda top, one: one["stored"].pop("trials"), "stored: trials is missing"),
     "units of pairs": (lambda top, one: one["stored"].update(units="people"), "units people, not subjects, templates"),
-    "no units": (lambda top, one: one["stored"].pop("units"), "units is None, not a text"),
+    "no units": (lambda top, one: one["stored"].pop("units"), "stored: object missing required field units"),
     "other digest": (lambda top, one: one["stored"].update(sha256="0"), "is not the file that was written"),
     "a path": (lambda top, one: one["stored"].update(file="/etc/passwd"), "/etc/passwd is no file of scores/"),
     "another interval": (lambda top, one: one["intervals"]["rank"].update({"5": [0.1, 0.2]}), OTHER),
@@ -269,22 +280,23 @@ WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
     "no interval": (lambda top, one: one["intervals"]["rank"].pop("5"), OTHER),
     "empty intervals": (lambda top, one: one["intervals"].update(rank={}), OTHER),
     "an interval without ends": (lambda top, one: one["intervals"]["rank"].update({"5": [None, None]}), OTHER),
-    "intervals absent": (lambda top, one: one.pop("intervals"), "intervals: not an object"),
-    "intervals of one kind": (lambda top, one: one["intervals"].pop("rank"), "rank: not an object"),
+    "intervals absent": (lambda top, one: one.pop("intervals"), "missing required field intervals"),
+    "intervals of one kind": (lambda top, one: one["intervals"].pop("rank"), "rank is missing, the figures or their"),
     "no figure": (lambda top, one: one["rank"].update({"5": None}), OTHER),
     "a figure more": (lambda top, one: one["rank"].update({"20": 0.1}), "no samples of 6 figures"),
     "a figure less": (lambda top, one: one["rank"].pop("5"), "no samples of 4 figures"),
     "no figures": (lambda top, one: one.update(rank={}, tpir_at_fpir={}), "no samples of 0 figures"),
     "an FPIR over 1": (lambda top, one: one["tpir_at_fpir"].update({"2": 0.1}), "2 is no rate"),
     "a rank over all": (lambda top, one: one["rank"].update({"1e10": 0.1}), "1e10 is no rate"),
-    "another kind": (lambda top, one: one.update(kind="pairs"), "tar_at_far: not an object"),
+    "another kind": (lambda top, one: one.update(kind="pairs"), "intervals[...]: expected array, got object"),
+    "pictures": (lambda top, one: one.update(hardest=[]), "hardest: no such field"),
     "no CMC": (lambda top, one: one.update(cmc=[]), "cmc is [], not a curve"),
     "a hole in the CMC": (lambda top, one: one["cmc"].append(None), "not a curve"),
-    "an open set that turns back": (lambda top, one: one["open_set"]["fars"].reverse(), "open_set is {"),
-    "a point without its rate": (lambda top, one: one["open_set"]["tars"].pop(), "open_set is {"),
-    "a CMC absent": (lambda top, one: one.pop("cmc"), "cmc is None, not a list"),
-    "a CMC over 1": (lambda top, one: one.update(cmc=[0.5, 1.5]), "1 is 1.5, not a number from 0 to 1"),
-    "an open set absent": (lambda top, one: one.pop("open_set"), "open_set: not an object"),
+    "an open set that turns back": (lambda top, one: one["open_set"]["fars"].reverse(), "open_set is RocPoints"),
+    "a point without its rate": (lambda top, one: one["open_set"]["tars"].pop(), "open_set is RocPoints"),
+    "a CMC absent": (lambda top, one: one.pop("cmc"), "missing required field cmc"),
+    "a CMC over 1": (lambda top, one: one.update(cmc=[0.5, 1.5]), "cmc, 2 is 1.5, not a number from 0 to 1"),
+    "an open set absent": (lambda top, one: one.pop("open_set"), "missing required field open_set"),
     **{
         f"an open set {what}": (curve(fars, tars), "not a curve")
         for what, fars, tars in (
@@ -292,7 +304,7 @@ WRONG_SAMPLES: dict[str, tuple[Change, str]] = {
             *(("with a hole", [0, 1], [0, None]), ("without a target", [0, None], [0, 1])),
         )
     },
-    "who drew is unknown": (lambda top, one: one.pop("intervals_by"), "intervals_by is None, not a text"),
+    "who drew is unknown": (lambda top, one: one.pop("intervals_by"), "missing required field intervals_by"),
 }
 
 

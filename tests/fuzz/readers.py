@@ -16,7 +16,7 @@ from harness import Reader
 
 from elasticface import backbones
 from elasticface.base.errors import InputError
-from elasticface.benchmarks import parsing, samples, stored
+from elasticface.benchmarks import samples, stored
 from elasticface.benchmarks.ijb.files import read_ijb
 from elasticface.benchmarks.ijb.protocol import figures as ijb_figures
 from elasticface.benchmarks.ijb.protocol import open_ijb
@@ -419,11 +419,11 @@ def _told(folder: Path) -> list[Any]:
 def _read_records(folder: Path) -> None:
     stored.records_of((folder / "0.npy").read_bytes(), "0.npy")
     for number, of in enumerate(_told(folder)[1:], 1):
-        result = parsing.parse(parsing.Fields("results.json", of))
+        result, _ = stored.figures_of(of, "results.json")
         assert not isinstance(result, PairResult)
         count = sum(len(group.rates) for group in result.groups())
         rates = stored.samples_of((folder / f"{number}.npy").read_bytes(), count, f"{number}.npy")
-        parsing.with_samples(result, rates=rates, kind="subjects", digest="", where=f"{number}.npy")
+        stored.with_samples(result, samples.Samples(rates, "subjects", ""), f"{number}.npy")
 
 
 _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/07/diff.txt")
