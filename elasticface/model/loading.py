@@ -50,8 +50,8 @@ def load(
         if preprocessing or backbone or embedding_size:
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
         return _load_folder(folder, device)
-    if not path.exists():
-        raise InputError(f"{path}: no such model")
+    if not path.is_file():
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such model'}")
     given = _sidecar(path)
     expects = records.convert({**given, **preprocessing}, Preprocessing, str(path), _TAKES)
     if path.suffix == ".onnx":
@@ -73,7 +73,7 @@ def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
     from safetensors.torch import load_file
 
     source, weights = folder / "model.json", folder / "model.safetensors"
-    if not source.exists() or not weights.exists():
+    if not source.is_file() or not weights.is_file():
         raise InputError(f"{folder}: not a model folder: model.json and model.safetensors belong in it")
     card = _read_card(source)
     network = _empty(card, source)
