@@ -15,11 +15,9 @@ from elasticface.backbones.count import multiply_adds
 from elasticface.backbones.recompute import checkpoint_activations
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.base.limits import MAX_EMBEDDING_SIZE
+from elasticface.base.limits import LONGEST_EMBEDDING
 
-__all__ = ["MAX_EMBEDDING_SIZE", "checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
-
-"""The longest embedding: 128 times the paper's. A model's file that claims more is a mistake or an attack."""
+__all__ = ["checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
 
 _BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "iresnet18": iresnet.iresnet18,
@@ -42,7 +40,7 @@ def create(name: str, embedding_size: int = 512, **options: Any) -> nn.Module:
 
     Args:
         name: one of `names()`.
-        embedding_size: D, the length of an embedding, 1 to ``MAX_EMBEDDING_SIZE``.
+        embedding_size: D, the length of an embedding, 1 to 65,536.
         options: the backbone's own, e.g. ``dropout`` of the iresnets.
 
     Raises:
@@ -51,8 +49,8 @@ def create(name: str, embedding_size: int = 512, **options: Any) -> nn.Module:
     """
     if name not in _BACKBONES:
         raise InputError(f"unknown backbone {reprlib.repr(name)}; choose one of: {', '.join(_BACKBONES)}")
-    if not 1 <= embedding_size <= MAX_EMBEDDING_SIZE:
-        raise InputError(f"embedding_size must be 1 to {MAX_EMBEDDING_SIZE:,}, got {reprlib.repr(embedding_size)}")
+    if not 1 <= embedding_size <= LONGEST_EMBEDDING:
+        raise InputError(f"embedding_size must be 1 to {LONGEST_EMBEDDING:,}, got {reprlib.repr(embedding_size)}")
     backbone = _BACKBONES[name]
     accepted = [option for option in inspect.signature(backbone).parameters if option != "embedding_size"]
     unknown = [option for option in options if option not in accepted]

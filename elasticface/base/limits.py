@@ -1,3 +1,3 @@
 """Bounds that several packages hold to."""
 
-MAX_EMBEDDING_SIZE = 1 << 16  # what a model card admits, and so what a run may train
+LONGEST_EMBEDDING = 1 << 16  # what a model card admits, and so what a run may train

@@ -17,9 +17,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from elasticface import backbones
 from elasticface.base import files, records
 from elasticface.base.errors import InputError
+from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.data.images import decoding
 
 FORMAT = 1
@@ -64,7 +64,7 @@ class Card:
 
     name: str  # to show
     backbone: str | None = None  # of elasticface.backbones, or None for a network that came ready-made
-    embedding_size: Annotated[int, Meta(ge=1, le=backbones.MAX_EMBEDDING_SIZE)] = 512
+    embedding_size: Annotated[int, Meta(ge=1, le=LONGEST_EMBEDDING)] = 512
     options: dict[str, Any] = field(default_factory=dict)  # of the backbone
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: dict[str, Any] = field(default_factory=dict)  # how it was trained, in the trainer's words

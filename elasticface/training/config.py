@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from elasticface.base.errors import InputError
-from elasticface.base.limits import MAX_EMBEDDING_SIZE
+from elasticface.base.limits import LONGEST_EMBEDDING
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -141,7 +141,7 @@ class TrainConfig:
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
-        self._check("embedding_size", self.embedding_size <= MAX_EMBEDDING_SIZE, f"at most {MAX_EMBEDDING_SIZE:,}")
+        self._check("embedding_size", self.embedding_size <= LONGEST_EMBEDDING, f"at most {LONGEST_EMBEDDING:,}")
         self._check("validate", "," not in (self.validate or ""), "one benchmark, without a comma in its path")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 

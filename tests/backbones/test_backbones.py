@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from elasticface import backbones
 from elasticface.base.errors import InputError
+from elasticface.base.limits import LONGEST_EMBEDDING
 
 # One iresnet stands for all: they differ in depth alone.
 QUICK = ["iresnet18", "mobilefacenet", "tiny"]
@@ -57,7 +58,7 @@ def test_unknown_option_is_named_with_those_there_are() -> None:
         backbones.create("mobilefacenet", dropout=0.1)
 
 
-@pytest.mark.parametrize("embedding_size", [0, -1, backbones.MAX_EMBEDDING_SIZE + 1, 10**100])
+@pytest.mark.parametrize("embedding_size", [0, -1, LONGEST_EMBEDDING + 1, 10**100])
 def test_embedding_of_an_impossible_length_is_refused(embedding_size: int) -> None:
     with pytest.raises(InputError, match=r"embedding_size must be 1 to 65,536, got .{1,60}$"):
         backbones.create("tiny", embedding_size)

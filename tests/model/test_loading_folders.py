@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import elasticface
 from elasticface import backbones
 from elasticface.base.errors import InputError
+from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.model.encoder import Card, FaceEncoder, Preprocessing
 from elasticface.model.loading import load
 
@@ -265,8 +266,8 @@ def test_the_longest_embedding_that_a_card_takes_is_the_longest_that_a_backbone_
     source = folder / "model.json"
     card = json.loads(source.read_text())
     for size, message in (
-        (backbones.MAX_EMBEDDING_SIZE, "does not fit"),
-        (backbones.MAX_EMBEDDING_SIZE + 1, "65537: "),
+        (LONGEST_EMBEDDING, "does not fit"),
+        (LONGEST_EMBEDDING + 1, "65537: "),
     ):
         source.write_text(json.dumps({**card, "embedding_size": size}))
         assert message in refused(folder)
@@ -290,6 +291,11 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     assert "not a model folder" in refused(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     assert "not a model" in refused(tmp_path / "notes.txt")
+    os.mkfifo(tmp_path / "pipe.onnx")
+    assert "not a file" in refused(tmp_path / "pipe.onnx")
+    os.mkfifo(tmp_path / "model.json")
+    (tmp_path / "model.safetensors").touch()
+    assert "not a model folder" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "abacus"])

@@ -7,7 +7,7 @@ import pytest
 
 from elasticface import backbones
 from elasticface.base.errors import InputError
-from elasticface.base.limits import MAX_EMBEDDING_SIZE
+from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.model.encoder import Card, FaceEncoder, load
 from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
 
@@ -20,7 +20,7 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
         ({"device": "abacus"}, r"device must be one of auto, cpu, cuda, mps, got 'abacus'"),
         ({"precision": "16"}, r"precision must be one of 32, bf16, fp16, 64, got '16'"),
         ({"order": None}, r"order must be one of paper, release, got None"),
-        ({"embedding_size": MAX_EMBEDDING_SIZE + 1}, r"embedding_size must be at most 65,536, got 65537"),
+        ({"embedding_size": LONGEST_EMBEDDING + 1}, r"embedding_size must be at most 65,536, got 65537"),
         ({"validate": "a.bin,b.bin"}, r"validate must be one benchmark, .*, got 'a.bin,b.bin'"),
     ],
 )
@@ -30,7 +30,7 @@ def test_what_cannot_be_run_is_refused_at_once(settings: dict[str, Any], message
 
 
 def test_the_longest_embedding_that_trains_is_the_longest_that_loads(tmp_path: Path) -> None:
-    size = TrainConfig(embedding_size=MAX_EMBEDDING_SIZE).embedding_size
+    size = TrainConfig(embedding_size=LONGEST_EMBEDDING).embedding_size
     FaceEncoder(backbones.create("tiny", size), Card("long", "tiny", size)).save(tmp_path / "long")
     assert load(tmp_path / "long").card.embedding_size == size
 
