@@ -158,10 +158,10 @@ def _products(config: TrainConfig, centres: int, processes: int) -> tuple[Callab
 
 
 def _update(config: TrainConfig, centres: int, processes: int) -> tuple[Callable[[], None], int]:
-    """An optimizer's step, over all centres or over rows here and there; bytes, 11 passes or 19 as plan counts them."""
+    """An optimizer's step, over all centres or over rows here and there; bytes, 5 passes or 19 as plan counts them."""
     weight = torch.nn.Parameter(torch.randn(centres, config.embedding_size))
     optimizer = SGD([weight], lr=1e-3, momentum=config.momentum, weight_decay=config.weight_decay)
-    gradient, passes = torch.randn_like(weight), 11
+    gradient, passes = torch.randn_like(weight), 5
     if config.sample_rate < 1:
         rows = torch.randperm(centres)[: round(centres * config.sample_rate)].sort().values
         gradient, passes = row_sparse(rows, gradient[rows], centres), 19

@@ -156,7 +156,7 @@ def model(faces: Path, training: Path, config: TrainConfig) -> FaceEncoder:
     made_of = json.dumps([asdict(config), fingerprint([training])], sort_keys=True)
     folder = faces / "models" / hashlib.sha256(made_of.encode()).hexdigest()[:16]
     if not (folder / MODEL).is_dir():
-        train(training, folder, config, resume=True, way_on="the same command")
+        train(training, folder, config, resume=True, resume_command="the same command")
     return load(folder)
 
 

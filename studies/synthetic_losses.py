@@ -127,7 +127,7 @@ def study(
         config = with_loss(recipe(epochs), loss, seed)
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            encoder = train(training, Path(folder) / loss, config, way_on="the same command")
+            encoder = train(training, Path(folder) / loss, config, resume_command="the same command")
             lines = read_metrics(Path(folder) / loss)
         entry = {"model": loss, "seed": seed, "seconds": round(time.perf_counter() - started)}
         head = heads.create(loss, 2, **config.head_options())

@@ -26,11 +26,15 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm of [B, C, …] whose statistics in training are those of the batches of all processes, of any sizes."""
+    """Batch norm of [B, C, …] whose statistics in training are those of the batches of all processes, of any sizes.
+
+    Half precision is computed in float32, as torch's own batch norms do: sums in bfloat16 have two digits.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or not distributed.is_initialized():
             return super().forward(input)
+        given, input = input.dtype, input.to(torch.promote_types(input.dtype, torch.float32))
         others = [0, *range(2, input.ndim)]
         count = input.new_tensor(input.numel() / input.shape[1], dtype=torch.float64)
         distributed.all_reduce(count)
@@ -52,7 +56,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.weight is not None:
             factor = factor * self.weight
         result = centred * factor.view(shape)
-        return result if self.bias is None else result + self.bias.view(shape)
+        return (result if self.bias is None else result + self.bias.view(shape)).to(given)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:

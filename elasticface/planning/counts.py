@@ -144,9 +144,9 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
                               backward 11: made shorter 2, kept on the sphere 4 + 3 + 2
                               4 more, twice copied out, where k < c
         a logit               3: exp 2, summed 1; computed again in backward, exp 2
-        a row of the update   dense 12: norm 1, decay 3, momentum 2 + 3, update 3; without momentum 5 less
+        a row of the update   dense 6: norm 1, fused reading 3 and writing 2; without momentum 2 less
                               row by row 20: norm 1, copied out and in 2·4, decay 3, momentum 2 + 3, update 3; 9 less
-        the backbone's        14: as dense, and clipped 2
+        the backbone's        8: as dense, and clipped 2
     """
     sparse, i, parts = sizes.sampled < sizes.centres, sizes.itemsize, config.accumulate
     row = sizes.size * i
@@ -154,8 +154,8 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
     logits = parts * sizes.batch * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
     without = not config.momentum
     updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.size
-    update = updated * (20 - 9 * without if sparse else 12 - 5 * without)
-    backbone = sizes.trained * _FLOAT * (14 - 5 * without)
+    update = updated * (20 - 9 * without if sparse else 6 - 2 * without)
+    backbone = sizes.trained * _FLOAT * (8 - 2 * without)
     return centres + logits + update + backbone
 
 

@@ -74,3 +74,23 @@ def test_names_parameters_and_evaluation_stay(name: str) -> None:
     assert list(network.state_dict()) == names
     with torch.no_grad():
         assert torch.equal(network(images), before)
+
+
+def half_share(mesh: DeviceMesh, kind: str) -> dict[str, Tensor]:
+    x, _ = inputs(4)
+    start = sum(SHARES[: distributed.get_rank()])
+    own = x[start : start + SHARES[distributed.get_rank()]].to(getattr(torch, kind))
+    layer = synchronised(nn.BatchNorm2d(5, momentum=1.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        result = layer(own)
+    return {"y": result.detach(), "mean": layer.running_mean, "var": layer.running_var}
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_half_precision_is_summed_in_float32(kind: str) -> None:
+    x = inputs(4)[0].to(getattr(torch, kind)).double()  # what the processes are given, exactly
+    var, mean = torch.var_mean(x, (0, 2, 3))
+    for each in on_processes.run(half_share, 3, kind, timeout=90):
+        assert each["y"].dtype == getattr(torch, kind)
+        torch.testing.assert_close(each["mean"].double(), mean, rtol=1e-6, atol=0)
+        torch.testing.assert_close(each["var"].double(), var, rtol=1e-5, atol=0)

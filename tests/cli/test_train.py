@@ -301,7 +301,7 @@ def test_resuming_with_other_settings_is_refused(people: Path, trained: Path) ->
     assert "lr 0.1 -> 0.2" in refused("train", people, "--out", "run", "--resume", "--lr", "0.2")
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(people: Path) -> None:
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(people: Path) -> None:
     command = [sys.executable, "-m", "elasticface", "train", str(people), "--out", "run", *SMALL, "--epochs", "100000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     while process.poll() is None and len(read_metrics(Path("run"))) < 2:
@@ -312,10 +312,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(people: Path) -> None:
     assert "Traceback" not in err
     (line,) = (line for line in err.splitlines() if line.startswith("elasticface: "))
     assert err.endswith(line + "\n")
-    way_on = f"elasticface train {people} --out run --resume"
-    assert line.endswith(f"go on with: {way_on}")
+    resume_command = f"elasticface train {people} --out run --resume"
+    assert line.endswith(f"resume with: {resume_command}")
     (checkpoint,) = sorted(Path("run/checkpoints").iterdir())[-1:]
     assert str(checkpoint) in line
     steps = int(checkpoint.name.removeprefix("step-"))
-    done(*way_on.split()[1:], "--max-steps", str(steps + 1))
+    done(*resume_command.split()[1:], "--max-steps", str(steps + 1))
     assert Path("run/model/model.json").exists()

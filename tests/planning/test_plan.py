@@ -190,6 +190,9 @@ class Moved(TorchDispatchMode):
             self.bytes += 2 * out.nbytes
         elif name == "index_copy_":
             self.bytes += 2 * args[3].nbytes
+        elif name == "_fused_sgd_":  # reads weights, gradients and momentum, writes weights and momentum
+            weights, gradients, momentum = args[:3]
+            self.bytes += sum(t.nbytes for t in (*weights, *weights, *gradients, *momentum, *momentum))
         else:
             tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor) and not t.is_sparse]
             self.bytes += sum(t.nbytes for t in tensors)

@@ -147,7 +147,7 @@ def test_a_run_on_changed_data_goes_on_from_its_centres(run: Path, faces: Path) 
 
 def test_a_lost_record_of_the_data_is_refused(run: Path, faces: Path) -> None:
     (run / "classes" / "identities.json").write_text('{"names": ["a"')
-    with pytest.raises(InputError, match=r"identities\.json: .*damaged"):
+    with pytest.raises(InputError, match=r"identities\.json: .*whom the run is trained on"):
         train(faces, run, SMALL, resume=True)
 
 
