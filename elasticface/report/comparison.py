@@ -27,7 +27,7 @@ from elasticface.benchmarks.samples import ACCURACY, DRAWS, EER, MOST_DRAWN
 from elasticface.benchmarks.stored import RESULTS, read_results
 from elasticface.benchmarks.units import Units
 from elasticface.metrics import resampling
-from elasticface.report.notes import left_out
+from elasticface.report.figures import left_out
 
 LEVEL = 0.95
 ON_PAIRS = ""

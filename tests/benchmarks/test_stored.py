@@ -22,7 +22,7 @@ from elasticface.benchmarks.results import LargeResult
 from elasticface.benchmarks.samples import Drawn, Samples
 from elasticface.benchmarks.stored import forget_others, read_results, samples_of, write_scores
 from elasticface.benchmarks.units import units_of
-from elasticface.report.page import results_json
+from elasticface.report.files import results_json
 
 
 def with_units(result: PairResult) -> PairResult:

@@ -35,7 +35,7 @@ from elasticface.data.images.decoding import DamagedImage
 from elasticface.data.images.photos import Photos
 from elasticface.faces.align_folder import read_identities
 from elasticface.faces.landmarks import COLUMNS
-from elasticface.report.page import results_json
+from elasticface.report.files import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
 import records
