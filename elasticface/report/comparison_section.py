@@ -36,8 +36,10 @@ def by_benchmark(comparison: "Comparison") -> list[list["Contrast"]]:
 
 
 def drawn(contrasts: Sequence["Contrast"]) -> str:
-    """What is drawn in those of one benchmark, in words; empty where nothing is."""
-    said = (f"drawn {one.draws:,} times are {UNITS[one.units]}" for one in contrasts if one.units and one.draws)
+    """How the contrasts of one benchmark were resampled, in words; empty where they were not."""
+    said = (
+        f"{one.draws:,} bootstrap resamples over {UNITS[one.units]}" for one in contrasts if one.units and one.draws
+    )
     return next(said, "")
 
 

@@ -93,7 +93,7 @@ class Note:
 
 def remarks(result: "PairResult | LargeResult") -> tuple[str, ...]:
     """What is to be said of one result."""
-    return (*getattr(result, "notes", ()), *left_out(result))  # a list of pairs is nobody's but its own: it has none
+    return (*getattr(result, "notes", ()), *left_out(result))  # results on pairs have no notes
 
 
 def left_out(result: "PairResult | LargeResult") -> tuple[str, ...]:

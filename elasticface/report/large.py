@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _SHOWS = {
-    "rank": "searches whose mate is among the first so many",
-    "TPIR at FPIR": "searches whose mate passes the threshold that so many of the searches without a mate pass",
+    "rank": "share of mated searches that find the mate within the rank",
+    "TPIR at FPIR": "share of mated searches that find the mate, where at most this share of the others finds anyone",
 }
 
 

@@ -41,7 +41,7 @@ class Guide:
     about: str  # a paragraph: what was done, and what there is to see
     faces: Picture  # [H, W, 3] RGB: a sheet of faces that the model was trained on
     faces_show: str  # what is on the sheet, in words
-    steps: Sequence[tuple[str, str]]  # how to go on: what for, and the command
+    steps: Sequence[tuple[str, str]]  # what to do next: what for, and the command
 
 
 def write_report(
@@ -60,7 +60,7 @@ def write_report(
         environment: versions and hardware; shown, and kept in the JSON to download.
         pictures: of the hardest pairs and searches; None leaves the faces out.
         curves: the lines of ``metrics.jsonl``; None or none leaves the training section out.
-        guide: what to say before the figures and how to go on after them.
+        guide: what to say before the figures, and what to do next after them.
         comparison: of the results' models, to be shown beside the figures.
 
     Raises:

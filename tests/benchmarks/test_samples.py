@@ -43,15 +43,15 @@ def never(counts: Counts) -> NDArray[np.float64]:
 
 
 def without_impostors(counts: Counts) -> NDArray[np.float64]:
-    raise CannotDraw("too few people: a sample has no pair of one kind")
+    raise CannotDraw("too few people: a resample has no pair of one kind")
 
 
 def test_what_cannot_be_drawn_has_neither_intervals_nor_samples_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "MOST_DRAWN", 9 * DRAWS)
     for made, said in (
-        (bootstrap(without_impostors, 9, "people"), "none, too few people: a sample has no pair of one kind"),
-        (bootstrap(never, 1, "people"), "none, too few people: each sample is the same one"),
-        (bootstrap(never, 10, "templates"), "none, 10 groups of templates are more than can be drawn 2,000 times"),
+        (bootstrap(without_impostors, 9, "people"), "none, too few people: a resample has no pair of one kind"),
+        (bootstrap(never, 1, "people"), "none, too few people: every resample is the same"),
+        (bootstrap(never, 10, "templates"), "none, 10 groups of templates are too many to resample 2,000 times"),
     ):
         assert (made.rates, made.said) == (None, said)
         assert made.intervals({"accuracy": 0.9}, 7) == {}

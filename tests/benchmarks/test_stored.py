@@ -254,7 +254,7 @@ def wrong_records(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("what", range(12))
 def test_wrong_scores_are_refused(folder: Path, what: int) -> None:
     replace_scores(folder, list(wrong_records(folder).values())[what])
-    with pytest.raises(InputError, match=r"\.npy: .*; run `elasticface evaluate` anew"):
+    with pytest.raises(InputError, match=r"\.npy: .*; run `elasticface evaluate` again"):
         read_results(folder)
 
 
@@ -396,7 +396,7 @@ def test_wrong_samples_are_refused(tmp_path: Path, what: int) -> None:
         **dict.fromkeys(["another sample", "columns swapped", "half of them"], OTHER),
     }.get(name, "no samples of (its )?5 figures")
     replace_scores(folder, data)
-    with pytest.raises(InputError, match=f"{message}; run `elasticface evaluate` anew"):
+    with pytest.raises(InputError, match=f"{message}; run `elasticface evaluate` again"):
         read_results(folder)
 
 

@@ -293,7 +293,8 @@ def test_stored_results_on_large_benchmarks_are_compared() -> None:
     found = json.loads(Path("ijb-a/results.json").read_text())["results"]
     assert made["contrasts"][1]["differences"][0]["first"] == found[1]["rank"]["1"]
     assert (
-        "drawn 2,000 times are people, by the benchmark's own lists" in Page(Path("both/report.html").read_text()).text
+        "2,000 bootstrap resamples over people, by the benchmark's own lists"
+        in Page(Path("both/report.html").read_text()).text
     )
     for result in found:
         assert result["intervals_by"] == "bootstrap over 40 people, 2,000 draws"
@@ -306,7 +307,7 @@ def test_stored_results_on_large_benchmarks_are_compared() -> None:
     for number in (0, 1):
         both, neither = (of["contrasts"][number]["differences"] for of in (made, without))
         assert [d["value"] for d in both] == [d["value"] for d in neither]
-    assert "IJB-C 1:1: nobody was drawn for a, so differences have no intervals there" in without["notes"]
+    assert "IJB-C 1:1: no resamples are stored for a, so their differences have no intervals" in without["notes"]
 
 
 def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:
@@ -440,7 +441,7 @@ def test_photos_with_landmarks_are_packed_aligned(ten_folds: Path, model: Path) 
     names = [path.relative_to(ten_folds).as_posix() for path in ten_folds.rglob("*.png")]
     landmarks = write_landmarks(Path("five.csv"), names)
     options = ("--pairs", ten_folds / "pairs.txt", "--landmarks", landmarks)
-    assert "36 aligned or stored anew as PNG" in done("pack", ten_folds, "new/lfw.bin", *options)
+    assert "36 aligned or stored again as PNG" in done("pack", ten_folds, "new/lfw.bin", *options)
     done("evaluate", model, "new/lfw.bin", "--out", "pack")
     done("evaluate", model, ten_folds, *options, "--out", "photos")
     assert results("pack") == results("photos")

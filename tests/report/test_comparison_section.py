@@ -56,7 +56,7 @@ def test_page_shows_the_differences_without_photos_and_harmlessly(tmp_path: Path
         write_report(tmp_path / name, results, ENVIRONMENT, None, comparison=comparison)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     page = Page((tmp_path / "a").read_text())
-    assert "150 pairs; drawn 60 times are pairs: who is on the images is unknown" in page.text
+    assert "150 pairs; 60 bootstrap resamples over pairs, since the people on the images are unknown" in page.text
     assert "differences" in page.values("id")
     assert "#differences" in page.values("href")
     for difference in comparison.contrasts[0].differences:
@@ -85,7 +85,7 @@ def test_page_and_its_csv_show_large_benchmarks(tmp_path: Path) -> None:
     for contrast in comparison.contrasts:
         for difference in contrast.differences:
             assert " ".join([figure_name(difference), *cells(difference)[:5]]) in page.text
-    by_the_lists = "drawn 40 times are people, by the benchmark's own lists"
+    by_the_lists = "40 bootstrap resamples over people, by the benchmark's own lists"
     for name, counted in (
         ("IJB-C 1:1", f"90 genuine pairs; {by_the_lists}"),
         ("IJB-C 1:N", f"90 searches of mated probes; {by_the_lists}"),
@@ -93,8 +93,8 @@ def test_page_and_its_csv_show_large_benchmarks(tmp_path: Path) -> None:
         ("MegaFace (R)", "90 ordered mate pairs Figure A B"),
     ):
         assert f"{name} {counted}" in page.text
-    assert "MegaFace (R): nobody was drawn for b, so differences have no intervals there" in page.text
-    assert "the thresholds of TAR and TPIR found anew in each" in page.text
+    assert "MegaFace (R): no resamples are stored for b, so their differences have no intervals" in page.text
+    assert "the thresholds of TAR and TPIR are recomputed in each" in page.text
     assert "McNemar" not in page.text
     assert not page.all("script")
     rows = list(csv.DictReader(io.StringIO(page.download("differences.csv"))))

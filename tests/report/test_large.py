@@ -55,7 +55,7 @@ def test_sections_say_what_their_rates_are_shares_of(tmp_path: Path) -> None:
     said = page(tmp_path / "b.html", [one, fewer, megaface()]).text
     assert "Rates are shares of genuine pairs." in said
     assert "TAR at FAR, nearest the TAR at the observed FAR nearest to the target; in %" in said
-    assert "Rank searches whose mate is among the first so many; in %" in said
+    assert "Rank share of mated searches that find the mate within the rank; in %" in said
 
 
 def test_the_page_says_what_is_not_as_published(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from made_comparison import LARGE, MADE
 from made_results import ALL, identification, make_result, verification
 from rich.console import Console
 
+from elasticface.benchmarks.units import UNITS
 from elasticface.report.comparison_section import drawn, headings
 from elasticface.report.terminal import (
     comparison_notes,
@@ -92,8 +93,8 @@ def test_terminal_shows_differences_in_bold_where_zero_is_left_out() -> None:
     ):
         assert line in lines
     assert comparison_notes(MADE) == [
-        "lfw: drawn 2,000 times are people, by the folders or the names of their photos",
-        "calfw: drawn 1,500 times are pairs: who is on the images is unknown, and no image is in two pairs",
+        "lfw: 2,000 bootstrap resamples over people, by the folders or the names of their photos",
+        "calfw: 1,500 bootstrap resamples over " + UNITS["pairs"],
         "said",
     ]
 
@@ -108,22 +109,22 @@ def test_terminal_shows_large_benchmarks_with_what_was_counted() -> None:
         "rank 1 98.00 97.00 +1.00 +0.40 to +1.61 < 0.001",
     ):
         assert line in lines
-    assert comparison_notes(LARGE) == ["IJB-C 1:1: drawn 2,000 times are people, by the benchmark's own lists"]
+    assert comparison_notes(LARGE) == ["IJB-C 1:1: 2,000 bootstrap resamples over people, by the benchmark's own lists"]
 
 
 def test_benchmarks_of_the_same_draws_are_named_together_and_others_apart() -> None:
     one, other = MADE.contrasts
     found = [one, replace(one, second="c"), replace(one, benchmark="cplfw"), replace(other, draws=2000), other]
     assert comparison_notes(replace(MADE, contrasts=tuple(found)))[:2] == [
-        "lfw, cplfw: drawn 2,000 times are people, by the folders or the names of their photos",
-        "calfw: drawn 2,000 times are pairs: who is on the images is unknown, and no image is in two pairs",
+        "lfw, cplfw: 2,000 bootstrap resamples over people, by the folders or the names of their photos",
+        "calfw: 2,000 bootstrap resamples over " + UNITS["pairs"],
     ]
 
 
 def test_where_nothing_could_be_drawn_nothing_is_said_of_draws() -> None:
     nothing = replace(MADE.contrasts[1], draws=0)
     assert drawn([nothing]) == ""
-    assert drawn([*LARGE.contrasts[::-1]]).startswith("drawn 2,000 times are people")
+    assert drawn([*LARGE.contrasts[::-1]]).startswith("2,000 bootstrap resamples over people")
     assert comparison_notes(replace(MADE, contrasts=(nothing,))) == ["said"]
     assert headings(nothing)[-1] == "McNemar"  # which needs no draws
 
