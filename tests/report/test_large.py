@@ -168,8 +168,3 @@ def test_hardest_trials_are_shown_with_the_faces_that_there_are(tmp_path: Path, 
 
 def test_results_that_were_read_again_have_nothing_to_look_at(tmp_path: Path) -> None:
     assert "Hardest" not in page(tmp_path / "report.html", ALL).text
-
-
-def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
-    first, again = (page(tmp_path / f"{name}.html", ALL).html for name in "ab")
-    assert first == again

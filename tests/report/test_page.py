@@ -17,7 +17,7 @@ import cv2
 import matplotlib
 import numpy as np
 import pytest
-from made_results import ENVIRONMENT, NASTY, SLICES, Page, grey_face, make_result
+from made_results import ALL, ENVIRONMENT, NASTY, SLICES, Page, grey_face, make_result
 from numpy.typing import NDArray
 
 from elasticface.report import plots
@@ -93,7 +93,7 @@ def test_name_that_is_not_utf8_does_not_stop_the_report(report: Callable[..., Pa
 
 
 def test_same_results_give_same_bytes(tmp_path: Path) -> None:
-    results, curves = [make_result("one"), make_result("two")], make_curves()
+    results, curves = [make_result("one"), make_result("two"), *ALL], make_curves()
     settings = dict(matplotlib.rcParams)
     write_report(tmp_path / "a.html", results, ENVIRONMENT, grey_face, curves)
     assert dict(matplotlib.rcParams) == settings
