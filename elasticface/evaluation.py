@@ -11,6 +11,8 @@ from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
 from elasticface.benchmarks.stored import RESULTS, SCORES, forget_others, write_scores
 from elasticface.model.encoder import FaceEncoder
 from elasticface.report import page
+from elasticface.report.files import results_json
+from elasticface.report.pictures import Picture
 
 REPORT, FEATURES = "report.html", "features"
 
@@ -57,7 +59,7 @@ def evaluate(
                 sources |= dict.fromkeys((result.benchmark for result in found), benchmark)
         size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
 
-        def picture(result: Result, name: str) -> page.Picture | None:
+        def picture(result: Result, name: str) -> Picture | None:
             try:
                 return sources[result.benchmark].face(name, size)
             except InputError:  # features came in the place of a model, without images; or these are gone meanwhile
@@ -65,7 +67,7 @@ def evaluate(
 
         made_with = environment.describe()
         stored = write_scores(out, results)
-        files.write_json(out / RESULTS, page.results_json(results, made_with, stored))
+        files.write_json(out / RESULTS, results_json(results, made_with, stored))
         forget_others(out, stored)
         page.write_report(
             out / REPORT,

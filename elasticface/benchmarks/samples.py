@@ -1,8 +1,8 @@
-"""Figures in each sample of the bootstrap over people: their intervals, and what a comparison of two models needs.
+"""Figures in each bootstrap resample over people: their intervals, and what a comparison of two models needs.
 
-Thresholds are found anew in each sample, by that sample's impostors, but for the accuracy of pairs, which keeps the
-decisions of its folds. Draws belong to the trials and a seed: two models on the same trials have the same ones, so what
-makes both better or worse cancels in their difference.
+Thresholds are recomputed in each resample from its own impostors. The accuracy of pairs is the exception: it keeps the
+decisions of its folds. The resamples depend on the trials and a seed alone: two models on the same trials have the same
+ones, so an effect on both models cancels in their difference.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from elasticface.metrics.resampling import CannotDraw, Counts, draw_people, inte
 DRAWS, SEED = 2000, 0
 ACCURACY, EER = "accuracy", "eer"
 MOST_DRAWN = 1 << 27
-"""How often units can be drawn in all samples together: half a GiB."""
+"""Units times resamples, at most: the counts then take half a GiB."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -33,10 +33,10 @@ Intervals = dict[str, tuple[float, float]]  # likewise; 95 %
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The F figures of a large benchmark, those of ``result.groups()`` in their order, in each of R samples."""
+    """The F figures of a large benchmark, those of ``result.groups()`` in their order, in each of R resamples."""
 
     rates: Floats  # [R, F], fractions in 0..1
-    kind: str  # what was drawn, one of benchmarks.units.OF_TRIALS
+    kind: str  # what was resampled, one of benchmarks.units.OF_TRIALS
     digest: str  # SHA-256 of the protocol's lists and of the seed, hexadecimal: the same for the same draws alone
 
 
@@ -44,15 +44,15 @@ class Samples:
 class Drawn:
     """What :func:`bootstrap` gave."""
 
-    rates: Floats | None  # [R, F], or None where nothing could be drawn
-    units: int  # how many there are to draw from
+    rates: Floats | None  # [R, F], or None where nothing could be resampled
+    units: int  # how many there are to resample
     kind: str  # what they are, a key of benchmarks.units.UNITS
     said: str  # how the intervals were found, in words
 
     def intervals(self, rates: Rates, counted: int, start: int = 0) -> Intervals:
-        """The 95 % intervals of figures; none where nothing could be drawn.
+        """The 95 % intervals of figures; none where nothing could be resampled.
 
-        A figure that is the same in every sample, such as one without any error, says nothing about its spread: it gets
+        The spread of a figure that is the same in every resample, such as one without any error, is unknown: it gets
         the exact binomial interval of as many trials as there are units that count in it.
 
         Args:
@@ -81,28 +81,28 @@ def interval_of(column: Floats | None, successes: int, trials: int) -> tuple[flo
 
 
 def draw(units: int, draws: int = DRAWS, seed: int = SEED) -> Counts:
-    """How often each unit is in each sample, [R, units].
+    """How often each unit is in each resample, [R, units].
 
     Raises:
         CannotDraw: there is one alone.
     """
     if units < 2:
-        raise CannotDraw("too few people: each sample is the same one")
+        raise CannotDraw("too few people: every resample is the same")
     return draw_people(units, draws, seed)
 
 
 def bootstrap(figures: Callable[[Counts], Floats], units: int, kind: str) -> Drawn:
-    """Figures in each sample.
+    """Figures in each bootstrap resample.
 
     Args:
-        figures: how often each unit is in each sample [R, units] -> F figures in each [R, F]; may raise CannotDraw.
-        units: how many there are to draw from.
+        figures: how often each unit is in each resample [R, units] -> F figures in each [R, F]; may raise CannotDraw.
+        units: how many there are to resample.
         kind: what they are, a key of benchmarks.units.UNITS.
     """
     try:
         if units > MOST_DRAWN // DRAWS:
-            raise CannotDraw(f"{units:,} {NOUNS[kind]} are more than can be drawn {DRAWS:,} times")
-        with progress.console.status(f"drawing {NOUNS[kind]} {DRAWS:,} times"):
+            raise CannotDraw(f"{units:,} {NOUNS[kind]} are too many to resample {DRAWS:,} times")
+        with progress.console.status(f"resampling {NOUNS[kind]} {DRAWS:,} times"):
             rates = figures(draw(units, DRAWS, SEED))
     except CannotDraw as error:
         return Drawn(None, units, kind, f"none, {error}")
@@ -117,7 +117,7 @@ def other_sides(first: NDArray[np.int32], second: NDArray[np.int32], same: Bools
 def of_pairs(
     scores: NDArray[Any], same: Bools, accepted: Bools, units: Units, fars: Sequence[float], counts: Counts
 ) -> Floats:
-    """Figures of pairs in each sample, [R, 2 + 2 F].
+    """Figures of pairs in each resample, [R, 2 + 2 F].
 
     Accuracy, TAR at each FAR by the rule "at-most", equal error rate, and TAR at each FAR by the rule "nearest".
 
@@ -130,7 +130,7 @@ def of_pairs(
         counts: [R, units], of ``draw_people``.
 
     Raises:
-        CannotDraw: a sample without pairs of one kind.
+        CannotDraw: a resample without pairs of one kind.
     """
     more = with_one_more(counts)
     first, second = units.first, other_sides(units.first, units.second, same, counts.shape[1])
@@ -143,7 +143,7 @@ def of_pairs(
 
 
 def of_groups(groups: Sequence[Bools], right: Bools, same: Bools, units: Units, counts: Counts) -> Floats:
-    """The share of right decisions in each of G groups of pairs in each sample, [R, G]; NaN where a sample lacks them.
+    """The share of right decisions in each of G groups of pairs in each resample, [R, G]; NaN without pairs.
 
     Args:
         groups: which pairs [P] are in each.

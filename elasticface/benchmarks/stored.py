@@ -2,10 +2,10 @@
 
 A file there is a .npy. Of a benchmark of pairs it has one record a pair: the cosine, whether the pair is genuine,
 whether it was accepted by the threshold of its fold, and the units on either side
-(:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has a row a bootstrap sample, with each figure
-(:mod:`elasticface.benchmarks.samples`). Its name is the beginning of its SHA-256, so results and their files always fit
-together, whatever was stopped when. What is read may be a stranger's: nothing in it is executed, sizes are bounded,
-types and ranges are checked; figures are taken as told.
+(:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has a row for each bootstrap resample, with
+every figure (:mod:`elasticface.benchmarks.samples`). Its name is the beginning of its SHA-256, so results and their
+files always fit together, even if an evaluation was killed while it wrote them. What is read may be a stranger's:
+nothing in it is executed, sizes are bounded, types and ranges are checked; the figures are not computed again.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, Units
 from elasticface.metrics.resampling import interval
 
 RESULTS, SCORES = "results.json", "scores"
-AGAIN = "run `elasticface evaluate` anew"
+AGAIN = "run `elasticface evaluate` again"
 
 _RECORD = np.dtype([("score", "<f4"), ("same", "?"), ("accepted", "?"), ("first", "<i4"), ("second", "<i4")])
 _SAMPLE = np.dtype("<f8")
@@ -127,7 +127,7 @@ def forget_others(out: Path, references: References) -> None:
 def read_results(path: str | Path) -> StoredResults:
     """The results in a folder that `elasticface evaluate` wrote, or in its `results.json`.
 
-    A result on pairs without scores is refused; one of a large benchmark where nobody could be drawn has no samples.
+    A result on pairs without scores is refused; one of a large benchmark that could not be resampled has no samples.
 
     Raises:
         InputError: no such file, or one that is damaged, or a stranger's that is not what it says.

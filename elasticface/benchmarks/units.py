@@ -1,7 +1,7 @@
-"""What is drawn when trials are resampled: people where folders or lists tell them, else what can be known of them.
+"""The units of the bootstrap: people, where folders or lists name them, or else groups that share a person.
 
-The bootstrap over people (:mod:`elasticface.metrics.resampling`) needs to know who is on either photo of a pair, and
-whose each trial of the large benchmarks is.
+The bootstrap over people (:mod:`elasticface.metrics.resampling`) needs the person on either photo of a pair, and the
+person of each trial of the large benchmarks.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 UNITS = {
     "people": "people, by the folders or the names of their photos",
-    "images": "images, those that genuine pairs join being one unit: who is on them is unknown",
-    "pairs": "pairs: who is on the images is unknown, and no image is in two pairs",
+    "images": "groups of images that genuine pairs join, since the people on them are unknown",
+    "pairs": "pairs, since the people on the images are unknown and no image is in two pairs",
     "subjects": "people, by the benchmark's own lists",
-    "templates": "templates, those that genuine pairs join being one unit: not all lists say whose they are",
+    "templates": "groups of templates that genuine pairs join, since not all lists name their subjects",
 }
 NOUNS = {
     "people": "people",
@@ -67,7 +67,7 @@ def units_of(
         second: the second ones [P].
         same: True for genuine pairs [P].
         folds: how many contiguous folds the pairs are in; for the digest.
-        content: what else tells these pairs from others, such as a digest of a pack's images, whose names say nothing.
+        content: what else tells these pairs from others, such as a digest of the images of a pack, which have no names.
     """
     told = json.dumps([content, folds, list(first), list(second), same.tolist()])
     digest = hashlib.sha256(told.encode()).hexdigest()

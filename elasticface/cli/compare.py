@@ -56,16 +56,17 @@ def run(options: Namespace) -> None:
     from elasticface.base.progress import console
     from elasticface.base.version import __version__
     from elasticface.report.comparison import compare, read_folders
-    from elasticface.report.comparison_section import comparison_json, terminal_notes, terminal_tables
+    from elasticface.report.files import comparison_json
     from elasticface.report.page import write_report
+    from elasticface.report.terminal import comparison_notes, comparison_tables
 
     results, versions = read_folders(options.results)
     comparison = compare(results, options.draws, options.seed)
-    Console().print(*terminal_tables(comparison), sep="\n")
+    Console().print(*comparison_tables(comparison), sep="\n")
     print(
         "In % and percentage points, with 95 % intervals; bold where that of A − B leaves 0 out. p: paired bootstrap."
     )
-    for note in terminal_notes(comparison):
+    for note in comparison_notes(comparison):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     if options.out:
         out = Path(options.out)

@@ -58,8 +58,7 @@ def run(options: Namespace) -> None:
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, evaluate
     from elasticface.model.loading import load
-    from elasticface.report.notes import terminal_notes
-    from elasticface.report.page import terminal_tables
+    from elasticface.report.terminal import terminal_notes, terminal_tables
     from elasticface.training.run_files import read_metrics
 
     names = ("size", "channels", "scale", "mean", "std")

@@ -1,8 +1,8 @@
-"""Figures of pairs in each sample of the bootstrap over people, thresholds of the ROC found anew in each.
+"""Figures of pairs in each bootstrap resample over people, with the thresholds of the ROC recomputed in each.
 
-A threshold is set by few impostors where FARs are low, so figures vary by it as much as by who is accepted. Samples are
-those of :mod:`elasticface.metrics.resampling`; what a figure is, :mod:`elasticface.metrics.roc` says. Made for lists
-like IJB-C's: what pairs weigh is added up in blocks, some samples at a time.
+At a low FAR few impostors set the threshold, so its variation matters as much as that of the accepted pairs. Resamples
+are those of :mod:`elasticface.metrics.resampling`, figures those of :mod:`elasticface.metrics.roc`. It is made for
+lists like IJB-C's: the weights of pairs are summed in blocks, a few resamples at a time.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _BLOCK = 1024  # pairs at most between two sums that are kept
 _MOST = (1 << 16) - 1  # how often a person may be in a sample
 _MOST_WEIGHT = (1 << 32) - 1  # of a block
 _FEW = 1 << 16  # pairs that are not worth a thread
-_TOO_FEW = "too few people: a sample has no pair of one kind"
+_TOO_FEW = "too few people: a resample has no pair of one kind"
 
 
 def tars_at_fars(
@@ -32,7 +32,7 @@ def tars_at_fars(
     *,
     impostors: ArrayLike | None = None,
 ) -> dict[Rule, NDArray[np.float64]]:
-    """TAR at FAR in each bootstrap sample, by both rules of ``tar_at_far``.
+    """TAR at FAR in each bootstrap resample, by both rules of ``tar_at_far``.
 
     "nearest" reads all points of the ROC, also those that ``tar_at_far`` passes over as halfway between others. The
     scores are sorted once; ten million pairs in two thousand samples take some seconds.
@@ -94,7 +94,7 @@ def tars_at_fars(
 
 
 def accepted_shares(hits: ArrayLike, first: ArrayLike, second: ArrayLike, counts: Counts) -> NDArray[np.float64]:
-    """The share of pairs that succeed in each bootstrap sample, [R]: those accepted, or judged right.
+    """The share of pairs that succeed in each bootstrap resample, [R]: those accepted, or judged right.
 
     Args:
         hits: [P] bool.
@@ -103,7 +103,7 @@ def accepted_shares(hits: ArrayLike, first: ArrayLike, second: ArrayLike, counts
         counts: [R, N], of ``draw_people``.
 
     Raises:
-        ValueError: shapes that disagree, a person outside 0..N-1, or a sample without pairs: there are too few people.
+        ValueError: shapes that disagree, a person outside 0..N-1, or too few people: a resample without pairs.
     """
     a, b = (side.astype(np.int32) for side in checked_people(first, second, counts))
     found = np.asarray(hits, np.bool_)
@@ -168,7 +168,7 @@ def _some_at_a_time(counts: Counts) -> Iterator[tuple[slice, NDArray[np.uint16]]
 
 
 def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, counts: Counts) -> NDArray[np.float64]:
-    """The equal error rate in each bootstrap sample, [R].
+    """The equal error rate in each bootstrap resample, [R].
 
     Args:
         scores: [P] similarities, higher is more alike.
@@ -177,7 +177,7 @@ def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, co
         counts: [R, N], of ``draw_people``.
 
     Raises:
-        CannotDraw: a sample without pairs of one kind: there are too few people.
+        CannotDraw: a resample without pairs of one kind: there are too few people.
         ValueError: shapes that disagree, NaN or inf scores, or a person outside 0..N-1.
     """
     from elasticface.metrics.roc_kernels import SAMPLES, find_crossings

@@ -1,8 +1,8 @@
-"""How far a figure about pairs would be another one on other people: the bootstrap over people.
+"""How much a figure would vary with other people: the bootstrap over people.
 
-Pairs that share a person are not independent, so people are drawn, not pairs: n of the n people with replacement. A
-genuine pair then counts as often as its person was drawn, an impostor pair as often as the one times as often as the
-other. Figures of several models, taken with the same draws, are compared pair by pair.
+Pairs that share a person are not independent, so people are resampled, not pairs: n of the n people, with replacement.
+A genuine pair then counts as often as its person was drawn; an impostor pair counts as often as its first person was
+drawn, times as often as its second was. Models that are measured on the same resamples can be compared.
 
 Source: Bolle, Ratha and Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap" (2004); for
 impostor pairs Owen, "The pigeonhole bootstrap" (2007), who shows that it errs towards wide intervals.
@@ -20,7 +20,7 @@ Counts = NDArray[np.int32]
 
 
 class CannotDraw(ValueError):
-    """There are too few people for the bootstrap: a sample has nothing that a figure could be a share of."""
+    """There are too few people for the bootstrap: a resample has no trial that a figure could count."""
 
 
 _AT_A_TIME = 1 << 22  # counts, as float64: 32 MiB
@@ -30,7 +30,7 @@ ROUNDED = 1e-12
 
 
 def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
-    """How often each person is in each bootstrap sample, int32 [R, N]; every row sums to N.
+    """How often each person is in each bootstrap resample, int32 [R, N]; every row sums to N.
 
     Args:
         people: N, ≥ 1.
@@ -53,7 +53,7 @@ def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
 
 
 def pair_weights(counts: Counts, first: ArrayLike, second: ArrayLike) -> Counts:
-    """How often each pair is in each bootstrap sample, int32 [R, P].
+    """How often each pair is in each bootstrap resample, int32 [R, P].
 
     Args:
         counts: [R, N], of :func:`draw_people`.
@@ -68,10 +68,10 @@ def pair_weights(counts: Counts, first: ArrayLike, second: ArrayLike) -> Counts:
 
 
 def accuracies(correct: ArrayLike, same: ArrayLike, weights: Counts) -> NDArray[np.float64]:
-    """The accuracy in each bootstrap sample, [R]: (share of genuine pairs right + share of impostor pairs right) / 2.
+    """The accuracy in each bootstrap resample, [R]: (share of genuine pairs right + share of impostor pairs right) / 2.
 
-    That is the accuracy itself where there are as many pairs of one kind as of the other. Which pairs are right is as
-    it was: thresholds are not chosen anew.
+    That is the accuracy itself where there are as many pairs of one kind as of the other. Each pair
+    keeps its decision: thresholds are not recomputed.
 
     Args:
         correct: [P] in 0..1, whether each pair was judged right, or how often of several runs.
@@ -79,7 +79,7 @@ def accuracies(correct: ArrayLike, same: ArrayLike, weights: Counts) -> NDArray[
         weights: [R, P], of :func:`pair_weights`.
 
     Raises:
-        ValueError: shapes that disagree, or a sample without pairs of a kind: there are too few people.
+        ValueError: shapes that disagree, or a resample without pairs of a kind: there are too few people.
     """
     right, genuine = np.asarray(correct, np.float64), np.asarray(same, np.bool_)
     if right.shape != genuine.shape or right.shape != weights.shape[1:]:
@@ -89,17 +89,17 @@ def accuracies(correct: ArrayLike, same: ArrayLike, weights: Counts) -> NDArray[
         of_kind = weights[:, kind].astype(np.float64)
         counted = of_kind.sum(axis=1)
         if not counted.all():
-            raise CannotDraw("too few people: a sample has no pair of one kind")
+            raise CannotDraw("too few people: a resample has no pair of one kind")
         shares.append(of_kind @ right[kind] / counted)
     result: NDArray[np.float64] = (shares[0] + shares[1]) / 2
     return result
 
 
 def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np.float64]:
-    """The share of trials that succeed in each bootstrap sample, of several figures at once, [R, F].
+    """The share of trials that succeed in each bootstrap resample, of several figures at once, [R, F].
 
-    Each trial belongs to one unit, as the search of a probe to its subject. The trials of a unit come together, as
-    often as it was drawn; so they are summed first, and memory is for units, not for trials: exact, and cheap at
+    Each trial belongs to one unit, as the search of a probe to its subject. All trials of a unit count as
+    often as the unit was drawn, so they are summed first, and memory grows with units, not trials: exact, and cheap at
     MegaFace's 153,634 mate pairs of 80 people.
 
     Args:
@@ -108,7 +108,7 @@ def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np
         counts: [R, N], of :func:`draw_people`.
 
     Raises:
-        ValueError: shapes that disagree, a unit outside 0..N-1, or a sample that has no trial: there are too few units.
+        ValueError: shapes that disagree, a unit outside 0..N-1, or too few units: a resample without trials.
     """
     right, of = np.asarray(hits, np.bool_), np.asarray(units)
     if right.ndim != 2 or of.shape != right.shape[1:]:
@@ -123,7 +123,7 @@ def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np
     for start in range(0, len(counts), step):
         counted[start : start + step] = counts[start : start + step].astype(np.float64) @ sums
     if not counted[:, -1].all():
-        raise CannotDraw("too few people: a sample has nothing to count")
+        raise CannotDraw("too few people: a resample has nothing to count")
     return np.asarray(counted[:, :-1] / counted[:, -1:])
 
 
@@ -139,7 +139,7 @@ class Difference:
 def compare(
     first: float, second: float, first_samples: ArrayLike, second_samples: ArrayLike, level: float = 0.95
 ) -> Difference:
-    """The paired difference of two systems' figures, with its interval and p-value over the bootstrap samples.
+    """The paired difference of two systems' figures, with its interval and p-value over the bootstrap resamples.
 
     What makes both systems better or worse in a sample cancels, so the interval is narrower than two of their own
     suggest. The p-value is twice the share of samples in which the difference is not of the sign that most have,
@@ -169,7 +169,7 @@ def compare(
 
 
 def interval(figures: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of a figure from its values in the bootstrap samples [R].
+    """The percentile interval of a figure from its values in the bootstrap resamples [R].
 
     Raises:
         ValueError: a level outside (0, 1), or values with NaN.

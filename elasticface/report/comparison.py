@@ -1,9 +1,9 @@
 """Stored results beside each other: which model is ahead on the same trials, by how much, and is it more than chance.
 
-What differs between two models on the same pairs or searches is judged by the bootstrap over people: both are taken on
-the same draws, so what makes both better or worse cancels. Pairs are drawn here, from their scores; on the large
-benchmarks the evaluation has drawn and kept its samples. And over the benchmarks by which the ElasticFace paper chooses
-its parameters, LFW and its kin, the Borda count of accuracies.
+What differs between two models on the same pairs or searches is judged by the bootstrap over people: both are measured
+on the same resamples, so an effect on both cancels. Pairs are resampled here, from their scores; on the large
+benchmarks the evaluation has stored the figures of its resamples. There is also the Borda count of accuracies, over the
+benchmarks by which the ElasticFace paper chooses its parameters, LFW and its kin.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from elasticface.benchmarks.samples import ACCURACY, DRAWS, EER, MOST_DRAWN
 from elasticface.benchmarks.stored import RESULTS, read_results
 from elasticface.benchmarks.units import Units
 from elasticface.metrics import resampling
-from elasticface.report.notes import left_out
+from elasticface.report.figures import left_out
 
 LEVEL = 0.95
 ON_PAIRS = ""
@@ -46,7 +46,7 @@ class Difference:
     first: float
     second: float
     value: float  # first − second
-    interval: tuple[float, float] | None  # of the difference; None where nothing was drawn, or it never varies
+    interval: tuple[float, float] | None  # of the difference; None without resamples, or where it never varies
     p_value: float | None  # two-sided, by the bootstrap; likewise
     mcnemar: float | None  # exact p-value, of accuracies where the pairs themselves are the units
     rate: str = (
@@ -61,8 +61,8 @@ class Contrast:
     benchmark: str
     first: str  # model
     second: str
-    units: str | None  # what there is to draw, a key of benchmarks.units.UNITS; None: it is not known
-    draws: int  # how often it was drawn; 0: nothing could be
+    units: str | None  # what was resampled, a key of benchmarks.units.UNITS; None: it is unknown
+    draws: int  # bootstrap resamples; 0: there are none
     trials: int
     what: str  # the trials are: "pairs", or TRIALS of a class of benchmarks.results
     differences: tuple[Difference, ...]
@@ -127,7 +127,7 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
 
     Raises:
         InputError: fewer than two models, no benchmark that two of them have, models that were not measured on the same
-            trials, or more people than can be drawn so often.
+            trials, or more people than can be resampled so often.
     """
     models = tuple(dict.fromkeys(result.model for result in results))
     if len(models) < 2:
@@ -219,7 +219,7 @@ class _Measured:
 
     model: str
     figures: dict[Key, float]
-    drawn: dict[Key, Floats] | None  # each figure in each bootstrap sample, [R]
+    drawn: dict[Key, Floats] | None  # each figure in each bootstrap resample, [R]
     right: NDArray[np.bool_] | None = None  # which pairs were judged right, where they are independent
 
 
@@ -229,7 +229,7 @@ def _differences(a: _Measured, b: _Measured) -> tuple[Difference, ...]:
     for key in [key for key, rate in a.figures.items() if math.isfinite(rate - b.figures.get(key, math.nan))]:
         first, second = a.figures[key], b.figures[key]
         judged = None
-        # A difference that is the same in every draw says nothing of its spread.
+        # The spread of a difference that is the same in every resample is unknown.
         if a.drawn is not None and b.drawn is not None and np.ptp(a.drawn[key] - b.drawn[key]) > resampling.ROUNDED:
             judged = resampling.compare(first, second, a.drawn[key], b.drawn[key], LEVEL)
         mcnemar = None
@@ -251,12 +251,12 @@ def _differences(a: _Measured, b: _Measured) -> tuple[Difference, ...]:
 
 
 def _too_few(benchmark: str) -> str:
-    return f"{benchmark}: too few people to draw from, so there are no intervals"
+    return f"{benchmark}: too few people to resample, so there are no intervals"
 
 
 def _draw(benchmark: str, number: int, draws: int, seed: int) -> resampling.Counts:
     if draws * number > MOST_DRAWN:
-        raise InputError(f"{benchmark}: {number:,} units, too many to draw {draws:,} times; give fewer --draws")
+        raise InputError(f"{benchmark}: {number:,} units, too many to resample {draws:,} times; give fewer --draws")
     return samples.draw(number, draws, seed)
 
 
@@ -323,12 +323,14 @@ def _tars(result: PairResult) -> dict[str, float]:
 
 
 def _on_trials(rows: Sequence[LargeResult], notes: list[str]) -> list[Contrast]:
-    """Every two of the models on one large benchmark; no intervals for who has no samples."""
+    """Every two of the models on one large benchmark; no intervals for a model without stored resamples."""
     name, what = rows[0].benchmark, rows[0].TRIALS
     _check_same_trials(rows)
     missing = [row.model for row in rows if row.samples is None]
     if missing:
-        notes.append(f"{name}: nobody was drawn for {', '.join(missing)}, so differences have no intervals there")
+        notes.append(
+            f"{name}: no resamples are stored for {', '.join(missing)}, so their differences have no intervals"
+        )
     measured = [_Measured(row.model, _figures(row), _drawn(row)) for row in rows]
     contrasts = []
     for i, j in itertools.combinations(range(len(rows)), 2):

@@ -1,20 +1,14 @@
-"""What the terminal, `comparison.json` and the page say of a comparison."""
+"""What the terminal and the page say of a comparison."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from elasticface.benchmarks.units import UNITS
-from elasticface.report.figures import FIGURES, INTERVAL_LEVEL, RULES, plain, scientific
+from elasticface.report.figures import FIGURES, scientific
 
 if TYPE_CHECKING:
     from elasticface.report.comparison import Comparison, Contrast, Difference
 
-FORMAT_VERSION = 1
 HEADINGS = ("A", "B", "A − B", "95 % interval", "p", "McNemar")
 
 
@@ -42,8 +36,10 @@ def by_benchmark(comparison: "Comparison") -> list[list["Contrast"]]:
 
 
 def drawn(contrasts: Sequence["Contrast"]) -> str:
-    """What is drawn in those of one benchmark, in words; empty where nothing is."""
-    said = (f"drawn {one.draws:,} times are {UNITS[one.units]}" for one in contrasts if one.units and one.draws)
+    """How the contrasts of one benchmark were resampled, in words; empty where they were not."""
+    said = (
+        f"{one.draws:,} bootstrap resamples over {UNITS[one.units]}" for one in contrasts if one.units and one.draws
+    )
     return next(said, "")
 
 
@@ -69,64 +65,6 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def terminal_tables(comparison: "Comparison") -> list[Table]:
-    """The differences, a table each two models on a benchmark; and the Borda counts, the highest in bold.
-
-    A difference whose interval leaves 0 out is bold.
-    """
-    tables = []
-    for contrast in comparison.contrasts:
-        counted = f"{contrast.benchmark}, {contrast.trials:,} {contrast.what}"
-        title = f"{counted}\nA: {contrast.first}\nB: {contrast.second}"
-        exact = next((one.mcnemar for one in contrast.differences if one.mcnemar is not None), None)
-        caption = f"McNemar's exact test of the accuracy: p {p_value(exact)}" if exact is not None else None
-        table = Table(title=Text(title), title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
-        table.add_column("Figure", no_wrap=True)
-        shown = HEADINGS[:-1]  # eighty columns have no room for the last
-        for heading in shown:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for difference in contrast.differences:
-            row = (figure_name(difference), *cells(difference)[: len(shown)])
-            table.add_row(*row, style="bold" if decided(difference) else None)
-        tables.append(table)
-    return [*tables, *([_borda(comparison)] if comparison.borda else [])]
-
-
-def terminal_notes(comparison: "Comparison") -> list[str]:
-    """What to say beside the tables, a line each."""
-    benchmarks: dict[str, list[str]] = {}
-    for contrasts in by_benchmark(comparison):
-        if said := drawn(contrasts):
-            benchmarks.setdefault(said, []).append(contrasts[0].benchmark)
-    return [*(f"{', '.join(names)}: {said}" for said, names in benchmarks.items()), *comparison.notes]
-
-
-def comparison_json(comparison: "Comparison") -> dict[str, Any]:
-    """All of it in plain types: rates and differences are fractions, None for what there is not."""
-    made: dict[str, Any] = plain(
-        {
-            "format_version": FORMAT_VERSION,
-            "interval_level": INTERVAL_LEVEL,
-            "rules": {"TAR at FAR": RULES["at-most"]},
-            "units": UNITS,
-            **dataclasses.asdict(comparison),
-        }
-    )
-    return made
-
-
-def _borda(comparison: "Comparison") -> Table:
-    over = ", ".join(comparison.borda_benchmarks)
-    title = f"Borda count of accuracy, over {over}"
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, min_width=min(len(title), 76))
-    table.add_column("Model", overflow="fold")
-    table.add_column("Points", justify="right")
-    for model, points in ranking(comparison):
-        style = "bold" if points == max(comparison.borda.values()) else None
-        table.add_row(Text(model), f"{points:g}", style=style)
-    return table
 
 
 def ranking(comparison: "Comparison") -> list[tuple[str, float]]:

@@ -1,18 +1,12 @@
-"""Figures out: a terminal table, a dictionary for JSON, and what their parts look like in words."""
+"""How figures are written, and what is said beside them: what was left out, and other lists than the published ones."""
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
-from elasticface.benchmarks.results import FORMAT_VERSION, PAIRS, LargeResult, as_dictionary
+from elasticface.benchmarks.results import LargeResult
 from elasticface.benchmarks.samples import ACCURACY, EER
-from elasticface.report import large
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairwise.pairs import PairResult
@@ -26,100 +20,13 @@ RULES = {
 FIGURES = {ACCURACY: "accuracy", EER: "equal error rate"}
 """The figures of pairs that are at no target, in words."""
 
-INTERVAL_LEVEL = 0.95  # of PairResult.intervals
-
-
-def terminal_table(results: Sequence["PairResult"]) -> Table:
-    """One row a benchmark and model: accuracy ± standard deviation over the folds, EER, TAR at each FAR; all in %.
-
-    TAR follows the rule "at-most". Where a benchmark has several models, the best of each column is bold, or all that
-    are.
-    """
-    fars = fars_of(results)
-    table = Table(caption=f"All in %. TAR at FAR: {RULES['at-most']}.", caption_justify="left", box=SIMPLE_HEAD)
-    table.add_column("Benchmark", overflow="fold")
-    table.add_column("Model", overflow="fold")
-    for heading in ("Accuracy", "EER", *(f"TAR at\n{scientific(far)}" for far in fars)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for benchmark, rows in by_benchmark(results).items():
-        tars = [[result.tar_at_far.get("at-most", {}).get(far, math.nan) for far in fars] for result in rows]
-        merits = [(row.accuracy, -row.eer, *of_row) for row, of_row in zip(rows, tars, strict=True)]
-        known = [[merit for merit in column if math.isfinite(merit)] for column in zip(*merits, strict=True)]
-        for i, result in enumerate(rows):
-            accuracy = f"{percent(result.accuracy)} ± {percent(result.accuracy_std)}"
-            cells = (accuracy, *map(percent, (result.eer, *tars[i])))
-            bold = [len(column) > 1 and merit == max(column) for merit, column in zip(merits[i], known, strict=True)]
-            table.add_row(
-                *(Text(name) for name in (benchmark if i == 0 else "", result.model)),  # Text: [brackets] are no markup
-                *(Text(cell, style="bold" if best else "") for cell, best in zip(cells, bold, strict=True)),
-                end_section=i == len(rows) - 1,
-            )
-    return table
-
-
-def terminal_tables(results: Results) -> list[Table]:
-    """A table of the results on pairs, where there are any, and one for each kind of figure of the large benchmarks."""
-    pairs, others = apart(results)
-    return [*([terminal_table(pairs)] if pairs else []), *large.terminal_tables(others)]
-
-
-def results_json(
-    results: Results, environment: Mapping[str, Any], stored: Sequence[Mapping[str, str] | None] | None = None
-) -> dict[str, Any]:
-    """Figures, protocol, rules, counts, models and versions, in plain types: None for NaN, no raw scores.
-
-    Each result says its ``"kind"``, on which its figures depend.
-
-    Args:
-        results: what the benchmarks gave.
-        environment: versions and hardware, kept under ``"environment"``; its ``"versions"`` also stand by themselves.
-        stored: for each result, where its scores are (``benchmarks.stored.write_scores``); None leaves that out.
-    """
-    figures = [
-        as_dictionary(result) if isinstance(result, large.LARGE) else _pair_figures(result) for result in results
-    ]
-    for one, reference in zip(figures, stored or [None] * len(figures), strict=True):
-        if reference:
-            one["stored"] = dict(reference)
-    made: dict[str, Any] = plain(
-        {
-            "format_version": FORMAT_VERSION,
-            "rules": RULES,
-            "interval_level": INTERVAL_LEVEL,
-            "results": figures,
-            "versions": environment.get("versions", environment),
-            "environment": environment,
-        }
-    )
-    return made
-
-
-def _pair_figures(result: "PairResult") -> dict[str, Any]:
-    return {
-        "kind": PAIRS,
-        "model": result.model,
-        "benchmark": result.benchmark,
-        "protocol": result.protocol,
-        "counts": result.counts,
-        "accuracy": result.accuracy,
-        "accuracy_std": result.accuracy_std,
-        "per_fold": result.per_fold,
-        "threshold": result.threshold,  # on squared L2 distance
-        "threshold_cosine": cosine_threshold(result),
-        "eer": result.eer,
-        "tar_at_far": result.tar_at_far,
-        "intervals": result.intervals,
-        "intervals_by": result.intervals_by,
-        "slices": [dataclasses.asdict(piece) for piece in result.slices],
-    }
-
 
 def apart(results: Results) -> tuple[list["PairResult"], list[LargeResult]]:
     """The results on pairs, and those of the large benchmarks."""
     pairs: list[PairResult] = []
     others: list[LargeResult] = []
     for result in results:
-        if isinstance(result, large.LARGE):
+        if isinstance(result, LargeResult):
             others.append(result)
         else:
             pairs.append(result)
@@ -160,14 +67,64 @@ def scientific(far: str) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def plain(value: Any) -> Any:
-    """``value`` in the types JSON has. What is not finite becomes None, what JSON does not know becomes its text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+# ---------------------------------------------------------------------------------------------- notes
+
+_LEFT_OUT = {
+    "damaged_images": "{} missing or damaged",
+    "skipped_pairs": "{} skipped",
+    "skipped_templates": "{} skipped",
+}
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is true of one or several models on a benchmark."""
+
+    benchmark: str
+    models: tuple[str, ...]  # empty where it is true of all that were measured on it
+    remarks: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The remarks in a line, the models before them unless they are all."""
+        said = "; ".join(self.remarks)
+        return f"{', '.join(self.models)}: {said}" if self.models else said
+
+
+def remarks(result: "PairResult | LargeResult") -> tuple[str, ...]:
+    """What is to be said of one result."""
+    return (*getattr(result, "notes", ()), *left_out(result))  # results on pairs have no notes
+
+
+def left_out(result: "PairResult | LargeResult") -> tuple[str, ...]:
+    """What one result was measured without."""
+    return tuple(
+        text.format(counted(result.counts[what], what.partition("_")[2]))
+        for what, text in _LEFT_OUT.items()
+        if result.counts.get(what)
+    )
+
+
+def counted(number: int, things: str) -> str:
+    """A number of things, whose plural ends in s."""
+    return f"{number:,} {things if number != 1 else things.removesuffix('s')}"
+
+
+def notes(results: Iterable["PairResult | LargeResult"]) -> list[Note]:
+    """The remarks on all results, each once a benchmark."""
+    said: dict[str, dict[str, tuple[str, ...]]] = {}
+    for result in results:
+        said.setdefault(result.benchmark, {})[result.model] = remarks(result)
+    return [note for benchmark, of_models in said.items() for note in once(benchmark, of_models)]
+
+
+def once(benchmark: str, said: Mapping[str, Sequence[str]]) -> list[Note]:
+    """What is said of each model of a benchmark, with those remarks in one note that are of the same models."""
+    of_remark: dict[str, list[str]] = {}
+    for model, lines in said.items():
+        for line in lines:
+            of_remark.setdefault(line, []).append(model)
+    together: dict[tuple[str, ...], list[str]] = {}
+    for line, models in of_remark.items():
+        together.setdefault(tuple(models) if len(models) < len(said) else (), []).append(line)
+    return [Note(benchmark, models, tuple(lines)) for models, lines in together.items()]

@@ -6,25 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
-from elasticface.benchmarks.results import DistractorSearch, Group, LargeResult, TemplateIdentification
-from elasticface.benchmarks.results import TemplateVerification as _TemplateVerification
+from elasticface.benchmarks.results import Group, LargeResult, TemplateIdentification
 from elasticface.report import plots
-from elasticface.report.notes import Note, notes
+from elasticface.report.figures import Note, notes
 from elasticface.report.pictures import Hard, Pictures, taken
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-LARGE = (_TemplateVerification, TemplateIdentification, DistractorSearch)
-"""The classes of results that are shown here."""
-
 _SHOWS = {
-    "rank": "searches whose mate is among the first so many",
-    "TPIR at FPIR": "searches whose mate passes the threshold that so many of the searches without a mate pass",
+    "rank": "share of mated searches that find the mate within the rank",
+    "TPIR at FPIR": "share of mated searches that find the mate, where at most this share of the others finds anyone",
 }
 
 
@@ -81,44 +74,12 @@ class Section:
     galleries: list[tuple[plots.Look, list[Gallery]]]  # of each model that was measured just now
 
 
-def terminal_tables(results: Iterable[LargeResult]) -> list[Table]:
-    """For each kind of benchmark and of rate one table: a row a benchmark and model, a column a target; in %.
-
-    Where a benchmark has several models, the highest of each column is bold, or all that are.
-    """
-    made = []
-    for kind, of_kind in _by(results, lambda result: result.KIND).items():
-        for name in dict.fromkeys(group.name for result in of_kind for group in result.groups()):
-            benchmarks = _by(of_kind, lambda result: result.benchmark)
-            parts = [_table(name, rows, plots.looks(r.model for r in of_kind)) for rows in benchmarks.values()]
-            targets = sorted({target for part in parts for target in part.targets}, key=float)
-            title = f"{kind}: {name}, in %"
-            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, min_width=len(title))
-            table.add_column("Benchmark", overflow="fold")
-            table.add_column("Model", overflow="fold")
-            for target in targets:
-                table.add_column(target, justify="right", no_wrap=True)
-            for benchmark, part in zip(benchmarks, parts, strict=True):
-                for i, row in enumerate(part.rows):
-                    rates = [
-                        Text(
-                            f"{100 * row.group.rates[t]:.2f}" if t in row.group.rates else "–",
-                            style="bold" if t in row.best else "",
-                        )
-                        for t in targets
-                    ]
-                    # Text: a name in [brackets] is not markup
-                    table.add_row(Text(benchmark if i == 0 else ""), Text(row.result.model), *rates)
-            made.append(table)
-    return made
-
-
 def sections(
     results: Sequence[LargeResult], looks: Mapping[str, plots.Look], pictures: Pictures | None
 ) -> list[Section]:
     """The page's sections, one a benchmark."""
     made = []
-    for number, rows in enumerate(_by(results, lambda result: result.benchmark).values()):
+    for number, rows in enumerate(by(results, lambda result: result.benchmark).values()):
         names = dict.fromkeys(group.name for result in rows for group in result.groups())
         made.append(
             Section(
@@ -128,7 +89,7 @@ def sections(
                 notes=notes(rows),
                 methods=_methods(rows),
                 curves=_curves(rows, looks, salt=f"large/{number}"),
-                tables=[_table(name, rows, looks) for name in names],
+                tables=[table(name, rows, looks) for name in names],
                 galleries=[(looks[row.model], _galleries(row, pictures)) for row in rows if row.hardest],
             )
         )
@@ -143,7 +104,7 @@ def _about(results: Sequence[LargeResult]) -> str:
 
 
 def _methods(results: Sequence[LargeResult]) -> list[tuple[LargeResult, list[str]]]:
-    made = _by(results, lambda result: (result.protocol, result.intervals_by, tuple(result.counts.items())))
+    made = by(results, lambda result: (result.protocol, result.intervals_by, tuple(result.counts.items())))
     return [(rows[0], [row.model for row in rows] if len(rows) < len(results) else []) for rows in made.values()]
 
 
@@ -191,7 +152,7 @@ def _galleries(result: LargeResult, pictures: Pictures | None) -> list[Gallery]:
     ]
 
 
-def _table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> GroupTable:
+def table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> GroupTable:
     found = [(result, group) for result in results for group in result.groups() if group.name == name]
     at: dict[str, list[float]] = {}  # target -> the rates there that are numbers
     for _, group in found:
@@ -209,7 +170,7 @@ def _table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.
     return GroupTable(name, _SHOWS.get(name, ""), sorted(at, key=float), rows)
 
 
-def _by(results: Iterable[LargeResult], key: Callable[[LargeResult], Any]) -> dict[Any, list[LargeResult]]:
+def by(results: Iterable[LargeResult], key: Callable[[LargeResult], Any]) -> dict[Any, list[LargeResult]]:
     groups: dict[Any, list[LargeResult]] = {}
     for result in results:
         groups.setdefault(key(result), []).append(result)

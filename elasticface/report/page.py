@@ -1,4 +1,4 @@
-"""Figures in, something to look at out: one HTML page that stands alone. Its parts are the `report_…` modules'.
+"""Figures in, something to look at out: one HTML page that stands alone. Its sections are modules beside this one.
 
 The page loads nothing: its CSS, its plots (SVG) and its pictures (base64 JPEG) are inside it, and the same results give
 the same bytes. Whatever comes from outside (model, benchmark and file names) is escaped by the template and never gets
@@ -18,7 +18,7 @@ import numpy as np
 
 from elasticface.base.files import write_text
 from elasticface.benchmarks.results import TemplateIdentification
-from elasticface.report import comparison_section, csv, large, pairs, plots, published_table, training
+from elasticface.report import comparison_section, files, large, pairs, plots, published_table, training
 from elasticface.report.figures import (
     RULES,
     Results,
@@ -27,17 +27,11 @@ from elasticface.report.figures import (
     fars_of,
     interval,
     percent,
-    plain,
-    results_json,
-    terminal_table,
-    terminal_tables,
 )
 from elasticface.report.pictures import Picture, Pictures, data_uri, jpeg
 
 if TYPE_CHECKING:
     from elasticface.report.comparison import Comparison
-
-__all__ = ["Guide", "Picture", "results_json", "terminal_table", "terminal_tables", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Guide:
     about: str  # a paragraph: what was done, and what there is to see
     faces: Picture  # [H, W, 3] RGB: a sheet of faces that the model was trained on
     faces_show: str  # what is on the sheet, in words
-    steps: Sequence[tuple[str, str]]  # how to go on: what for, and the command
+    steps: Sequence[tuple[str, str]]  # what to do next: what for, and the command
 
 
 def write_report(
@@ -66,7 +60,7 @@ def write_report(
         environment: versions and hardware; shown, and kept in the JSON to download.
         pictures: of the hardest pairs and searches; None leaves the faces out.
         curves: the lines of ``metrics.jsonl``; None or none leaves the training section out.
-        guide: what to say before the figures and how to go on after them.
+        guide: what to say before the figures, and what to do next after them.
         comparison: of the results' models, to be shown beside the figures.
 
     Raises:
@@ -107,7 +101,7 @@ def write_report(
         training=training.training(curves or ()),
         guide=guide,
         faces_uri=jpeg(guide.faces) if guide else None,
-        environment=list(_flat(plain(environment))),
+        environment=list(_flat(files.plain(environment))),
         published=published_table.table(results, looks),
         comparison=comparison,
         said=comparison_section,
@@ -123,24 +117,24 @@ def write_report(
 def _downloads(
     results: Results,
     environment: Mapping[str, Any],
-    rocs: Sequence[csv.Curve],
+    rocs: Sequence[files.Curve],
     searches: Sequence[TemplateIdentification],
     comparison: "Comparison | None",
 ) -> Iterator[tuple[str, str, str, str]]:
     """File name, title, type and content of what the page holds to be taken away."""
     as_json, as_csv = "application/json", "text/csv"
-    yield "results.json", "Figures as JSON", as_json, json.dumps(results_json(results, environment), indent=2)
-    yield "figures.csv", "Figures as CSV", as_csv, csv.figures(results)
+    yield "results.json", "Figures as JSON", as_json, json.dumps(files.results_json(results, environment), indent=2)
+    yield "figures.csv", "Figures as CSV", as_csv, files.figures_csv(results)
     if rocs:
-        yield "roc.csv", "ROC points as CSV", as_csv, csv.roc(rocs)
-        yield "det.csv", "DET points as CSV", as_csv, csv.det(rocs)
+        yield "roc.csv", "ROC points as CSV", as_csv, files.roc_csv(rocs)
+        yield "det.csv", "DET points as CSV", as_csv, files.det_csv(rocs)
     if searches:
-        yield "cmc.csv", "CMC points as CSV", as_csv, csv.cmc(searches)
-        yield "open_set.csv", "TPIR over FPIR as CSV", as_csv, csv.open_set(searches)
+        yield "cmc.csv", "CMC points as CSV", as_csv, files.cmc_csv(searches)
+        yield "open_set.csv", "TPIR over FPIR as CSV", as_csv, files.open_set_csv(searches)
     if comparison:
-        told = json.dumps(comparison_section.comparison_json(comparison), indent=2)
+        told = json.dumps(files.comparison_json(comparison), indent=2)
         yield "comparison.json", "Differences as JSON", as_json, told
-        yield "differences.csv", "Differences as CSV", as_csv, csv.differences(comparison)
+        yield "differences.csv", "Differences as CSV", as_csv, files.differences_csv(comparison)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from elasticface.benchmarks.pairwise.slices import FACTORS, Slice
 from elasticface.report import plots
-from elasticface.report.figures import cosine_threshold, is_best
-from elasticface.report.notes import notes
+from elasticface.report.figures import cosine_threshold, is_best, notes
 from elasticface.report.pictures import Hard, Pictures, taken
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from elasticface.benchmarks.published import COLUMNS, ROWS, SOURCE, Column, columns_of
 from elasticface.benchmarks.results import LargeResult
-from elasticface.report import large, plots
-from elasticface.report.figures import Results, percent
-from elasticface.report.notes import once, remarks
+from elasticface.report import plots
+from elasticface.report.figures import Results, once, percent, remarks
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairwise.pairs import PairResult
@@ -114,7 +113,7 @@ def _marks(measured: Mapping[str, Mapping[int, Figure]]) -> list[tuple[str, str]
 
 def _figure(result: "PairResult | LargeResult", column: Column) -> Figure | None:
     """What ``result`` has for ``column``; None where it is a result of another kind."""
-    if isinstance(result, large.LARGE):
+    if isinstance(result, LargeResult):
         for group in result.groups():
             if group.name == column.rate and column.target in group.rates:
                 interval = group.intervals.get(column.target)
@@ -133,7 +132,7 @@ def departures(result: "PairResult | LargeResult", column: Column) -> tuple[str,
         if (number := result.counts.get(what, 0) + (noisy or 0)) != published:
             among = "" if noisy is None else " with the noisy ones"
             other.append(f"{number:,} {what}{among} where {column.title} has {published:,}")
-    if isinstance(result, large.LARGE):
+    if isinstance(result, LargeResult):
         altered = [words for option, words in _ALTERED.items() if result.options.get(option) is False]
     else:
         other, altered = other[:1], _altered(result)  # of other pairs, others are genuine

@@ -153,11 +153,3 @@ def test_every_kind_is_measured(tmp_path: Path, people: Path) -> None:
         names += [r.benchmark for r in measure(patch_encoder(), open_benchmark(path)[0], True, tmp_path / "features")]
     assert names == ["faces", "IJB-C 1:1", "IJB-C 1:N", "MegaFace", "MegaFace (R)"]
     assert len(list((tmp_path / "features").iterdir())) == 3
-
-
-def test_two_of_one_name_are_called_by_their_paths(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        write_ijb(tmp_path / name, "ijbb", pictures=False)
-    write_ijb(tmp_path / "c", pictures=False)
-    paths = [tmp_path / name for name in ("one", "two", "c")]
-    assert [benchmark.name for benchmark in open_benchmarks(paths)] == [*map(str, paths[:2]), "IJB-C"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, UNITS, joined, units_of
+from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, UNITS, units_of
 
 
 def made(pairs: list[tuple[str, str, int]], folds: int = 2, content: str = ""):
@@ -42,20 +42,6 @@ def test_images_that_genuine_pairs_join_are_one_unit_by_way_of_others_too() -> N
     assert units.kind == "images"
     assert units.first.tolist() == [0, 0, 1, 0, 0, 0]
     assert units.second.tolist() == [0, 0, 2, 0, 2, 0]  # the last contradicts the others: both within one unit
-
-
-def test_things_are_joined_by_way_of_others() -> None:
-    first, second = np.array([0, 3, 4]), np.array([3, 5, 4])
-    found = joined(6, first, second)
-    assert [[i for i in range(6) if found[i] == found[j]] for j in range(6)] == [
-        [0, 3, 5],
-        [1],
-        [2],
-        [0, 3, 5],
-        [4],
-        [0, 3, 5],
-    ]
-    assert joined(2, first[:0], second[:0]).tolist() == [0, 1]
 
 
 def test_every_unit_is_of_one_kind_of_benchmark() -> None:

@@ -51,7 +51,7 @@ def test_stored_results_on_large_benchmarks_are_compared() -> None:
     found = json.loads(Path("ijb-a/results.json").read_text())["results"]
     assert made["contrasts"][1]["differences"][0]["first"] == found[1]["rank"]["1"]
     assert (
-        "drawn 2,000 times are people, by the benchmark's own lists" in Page(Path("both/report.html").read_text()).text
+        "2,000 bootstrap resamples over people, by the benchmark's own lists" in Page(Path("both/report.html").read_text()).text
     )
     for result in found:
         assert result["intervals_by"] == "bootstrap over 40 people, 2,000 draws"
@@ -64,7 +64,7 @@ def test_stored_results_on_large_benchmarks_are_compared() -> None:
     for number in (0, 1):
         both, neither = (of["contrasts"][number]["differences"] for of in (made, without))
         assert [d["value"] for d in both] == [d["value"] for d in neither]
-    assert "IJB-C 1:1: nobody was drawn for a, so differences have no intervals there" in without["notes"]
+    assert "IJB-C 1:1: no resamples are stored for a, so their differences have no intervals" in without["notes"]
 
 
 def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:

@@ -37,7 +37,7 @@ def test_photos_with_landmarks_are_packed_aligned(ten_folds: Path, model: Path) 
     names = [path.relative_to(ten_folds).as_posix() for path in ten_folds.rglob("*.png")]
     landmarks = write_landmarks(Path("five.csv"), names)
     options = ("--pairs", ten_folds / "pairs.txt", "--landmarks", landmarks)
-    assert "36 aligned or stored anew as PNG" in done("pack", ten_folds, "new/lfw.bin", *options)
+    assert "36 aligned or stored again as PNG" in done("pack", ten_folds, "new/lfw.bin", *options)
     done("evaluate", model, "new/lfw.bin", "--out", "pack")
     done("evaluate", model, ten_folds, *options, "--out", "photos")
     assert results("pack") == results("photos")

@@ -38,7 +38,7 @@ from elasticface.faces.align_folder import read_identities
 from elasticface.faces.landmarks import COLUMNS
 from elasticface.model.encoder import Card, FaceEncoder
 from elasticface.model.loading import load
-from elasticface.report.page import results_json
+from elasticface.report.files import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
 import records

@@ -180,5 +180,5 @@ def test_shares_of_units_refuse_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match=message):
             unit_shares(hits, units, counts)
-    with pytest.raises(ValueError, match="too few people: a sample has nothing to count"):
+    with pytest.raises(ValueError, match="too few people: a resample has nothing to count"):
         unit_shares(hits, [0, 0, 0, 0], np.array([[1, 1, 1], [0, 2, 1]], np.int32))

@@ -153,7 +153,7 @@ def nobody_drawn(results: list[PairResult]) -> None:
     assert {(d.interval, d.p_value) for d in contrast.differences} == {(None, None)}
     assert all(d.value == d.first - d.second for d in contrast.differences)
     assert contrast.draws == 0
-    assert made.notes == ("lfw: too few people to draw from, so there are no intervals",)
+    assert made.notes == ("lfw: too few people to resample, so there are no intervals",)
 
 
 def of_units(result: PairResult, first: NDArray[Any], second: NDArray[Any]) -> PairResult:
@@ -215,7 +215,7 @@ def test_too_little_to_compare_is_refused() -> None:
         compare([make("one"), make("one", benchmark="cplfw")], DRAWS)
     with pytest.raises(InputError, match="no benchmark that two of the models"):
         compare([make("one"), make("two", benchmark="cplfw")], DRAWS)
-    with pytest.raises(InputError, match="12 units, too many to draw 100,000,000 times; give fewer --draws"):
+    with pytest.raises(InputError, match="12 units, too many to resample 100,000,000 times; give fewer --draws"):
         compare([make("one"), make("two")], 100_000_000)
 
 
@@ -285,7 +285,7 @@ def test_where_nobody_was_drawn_figures_are_without_intervals() -> None:
         assert {d.p_value is None for d in contrast.differences} == {contrast.units is None}
         assert all(d.value == d.first - d.second for d in contrast.differences)
     assert made.contrasts[1].differences == compare([results[0], results[2]], DRAWS).contrasts[0].differences
-    assert made.notes == ("IJB-C 1:1: nobody was drawn for few, so differences have no intervals there",)
+    assert made.notes == ("IJB-C 1:1: no resamples are stored for few, so their differences have no intervals",)
 
 
 def test_other_trials_are_refused() -> None:

@@ -17,13 +17,12 @@ import cv2
 import matplotlib
 import numpy as np
 import pytest
-from made_results import ENVIRONMENT, NASTY, SLICES, Page, grey_face, make_result
+from made_results import ALL, ENVIRONMENT, NASTY, SLICES, Page, grey_face, make_result
 from numpy.typing import NDArray
-from rich.console import Console
 
-from elasticface.report import csv as report_csv
 from elasticface.report import plots
-from elasticface.report.page import Guide, results_json, terminal_table, write_report
+from elasticface.report.files import figures_csv, results_json
+from elasticface.report.page import Guide, write_report
 from elasticface.report.plots import roc_steps
 
 GUIDE = Guide(
@@ -94,7 +93,7 @@ def test_name_that_is_not_utf8_does_not_stop_the_report(report: Callable[..., Pa
 
 
 def test_same_results_give_same_bytes(tmp_path: Path) -> None:
-    results, curves = [make_result("one"), make_result("two")], make_curves()
+    results, curves = [make_result("one"), make_result("two"), *ALL], make_curves()
     settings = dict(matplotlib.rcParams)
     write_report(tmp_path / "a.html", results, ENVIRONMENT, grey_face, curves)
     assert dict(matplotlib.rcParams) == settings
@@ -238,7 +237,7 @@ def test_downloads_are_the_figures_and_the_roc(report: Callable[..., Page]) -> N
     results = [make_result("one"), make_result("two")]
     page = report(results)
     assert json.loads(page.download("results.json")) == results_json(results, ENVIRONMENT)
-    assert page.download("figures.csv") == report_csv.figures(results)
+    assert page.download("figures.csv") == figures_csv(results)
     rows = list(csv.DictReader(io.StringIO(page.download("roc.csv"))))
     fars, tars = roc_steps(results[0].scores, results[0].same)
     mine = [(float(row["far"]), float(row["tar"])) for row in rows if row["model"] == "one"]
@@ -273,23 +272,6 @@ def test_slices_stand_in_plots_and_table_beside_each_other(report: Callable[...,
 
 def test_without_slices_nothing_is_said_of_them(report: Callable[..., Page]) -> None:
     assert "what is in the photos" not in report([make_result()]).text
-
-
-def test_json_holds_the_slices() -> None:
-    made = results_json([replace(make_result(), slices=SLICES), make_result("two")], ENVIRONMENT)
-    first, second = made["results"]
-    assert second["slices"] == []
-    assert len(first["slices"]) == 4
-    assert first["slices"][1] == {
-        "factor": "pose",
-        "name": "over 45°",
-        "genuine": 88,
-        "impostor": 0,
-        "accuracy": 0.8212,
-        "interval": [0.7201, 0.8802],
-        "tar": 0.8212,
-        "far": None,
-    }
 
 
 # ---------------------------------------------------------------------------------------------- a guide
@@ -345,42 +327,3 @@ def test_importing_the_report_leaves_the_slow_libraries_alone() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- table, JSON
-
-
-def test_table_has_a_row_a_result_and_the_best_in_bold() -> None:
-    results = [make_result("[red]one"), make_result("two", accuracy=0.99), make_result("[red]one", "agedb_30")]
-    results[0] = replace(results[0], eer=0.0179)
-    table = terminal_table(results)
-    bold = [[str(cell.style) for cell in column.cells] for column in table.columns]  # type: ignore[union-attr]
-    assert bold[2:4] == [["", "bold", ""], ["bold", "", ""]]  # accuracy; equal error rate
-    assert bold[4:] == [["bold", "bold", ""]] * 3  # the same TARs
-    console = Console(width=100, file=io.StringIO(), record=True)
-    console.print(table)
-    lines = [line.split() for line in console.export_text().splitlines()]
-    assert ["lfw", "[red]one", "98.25", "±", "0.31", "1.79", "91.00", "95.00", "99.00"] in lines
-    assert ["two", "99.00", "±", "0.31", "1.81", "91.00", "95.00", "99.00"] in lines
-    assert ["1e-3", "1e-2", "1e-1"] in [line[-3:] for line in lines]
-
-
-def test_json_holds_the_figures_and_neither_nan_nor_scores() -> None:
-    result = replace(make_result(), eer=math.nan, accuracy=np.float64(0.5), per_fold=(np.float64(0.5), math.inf))
-    environment = {
-        "versions": {"torch": "2.13.0"},
-        "where": Path("a/b"),
-        "seeds": np.arange(2),
-        "lr": np.float32(math.nan),
-    }
-    made = results_json([result], environment)
-    assert json.loads(json.dumps(made, allow_nan=False)) == made
-    (figures,) = made["results"]
-    assert made["format_version"] == 2
-    assert made["versions"] == {"torch": "2.13.0"}
-    assert made["environment"] == {"versions": {"torch": "2.13.0"}, "where": "a/b", "seeds": [0, 1], "lr": None}
-    assert set(made["rules"]) == set(figures["tar_at_far"]) == {"at-most", "nearest"}
-    assert (figures["model"], figures["benchmark"], figures["eer"]) == ("one", "lfw", None)
-    assert (figures["accuracy"], figures["per_fold"]) == (0.5, [0.5, None])
-    assert (figures["threshold"], figures["threshold_cosine"]) == (1.5, 0.25)
-    assert figures["counts"]["pairs"] == 400
-    assert (figures["intervals"]["tar@0.001"], figures["intervals"]["eer"]) == ([0.89, 0.93], [0.0141, 0.0232])
-    assert figures["intervals_by"] == "bootstrap over 57 people, 2,000 draws"
-    assert figures.keys().isdisjoint({"scores", "same", "accepted", "units", "first", "second"})

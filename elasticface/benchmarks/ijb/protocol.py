@@ -88,7 +88,7 @@ class IjbBenchmark:
 
         Args:
             model: an encoder; or features, a `.npy` float32 [N, D] with a row for each row of the file of images.
-            folder: where embeddings are kept, for a stopped evaluation to go on.
+            folder: where embeddings are kept, so that a stopped evaluation can be resumed.
 
         Raises:
             InputError: images or features that cannot be used, or too few images to judge anything.
@@ -177,7 +177,7 @@ def pool(
             keep_norms=options.keep_norm,
         )
     except ValueError as error:
-        mend = "compute them again" if features.given else "remove them, and they are embedded anew"
+        mend = "compute them again" if features.given else "remove them, and the images are embedded again"
         raise InputError(f"{features.source}: {error}; {mend}") from error
     pooled = np.zeros((len(files.template_ids), features.rows.shape[1]), np.float32)
     pooled[np.searchsorted(files.template_ids, ids)] = vectors

@@ -1,4 +1,4 @@
-"""The bootstrap over people for IJB: whose each template is, and the figures of 1:1 and 1:N in each sample."""
+"""The bootstrap over people for IJB: the subject of each template, and the figures of 1:1 and 1:N in each resample."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def of_searches(
     ranks: Sequence[int],
     fpirs: Sequence[float],
 ) -> tuple[Drawn, list[Drawn], str]:
-    """Rates at each rank, then TPIR at each FPIR, in each sample, and the digest of what was drawn.
+    """Rates at each rank, then TPIR at each FPIR, in each resample, and the digest of what was resampled.
 
     A sample is of people: their searches in both galleries come together, with a mate in the one and without in the
     other.

@@ -67,7 +67,7 @@ class MegaFaceBenchmark:
         Args:
             model: an encoder; or features in a folder, see
                 :func:`elasticface.benchmarks.megaface.files.open_feature_folder`.
-            folder: where embeddings are kept, for a stopped evaluation to go on.
+            folder: where embeddings are kept, so that a stopped evaluation can be resumed.
 
         Raises:
             InputError: images or features that cannot be used, or too few to judge anything.
@@ -183,7 +183,7 @@ def figures(
 
 
 def _draw(found: metrics.DistractorSearch, people: NDArray[np.intp]) -> Drawn:
-    """Rank 1 and TAR in each sample of the people on the probes [P]; the distractors stay the same."""
+    """Rank 1 and TAR in each bootstrap resample of the people on the probes [P]; the distractors stay the same."""
     of_probe = numbered(people)
     number = 1 + int(of_probe.max())
     mates = of_probe[found.pairs[:, 0]]

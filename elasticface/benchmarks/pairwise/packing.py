@@ -28,7 +28,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        made = f", {self.images - self.kept:,} aligned or stored anew as PNG" if self.kept < self.images else ""
+        made = f", {self.images - self.kept:,} aligned or stored again as PNG" if self.kept < self.images else ""
         return [f"{self.pairs:,} pairs of {self.images:,} images{made}; {self.size:,} bytes", str(self.path)]
 
 

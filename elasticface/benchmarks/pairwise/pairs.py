@@ -52,7 +52,7 @@ class PairResult:
     second: tuple[str, ...]  # [P]
     intervals: dict[
         str, tuple[float, float]
-    ]  # 95 %: "accuracy", "eer", "tar@0.001" at most, "nearest@0.001"; none undrawn
+    ]  # 95 %: "accuracy", "eer", "tar@0.001" at most, "nearest@0.001"; empty without a bootstrap
     accepted: NDArray[np.bool_]  # [P] called the same person, by the threshold of the pair's fold
     slices: tuple[Slice, ...] = ()  # by what is in the photos, where metadata.csv says it
     units: Units | None = None  # what a comparison with another model resamples
@@ -70,7 +70,7 @@ def evaluate_pairs(
         encoder: the model.
         benchmark: photos and pairs.
         flip: add the embedding of the mirror image.
-        intervals: find out how far the figures would be others on other people; it takes about a second.
+        intervals: add the 95 % intervals of the bootstrap over people; it takes about a second.
 
     Raises:
         InputError: photos that are not aligned, no pair left to judge, or a model whose embeddings are no numbers.

@@ -59,8 +59,8 @@ def slices(
 ) -> tuple[Slice, ...]:
     """The figures of each group of each factor. A factor of which all pairs are in one group is left out.
 
-    Intervals come from drawing units anew. Where those are the pairs themselves, or a draw may lack a group, they are
-    exact binomial ones over the group's pairs.
+    Intervals come from the bootstrap over units. Where the units are the pairs themselves, or a resample may lack a
+    group, they are exact binomial ones over the group's pairs.
 
     Args:
         first: the pairs' first photos [P].
@@ -98,7 +98,7 @@ def _slice(
     accepted: NDArray[np.bool_],
     drawn: NDArray[np.float64] | None,
 ) -> Slice:
-    """The figures of one group; ``drawn`` [R] is its accuracy in each sample."""
+    """The figures of one group; ``drawn`` [R] is its accuracy in each resample."""
     right = int((same == accepted).sum())
     genuine, impostor = int(same.sum()), int((~same).sum())
     return Slice(
@@ -202,7 +202,7 @@ def _rows(reader: Any, label: str) -> Iterator[tuple[int, list[str]]]:
     try:
         yield from ((reader.line_num, cells) for cells in reader if cells)
     except csv.Error as error:
-        raise InputError(f"{label}, row {reader.line_num}: not CSV ({error}); write the file anew") from error
+        raise InputError(f"{label}, row {reader.line_num}: not CSV ({error}); write the file again") from error
 
 
 def _value(column: str, cell: str, where: str) -> Any:

@@ -1,11 +1,12 @@
-"""Embeddings of many images, on disk: made once, block by block, so that a stopped evaluation goes on.
+"""Embeddings of many images, on disk: made once, block by block, so that a stopped evaluation can be resumed.
 
 A cache is a folder with `features.npy` (float32 [N, D], a row an image) and `progress.json`, which says what it is of,
-the checksum of each block that is done, and which images had no pixels to embed. `progress.json` is written anew after
+the checksum of each block that is done, and which images had no pixels to embed. `progress.json` is rewritten after
 each block, once the block is on the disk: a kill at any moment costs that block alone. It can be removed at any time.
 
-Images that had no pixels are looked at again whenever the cache is opened. Where one has some now, its block is made
-anew: a batch's other faces move an embedding's last bits, and these shall be those of a run that had the image at once.
+Images that had no pixels are looked at again whenever the cache is opened. Where one has some now, its whole block is
+embedded again: the other faces of a batch change an embedding's last bits, and the result is to be that of a run that
+had the image from the start.
 """
 
 import hashlib
@@ -210,9 +211,9 @@ class _Cache:
         self._note()
 
     def say_again(self, reasons: dict[int, str], readable: set[int]) -> None:
-        """What a second look at rows without an image found: why they have none; and blocks that are to be made anew.
+        """Note why rows have no image, and which blocks are to be embedded again since theirs can be read now.
 
-        Noted before the first of these blocks is written: a stop in its midst costs it, not what comes after.
+        It is noted before the first of these blocks is written, so that a kill in between costs that block alone.
         """
         before = self._left.unusable
         self._left.unusable = {
@@ -255,7 +256,7 @@ def left_over(folder: Path, key: str, shape: tuple[int, int], block: int) -> _Le
             rows = features[start : start + block]
             if checksum is not None and zlib.crc32(np.ascontiguousarray(rows).data) != checksum:
                 last = start + len(rows) - 1
-                said = f"{printable(folder)}: rows {start} to {last} are damaged, and are made anew"
+                said = f"{printable(folder)}: rows {start} to {last} are damaged, and are embedded again"
                 progress.console.print(said, markup=False, soft_wrap=True)
             else:
                 found.checksums[number] = checksum

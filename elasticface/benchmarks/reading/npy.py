@@ -42,7 +42,7 @@ def map_floats(path: Path, mode: Literal["r", "r+"] = "r") -> np.memmap[Any, np.
         wanted = offset + rows * columns * _FLOAT32.itemsize
         if size != wanted:
             raise ValueError(
-                f"not an array that can be mapped: {size:,} bytes where [{sides}] takes {wanted:,}; make the file anew"
+                f"not an array that can be mapped: {size:,} bytes where [{sides}] takes {wanted:,}; make the file again"
             )
         layout: Literal["F", "C"] = "F" if order == "True" else "C"
         return np.memmap(file, np.float32, mode, offset, (rows, columns), layout)

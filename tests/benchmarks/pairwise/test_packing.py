@@ -91,7 +91,7 @@ def test_aligned_jpeg_and_png_go_in_byte_for_byte(faces: Path, tmp_path: Path) -
     kept = sum(not name.endswith(".bmp") for name in set(names))
     assert (summary.pairs, summary.images, summary.kept) == (60, len(set(names)), kept)
     assert summary.size == (tmp_path / "x.bin").stat().st_size
-    assert "60 pairs of 36 images, 4 aligned or stored anew as PNG" in summary.lines()[0]
+    assert "60 pairs of 36 images, 4 aligned or stored again as PNG" in summary.lines()[0]
 
 
 def test_the_pack_of_aligned_faces_has_their_figures(faces: Path, tmp_path: Path, encoder: FaceEncoder) -> None:

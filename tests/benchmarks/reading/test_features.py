@@ -431,7 +431,7 @@ def test_a_file_of_features_that_is_cut_short_is_refused(tmp_path: Path, length:
 
 def test_a_file_with_more_than_its_header_says_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f.npy").write_bytes(with_header(NUMPY_1 + b"\n", rows=bytes(52)))
-    with pytest.raises(InputError, match=r"f\.npy: .*: 122 bytes where \[3, 4\] takes 118; make the file anew"):
+    with pytest.raises(InputError, match=r"f\.npy: .*: 122 bytes where \[3, 4\] takes 118; make the file again"):
         open_features(tmp_path / "f.npy", 3, "IJB-C")
 
 

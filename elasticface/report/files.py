@@ -1,0 +1,186 @@
+"""Figures as files that programs read: `results.json`, `comparison.json`, and CSV for the page to offer."""
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elasticface.benchmarks.results import (
+    FORMAT_VERSION,
+    PAIRS,
+    LargeResult,
+    TemplateIdentification,
+    as_dictionary,
+)
+from elasticface.benchmarks.samples import ACCURACY, EER
+from elasticface.benchmarks.units import UNITS
+from elasticface.report.figures import FIGURES, RULES, Results, apart, cosine_threshold
+
+if TYPE_CHECKING:
+    from elasticface.benchmarks.pairwise.pairs import PairResult
+    from elasticface.report.comparison import Comparison
+
+INTERVAL_LEVEL = 0.95  # of all intervals
+COMPARISON_VERSION = 1  # of comparison.json
+
+_OF_RULE = {"at-most": "tar", "nearest": "nearest"}  # in the names of PairResult.intervals
+_JUDGED = ("difference", "low", "high", "p", "mcnemar")
+Curve = tuple[str, str, Iterable[float], Iterable[float]]  # benchmark, model, FARs and the TAR at each
+
+
+def results_json(
+    results: Results, environment: Mapping[str, Any], stored: Sequence[Mapping[str, str] | None] | None = None
+) -> dict[str, Any]:
+    """Figures, protocol, rules, counts, models and versions, in plain types: None for NaN, no raw scores.
+
+    Each result says its ``"kind"``, on which its figures depend.
+
+    Args:
+        results: what the benchmarks gave.
+        environment: versions and hardware, kept under ``"environment"``; its ``"versions"`` also stand by themselves.
+        stored: for each result, where its scores are (``benchmarks.stored.write_scores``); None leaves that out.
+    """
+    figures = [
+        as_dictionary(result) if isinstance(result, LargeResult) else _pair_figures(result) for result in results
+    ]
+    for one, reference in zip(figures, stored or [None] * len(figures), strict=True):
+        if reference:
+            one["stored"] = dict(reference)
+    made: dict[str, Any] = plain(
+        {
+            "format_version": FORMAT_VERSION,
+            "rules": RULES,
+            "interval_level": INTERVAL_LEVEL,
+            "results": figures,
+            "versions": environment.get("versions", environment),
+            "environment": environment,
+        }
+    )
+    return made
+
+
+def _pair_figures(result: "PairResult") -> dict[str, Any]:
+    return {
+        "kind": PAIRS,
+        "model": result.model,
+        "benchmark": result.benchmark,
+        "protocol": result.protocol,
+        "counts": result.counts,
+        "accuracy": result.accuracy,
+        "accuracy_std": result.accuracy_std,
+        "per_fold": result.per_fold,
+        "threshold": result.threshold,  # on squared L2 distance
+        "threshold_cosine": cosine_threshold(result),
+        "eer": result.eer,
+        "tar_at_far": result.tar_at_far,
+        "intervals": result.intervals,
+        "intervals_by": result.intervals_by,
+        "slices": [dataclasses.asdict(piece) for piece in result.slices],
+    }
+
+
+def comparison_json(comparison: "Comparison") -> dict[str, Any]:
+    """All of it in plain types: rates and differences are fractions, None for what there is not."""
+    made: dict[str, Any] = plain(
+        {
+            "format_version": COMPARISON_VERSION,
+            "interval_level": INTERVAL_LEVEL,
+            "rules": {"TAR at FAR": RULES["at-most"]},
+            "units": UNITS,
+            **dataclasses.asdict(comparison),
+        }
+    )
+    return made
+
+
+def plain(value: Any) -> Any:
+    """``value`` in the types JSON has. What is not finite becomes None, what JSON does not know becomes its text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def figures_csv(results: Results) -> str:
+    """All figures as CSV: a row a figure, with its 95 % interval where there is one. Rates are fractions in 0..1."""
+    pairs, large = apart(results)
+    rows: list[Sequence[Any]] = []
+    for result in pairs:
+        rows += ((PAIRS, result.benchmark, result.model, *figure) for figure in _of_pairs(result))
+    for big in large:
+        rows += ((big.KIND, big.benchmark, big.model, *figure) for figure in _of_large(big))
+    return _csv(("kind", "benchmark", "model", "figure", "target", "value", "low", "high"), rows)
+
+
+def roc_csv(curves: Iterable[Curve]) -> str:
+    """Benchmark, model, FAR and TAR of all points of all ROCs as CSV."""
+    points = ((*names, far, tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
+    return _csv(("benchmark", "model", "far", "tar"), points)
+
+
+def det_csv(curves: Iterable[Curve]) -> str:
+    """Benchmark, model, false match rate and false non-match rate of all points of all DETs as CSV."""
+    points = ((*names, far, 1 - tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
+    return _csv(("benchmark", "model", "fmr", "fnmr"), points)
+
+
+def cmc_csv(results: Iterable[TemplateIdentification]) -> str:
+    """Benchmark, model, rank and identification rate of all CMC curves as CSV."""
+    points = ((r.benchmark, r.model, rank, rate) for r in results for rank, rate in enumerate(r.cmc, 1))
+    return _csv(("benchmark", "model", "rank", "rate"), points)
+
+
+def open_set_csv(results: Iterable[TemplateIdentification]) -> str:
+    """Benchmark, model, FPIR and TPIR of all points of all open-set curves as CSV."""
+    points = (
+        (r.benchmark, r.model, *point) for r in results for point in zip(r.open_set.fars, r.open_set.tars, strict=True)
+    )
+    return _csv(("benchmark", "model", "fpir", "tpir"), points)
+
+
+def differences_csv(comparison: "Comparison") -> str:
+    """All differences of two models as CSV, A − B: rates are fractions; empty cells are what there is not."""
+    rows: list[Sequence[Any]] = []
+    for contrast in comparison.contrasts:
+        names = (contrast.benchmark, contrast.first, contrast.second)
+        for one in contrast.differences:
+            told = (one.value, *(one.interval or ("", "")), one.p_value, one.mcnemar)
+            rows.append((*names, *_named(one.rate, one.figure), one.first, one.second, *told))
+    return _csv((*("benchmark", "a", "b", "figure", "target", "value of a", "value of b"), *_JUDGED), rows)
+
+
+def _named(rate: str, figure: str) -> tuple[str, str]:
+    """Figure and target, as :func:`figures_csv` calls them."""
+    return (FIGURES[figure], "") if figure in FIGURES else (rate or "TAR at FAR, at-most", figure)
+
+
+def _of_pairs(result: "PairResult") -> Iterable[Sequence[Any]]:
+    yield FIGURES[ACCURACY], "", result.accuracy, *result.intervals.get(ACCURACY, ("", ""))
+    yield "accuracy, standard deviation over folds", "", result.accuracy_std, "", ""
+    yield FIGURES[EER], "", result.eer, *result.intervals.get(EER, ("", ""))
+    for rule, rates in result.tar_at_far.items():
+        for far, tar in rates.items():
+            yield f"TAR at FAR, {rule}", far, tar, *result.intervals.get(f"{_OF_RULE[rule]}@{far}", ("", ""))
+
+
+def _of_large(result: LargeResult) -> Iterable[Sequence[Any]]:
+    for group in result.groups():
+        for target, rate in group.rates.items():
+            yield group.name, target, rate, *group.intervals.get(target, ("", ""))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows([f"{cell:.9g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return text.getvalue()
