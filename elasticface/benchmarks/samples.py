@@ -102,7 +102,7 @@ def bootstrap(figures: Callable[[Counts], Floats], units: int, kind: str) -> Dra
     try:
         if units > MOST_DRAWN // DRAWS:
             raise CannotDraw(f"{units:,} {NOUNS[kind]} are too many to resample {DRAWS:,} times")
-        with progress.console.status(f"resampling {NOUNS[kind]} {DRAWS:,} times"):
+        with progress.status(f"resampling {NOUNS[kind]} {DRAWS:,} times"):
             rates = figures(draw(units, DRAWS, SEED))
     except CannotDraw as error:
         return Drawn(None, units, kind, f"none, {error}")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import metrics
+from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks import samples
@@ -143,7 +144,8 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
     notes: list[str] = []
     for listed in pairs.values():
         if _several(listed, notes):
-            contrasts += _on_pairs(listed, draws, seed, notes)
+            with progress.status(f"{listed[0].benchmark}: drawing {draws:,} times"):
+                contrasts += _on_pairs(listed, draws, seed, notes)
     for searched in large.values():
         if _several(searched, notes):
             contrasts += _on_trials(searched, notes)

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,18 +56,24 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+FORKED_CHILD = """
+    import multiprocessing, os, signal
+    def child():
+        print(os.getpid(), flush=True)
+        signal.pause()
+    multiprocessing.get_context("fork").Process(target=child).start()
+"""
+
+
 def test_a_child_that_outlives_a_killed_process_does_not_hold_its_lock(tmp_path: Path) -> None:
-    child = "    multiprocessing.get_context('fork').Process(target=signal.pause).start()"
-    fork = HOLD.replace("    sys.stdin", f"{child}\n    sys.stdin")
-    with held_by_another_process(tmp_path, f"import multiprocessing, signal{fork}") as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while not (child := children.read_text()):
-            time.sleep(0.01)
+    with held_by_another_process(tmp_path, HOLD.replace("    sys.stdin", f"{FORKED_CHILD}    sys.stdin")) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
         process.kill()
         process.wait()
         with locked(tmp_path):
             pass
-        os.kill(int(child), signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_folder_is_held_against_other_calls_in_the_same_process(tmp_path: Path) -> None:

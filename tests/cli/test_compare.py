@@ -51,7 +51,8 @@ def test_stored_results_on_large_benchmarks_are_compared() -> None:
     found = json.loads(Path("ijb-a/results.json").read_text())["results"]
     assert made["contrasts"][1]["differences"][0]["first"] == found[1]["rank"]["1"]
     assert (
-        "2,000 bootstrap resamples over people, by the benchmark's own lists" in Page(Path("both/report.html").read_text()).text
+        "2,000 bootstrap resamples over people, by the benchmark's own lists"
+        in Page(Path("both/report.html").read_text()).text
     )
     for result in found:
         assert result["intervals_by"] == "bootstrap over 40 people, 2,000 draws"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface import metrics
+from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.ijb import hardest, samples
@@ -150,7 +151,8 @@ def figures(benchmark: IjbBenchmark, model: str, features: Features) -> list[Lar
         InputError: embeddings that are no numbers, or nothing left to judge.
     """
     files = benchmark.files
-    templates, usable = pool(features, files, benchmark.options)
+    with progress.status(f"{benchmark.name}: pooling {len(files.names):,} embeddings"):
+        templates, usable = pool(features, files, benchmark.options)
     results: list[LargeResult] = [_verify(benchmark, model, features, templates, usable)]
     if files.probes is not None:
         results.append(_identify(benchmark, model, features, templates, usable))

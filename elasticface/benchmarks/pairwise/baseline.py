@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from elasticface.base import keyed
+from elasticface.base import keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.data.feed.transforms import to_input
 from elasticface.data.sources import Source
@@ -28,10 +28,11 @@ def whitened_pca(source: Source, components: int = 200, seed: int = 0) -> FaceEn
         InputError: not two different images, or a damaged one.
     """
     chosen = keyed.generator(seed, "pca").permutation(len(source))[:_IMAGES]
-    rows = torch.cat([_pixels(to_input(torch.from_numpy(source[int(i)][0])[None])) for i in chosen])
-    mean = rows.mean(0)
-    # The images are fewer than the pixels: their Gram matrix is the small one.
-    values, vectors = torch.linalg.eigh((rows - mean) @ (rows - mean).T)
+    with progress.status(f"fitting whitened PCA on {len(chosen):,} faces"):
+        rows = torch.cat([_pixels(to_input(torch.from_numpy(source[int(i)][0])[None])) for i in chosen])
+        mean = rows.mean(0)
+        # The images are fewer than the pixels: their Gram matrix is the small one.
+        values, vectors = torch.linalg.eigh((rows - mean) @ (rows - mean).T)
     count = min(components, int((values > _RANK * values[-1]).sum()))
     if not count:
         raise InputError("whitened PCA needs at least two different images")

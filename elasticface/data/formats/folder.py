@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.formats.encoded import Fitting
 from elasticface.data.images import decoding
 from elasticface.data.images.decoding import IMAGE_SUFFIXES, DamagedImage
+
+_MANY = 10_000  # identity folders that take a while to look through
 
 
 class FolderSource:
@@ -137,7 +140,8 @@ def _scan(root: Path) -> tuple[_Names, _Names, NDArray[np.int64]]:
     identities, counts, empty = [], array("q"), []
 
     def images() -> Iterator[str]:  # so that the names go into the array as they come
-        for identity in folders:
+        many = len(folders) > _MANY
+        for identity in progress.track(folders, "looking through folders", len(folders), shown=many):
             names = _folders_and_images(root / identity)[1]
             if names:
                 identities.append(identity)

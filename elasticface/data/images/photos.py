@@ -5,11 +5,14 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from elasticface.base import files
+from elasticface.base import files, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import MOST_TEXT, printable
 from elasticface.data.images.decoding import IMAGE_SUFFIXES, MAX_BYTES, DamagedImage
 from elasticface.data.images.tars import members
+
+_LONG = 1 << 30  # bytes of a tar that take a while to look through
+_TOLD = 1 << 10  # entries between two moves of the bar
 
 
 class Photos:
@@ -149,8 +152,14 @@ class Photos:
 
     def _read_index(self) -> dict[str, tuple[int, int]]:
         index: dict[str, tuple[int, int]] = {}
-        for member in members(self.path):
-            self._enter(member, index)
+        size = self._root.stat().st_size
+        with progress.bar(shown=size > _LONG) as bar:
+            task = bar.add_task(f"looking through {printable(self.path.name)}", total=size)
+            for number, member in enumerate(members(self.path)):
+                self._enter(member, index)
+                if not number % _TOLD:
+                    bar.update(task, completed=member.offset)
+            bar.update(task, completed=size)
         return index
 
     def _enter(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:

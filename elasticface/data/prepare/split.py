@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import files, keyed
+from elasticface.base import files, keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.formats.folder import FolderSource
@@ -102,7 +102,8 @@ def split(
     _check_names([names[image] for image in np.flatnonzero(held_out & is_file)], folder)
 
     with files.replacing(out, sync=False) as temporary:
-        for image in np.flatnonzero(is_file):
+        images_there = np.flatnonzero(is_file).tolist()
+        for image in progress.track(images_there, "linking", len(images_there)):
             name = names[image]
             _link(source.root / name, temporary / ("heldout" if held_out[image] else "train") / name)
         write_pairs(temporary / "heldout" / "pairs.txt", chosen, names)
@@ -289,6 +290,7 @@ def _check_out(folder: Path, out: Path) -> None:
         raise InputError(f"{printable(out)}: lies in the folder that is split; give one outside {printable(folder)}")
     if files.holds_something(out):
         raise InputError(f"{printable(out)}: holds something already; give a new folder")
+    files.check_writable(out)
 
 
 def _check_names(names: Sequence[str], folder: Path) -> None:
