@@ -16,7 +16,7 @@ from common import run
 from elasticface.base import environment, files
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
-from elasticface.model.encoder import load
+from elasticface.model.loading import load
 from elasticface.training.run_files import read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "lfw_processes"

@@ -55,7 +55,8 @@ from elasticface.data.synthetic.studio import Studio
 from elasticface.data.synthetic.write import write_faces
 from elasticface.metrics import resampling
 from elasticface.metrics.resampling import interval
-from elasticface.model.encoder import FaceEncoder, load
+from elasticface.model.encoder import FaceEncoder
+from elasticface.model.loading import load
 from elasticface.quickstart import FULL, UNSEEN, Size
 from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train

@@ -155,12 +155,14 @@ def agreed(rank: int) -> dict[str, Any]:
             return f"{type(raised).__name__}: {raised}"
 
     return {
-        "first": outcome(agreement.from_first, 1, OSError(28, "full")),  # what another process would raise is not asked
-        "first fails": outcome(agreement.from_first, 0, OSError(28, "full")),
-        "all": outcome(agreement.from_all, -1, OSError()),
-        "one fails": outcome(agreement.from_all, 1, Stopped("stop", 3)),
-        "one fails in its own way": outcome(agreement.from_all, 0, Local("mine")),
-        "own": outcome(agreement.in_all, -1, OSError()),
+        "first": outcome(
+            agreement.broadcast_result, 1, OSError(28, "full")
+        ),  # what another process would raise is not asked
+        "first fails": outcome(agreement.broadcast_result, 0, OSError(28, "full")),
+        "all": outcome(agreement.gather_results, -1, OSError()),
+        "one fails": outcome(agreement.gather_results, 1, Stopped("stop", 3)),
+        "one fails in its own way": outcome(agreement.gather_results, 0, Local("mine")),
+        "own": outcome(agreement.all_or_raise, -1, OSError()),
     }
 
 

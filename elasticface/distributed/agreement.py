@@ -1,4 +1,4 @@
-"""What all processes of a run agree on, so that none goes on, or waits for ever, where another has failed.
+"""A function is run in one or in all processes and fails in all if it fails in any: none waits for another for ever.
 
 Every function here is collective: all processes of the group call it, in the same order. Without a group of
 ``torch.distributed``, or in a group of one, it calls what it is given and nothing else.
@@ -24,8 +24,8 @@ def rank() -> int:
     return distributed.get_rank() if processes() > 1 else 0
 
 
-def from_first(work: Callable[[], T]) -> T:
-    """What ``work`` returns in the first process, in all of them. What it raises there is raised in all."""
+def broadcast_result(work: Callable[[], T]) -> T:
+    """Run ``work`` in the first process; return its result, or raise its error, in all."""
     if processes() == 1:
         return work()
     outcome: Any = None
@@ -38,10 +38,10 @@ def from_first(work: Callable[[], T]) -> T:
     return result
 
 
-def from_all(work: Callable[[], T]) -> list[T]:
-    """What ``work`` returns in each process, in their order, in all of them.
+def gather_results(work: Callable[[], T]) -> list[T]:
+    """Run ``work`` in every process; return all results, ordered by rank, in all.
 
-    What it raises in one is raised in all, once each is done with its own: the error of the first that has one.
+    All processes finish first; then all raise the error of the lowest rank that failed.
     """
     if processes() == 1:
         return [work()]
@@ -51,17 +51,14 @@ def from_all(work: Callable[[], T]) -> list[T]:
     return _results(outcomes, caught)
 
 
-def in_all(work: Callable[[], T]) -> T:
-    """What ``work`` returns in this process, which need not be anything that can be sent.
-
-    What it raises in one is raised in all, as in :func:`from_all`.
-    """
+def all_or_raise(work: Callable[[], T]) -> T:
+    """Run ``work`` in every process; return its own result, which need not be picklable. Raise in all if one fails."""
     results: list[T] = []
-    from_all(lambda: results.append(work()))
+    gather_results(lambda: results.append(work()))
     return results[0]
 
 
-def first_speaks(error: Stopped) -> Stopped:
+def print_only_in_first(error: Stopped) -> Stopped:
     """``error``, which all processes raise, made one of which the first alone prints the message."""
     error.silent = rank() > 0
     return error
@@ -83,5 +80,5 @@ def _results(outcomes: list[Any], caught: Exception | None) -> list[Any]:
     if errors:
         if isinstance(errors[0], InputError | Stopped):
             errors[0].silent = rank() > 0
-        raise errors[0] from caught
+        raise errors[0] from (caught if caught is not errors[0] else None)
     return [result for result, _ in outcomes]

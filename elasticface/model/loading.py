@@ -55,6 +55,8 @@ def load(
     given = _sidecar(path)
     expects = records.convert({**given, **preprocessing}, Preprocessing, str(path), _TAKES)
     if path.suffix == ".onnx":
+        if backbone or embedding_size:
+            raise InputError(f"{path}: an .onnx file has its own architecture; leave backbone and embedding_size out")
         embedder = OnnxNetwork(path, expects.size)
         if embedder.size is not None and embedder.size != expects.size:
             raise InputError(f"{path}: takes images of {embedder.size} pixels, not {expects.size}; give size")

@@ -1,11 +1,11 @@
-"""The batches of a run, from the step that is next to the last one: epochs, order and damaged images are in here."""
+"""The batches of a run from ``state.step`` to its end: epochs, their order and damaged images are hidden in here."""
 
 from collections.abc import Iterator
 
 from elasticface.data import Source
 from elasticface.data.feed.batches import Damage, DamagedItems, epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler
-from elasticface.distributed.agreement import from_all, in_all
+from elasticface.distributed.agreement import all_or_raise, gather_results
 from elasticface.training.config import TrainConfig
 from elasticface.training.run_files import BAD_ITEMS
 from elasticface.training.run_folder import RunFolder
@@ -14,7 +14,7 @@ from elasticface.training.step import Batch
 
 
 def batches(source: Source, config: TrainConfig, state: TrainState, run: RunFolder) -> Iterator[Batch]:
-    """This process's share of every batch, until ``state.step``, which the caller moves on, is the run's last.
+    """This process's share of every batch, until ``state.step``, which the caller's update moves on, is the last one.
 
     Images that cannot be read are left out of their batch, counted over all processes and named in the run folder.
 
@@ -22,7 +22,7 @@ def batches(source: Source, config: TrainConfig, state: TrainState, run: RunFold
         InputError: more images are damaged than ``max_damaged`` allows.
     """
     world = state.world
-    damaged = in_all(lambda: DamagedItems(run.path / BAD_ITEMS, len(source), config.max_damaged, world.first))
+    damaged = all_or_raise(lambda: DamagedItems(run.path / BAD_ITEMS, len(source), config.max_damaged, world.is_first))
     while state.step < state.total_steps:
         sampler = KeyedBatchSampler(
             len(source),
@@ -37,13 +37,13 @@ def batches(source: Source, config: TrainConfig, state: TrainState, run: RunFold
         for images, labels, rows, bad in epoch_batches(source, sampler, config.workers, world.device.type == "cuda"):
             counts, bad_counts = zip(*world.gather(len(labels), len(bad)), strict=True)
             if any(bad_counts):
-                _note(damaged, bad)
+                _record_damage(damaged, bad)
             yield Batch(images, labels, rows, sampler.images_per_batch, tuple(map(int, counts)))
             if state.step == state.total_steps:
-                break
+                break  # max_steps may end a run inside an epoch: nothing more is to be read
 
 
-def _note(damaged: DamagedItems, own: Damage) -> None:
-    """What any process could not read goes into the count of all of them."""
-    everyones = [item for part in from_all(lambda: own) for item in part]
-    in_all(lambda: damaged.add(everyones))
+def _record_damage(damaged: DamagedItems, own: Damage) -> None:
+    """Add what any process could not read to the count of every process."""
+    damage = [item for part in gather_results(lambda: own) for item in part]
+    all_or_raise(lambda: damaged.add(damage))

@@ -4,7 +4,7 @@ A checkpoint is a folder `step-000001234` that `torch.distributed.checkpoint` wr
 files in `checksums.json`; :mod:`.checkpoint_folder` says what lies where. It is one's own file, not one to take from
 strangers: its metadata is a pickle. What one shares is the model folder.
 
-Where ``torch.distributed`` has a group of several processes, :func:`save` and :func:`load_newest` are collective: all
+Where ``torch.distributed`` has a group of several processes, :func:`save` and :func:`load` are collective: all
 processes call them. Each writes and reads its own rows of a ``DTensor``; what all of them hold alike is written once,
 by the first. A checkpoint doesn't know how many processes wrote it, and loads on any number, with the same bits.
 Of what differs from process to process without being a DTensor the first one's is saved: that is the running statistics
@@ -13,8 +13,10 @@ of batch norms that are not synchronised, of which `DistributedDataParallel` use
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
@@ -30,13 +32,20 @@ from torch.futures import Future
 
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
-from elasticface.distributed.agreement import from_all, from_first, in_all, processes, rank
+from elasticface.distributed.agreement import all_or_raise, broadcast_result, gather_results, processes, rank
 from elasticface.training import checkpoint_folder
 
 _STATE = "state"  # what a checkpoint holds, before the name of each tensor
 
 
-def save(folder: Path, state: Stateful, step: int, keep: int, keep_best: bool = True) -> Path:
+def save(
+    folder: Path,
+    state: Stateful,
+    step: int,
+    keep: int,
+    keep_best: bool = True,
+    records: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
     """One more checkpoint in ``folder``; all but the newest ``keep`` and the best one are removed.
 
     Args:
@@ -45,6 +54,7 @@ def save(folder: Path, state: Stateful, step: int, keep: int, keep_best: bool = 
         step: how many are done; the checkpoint's name.
         keep: how many stay, ≥ 1.
         keep_best: whether the best one of those that were validated stays, however old.
+        records: file name -> what is saved with the state as JSON, by the first process.
 
     Returns:
         The checkpoint's path; it is there, in all processes.
@@ -64,10 +74,10 @@ def save(folder: Path, state: Stateful, step: int, keep: int, keep_best: bool = 
                     no_dist=processes() == 1,
                 )
             # Each process reads what it wrote itself, while it is still in its memory.
-            own = from_all(lambda: {p.name: checkpoint_folder.sha256(p) for p in temporary.glob(f"__{rank()}_*")})
+            own = gather_results(lambda: {p.name: checkpoint_folder.sha256(p) for p in temporary.glob(f"__{rank()}_*")})
             checksums = {name: checksum for part in own for name, checksum in part.items()}
-            from_first(lambda: checkpoint_folder.describe(temporary, checksums))
-        from_first(lambda: checkpoint_folder.prune(folder, path, keep, keep_best))
+            broadcast_result(lambda: checkpoint_folder.describe(temporary, checksums, records))
+        broadcast_result(lambda: checkpoint_folder.prune(folder, path, keep, keep_best))
     except (OSError, CheckpointException) as error:
         raise _stopped(error, path) from error
     return path
@@ -78,7 +88,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
 
     A damaged one is named through ``warn``, which the first process alone calls, and the one before it taken.
     """
-    return from_first(lambda: checkpoint_folder.newest_whole(folder, warn))
+    return broadcast_result(lambda: checkpoint_folder.newest_whole(folder, warn))
 
 
 def load(path: Path, state: Stateful) -> None:
@@ -87,7 +97,7 @@ def load(path: Path, state: Stateful) -> None:
     Raises:
         InputError: a checkpoint of another architecture or number of classes.
     """
-    in_all(lambda: _check_shapes(path, state.state_dict()))
+    all_or_raise(lambda: _check_shapes(path, state.state_dict()))
     with _one_process():
         load_state({_STATE: state}, checkpoint_id=path, no_dist=processes() == 1)
 
@@ -126,8 +136,8 @@ class _Writer(FileSystemWriter):
 def _replacing(path: Path) -> Iterator[Path]:
     """:func:`files.replacing` over all processes: the first names the temporary, syncs and renames it."""
     with contextlib.ExitStack() as stack:
-        yield from_first(lambda: stack.enter_context(files.replacing(path)))
-        from_first(stack.close)
+        yield broadcast_result(lambda: stack.enter_context(files.replacing(path)))
+        broadcast_result(stack.close)
 
 
 def _stopped(error: OSError | CheckpointException, path: Path) -> BaseException:
@@ -140,7 +150,7 @@ def _stopped(error: OSError | CheckpointException, path: Path) -> BaseException:
         return cause
     if not isinstance(cause, OSError):
         return error
-    others = from_first(lambda: [old for old in checkpoint_folder.newest_first(path.parent) if old != path])
+    others = broadcast_result(lambda: [old for old in checkpoint_folder.newest_first(path.parent) if old != path])
     advice = "there is none before it"
     if others:
         advice = f"{others[0]} is as it was: once this is mended, resume from it with --resume"

@@ -1,6 +1,7 @@
 """The checkpoints of a run: which there are, which are whole, which is the best, which stay.
 
     checkpoints/step-000001234/    what `torch.distributed.checkpoint` writes: .metadata and a file or more a process
+                identities.json    whom the class centres are of
                 validation.json    {"benchmark", "accuracy"}: the figure that it was validated with, where it was
                 checksums.json     {file name: SHA-256} of all the others
     checkpoints/best.json          which has the best figure
@@ -12,7 +13,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,12 +86,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe(path: Path, checksums: dict[str, str]) -> None:
-    """Put the checksums beside what a checkpoint consists of.
+def describe(path: Path, checksums: dict[str, str], records: Mapping[str, Any]) -> None:
+    """Write the records, and the checksums of all that a checkpoint consists of.
 
     Args:
         path: of the checkpoint, which is being written.
         checksums: SHA-256 of files in it by name; those that are missing are computed.
+        records: file name -> what is written as JSON.
 
     Raises:
         OSError: a file with a checksum is not there.
@@ -100,6 +102,8 @@ def describe(path: Path, checksums: dict[str, str]) -> None:
             raise FileNotFoundError(
                 0, "what another process wrote is not there; put the run folder on a disk that all processes share"
             )
+    for name, record in records.items():
+        files.write_json(path / name, record)
     found = {file.name: checksums.get(file.name) or sha256(file) for file in sorted(path.iterdir())}
     files.write_json(path / CHECKSUMS, found)
 

@@ -1,4 +1,4 @@
-"""Steps that would ruin a model: without a finite loss and gradient none is made; too many in a row end the run."""
+"""A step without a finite loss and gradient would ruin the model: what tells it, and what undoes it."""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_NAMED = 5  # labels
+_NAMED_LABELS = 5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the forward and backward pass of a step gave in one process.
+    """What the forward and backward pass of a step produced in one process.
 
     Attributes:
-        loss: of the global batch; NaN where a process had too few images to make the step.
+        loss: of the global batch; NaN where a process had too few images to train on.
         target_cosine: mean cos θ_y of the global batch.
         labels: int64 [b].
-        lengths: float32 [b] of the embeddings.
+        lengths: float32 [b], L2 norms of this process's embeddings.
         images: in the global batch.
     """
 
@@ -29,13 +29,13 @@ class Outcome:
     images: int
 
     def worst_labels(self) -> list[int]:
-        """The labels whose embeddings are not finite, or else the longest."""
+        """Labels of embeddings that are not finite first, then of the longest."""
         lengths = torch.where(torch.isfinite(self.lengths), self.lengths, torch.inf)
-        return self.labels[lengths.argsort(descending=True)[:_NAMED]].tolist()
+        return self.labels[lengths.argsort(descending=True)[:_NAMED_LABELS]].tolist()
 
 
 TOO_FEW_IMAGES = Outcome(math.nan, math.nan, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 0)
-"""Of a batch of which a process cannot read enough images: no forward pass is made."""
+"""The outcome where some process cannot read enough images of its share: there is no forward pass."""
 
 
 class RunningStatistics:
@@ -57,7 +57,7 @@ class RunningStatistics:
 
 
 def norm_of(gradients: Sequence[Tensor]) -> float:
-    """The Euclidean norm of all gradients of one process together, row-sparse ones among them."""
+    """The Euclidean norm of all gradients of one process together, including row-sparse ones."""
     values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
     norms = torch._foreach_norm([value for value in values if value.numel()]) if values else []
     return math.sqrt(sum(float(norm) ** 2 for norm in norms)) if norms else 0.0

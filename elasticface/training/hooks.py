@@ -1,9 +1,9 @@
 """What is done after every step: log it, save it, validate the model, stop. Each is a function of (state, run).
 
-One's own is any callable; it is called in every process of the run, after a step has been made or skipped:
+Your own hook is any callable; every process calls it after each step, taken or skipped:
 
     def print_norm(state, run):
-        if state.step % 100 == 0 and state.world.first:
+        if state.step % 100 == 0 and state.world.is_first:
             print(state.step, state.gradient_norm)
 
     train("faces", "run", config, hooks=[print_norm])
@@ -25,7 +25,7 @@ from elasticface.base.errors import Stopped
 from elasticface.base.interrupts import Interrupts
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs, try_pairs
-from elasticface.distributed.agreement import first_speaks, from_all, from_first
+from elasticface.distributed.agreement import broadcast_result, gather_results, print_only_in_first
 from elasticface.training.checkpoint_folder import Validation
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES
@@ -48,19 +48,21 @@ _COLUMNS = (
 def standard_hooks(
     state: TrainState, run: RunFolder, config: TrainConfig, benchmark: PairBenchmark | None, own: Sequence[Hook] = ()
 ) -> Iterator[list[Hook]]:
-    """The hooks of every run, in their order: what is good is saved before a validation can fail.
+    """The hooks of every run, in their order: the checkpoint is saved before the validation, which can fail.
 
-    The benchmark is tried on a few photos at once, and a validation that an interrupted run missed is made up for.
+    The benchmark is tried on a few photos before training, so that a bad one fails early; a validation that an
+    interruption missed is run now.
 
     Args:
         state: before its next step.
-        run: open.
+        run: open for logging.
         config: the settings.
         benchmark: to validate on.
         own: hooks of the user's, called before the one that stops a run.
     """
-    # A launcher sends SIGTERM to all once one has ended. So signals are handled until the bar is gone and all is said.
-    with Interrupts() as interrupts, progress.bar(*_COLUMNS, shown=state.world.first) as bar:
+    # Torchrun sends SIGTERM to all processes once one has ended. The handlers stay until the last message is printed,
+    # so that it is not cut off.
+    with Interrupts() as interrupts, progress.bar(*_COLUMNS, shown=state.world.is_first) as bar:
         validation = [Validate(benchmark, state, run, config)] if benchmark else []
         yield [Log(bar, state, config), Checkpoint(config), *validation, *own, Stop(interrupts, config)]
 
@@ -70,8 +72,8 @@ class Log:
 
     def __init__(self, bar: Progress, state: TrainState, config: TrainConfig) -> None:
         self._bar, self._every = bar, config.log_every
-        nothing: dict[str, Any] = dict.fromkeys(("loss", "lr", "norm", "cosine", "speed"), "–")
-        self._task = bar.add_task("training", total=state.total_steps, completed=state.step, **nothing)
+        placeholders: dict[str, Any] = dict.fromkeys(("loss", "lr", "norm", "cosine", "speed"), "–")
+        self._task = bar.add_task("training", total=state.total_steps, completed=state.step, **placeholders)
         self._since, self._images = time.perf_counter(), 0
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
@@ -119,16 +121,16 @@ class Validate:
 
     def __init__(self, benchmark: PairBenchmark, state: TrainState, run: RunFolder, config: TrainConfig) -> None:
         self._benchmark, self._every = benchmark, config.validate_every
-        from_first(lambda: try_pairs(run.encoder(state), benchmark))
+        broadcast_result(lambda: try_pairs(run.encoder(state), benchmark))
         state.backbone.train()
-        if not from_first(lambda: run.is_validated):
+        if not broadcast_result(lambda: run.is_validated):
             self(state, run)
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
         epochs = state.step // state.steps_per_epoch
         due = state.ends_epoch and (state.step == state.total_steps or epochs % self._every == 0)
         if due and not state.skipped_in_row:
-            from_first(lambda: self._measure(state, run))
+            broadcast_result(lambda: self._measure(state, run))
             state.backbone.train()
 
     def _measure(self, state: TrainState, run: RunFolder) -> None:
@@ -150,38 +152,38 @@ class Stop:
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
         if state.skipped_in_row >= self._max_skipped:
-            raise first_speaks(_diverged(state, run))
+            raise print_only_in_first(_diverged(state, run))
         number = max(int(number) for (number,) in state.world.gather(self._interrupts.number))
         if number and state.step < state.total_steps:
             run.save(state)
             by = signal.Signals(number)
-            told = f"stopped by {by.name}; {run.newest_in_words}; resume with: {run.resume_command}"
-            raise first_speaks(Stopped(told, Interrupts.EXIT_CODES[by]))
+            message = f"stopped by {by.name}; {run.newest_in_words}; resume with: {run.resume_command}"
+            raise print_only_in_first(Stopped(message, Interrupts.EXIT_CODES[by]))
 
 
 def _diverged(state: TrainState, run: RunFolder) -> Stopped:
-    """What all processes have seen of the last step, and what helps. Collective."""
+    """The error for too many skipped steps: evidence of all processes, and advice. Collective."""
     outcome = state.outcome
-    begin = f"step {state.step} is the {state.skipped_in_row}th in a row that was skipped"
+    begin = f"{state.skipped_in_row} steps in a row were skipped, the last of them step {state.step}"
     if outcome is TOO_FEW_IMAGES:
         return Stopped(
             f"{begin}: too few images of its batch can be read; {run.path / BAD_ITEMS} names those that cannot; "
             f"{run.newest_in_words}"
         )
-    all_labels, all_lengths = zip(*from_all(lambda: (outcome.labels.cpu(), outcome.lengths.cpu())), strict=True)
-    seen = replace(outcome, labels=torch.cat(all_labels), lengths=torch.cat(all_lengths))
+    all_labels, all_lengths = zip(*gather_results(lambda: (outcome.labels.cpu(), outcome.lengths.cpu())), strict=True)
+    evidence = replace(outcome, labels=torch.cat(all_labels), lengths=torch.cat(all_lengths))
     scale = f", gradients scaled by {state.scaler.get_scale():g}" if state.scaler.is_enabled() else ""
-    lengths = f"{seen.lengths.min():g} to {seen.lengths.max():g}"
-    helps = "a lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, or --clip-norm 5"
+    lengths = f"{evidence.lengths.min():g} to {evidence.lengths.max():g}"
+    advice = "a lower --lr, a longer --warmup-epochs or --margin-warmup-epochs, or --clip-norm 5"
     if state.scaler.is_enabled():
-        helps += ", --precision bf16, or a larger --max-skipped while the scale of fp16 still falls"
+        advice += ", --precision bf16, or a larger --max-skipped while the scale of fp16 still falls"
     return Stopped(
-        f"{begin} for want of a finite loss or gradient: loss {seen.loss}, learning rate {state.lr:g}, gradient norm "
-        f"{state.gradient_norm:g}{scale}, lengths of embeddings {lengths}, worst labels "
-        f"{', '.join(map(str, seen.worst_labels()))}; {run.newest_in_words}. What helps most often is {helps}"
+        f"{begin}, because the loss or gradient was not finite: loss {outcome.loss}, learning rate {state.lr:g}, "
+        f"gradient norm {state.gradient_norm:g}{scale}, lengths of embeddings {lengths}, worst labels "
+        f"{', '.join(map(str, evidence.worst_labels()))}; {run.newest_in_words}. What helps most often is {advice}"
     )
 
 
 def _finite(value: float) -> float | None:
-    """The value as JSON has it."""
+    """The value, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None

@@ -1,9 +1,9 @@
-"""Which data a run was started with: a resumed run must not put other people under the trained class centres."""
+"""Whom the class centres of a checkpoint are of, so that a resumed run cannot put other people under them."""
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.stateful import Stateful
 
-from elasticface.base import files, records
+from elasticface.base import records
 from elasticface.base.files import printable
 from elasticface.data import Source
 from elasticface.training.state import TrainState
+
+IDENTITIES = "identities.json"
 
 _MOST_BYTES = 1 << 32  # of the record: some hundred million names
 
@@ -47,18 +49,14 @@ class Identities:
     def images(self) -> int:
         return sum(self.counts)
 
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, asdict(self))
-
     @classmethod
-    def load(cls, path: Path) -> "Identities":
-        """What :meth:`save` wrote.
+    def of_checkpoint(cls, path: Path) -> "Identities":
+        """What a checkpoint holds of them.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: it is missing.
         """
-        return records.read(path, cls, "it says whom the run is trained on; train into another folder", _MOST_BYTES)
+        return records.read(path / IDENTITIES, cls, "train into another folder", _MOST_BYTES)
 
     def first_difference(self, now: "Identities") -> str | None:
         """In words, from these to ``now``; ``None`` where they are the same."""
@@ -72,14 +70,14 @@ class Identities:
         for name, had, has in zip(self.names, self.counts, now.counts, strict=True):
             if had != has:
                 return f"{printable(name)} had {had:,} images, and has {has:,}"
-        return "its images come in another order"
+        return "its images have another order"
 
 
 class ByName(Stateful):
-    """A state whose checkpoint is of other identities: centres and their momentum are taken over by name.
+    """A state whose checkpoint is of other identities: centres and their momentum are matched by name.
 
-    Those of people who are new stay as they were drawn; those of people who are gone are left out. Each process reads
-    the centres of all people of before.
+    Those of new people stay as they were drawn, and those of people who are gone are dropped. Every process reads the
+    centres of all people of the checkpoint.
 
     Args:
         state: of the identities ``now``.
@@ -91,8 +89,8 @@ class ByName(Stateful):
         self.state, self._length = state, len(before)
         row_before = {name: row for row, name in enumerate(before)}
         own = now[state.head.own_classes]
-        self._to = torch.tensor([row for row, name in enumerate(own) if name in row_before], dtype=torch.int64)
-        self._from = torch.tensor([row_before[name] for name in own if name in row_before], dtype=torch.int64)
+        self._rows = torch.tensor([row for row, name in enumerate(own) if name in row_before], dtype=torch.int64)
+        self._rows_before = torch.tensor([row_before[name] for name in own if name in row_before], dtype=torch.int64)
 
     def state_dict(self) -> dict[str, Tensor]:
         whole = {
@@ -103,6 +101,6 @@ class ByName(Stateful):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, rows in self.state.centres().items():
-            rows[self._to.to(rows.device)] = state_dict[name][self._from].to(rows.device)
+            rows[self._rows.to(rows.device)] = state_dict[name][self._rows_before].to(rows.device)
         here = self.state.state_dict()
         self.state.load_state_dict(state_dict | {name: here[name] for name in self.state.centres()})

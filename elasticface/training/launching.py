@@ -16,7 +16,7 @@ def as_now(environment: Mapping[str, str]) -> list[str]:
     """What has started this process, as torchrun and SLURM say in the environment."""
     if "TORCHELASTIC_RUN_ID" in environment:
         return torchrun(int(environment["LOCAL_WORLD_SIZE"]), int(environment["GROUP_WORLD_SIZE"]))
-    several = "SLURM_PROCID" in environment and int(environment["SLURM_NTASKS"]) > 1
+    several = int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     return ["srun", "elasticface"] if several else ["elasticface"]
 
 

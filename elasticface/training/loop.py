@@ -2,7 +2,7 @@
 
 Everything random is keyed by (seed, step), so a run that was interrupted and resumed has the same bits as one that was
 not, on the same machine, device, and number of processes and threads. N processes share each batch: they see the
-images, flips and margins that one would.
+images, flips and margins that one would, as long as a batch is not computed in parts.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
 from elasticface.data import Source, open_dataset, require_identities
-from elasticface.distributed.agreement import in_all
+from elasticface.distributed.agreement import all_or_raise
 from elasticface.model import FaceEncoder
 from elasticface.training import launching, processes
 from elasticface.training.batches import batches
@@ -21,7 +21,13 @@ from elasticface.training.hooks import Hook, standard_hooks
 from elasticface.training.processes import World
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
-from elasticface.training.step import LEAST_IMAGES, clip_gradients, forward_backward, prepare, set_learning_rate
+from elasticface.training.step import (
+    MIN_IMAGES_PER_PART,
+    clip_gradients,
+    forward_backward,
+    prepare,
+    set_learning_rate_and_margin,
+)
 
 
 def train(
@@ -37,7 +43,8 @@ def train(
 ) -> FaceEncoder:
     """Train a backbone and its class centres on labelled faces.
 
-    Started by torchrun or srun, every process calls it; the first writes the run folder.
+    Under torchrun or srun every process calls it. Only the first writes the run folder, except checkpoints, which all
+    write together.
 
     Args:
         data: a source, or what :func:`elasticface.data.open_dataset` opens.
@@ -47,53 +54,62 @@ def train(
         resume: resume from the newest good checkpoint in ``out``, or start where there is none.
         data_changed: resume on other data than before; class centres are taken over by the identities' names.
         schedule_changed: resume with another curve of the learning rate than before.
-        resume_command: what to type to resume a run that was stopped, to be named then; that of `elasticface train`
-            unless given.
+        resume_command: the shell command that messages tell the user to type to resume; by default that of
+            `elasticface train`.
 
     Returns:
-        The trained encoder, which is also in `out/model`.
+        The encoder after the last step, which is also in `out/model`.
 
     Raises:
         InputError: data, settings or a run folder that cannot be used.
-        Stopped: Ctrl-C, SIGTERM, losses that are not finite or another process's end; what was good is in the newest
-            checkpoint.
+        Stopped: Ctrl-C, SIGTERM, losses that are not finite, or a process that was lost; the last good state is in the
+            newest checkpoint.
     """
-    name, out = data if isinstance(data, str | Path) else type(data).__name__, Path(out)
-    command = resume_command or launching.resume_command(str(name), str(out))
-    with processes.connect(config, command) as world:
-        source, benchmark = in_all(lambda: _open(data, config, world))
+    out = Path(out)
+    data_name = str(data) if isinstance(data, str | Path) else f"a {type(data).__name__}"
+    resume_command = resume_command or _resume_command(data, out)
+    with processes.connect(config, resume_command) as world:  # a process that is lost becomes Stopped
+        source, benchmark = all_or_raise(lambda: _open_and_check(data, config, world))
         state = TrainState.create(config, source, world)
-        with RunFolder(out, config, str(name), source, resume, command) as run:
+        with RunFolder(out, config, data_name, source, resume, resume_command) as run:  # locked
             if resume:
-                run.restore(state, data_changed, schedule_changed)
-            run.open(state)
-            _say_what_is_trained(source, config, state)
-            with standard_hooks(state, run, config, benchmark, hooks) as all_hooks:
-                for batch in batches(source, config, state, run):
-                    set_learning_rate(state, config)
+                run.restore(state, data_changed=data_changed, schedule_changed=schedule_changed)
+            run.start_logging(state)
+            _announce(source, config, state)
+            with standard_hooks(state, run, config, benchmark, hooks) as all_hooks:  # progress bar, signal handlers
+                for batch in batches(source, config, state, run):  # until state.step is state.total_steps
+                    set_learning_rate_and_margin(state, config)
                     outcome = forward_backward(state, prepare(batch, state, config), config)
-                    clip_gradients(state, config)
-                    state.update(outcome)
-                    for hook in all_hooks:
+                    clip_gradients(state, config)  # and measure their norm
+                    state.update(outcome)  # the optimizer's step; skipped if loss or gradients are not finite
+                    for hook in all_hooks:  # log, save, validate, the user's own, stop
                         hook(state, run)
             return run.finish(state)
 
 
-def _open(data: str | Path | Source, config: TrainConfig, world: World) -> tuple[Source, PairBenchmark | None]:
+def _open_and_check(
+    data: str | Path | Source, config: TrainConfig, world: World
+) -> tuple[Source, PairBenchmark | None]:
     source = open_dataset(data) if isinstance(data, str | Path) else data
     require_identities(source)
     images = min(config.batch_size, len(source))
-    if images // world.size // config.accumulate < LEAST_IMAGES:
+    if images // world.size // config.accumulate < MIN_IMAGES_PER_PART:
         raise InputError(
-            f"a batch of {images} images in {config.accumulate} parts for {world.size} processes: each needs "
-            f"{LEAST_IMAGES} images a part at least, for a batch norm; give a larger --batch-size, a smaller "
-            "--accumulate, or fewer processes"
+            f"a batch of {images} images in {config.accumulate} parts over {world.size} processes leaves fewer than "
+            f"{MIN_IMAGES_PER_PART} images per part, which a batch norm cannot train on; give a larger --batch-size, a "
+            "smaller --accumulate, or fewer processes"
         )
     return source, open_pairs(config.validate) if config.validate else None
 
 
-def _say_what_is_trained(source: Source, config: TrainConfig, state: TrainState) -> None:
+def _resume_command(data: str | Path | Source, out: Path) -> str:
+    if isinstance(data, str | Path):
+        return launching.resume_command(str(data), str(out))
+    return "the same call of train(), with resume=True"
+
+
+def _announce(source: Source, config: TrainConfig, state: TrainState) -> None:
     shared = f", {state.world.size} processes" if state.world.size > 1 else ""
     sizes = f"{source.num_classes:,} identities, {len(source):,} images"
     what = f"{sizes}, {config.backbone}, {config.loss}, {state.total_steps:,} steps{shared}"
-    progress.say(what, state.world.first)
+    progress.say(what, state.world.is_first)

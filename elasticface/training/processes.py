@@ -1,4 +1,4 @@
-"""The processes that a run is shared out to, the device of each, and what becomes of the run when one is lost.
+"""The processes of a run and their devices; a process that is lost ends the run with one line.
 
 Started by itself, a run is one process. `torchrun` and SLURM's `srun` start several; how many, and which one each is,
 they say in the environment. Nothing here starts a process.
@@ -19,11 +19,11 @@ from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.distributed.communication import Group
 from elasticface.training.config import TrainConfig
 
-_LONGEST_WAIT = timedelta(minutes=30)
-"""For another process: it may be validating, or writing a checkpoint of a hundred gigabytes."""
+_TIMEOUT = timedelta(minutes=30)
+"""Of a collective: another process may be validating, or writing a checkpoint of a hundred gigabytes."""
 
 _SLURM_PORTS = range(15_000, 25_000)
-"""Where the processes of a SLURM job meet, by the job's number: two jobs on one node seldom take the same."""
+"""Of which the number of a SLURM job chooses one: two jobs on one node seldom take the same."""
 
 
 @dataclass(frozen=True)
@@ -43,86 +43,86 @@ class World:
     mesh: DeviceMesh | None = None
 
     @property
-    def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+    def is_first(self) -> bool:
+        """Whether this is the one that writes files and messages."""
         return self.rank == 0
 
     def gather(self, *own: float) -> list[list[float]]:
-        """A few numbers of every process, in their order, the same in all of them. Collective."""
+        """These numbers from every process, ordered by rank; the same in all. Collective."""
         group = Group(self.mesh.get_group() if self.mesh else None)
         return group.gather_numbers(torch.tensor(own, dtype=torch.float64, device=self.device if self.mesh else "cpu"))
 
 
 @dataclass(frozen=True)
-class Place:
-    """What the environment says of one process: which one of how many it is, and how many share its node."""
+class Launch:
+    """What the launcher says of this process: which one of how many it is, on the whole and on its node."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    on_node: int = 1
+    per_node: int = 1
 
 
 @contextlib.contextmanager
 def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
-    """The processes of the run, connected; where one of them is lost, one line in place of the library's error.
+    """Connect the processes; in the body torch's error about a lost process becomes one line.
 
     Args:
         config: whose device and precision are used.
-        resume_command: what to name where the run ends for want of a process.
+        resume_command: named where a process is lost.
 
     Raises:
         InputError: a device that is not there, or processes that cannot work together.
-        Stopped: in the body a process was waited for that has ended or cannot be reached.
+        Stopped: another process has ended or cannot be reached.
     """
-    place = find_place(os.environ)
-    device = _device(config, place)
+    launch = read_launch(os.environ)
+    device = _device(config, launch)
     _compute_deterministically()
-    if place.size == 1:
+    if launch.size == 1:
         yield World(device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    ours = not distributed.is_initialized()
+    created_here = not distributed.is_initialized()
     try:
-        if ours:
-            _meet(place, device)
-        yield World(device, place.rank, place.size, init_device_mesh(device.type, (place.size,)))
+        if created_here:
+            _init_process_group(launch, device)
+        yield World(device, launch.rank, launch.size, init_device_mesh(device.type, (launch.size,)))
     except RuntimeError as error:
         if isinstance(error, Stopped) or not _is_of_a_lost_process(error):
             raise
         raise Stopped(
-            f"another process of the run has ended or cannot be reached ({first_line(error)}); what it said is above. "
+            f"another process of the run has ended or cannot be reached ({first_line(error)}); see its message above. "
             f"Resume from the newest checkpoint with: {resume_command}"
         ) from error
-    if ours:  # after an error the others may be gone, and would be waited for
+    if created_here:  # not after an error: this waits for processes that may be gone
         distributed.destroy_process_group()
 
 
-def find_place(environment: Mapping[str, str]) -> Place:
-    """Which one of how many processes this is, as torchrun or SLURM says it.
+def read_launch(environment: Mapping[str, str]) -> Launch:
+    """Which one of how many processes this is, as torchrun or SLURM's srun says it.
 
     Raises:
-        InputError: nodes with unlike numbers of processes.
+        InputError: nodes with different numbers of processes.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        place = Place(*(int(environment[name]) for name in names))
-        if place.size % place.on_node:
+        launch = Launch(*(int(environment[name]) for name in names))
+        if launch.size % launch.per_node:
             raise InputError(
-                f"{place.size} processes, {place.on_node} of them on this node; start as many on every node"
+                f"{launch.size} processes, {launch.per_node} of them on this node; start as many on every node"
             )
-        return place
-    # A shell in a SLURM job is one process, however many tasks the job may start.
-    if "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        tasks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", "1"))
+        return launch
+    # Of the step that srun has started. The script of a job, or a shell in it, has the job's variables alone.
+    if "SLURM_STEP_NUM_TASKS" in environment:
+        tasks, nodes = int(environment["SLURM_STEP_NUM_TASKS"]), int(environment["SLURM_STEP_NUM_NODES"])
         if tasks % nodes:
             raise InputError(f"SLURM has {tasks} tasks on {nodes} nodes; give --ntasks-per-node")
-        return Place(int(environment["SLURM_PROCID"]), tasks, int(environment["SLURM_LOCALID"]), tasks // nodes)
-    return Place()
+        return Launch(int(environment["SLURM_PROCID"]), tasks, int(environment["SLURM_LOCALID"]), tasks // nodes)
+    return Launch()
 
 
-def _device(config: TrainConfig, place: Place) -> torch.device:
+def _device(config: TrainConfig, launch: Launch) -> torch.device:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     kind = config.device
     if kind == "auto":
@@ -131,35 +131,39 @@ def _device(config: TrainConfig, place: Place) -> torch.device:
         raise InputError(f"no device {kind!r} here; there is {', '.join(name for name in there if there[name])}")
     if config.precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; use bf16 or 32 on the CPU")
-    if place.size > 1 and kind == "mps":
-        raise InputError("device mps is one process's; start without torchrun, or with --device cpu")
-    if kind == "cuda" and place.on_node > torch.cuda.device_count():
-        gpus = torch.cuda.device_count()
-        raise InputError(f"{place.on_node} processes on this node and {gpus} GPUs; start one for each")
-    return torch.device(kind, place.local_rank) if kind == "cuda" else torch.device(kind)
+    if launch.size > 1 and kind == "mps":
+        raise InputError("device mps supports one process alone; start without torchrun, or with --device cpu")
+    if kind != "cuda":
+        return torch.device(kind)
+    gpus = torch.cuda.device_count()
+    if gpus == 1 and "SLURM_STEP_NUM_TASKS" in os.environ:  # srun --gpus-per-task=1 shows each process its own
+        return torch.device(kind, 0)
+    if launch.per_node > gpus:
+        raise InputError(f"{launch.per_node} processes on this node and {gpus} GPUs; start one process per GPU")
+    return torch.device(kind, launch.local_rank)
 
 
 def _compute_deterministically() -> None:
-    # Buffers that a kernel is about to overwrite need no filling to make a run repeatable.
+    # Filling memory that a kernel is about to overwrite is for finding mistakes, and costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def _meet(place: Place, device: torch.device) -> None:
+def _init_process_group(launch: Launch, device: torch.device) -> None:
     """Connect the processes, at the address that the launcher gives or that follows from SLURM's variables."""
     environment = os.environ
     if "MASTER_ADDR" not in environment:
-        environment["MASTER_ADDR"] = _first_node(environment["SLURM_JOB_NODELIST"])
+        environment["MASTER_ADDR"] = _first_node(environment["SLURM_STEP_NODELIST"])
     if "MASTER_PORT" not in environment:
         number = int(environment["SLURM_JOB_ID"])
         environment["MASTER_PORT"] = str(_SLURM_PORTS[number % len(_SLURM_PORTS)])
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        rank=place.rank,
-        world_size=place.size,
-        timeout=_LONGEST_WAIT,
+        rank=launch.rank,
+        world_size=launch.size,
+        timeout=_TIMEOUT,
         device_id=device if device.type == "cuda" else None,
     )
 

@@ -11,7 +11,7 @@ CONFIG, METRICS, ENVIRONMENT, CHECKPOINTS, MODEL = (
     "checkpoints",
     "model",
 )
-IDENTITIES, BAD_ITEMS, TENSORBOARD = Path("classes", "identities.json"), "bad_items.jsonl", "tensorboard"
+BAD_ITEMS, TENSORBOARD = "bad_items.jsonl", "tensorboard"
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 RUN/config.yaml                 all settings
     environment.json            versions, machine, processes
-    classes/identities.json     whom it is trained on
     metrics.jsonl, tensorboard/
     bad_items.jsonl             images that cannot be read
     checkpoints/                as :mod:`.checkpoint_folder` says
@@ -11,6 +10,8 @@ RUN/config.yaml                 all settings
 
 import contextlib
 import json
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,17 +26,17 @@ from elasticface.base.errors import InputError, Stopped
 from elasticface.base.locks import locked
 from elasticface.data import Source
 from elasticface.data.feed.sampler import steps_per_epoch
-from elasticface.distributed.agreement import from_first, processes, rank
+from elasticface.distributed.agreement import broadcast_result, processes, rank
 from elasticface.model import Card, FaceEncoder
 from elasticface.training import checkpoint, checkpoint_folder
 from elasticface.training.checkpoint_folder import Validation
 from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
-from elasticface.training.identities import ByName, Identities
+from elasticface.training.identities import IDENTITIES, ByName, Identities
 from elasticface.training.run_files import (
+    BAD_ITEMS,
     CHECKPOINTS,
     CONFIG,
     ENVIRONMENT,
-    IDENTITIES,
     METRICS,
     MODEL,
     TENSORBOARD,
@@ -43,16 +44,16 @@ from elasticface.training.run_files import (
 )
 from elasticface.training.state import TrainState
 
-_COMPARED_STEPS = 100  # of two curves of the learning rate
+_COMPARED_STEPS = 100  # at which two curves of the learning rate are compared
 
 
 class RunFolder:
     """A run folder that is being written; no two runs write one folder at once.
 
-    All processes of a run have one. The first alone writes, but checkpoints, which all of them write together.
+    Every process of a run has one. Only the first writes, except checkpoints, which all write together.
 
     Args:
-        path: the folder; nothing of the run is written to it before :meth:`open`.
+        path: the folder; nothing but a lock is written to it before :meth:`start_logging`.
         config: the settings.
         data: where the training images are, for the record.
         source: the training images.
@@ -73,7 +74,7 @@ class RunFolder:
         self._identities = Identities.of(source)
         self._board: SummaryWriter | None = None
         self._open = contextlib.ExitStack()
-        from_first(lambda: self._claim(resume))
+        broadcast_result(lambda: self._lock_and_check(resume))
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -86,39 +87,42 @@ class RunFolder:
 
         Args:
             state: of this run, as it is created.
-            data_changed: the data may be another than the run was started with; class centres are then taken over by
-                the identities' names.
-            schedule_changed: the learning rate may follow another curve than before.
+            data_changed: allow other data than before; class centres are then matched by the identities' names.
+            schedule_changed: allow another curve of the learning rate than before.
 
         Raises:
-            InputError: other data, or another curve of the learning rate, without the word for it.
+            InputError: other data without ``data_changed``, or another curve without ``schedule_changed``.
         """
         self.newest = checkpoint.newest(self.checkpoints, progress.say)
         if self.newest is None:
             return
-        before = from_first(lambda: Identities.load(self.path / IDENTITIES))
+        newest = self.newest
+        before = broadcast_result(lambda: Identities.of_checkpoint(newest))
         difference = before.first_difference(self._identities)
         if difference is not None and not data_changed:
             raise InputError(
                 f"{self.path}: was trained on other data: {difference}. Resume with the same data, or give "
-                "--data-changed, which takes the class centres over by name"
+                "--data-changed, which matches class centres by name"
             )
         checkpoint.load(self.newest, ByName(state, before.names, self._identities.names) if difference else state)
         per_epoch = steps_per_epoch(before.images, self._config.batch_size)
-        change = from_first(lambda: self._change_of_schedule(state, per_epoch))
+        change = broadcast_result(lambda: self._change_of_schedule(state, per_epoch))
         if change is not None and not (schedule_changed or difference):
             raise InputError(
                 f"{self.path}: {change}. Resume with the same --epochs and --max-steps, or give --schedule-changed"
             )
-        for told in (difference and f"the data are others than before: {difference}", change):
-            if told:
-                progress.say(told, state.world.first)
-        progress.say(f"resuming after step {state.step}", state.world.first)
+        if difference is not None:
+            broadcast_result(self._set_bad_items_aside)
+            progress.say(f"the data have changed: {difference}", state.world.is_first)
+        if change is not None:
+            progress.say(change, state.world.is_first)
+        progress.say(f"resuming after step {state.step}", state.world.is_first)
 
-    def open(self, state: TrainState) -> None:
-        """Write down the settings and begin to log; what an interrupted run logged beyond the state's step is dropped.
+    def start_logging(self, state: TrainState) -> None:
+        """Write the settings, and drop log lines after the state's step.
 
-        Of that step the line of its validation is dropped, too, where the checkpoint does not have the figure yet.
+        The validation line of that very step is dropped, too, where its checkpoint has no figure yet: the model will be
+        validated again.
         """
         if rank() > 0:
             return
@@ -126,13 +130,12 @@ class RunFolder:
         files.write_text(self.path / CONFIG, to_yaml(self._config))
         described = {"data": self._data, "processes": processes(), **environment.describe()}
         files.write_json(self.path / ENVIRONMENT, described)
-        self._identities.save(self.path / IDENTITIES)
 
-        def stays(line: dict[str, Any]) -> bool:
-            pending = line["step"] == state.step and "benchmark" in line and not self.is_validated
-            return line["step"] <= state.step and not pending
+        def is_kept(line: dict[str, Any]) -> bool:
+            validated_again = line["step"] == state.step and "benchmark" in line and not self.is_validated
+            return line["step"] <= state.step and not validated_again
 
-        kept = filter(stays, read_metrics(self.path))
+        kept = filter(is_kept, read_metrics(self.path))
         files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
         self._board = SummaryWriter(self.path / TENSORBOARD, purge_step=state.step + 1)
         self._open.callback(self._board.close)
@@ -141,7 +144,7 @@ class RunFolder:
         """One line of `metrics.jsonl`; its numbers go to TensorBoard too, under the benchmark's name where one is."""
         if rank() > 0:
             return
-        assert self._board is not None, "the run folder is not open"
+        assert self._board is not None, "log() comes after start_logging()"
         path = self.path / METRICS
         try:
             # Closed each time, so that a line that finds no room fails here and not when the program ends.
@@ -155,7 +158,7 @@ class RunFolder:
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
     def save(self, state: TrainState) -> None:
-        """A checkpoint of the state, unless there is one, or its last steps were skipped and it is doubtful.
+        """Save a checkpoint, unless there is one or the last step was skipped: such a state is not to be trusted.
 
         Collective.
         """
@@ -163,7 +166,12 @@ class RunFolder:
         if path != self.newest and not state.skipped_in_row:
             config = self._config
             self.newest = checkpoint.save(
-                self.checkpoints, state, state.step, config.keep_checkpoints, config.keep_best
+                self.checkpoints,
+                state,
+                state.step,
+                config.keep_checkpoints,
+                config.keep_best,
+                {IDENTITIES: asdict(self._identities)},
             )
 
     @property
@@ -180,11 +188,11 @@ class RunFolder:
 
     @property
     def newest_in_words(self) -> str:
-        """What there is to go on from, for a message."""
+        """The checkpoint to resume from, for a message."""
         return f"the last good checkpoint is {self.newest}" if self.newest else "there is no checkpoint yet"
 
     def encoder(self, state: TrainState) -> FaceEncoder:
-        """The model as it is."""
+        """An encoder with the weights as they are."""
         card = Card(
             name=self.path.resolve().name,
             backbone=self._config.backbone,
@@ -211,26 +219,32 @@ class RunFolder:
             )
         state.backbone.eval()
         encoder = self.encoder(state)
-        from_first(lambda: encoder.save(self.model))
-        progress.say(f"the model is in {self.model}", state.world.first)
+        broadcast_result(lambda: encoder.save(self.model))
+        progress.say(f"the model is in {self.model}", state.world.is_first)
         return encoder
 
-    def _claim(self, resume: bool) -> None:
+    def _lock_and_check(self, resume: bool) -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.path))
             if files.holds_something(self.path) and not resume:
                 raise InputError(
                     f"{self.path}: holds something already; resume it with --resume, or give another folder"
                 )
-            changed = differences(read_config(config), self._config) if (config := self.path / CONFIG).exists() else []
-            if changed:
+            config = self.path / CONFIG
+            if config.exists() and (changed := differences(read_config(config), self._config)):
                 raise InputError(
                     f"{self.path}: was started with other settings: {', '.join(changed)}; resume with the same"
                 )
             self._open = stack.pop_all()
 
+    def _set_bad_items_aside(self) -> None:
+        """The numbers in it are those of images of the data before."""
+        listed = self.path / BAD_ITEMS
+        if listed.exists():
+            os.replace(listed, listed.with_name(f"bad_items.before-{time.time_ns()}.jsonl"))
+
     def _change_of_schedule(self, state: TrainState, per_epoch: int) -> str | None:
-        """Where the learning rate of what is to come is not that of the run so far, in words."""
+        """In words, the first step compared whose learning rate would not be what `config.yaml` has planned."""
         stored = read_config(self.path / CONFIG)
         before = TrainConfig(**{name: stored[name] for name in asdict(self._config) if name in stored})
         ends = before.total_steps(per_epoch), state.total_steps

@@ -35,16 +35,18 @@ class TrainState(Stateful):
 
     Attributes:
         backbone: the network itself.
-        replica: the network as it is called: over several processes it sends its gradients round in backward.
-        dtype: of the images and embeddings.
-        autocast_dtype: what the backbone computes in, if it is another one.
-        scaler: of float16's gradients; for other precisions it does nothing.
-        step: steps that are done, skipped ones among them.
-        skipped_steps: steps without an update.
-        skipped_in_row: of these the last ones in a row.
-        loss_sum: of the losses since the last line of the log, of which there are ``losses``.
-        outcome: of the last step.
-        gradient_norm: of the last step, over all gradients of all processes, before clipping.
+        replica: DDP around the backbone, which averages gradients over the processes; with one process the backbone.
+        model: backbone and head as one module: the optimizer and the checkpoint use its names.
+        dtype: type of images and embeddings.
+        autocast_dtype: type that the backbone computes in, where it is another one.
+        scaler: scales float16's gradients; does nothing for other precisions.
+        steps_per_epoch, total_steps: length of an epoch and of the run.
+        step: number of steps taken or skipped.
+        skipped_steps: number of steps without an update.
+        skipped_in_row: number of steps skipped since the last update.
+        loss_sum, losses: sum and number of the losses since the last line of the log.
+        outcome: result of the last step.
+        gradient_norm: norm over all gradients of all processes in the last step, before clipping.
     """
 
     def __init__(
@@ -52,7 +54,6 @@ class TrainState(Stateful):
     ) -> None:
         self.world, self.backbone, self.head = world, backbone, head
         self.replica = _replica(backbone, world)
-        # As `model` both are one thing with one set of names; wrappers do not change these.
         self.model = nn.ModuleDict({"backbone": backbone, "head": head})
         groups = backbones.parameter_groups(self.model, config.weight_decay, config.decay_norm_and_bias)
         self.optimizer = SGD(groups, lr=config.lr, momentum=config.momentum)
@@ -63,7 +64,7 @@ class TrainState(Stateful):
         self.steps_per_epoch, self.total_steps = per_epoch, config.total_steps(per_epoch)
         self.step = self.skipped_steps = self.skipped_in_row = self.losses = 0
         self.loss_sum = 0.0
-        self.outcome, self.gradient_norm = TOO_FEW_IMAGES, math.nan
+        self.outcome, self.gradient_norm = TOO_FEW_IMAGES, math.nan  # no step yet
 
     @classmethod
     def create(cls, config: TrainConfig, source: Source, world: World) -> "TrainState":
@@ -80,8 +81,7 @@ class TrainState(Stateful):
         if config.sync_batchnorm and world.size > 1:
             backbone = synchronised(backbone)
         per_epoch = steps_per_epoch(len(source), config.batch_size)
-        state = cls(config, world, backbone.train(), head.to(world.device).train(), per_epoch)
-        return state
+        return cls(config, world, backbone.train(), head.to(world.device).train(), per_epoch)
 
     @property
     def epoch(self) -> int:
@@ -106,11 +106,11 @@ class TrainState(Stateful):
     def update(self, outcome: Outcome) -> None:
         """Take the step; without a finite loss and gradient skip it and count it, on all processes alike.
 
-        A step that is skipped leaves nothing behind, in the running statistics of batch norms neither.
+        A skipped step changes no weight, momentum or running statistic; the counters go up all the same.
         """
         # The same in all processes: the loss is that of the global batch, the norm that of all processes.
         if math.isfinite(outcome.loss) and math.isfinite(self.gradient_norm):
-            self.optimizer.step()
+            self.optimizer.step()  # not by the scaler: the gradients are unscaled, and known to be finite
             self.skipped_in_row = 0
             self.loss_sum += outcome.loss
             self.losses += 1
@@ -118,7 +118,7 @@ class TrainState(Stateful):
             self.running_statistics.restore()
             self.skipped_steps += 1
             self.skipped_in_row += 1
-        if outcome is not TOO_FEW_IMAGES:
+        if outcome is not TOO_FEW_IMAGES:  # without a backward pass the scaler has nothing to go by
             self.scaler.update()
         self.optimizer.zero_grad()
         self.step += 1
@@ -136,7 +136,7 @@ class TrainState(Stateful):
         return tensors
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what is no tensor of its own; the others were loaded in place."""
+        """Set the counters, the head's draws and the scaler; weights and momentum were loaded in place."""
         self.model.load_state_dict({name: state_dict[name] for name in self.model.state_dict()})
         progress = {name: state_dict[f"progress.{name}"].item() for name in self._progress()}
         if self.scaler.is_enabled():
@@ -147,8 +147,10 @@ class TrainState(Stateful):
 
     def centres(self) -> dict[str, Tensor]:
         """Class centres, and what the optimizer has for them: this process's rows [c, D] of each, by name."""
-        kept = {"": self.head.weight.detach(), **self.optimizer.state[self.head.weight]}
-        return {f"optimizer.head.weight.{key}" if key else "head.weight": value for key, value in kept.items()}
+        of_optimizer = self.optimizer.state[self.head.weight]
+        return {"head.weight": self.head.weight.detach()} | {
+            f"optimizer.head.weight.{key}": value for key, value in of_optimizer.items()
+        }
 
     def _progress(self) -> dict[str, int | float]:
         names = ("step", "skipped_steps", "skipped_in_row", "losses", "loss_sum")
@@ -170,7 +172,8 @@ def _replica(backbone: nn.Module, world: World) -> nn.Module:
         return backbone
     devices = [world.device] if world.device.type == "cuda" else None
     replica = DistributedDataParallel(backbone, device_ids=devices, gradient_as_bucket_view=True)
-    # Each process keeps its own running statistics: they don't touch the training, and the first one's are saved.
+    # Each process keeps its own running statistics: training does not read them, and the first one's are saved. As an
+    # attribute, since the constructor's argument has another name in newer versions of torch.
     replica.broadcast_buffers = False
     return cast(nn.Module, replica)
 
@@ -178,6 +181,6 @@ def _replica(backbone: nn.Module, world: World) -> nn.Module:
 def _scaler(config: TrainConfig, world: World) -> torch.amp.GradScaler:
     enabled, device = config.precision == "fp16", world.device.type
     if world.size > 1:
-        # Every process skips a step that overflowed in one of them: its class centres are nobody else's.
+        # All processes skip together: an overflow in one's own class centres is seen by that process alone.
         return ShardedGradScaler(device, enabled=enabled)
     return torch.amp.GradScaler(device, enabled=enabled)

@@ -15,7 +15,7 @@ from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, norm_of
 from elasticface.training.state import TrainState
 
-LEAST_IMAGES = 2  # of a part: a batch norm cannot train on one
+MIN_IMAGES_PER_PART = 2  # a batch norm has no variance of one image
 
 
 @dataclass(frozen=True)
@@ -38,37 +38,37 @@ class Batch:
 
 
 def prepare(batch: Batch, state: TrainState, config: TrainConfig) -> Batch:
-    """The images in [-1, 1], flipped and augmented as this step has it, on the device of the run."""
+    """The images in [-1, 1], on the device of the run, flipped and augmented by draws keyed by (seed, step)."""
 
-    def draws(purpose: str) -> RowsOfBatch:
+    def draws_for(purpose: str) -> RowsOfBatch:
         return RowsOfBatch(keyed.generator(config.seed, purpose, state.step), batch.size, batch.rows.numpy())
 
     pixels, labels = (t.to(state.world.device, non_blocking=True) for t in (batch.images, batch.labels))
-    images = augment(flip(to_input(pixels), draws("flip")), draws("augment"), config.augment)
+    images = augment(flip(to_input(pixels), draws_for("flip")), draws_for("augment"), config.augment)
     images = images.to(state.dtype).contiguous(memory_format=torch.channels_last)
     return replace(batch, images=images, labels=labels)
 
 
-def set_learning_rate(state: TrainState, config: TrainConfig) -> None:
-    """The learning rate of this step, and the share of their size that margins have in a warm-up."""
+def set_learning_rate_and_margin(state: TrainState, config: TrainConfig) -> None:
+    """Set the learning rate of this step, and what a warm-up multiplies its margins with."""
     state.lr = config.learning_rate(state.step, state.steps_per_epoch)
     state.head.margin_factor = config.margin_factor(state.step, state.steps_per_epoch)
 
 
 def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Outcome:
-    """Gradients of the mean loss over the global batch, computed in parts: each counts by its share of the images."""
-    parts = min(config.accumulate, min(batch.counts) // LEAST_IMAGES)
+    """Add up the gradients of the mean loss over the global batch, part by part, each by its share of the images."""
+    parts = min(config.accumulate, min(batch.counts) // MIN_IMAGES_PER_PART)
     if parts == 0:
         return TOO_FEW_IMAGES
     torch.manual_seed(_dropout_seed(config.seed, state.step, state.world.rank))
     state.running_statistics.keep()
     loss, target_cosine, lengths = 0.0, 0.0, []
-    pairs = list(zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True))
-    # As `tensor_split` cuts them: the first parts have one more.
-    totals = [sum(count // parts + (number < count % parts) for count in batch.counts) for number in range(parts)]
-    for number, (images, labels) in enumerate(pairs):
-        share = totals[number] / sum(totals)
-        with _gradients_sent_after_the_last_part(state, number == parts - 1):
+    parts_of_batch = zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True)
+    # As `tensor_split` cuts: the first count % parts have one image more.
+    sizes = [sum(count // parts + (part < count % parts) for count in batch.counts) for part in range(parts)]
+    for part, (images, labels) in enumerate(parts_of_batch):
+        share = sizes[part] / sum(sizes)
+        with _gradients_sent_after_the_last_part(state, part == parts - 1):
             with torch.autocast(
                 state.world.device.type, state.autocast_dtype, enabled=state.autocast_dtype is not None
             ):
@@ -80,9 +80,8 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
             part_loss = state.head(embeddings, labels) * share
             state.scaler.scale(part_loss).backward()
         centres = state.head.weight
-        if (
-            centres.grad is not None and centres.grad.is_sparse
-        ):  # the parts of a batch have most of their rows in common
+        if centres.grad is not None and centres.grad.is_sparse:
+            # The parts of a batch have most of their rows in common: added up now, before they pile up.
             centres.grad = coalesced(centres.grad)
         loss += part_loss.item()
         target_cosine += share * state.head.target_cosine.item()
@@ -91,20 +90,20 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
 
 
 def clip_gradients(state: TrainState, config: TrainConfig) -> None:
-    """Cut the norm of the backbone's gradients to ``clip_norm``, and note that of all gradients of all processes."""
-    centres = [p.grad for p in state.head.parameters() if p.grad is not None]
-    if not centres:  # no backward pass was made
+    """Clip the backbone's gradients to ``clip_norm``; set ``state.gradient_norm``, of all gradients before that."""
+    centre_gradients = [p.grad for p in state.head.parameters() if p.grad is not None]
+    if not centre_gradients:  # no backward pass was made
         state.gradient_norm = math.nan
         return
     state.scaler.unscale_(state.optimizer)
     backbone = float(torch.nn.utils.clip_grad_norm_(state.backbone.parameters(), config.clip_norm or math.inf))
-    everyones = state.world.gather(backbone, norm_of(centres))
+    norms = state.world.gather(backbone, norm_of(centre_gradients))
     # The backbone's gradients are the same in all processes; the centres' are each process's own.
-    state.gradient_norm = math.hypot(everyones[0][0], *(own for _, own in everyones))
+    state.gradient_norm = math.hypot(norms[0][0], *(centres for _, centres in norms))
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Of the backbone's dropout: another one for every process, lest all drop the same of their images."""
+    """A seed per process, or all would drop the same of their images. The first has that of a single process."""
     return keyed.integer(seed, "dropout", step, *([rank] if rank else []))
 
 

@@ -19,7 +19,7 @@ from elasticface.data.formats.shard_index import read_shard
 from elasticface.data.images.decoding import DamagedImage, read
 from elasticface.data.images.photos import Photos
 from elasticface.faces.landmarks import read_landmarks
-from elasticface.model.encoder import load
+from elasticface.model.loading import load
 
 READERS: dict[str, Callable[[Path], object]] = {
     "images/a/x.jpg": lambda path: read(path, str(path)),

@@ -272,7 +272,7 @@ def test_a_checkpoint_of_more_layers_is_refused(tmp_path: Path) -> None:
 def test_checksums_need_no_memory_of_the_files_size(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(1 << 26))
     (tmp_path / ".metadata").write_bytes(b"")
-    checkpoint_folder.describe(tmp_path, {})
+    checkpoint_folder.describe(tmp_path, {}, {})
     tracemalloc.start()
     assert checkpoint_folder.damage(tmp_path) is None
     assert tracemalloc.get_traced_memory()[1] < 1 << 22
@@ -284,7 +284,7 @@ def save_with(folder: Path, step: int, figure: Validation | None, keep: int = 2)
     path = folder / f"step-{step:09d}"
     path.mkdir(parents=True)
     (path / ".metadata").write_bytes(b"")
-    checkpoint_folder.describe(path, {})
+    checkpoint_folder.describe(path, {}, {})
     checkpoint_folder.prune(folder, path, keep)
     if figure is not None:
         checkpoint_folder.note(path, figure)

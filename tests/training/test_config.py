@@ -8,7 +8,8 @@ import pytest
 from elasticface import backbones
 from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
-from elasticface.model.encoder import Card, FaceEncoder, load
+from elasticface.model.encoder import Card, FaceEncoder
+from elasticface.model.loading import load
 from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
 
 

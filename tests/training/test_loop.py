@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from elasticface.base.errors import InputError, Stopped
 from elasticface.data import open_dataset
 from elasticface.training import checkpoint
 from elasticface.training.config import TrainConfig
+from elasticface.training.identities import IDENTITIES, Identities
 from elasticface.training.loop import train
 from elasticface.training.processes import World
 from elasticface.training.run_files import read_metrics
@@ -168,7 +169,7 @@ def test_accumulated_parts_are_the_whole_batch(people: Path, tmp_path: Path) -> 
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(people: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stopped, match=r"(?s)in a row.* loss .*(nan|inf).*checkpoint") as stopped:
+    with pytest.raises(Stopped, match=r"(?s)steps in a row were skipped.* loss .*(nan|inf).*checkpoint") as stopped:
         train(people, tmp_path / "run", replace(SMALL, lr=1e30, clip_norm=0, warmup_epochs=0, max_steps=8))
     assert stopped.value.exit_code == 1
     assert not (tmp_path / "run" / "model").exists()
@@ -190,8 +191,9 @@ def test_a_checkpoint_of_another_shape_is_refused(unbroken: Path, people: Path, 
     folder = tmp_path / "run" / "checkpoints"
     shutil.copytree(unbroken, folder.parent)
     shutil.rmtree(folder)
-    smaller = TrainState.create(replace(SMALL, embedding_size=8), open_dataset(people), World(torch.device("cpu")))
-    checkpoint.save(folder, smaller, 1, 1)
+    source = open_dataset(people)
+    smaller = TrainState.create(replace(SMALL, embedding_size=8), source, World(torch.device("cpu")))
+    checkpoint.save(folder, smaller, 1, 1, records={IDENTITIES: asdict(Identities.of(source))})
     with pytest.raises(InputError, match=r"is \[8, \d+\], \[16, \d+\] is needed"):
         train(people, folder.parent, SMALL, resume=True)
 

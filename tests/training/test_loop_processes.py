@@ -85,8 +85,11 @@ def test_the_model_is_that_of_one_process(alone: Path, together: Path) -> None:
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_sigterm_saves_and_one_process_goes_on_from_two(together: Path, people: Path, tmp_path: Path) -> None:
-    process = start(2, people, tmp_path / "run", "--max-steps", "100000")
+@pytest.mark.parametrize("workers", ["0", "2"])  # torchrun sends SIGTERM to the workers, too
+def test_sigterm_saves_and_one_process_resumes_from_two(
+    workers: str, together: Path, people: Path, tmp_path: Path
+) -> None:
+    process = start(2, people, tmp_path / "run", "--max-steps", "100000", "--workers", workers)
     wait_for_step(process, tmp_path / "run", 5)
     process.send_signal(signal.SIGTERM)  # torchrun passes it on
     told = process.communicate(timeout=60)[1]

@@ -8,7 +8,7 @@ import torch
 from elasticface.base.errors import InputError, Stopped
 from elasticface.training import processes
 from elasticface.training.config import TrainConfig
-from elasticface.training.processes import Place, find_place
+from elasticface.training.processes import Launch, read_launch
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "x",
@@ -20,9 +20,8 @@ TORCHRUN = {
 SLURM = {
     "SLURM_PROCID": "5",
     "SLURM_LOCALID": "1",
-    "SLURM_NTASKS": "8",
-    "SLURM_NNODES": "2",
-    "SLURM_JOB_NAME": "faces",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NUM_NODES": "2",
 }
 
 
@@ -38,32 +37,50 @@ def connected(config: TrainConfig) -> Any:
 
 
 def test_alone_there_is_one_process() -> None:
-    assert find_place({}) == Place(rank=0, size=1, local_rank=0, on_node=1)
+    assert read_launch({}) == Launch(rank=0, size=1, local_rank=0, per_node=1)
     world = connected(TrainConfig(device="cpu"))
-    assert (world.rank, world.size, world.mesh, world.first) == (0, 1, None, True)
+    assert (world.rank, world.size, world.mesh, world.is_first) == (0, 1, None, True)
     assert world.gather(2.5, 7) == [[2.5, 7]]
 
 
 def test_torchrun_says_which_process_of_how_many_this_is() -> None:
-    assert find_place(TORCHRUN) == Place(rank=3, size=4, local_rank=1, on_node=2)
+    assert read_launch(TORCHRUN) == Launch(rank=3, size=4, local_rank=1, per_node=2)
 
 
 def test_slurm_says_which_process_of_how_many_this_is() -> None:
-    assert find_place(SLURM) == Place(rank=5, size=8, local_rank=1, on_node=4)
+    assert read_launch(SLURM) == Launch(rank=5, size=8, local_rank=1, per_node=4)
 
 
-def test_a_shell_in_a_job_of_slurm_is_one_process() -> None:
-    assert find_place(SLURM | {"SLURM_JOB_NAME": "bash"}).size == 1
-    assert find_place({"SLURM_NTASKS": "8"}).size == 1  # sbatch's own script, before any srun
+def test_the_script_of_a_slurm_job_is_one_process_before_any_srun() -> None:
+    assert read_launch({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}).size == 1
+
+
+@pytest.mark.parametrize(("seen", "index"), [(1, 0), (4, 1)])
+def test_a_process_of_srun_takes_its_own_gpu(seen: int, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert processes._device(TrainConfig(device="cuda"), read_launch(SLURM)) == torch.device("cuda", index)
+
+
+def test_more_processes_of_torchrun_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="2 processes on this node and 1 GPUs"):
+        processes._device(TrainConfig(device="cuda"), read_launch(TORCHRUN))
 
 
 @pytest.mark.parametrize(
     ("environment", "told"),
-    [(TORCHRUN | {"WORLD_SIZE": "5"}, "as many on every node"), (SLURM | {"SLURM_NTASKS": "7"}, "--ntasks-per-node")],
+    [
+        (TORCHRUN | {"WORLD_SIZE": "5"}, "as many on every node"),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "7"}, "--ntasks-per-node"),
+    ],
 )
 def test_nodes_with_unlike_numbers_of_processes_are_refused(environment: dict[str, str], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        find_place(environment)
+        read_launch(environment)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +117,7 @@ def test_a_lost_process_comes_to_one_line_with_the_command_that_resumes(
 ) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "_meet", lambda *_: None)
+    monkeypatch.setattr(processes, "_init_process_group", lambda *_: None)
     monkeypatch.setattr(processes, "init_device_mesh", lambda *_: None)
     with (
         pytest.raises(Stopped, match=r"another process .* has ended .*with: elasticface train x --resume") as e,
@@ -116,7 +133,7 @@ def test_a_lost_process_comes_to_one_line_with_the_command_that_resumes(
 def test_an_error_of_ones_own_stays_as_it_is(error: RuntimeError, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "_meet", lambda *_: None)
+    monkeypatch.setattr(processes, "_init_process_group", lambda *_: None)
     monkeypatch.setattr(processes, "init_device_mesh", lambda *_: None)
     with pytest.raises(type(error)) as raised, processes.connect(TrainConfig(device="cpu"), "x"):
         raise error

@@ -1,7 +1,6 @@
 """A run is resumed as it was begun, or says in which way it is not: its data, its learning rate, its folder."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -20,12 +19,13 @@ from safetensors.torch import load_file
 
 from elasticface.base.errors import InputError
 from elasticface.data import open_dataset
-from elasticface.training import checkpoint
+from elasticface.training import checkpoint, loop
 from elasticface.training.config import TrainConfig
 from elasticface.training.identities import ByName, Identities
 from elasticface.training.loop import train
 from elasticface.training.processes import World
 from elasticface.training.run_files import read_metrics
+from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
 SMALL = TrainConfig(
@@ -100,7 +100,7 @@ def test_the_same_images_in_another_order_are_other_data() -> None:
             return len(self.labels)
 
     one, other = (Identities.of(Source(labels)) for labels in ([0, 1, 0, 1], [0, 0, 1, 1]))  # type: ignore[arg-type]
-    assert one.first_difference(other) == "its images come in another order"
+    assert one.first_difference(other) == "its images have another order"
     assert one.first_difference(Identities.of(Source([0, 1, 0, 1]))) is None  # type: ignore[arg-type]
 
 
@@ -141,14 +141,57 @@ def test_a_run_on_changed_data_goes_on_from_its_centres(run: Path, faces: Path) 
     lines = read_metrics(run)
     assert lines[:3] == before
     assert lines[-1]["step"] == 6
-    record = json.loads((run / "classes" / "identities.json").read_text())
-    assert record["names"] == ["person_01", "person_02", "person_03", "person_99"]
+    newest = checkpoint.newest(run / "checkpoints", pytest.fail)
+    assert newest is not None
+    assert Identities.of_checkpoint(newest).names == ("person_01", "person_02", "person_03", "person_99")
 
 
-def test_a_lost_record_of_the_data_is_refused(run: Path, faces: Path) -> None:
-    (run / "classes" / "identities.json").write_text('{"names": ["a"')
-    with pytest.raises(InputError, match=r"identities\.json: .*whom the run is trained on"):
+def test_a_run_that_ends_before_its_first_save_on_changed_data_still_knows_whose_centres_it_has(
+    run: Path, faces: Path
+) -> None:
+    trained = centres_by_name(run, faces)
+    rename(faces)
+
+    def killed(state: TrainState, run: Any) -> None:
+        raise KeyboardInterrupt  # which saves nothing
+
+    with pytest.raises(KeyboardInterrupt):
+        train(faces, run, SMALL, resume=True, data_changed=True, hooks=[killed])
+    with pytest.raises(InputError, match=r"person_00, and is person_01.*--data-changed"):
         train(faces, run, SMALL, resume=True)
+
+    seen: dict[str, torch.Tensor] = {}
+
+    class Looking(RunFolder):
+        def start_logging(self, state: TrainState) -> None:
+            seen.update(zip(open_dataset(faces).class_names, state.head.weight.detach().clone(), strict=True))
+            super().start_logging(state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "RunFolder", Looking)
+        train(faces, run, SMALL, resume=True, data_changed=True)
+    for name in ("person_01", "person_02", "person_03"):
+        assert torch.equal(seen[name], trained[name][0]), name
+    assert all(not torch.equal(seen["person_99"], rows[0]) for rows in trained.values())
+
+
+def test_images_that_are_damaged_are_counted_anew_on_changed_data(faces: Path, tmp_path: Path) -> None:
+    damaged = replace(SMALL, max_damaged=0.1, max_steps=3)
+    (faces / "person_00" / "person_00_0001.png").write_bytes(b"no picture")
+    train(faces, tmp_path / "run", damaged)
+    assert len((tmp_path / "run" / "bad_items.jsonl").read_text().splitlines()) == 1
+    rename(faces)
+    train(faces, tmp_path / "run", replace(damaged, max_steps=6), resume=True, data_changed=True)
+    (line,) = (tmp_path / "run" / "bad_items.jsonl").read_text().splitlines()
+    assert "person_99" in line
+    assert len(list((tmp_path / "run").glob("bad_items.before-*.jsonl"))) == 1
+
+
+def test_a_checkpoint_without_its_identities_is_damaged(run: Path, faces: Path) -> None:
+    for path in (run / "checkpoints").glob("step-*"):
+        (path / "identities.json").unlink()
+    train(faces, run, replace(SMALL, max_steps=1), resume=True)  # from the start, since no checkpoint is whole
+    assert [line["step"] for line in read_metrics(run)] == [1]
 
 
 @pytest.mark.parametrize(

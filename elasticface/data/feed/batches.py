@@ -6,7 +6,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ class DamagedItems:
             if writes:
                 files.write_text(path, "".join(lines))
             self.found = {json.loads(line)["index"] for line in lines}
+            if len(self.found) > self.most:  # the run was stopped for that, and resumed
+                self._refuse(f"{path}: names {len(self.found):,} images that cannot be read")
 
     def add(self, items: Sequence[tuple[int, str]]) -> None:
         """Take note of (index, reason) items.
@@ -61,11 +63,12 @@ class DamagedItems:
                     file.write(json.dumps({"index": index, "reason": reason}) + "\n")
             if len(self.found) > self.most:
                 more = f" (the last of {len(self.found)}, all named in {self.path})" if len(self.found) > 1 else ""
-                raise InputError(
-                    f"{reason}{more}; a run goes on without at most {self.share:.1%} of its images (--max-damaged)"
-                )
+                self._refuse(f"{reason}{more}")
             if self.writes:
                 warnings.warn(f"skipped: {reason}", stacklevel=2)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise InputError(f"{what}; at most {self.share:.1%} of the images may be damaged (--max-damaged)")
 
 
 def epoch_batches(
@@ -153,7 +156,8 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _leave_interrupts_to_the_parent(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the training process ends its workers once it has saved.
+    # Ctrl-C reaches every process of the terminal, and torchrun's SIGTERM every process of the group; the training
+    # process ends its workers once it has saved, and they end by themselves where it is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -175,10 +175,12 @@ class Photos:
             name = "/".join(parts)
             if not member.isreg() or member.issparse():
                 why = "a link, a device or a sparse file"
-        if why is None:
+        if why is None:  # of members of one name the last one counts
             index[name] = (member.offset_data, member.size)
+            self.left_out.pop(name, None)
         elif _is_image(name):
             self.left_out[name] = why
+            index.pop(name, None)
 
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 2048

@@ -144,7 +144,7 @@ def test_a_batch_of_nothing_but_damage_comes_empty(tmp_path: Path, quiet: None) 
 
 @pytest.mark.parametrize("count", [10, 999])
 def test_one_damaged_image_of_less_than_a_thousand_is_too_many(count: int, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^face-5\.jpg: not an image; a run goes on without at most 0\.1%"):
+    with pytest.raises(InputError, match=r"^face-5\.jpg: not an image; at most 0\.1% of the images"):
         read(Numbered(count, damaged=(5,)), tmp_path)
     assert listed(tmp_path) == [{"index": 5, "reason": "face-5.jpg: not an image"}]
 
@@ -186,3 +186,12 @@ def test_what_is_wrong_with_more_than_an_image_is_not_swallowed(tmp_path: Path) 
 
     with pytest.raises(RuntimeError, match="the disk is gone"):
         read(Broken(10), tmp_path)
+
+
+def test_a_run_that_was_stopped_for_damaged_images_is_stopped_again_when_it_is_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "bad_items.jsonl"
+    with pytest.raises(InputError, match="second"):
+        DamagedItems(path, 100, 0.01).add([(1, "first"), (2, "second")])
+    with pytest.raises(InputError, match=r"names 2 images that cannot be read; at most 1\.0% .*--max-damaged"):
+        DamagedItems(path, 100, 0.01)
+    assert DamagedItems(path, 100, 0.02).found == {1, 2}

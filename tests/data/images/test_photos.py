@@ -293,3 +293,19 @@ def test_a_tar_that_shrank_meanwhile_is_a_damaged_image(archive):
     archive.unlink()
     with pytest.raises(DamagedImage, match=r"^p/1.jpg: cannot be read: No such file"):
         photos.read("p/1.jpg")
+
+
+@pytest.mark.parametrize("last", ["file", "link"])
+def test_of_members_of_one_name_in_a_tar_the_last_one_counts(last, tmp_path):
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for kind in ("link", "file") if last == "file" else ("file", "link"):
+            member = tarfile.TarInfo("a/1.jpg")
+            if kind == "link":
+                member.type, member.linkname = tarfile.SYMTYPE, "elsewhere"
+                tar.addfile(member)
+            else:
+                member.size = 4
+                tar.addfile(member, io.BytesIO(b"jpeg"))
+    photos = Photos(tmp_path / "photos.tar")
+    assert list(photos.names) == (["a/1.jpg"] if last == "file" else [])
+    assert list(photos.left_out) == ([] if last == "file" else ["a/1.jpg"])
