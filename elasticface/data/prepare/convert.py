@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,9 +29,9 @@ Format = Literal["folder", "recordio", "shards"]
 
 RECORD, BAD_ITEMS = "convert.json", "bad_items.jsonl"
 CHUNK = 4096
-"""Images after which a conversion that is stopped goes on, but for shards, of which each is such a step."""
+"""Images in a step, from which a stopped conversion is resumed; in a conversion to shards each shard is a step."""
 
-_STATE = "state.json"
+_STATE_FILE = "state.json"
 _SUM = 1 << 256
 
 
@@ -62,17 +63,17 @@ class Summary:
     def lines(self) -> list[str]:
         """For the terminal."""
         made = self.images - self.carried
-        told = [f"{self.to}: {self.images:,} images of {self.identities:,} identities"]
-        told.append(f"bytes carried over as they were: {self.carried:,}; encoded anew, as PNG: {made:,}")
+        lines = [f"{self.to}: {self.images:,} images of {self.identities:,} identities"]
+        lines.append(f"bytes carried over as they were: {self.carried:,}; encoded again, as PNG: {made:,}")
         if self.damaged:
-            told.append(f"damaged and left out: {self.damaged:,}, named in {printable(Path(self.out) / BAD_ITEMS)}")
-        told.append(f"verified: every label and pixel read back is the source's ({self.checksum[:16]}…)")
-        return [*told, printable(self.out)]
+            lines.append(f"damaged and left out: {self.damaged:,}, named in {printable(Path(self.out) / BAD_ITEMS)}")
+        lines.append(f"verified: every label and pixel read back is the source's ({self.checksum[:16]}…)")
+        return [*lines, printable(self.out)]
 
 
 @dataclass
-class _Progress:
-    """How far a conversion is: kept after every step."""
+class _State:
+    """How far a conversion is; written to ``state.json`` after every step."""
 
     steps: int = 0
     summary: Summary = Summary("", "")
@@ -82,7 +83,7 @@ class _Progress:
 
 @dataclass(frozen=True)
 class _Item:
-    """One image on its way."""
+    """One image, read and checked, to be written."""
 
     index: int
     label: int
@@ -120,7 +121,7 @@ def convert(
         size: the images' side in pixels.
         per_shard: images a shard, at most.
         seed: of the order in shards.
-        resume: go on with a conversion that was stopped. What it has made is in a hidden folder beside ``out``.
+        resume: continue a conversion that was stopped. What it has made is in a hidden folder beside ``out``.
 
     Raises:
         InputError: a setting out of range, ``out`` is there or is being made with other settings, no image is good, or
@@ -136,18 +137,19 @@ def convert(
     out = Path(out)
     work = out.with_name(f".{out.name}.partial")
     _check_out(Path(source), out)
-    way_on = f"elasticface convert {source} {out} --to {to} --resume, with the same settings, goes on"
+    resume_command = shlex.join(["elasticface", "convert", str(source), str(out), "--to", to, "--resume"])
+    how_to_resume = f"resume, with the same settings, by: {resume_command}"
     try:
         with locked(work):
             if files.holds_something(work) and not resume:
                 raise InputError(
-                    f"{printable(out)}: a conversion was stopped on its way; --resume goes on, or remove {work}"
+                    f"{printable(out)}: a conversion into it was stopped; add --resume, or remove {printable(work)}"
                 )
             faces = open_dataset(source, **({} if str(source).startswith("synthetic:") else {"size": size}))
             labels = hashlib.sha256(np.ascontiguousarray(faces.labels, "<i8").tobytes()).hexdigest()
             arguments = Arguments(os.path.realpath(source), len(faces), labels, to, size, per_shard, seed)
-            done = _write(faces, work, arguments, _begin(work, arguments))
-            summary = replace(done.summary, out=str(out), checksum=f"{int(done.summary.checksum or '0', 16):064x}")
+            summary = _write(faces, work, arguments, _begin(work, arguments)).summary
+            summary = replace(summary, out=str(out), checksum=f"{int(summary.checksum or '0', 16):064x}")
             if not summary.images:
                 shutil.rmtree(work)
                 raise InputError(f"{printable(source)}: no image in it is good; {summary.damaged:,} are damaged")
@@ -159,11 +161,11 @@ def convert(
             os.rename(content, out)
             shutil.rmtree(work)
     except KeyboardInterrupt:
-        raise Stopped(f"stopped; {way_on}") from None
+        raise Stopped(f"stopped; {how_to_resume}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {way_on}") from error
+        raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {how_to_resume}") from error
     return summary
 
 
@@ -187,20 +189,20 @@ def _check_out(source: Path, out: Path) -> None:
         )
 
 
-def _begin(work: Path, arguments: Arguments) -> _Progress:
+def _begin(work: Path, arguments: Arguments) -> _State:
     """How far an earlier conversion with the same arguments was."""
     files.remove_temporaries(work)
-    if not (work / _STATE).exists():  # stopped before its first step was done
+    if not (work / _STATE_FILE).exists():  # stopped before its first step was done
         shutil.rmtree(work / targets.CONTENT, ignore_errors=True)
         (work / BAD_ITEMS).unlink(missing_ok=True)
-        return _Progress(summary=Summary("", arguments.to))
+        return _State(summary=Summary("", arguments.to))
     try:
-        state = json.loads(files.read_text(work / _STATE))
+        state = json.loads(files.read_text(work / _STATE_FILE))
         before = Arguments(**state["arguments"])
-        found = _Progress(state["steps"], Summary(**state["summary"]), state["position"], state["bad_bytes"])
+        found = _State(state["steps"], Summary(**state["summary"]), state["position"], state["bad_bytes"])
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{printable(work / _STATE)}: cannot be read; remove {printable(work)} and begin anew"
+            f"{printable(work / _STATE_FILE)}: cannot be read; remove {printable(work)} and begin again"
         ) from error
     changed = [
         f"{name} {value} -> {now}"
@@ -217,14 +219,14 @@ def _begin(work: Path, arguments: Arguments) -> _Progress:
     return found
 
 
-def _write(source: Source, work: Path, arguments: Arguments, done: _Progress) -> _Progress:
+def _write(source: Source, work: Path, arguments: Arguments, state: _State) -> _State:
     """Everything that is missing, step by step."""
     order = _order(source, arguments)
     step = arguments.per_shard if arguments.to == "shards" else CHUNK
     names = source.class_names
-    with targets.TARGETS[arguments.to](work / targets.CONTENT, names, done.position) as target, progress.bar() as bar:
-        task = bar.add_task("converting", total=len(order), completed=min(done.steps * step, len(order)))
-        for number in range(done.steps, -(-len(order) // step)):
+    with targets.TARGETS[arguments.to](work / targets.CONTENT, names, state.position) as target, progress.bar() as bar:
+        task = bar.add_task("converting", total=len(order), completed=min(state.steps * step, len(order)))
+        for number in range(state.steps, -(-len(order) // step)):
             part = order[number * step : (number + 1) * step].tolist()
             items, bad = [], []
             for item in map_ahead(_reader(source, arguments.size), part):
@@ -234,20 +236,19 @@ def _write(source: Source, work: Path, arguments: Arguments, done: _Progress) ->
                 else:
                     bad.append(item)
             target.write(number, [(item.index, item.data, item.suffix, item.label) for item in items])
-            done = _after(done, work, items, bad, target.position())
-            state = {"arguments": asdict(arguments), **asdict(done)}
-            files.write_json(work / _STATE, state)
-        if done.summary.images:
+            state = _next_state(state, work, items, bad, target.position())
+            files.write_json(work / _STATE_FILE, {"arguments": asdict(arguments), **asdict(state)})
+        if state.summary.images:
             target.finish(source.num_classes, arguments.size)
-    done.summary = replace(done.summary, identities=len(np.unique(source.labels)))
-    return done
+    state.summary = replace(state.summary, identities=len(np.unique(source.labels)))
+    return state
 
 
-def _after(
-    done: _Progress, work: Path, items: Sequence[_Item], bad: Sequence[tuple[int, str]], position: Sequence[int]
-) -> _Progress:
-    """How far it is once a step is on the disk."""
-    before = done.summary
+def _next_state(
+    state: _State, work: Path, items: Sequence[_Item], bad: Sequence[tuple[int, str]], position: Sequence[int]
+) -> _State:
+    """How far it is after a step whose images are on the disk."""
+    before = state.summary
     total = (int(before.checksum or "0", 16) + sum(item.digest for item in items)) % _SUM
     summary = replace(
         before,
@@ -256,14 +257,14 @@ def _after(
         damaged=before.damaged + len(bad),
         checksum=f"{total:x}",
     )
-    bad_bytes = done.bad_bytes
+    bad_bytes = state.bad_bytes
     if bad:
         with (work / BAD_ITEMS).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({"index": index, "reason": reason}) + "\n" for index, reason in bad)
             file.flush()
             os.fsync(file.fileno())
             bad_bytes = file.tell()
-    return _Progress(done.steps + 1, summary, position, bad_bytes)
+    return _State(state.steps + 1, summary, position, bad_bytes)
 
 
 def _reader(source: Source, size: int) -> Callable[[int], "_Item | tuple[int, str]"]:
@@ -297,7 +298,7 @@ def _order(source: Source, arguments: Arguments) -> NDArray[np.int64]:
 def _verify(source: Source, content: Path, arguments: Arguments, summary: Summary) -> None:
     """Read everything back."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* identities (has|have) no images")  # told of the source
+        warnings.filterwarnings("ignore", message=".* identities (has|have) no images")  # the source has warned of them
         made = open_dataset(content, size=arguments.size, **({} if arguments.to == "folder" else {"cache": False}))
     labels = targets.labels_of(made, source)
 
@@ -314,5 +315,5 @@ def _verify(source: Source, content: Path, arguments: Arguments, summary: Summar
     if len(made) != summary.images or f"{total:064x}" != summary.checksum:
         raise Stopped(
             f"{printable(content)}: read back, its {len(made):,} images are not the {summary.images:,} that were "
-            f"written; see to the disk and the memory, remove {printable(content.parent)} and begin anew"
+            f"written; see to the disk and the memory, remove {printable(content.parent)} and begin again"
         )

@@ -144,7 +144,7 @@ def test_a_batch_of_nothing_but_damage_comes_empty(tmp_path: Path, quiet: None) 
 
 @pytest.mark.parametrize("count", [10, 999])
 def test_one_damaged_image_of_less_than_a_thousand_is_too_many(count: int, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^face-5\.jpg: not an image; a run goes on without at most 0\.1%"):
+    with pytest.raises(InputError, match=r"^face-5\.jpg: not an image; a run may leave out at most 0\.1%"):
         read(Numbered(count, damaged=(5,)), tmp_path)
     assert listed(tmp_path) == [{"index": 5, "reason": "face-5.jpg: not an image"}]
 
