@@ -199,7 +199,7 @@ def test_a_stopped_conversion_goes_on_to_the_same_bytes(
         original = getattr(target, name)
         patch.setattr(target, name, stop)
         with pytest.raises(
-            Stopped, match=r"stopped; resume, with the same settings, by: elasticface convert .* --resume"
+            Stopped, match=r"stopped; resume, with the same settings, by: elasticface convert .* --res"
         ):
             convert(faces, tmp_path / "made", to, per_shard=3)
     assert not (tmp_path / "made").exists()
