@@ -16,7 +16,7 @@ from common import RESULTS, console, machine, markdown, printed, run, save, spre
 
 from elasticface.base.errors import InputError
 from elasticface.data import EncodedSource, open_dataset
-from elasticface.data.feed.batches import Batches, epoch_batches
+from elasticface.data.feed.batches import BatchDataset, epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.prepare.convert import convert
 from elasticface.data.synthetic.write import write_faces
@@ -150,7 +150,7 @@ def alone(source: EncodedSource, sampler: KeyedBatchSampler, workers: int) -> fl
 
 
 def _read(source: EncodedSource, share: Sequence[Sequence[int]], gate: Any) -> None:
-    reader = Batches(source)
+    reader = BatchDataset(source)
     reader.__getitems__(share[0])
     gate.wait()
     for batch in share:

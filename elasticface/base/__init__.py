@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, progress, worker processes, keyed random numbers."""
+"""What everything stands on: errors, files, locks, progress, worker processes, keyed random numbers."""

@@ -1,4 +1,4 @@
-"""Work that goes on while its last result is used: images are decoded in threads while a network computes."""
+"""Results are computed ahead of their use: threads decode images while a network computes."""
 
 import os
 from collections import deque

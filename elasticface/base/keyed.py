@@ -1,7 +1,7 @@
 """Randomness that belongs to a position, not to a device or a history.
 
 Every random decision of a run (margins, order of images, flips, dropout) is drawn from a generator that is keyed by
-what the decision is *for*. So a resumed run goes on as if unbroken, one process draws what N processes draw, and no
+what the decision is *for*. So a resumed run ends as an unbroken one, one process draws what N processes draw, and no
 decision shifts when another one is added.
 """
 

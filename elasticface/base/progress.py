@@ -99,13 +99,13 @@ class Lines(Progress):
     def __init__(self, *extra: str) -> None:
         super().__init__(console=console, auto_refresh=False, disable=True, get_time=clock)
         self._extra = extra
-        self._next: dict[TaskID, float] = {}  # when each task's next line is due
+        self._due: dict[TaskID, float] = {}  # when the next line of each task that is not finished may be written
 
     def add_task(self, *arguments: Any, **keywords: Any) -> TaskID:
         number = super().add_task(*arguments, **keywords)
         task = self._tasks[number]
         _print(_count(task))
-        self._next[number] = clock() + EVERY
+        self._due[number] = clock() + EVERY
         return number
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
@@ -117,14 +117,17 @@ class Lines(Progress):
         self._tell(self._tasks[task_id])
 
     def _tell(self, task: Task) -> None:
-        if not task.finished and clock() < self._next[task.id]:
+        if task.id not in self._due or (not task.finished and clock() < self._due[task.id]):
             return
         texts = [column.format(task=task) for column in self._extra]
         times = f"{'done in' if task.finished else 'after'} {_time(task.elapsed or 0)}"
         if not task.finished and task.time_remaining is not None:
             times += f", {_time(task.time_remaining)} left"
         _print(_count(task), *texts, times)
-        self._next[task.id] = float("inf") if task.finished else clock() + EVERY
+        if task.finished:
+            del self._due[task.id]
+        else:
+            self._due[task.id] = clock() + EVERY
 
 
 def _print(*texts: str) -> None:

@@ -43,14 +43,14 @@ class Summary:
 
     def lines(self) -> list[str]:
         """For the terminal: what was done, and of every kind of gap how many there are and the first few."""
-        told = [f"photos aligned to {self.size}x{self.size} {self.format}: {self.aligned:,}"]
+        lines = [f"photos aligned to {self.size}x{self.size} {self.format}: {self.aligned:,}"]
         if self.kept:
-            told.append(f"photos aligned before and kept: {self.kept:,}")
-        told += _with_examples("photos skipped", [f"{name}: {why}" for name, why in self.skipped.items()])
-        told += _with_examples("photos without landmarks", self.without_landmarks)
-        told += _with_examples("landmarks without a photo", self.without_photo)
-        told += _with_examples("identities without a photo", self.missing_identities)
-        return told
+            lines.append(f"photos aligned before and kept: {self.kept:,}")
+        lines += _with_examples("photos skipped", [f"{name}: {why}" for name, why in self.skipped.items()])
+        lines += _with_examples("photos without landmarks", self.without_landmarks)
+        lines += _with_examples("landmarks without a photo", self.without_photo)
+        lines += _with_examples("identities without a photo", self.missing_identities)
+        return lines
 
 
 def align_photos(
@@ -119,7 +119,7 @@ def align_photos(
         chunks = [[(name, landmarks[name]) for name in part] for part in _parts(todo)]
         try:
             # Closed at once whatever happens: only then is it certain that no worker is still writing.
-            if_killed = f"what is in {printable(out)} is good: go on with resume, and fewer workers"
+            if_killed = f"what is in {printable(out)} is good: resume with fewer workers"
             with (
                 progress.bar(shown=bool(todo)) as bar,
                 contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs,

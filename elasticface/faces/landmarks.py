@@ -62,7 +62,7 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{label}, row {_first_row_not_utf8(path)}: not UTF-8 text; save it as UTF-8") from error
     except csv.Error as error:
-        raise InputError(f"{label}, row {row + 1}: not CSV ({error}); write the file anew") from error
+        raise InputError(f"{label}, row {row + 1}: not CSV ({error}); write the file again") from error
     if not rows:
         raise InputError(f"{label}: no landmarks after the first line; give one line a photo")
     points = np.frombuffer(numbers, dtype=np.float64).reshape(-1, 5, 2)

@@ -103,6 +103,7 @@ def test_a_line_is_due_every_ten_seconds_at_most(lines: Callable[[], list[str]],
         for second in range(1, 101):
             now[0] = float(second)
             bar.update(task, completed=10 * second, speed=f"{second}")
+        bar.update(task, speed="0")  # nothing is said after the end
         told = lines()
     assert len(told) == 10
     assert told[0] == "rendering 100/1,000  10 images/s  after 0:00:10, 0:01:30 left"

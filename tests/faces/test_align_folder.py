@@ -309,7 +309,7 @@ def wait_until(condition, seconds: float = 30):
 def test_a_killed_worker_stops_the_run_with_one_line(tmp_path, monkeypatch):
     names = [f"{number}.jpg" for number in range(module.CHUNK + 1)]
     monkeypatch.setattr(processes, "_start_worker", os._exit)  # called with a job, it raises, which ends the worker
-    with pytest.raises(Stopped, match=r"a worker process was killed, .*out is good: go on with resume, and fewer work"):
+    with pytest.raises(Stopped, match=r"a worker process was killed, .*out is good: resume with fewer work"):
         align_photos(folder_of(tmp_path / "photos", names), tmp_path / "out", landmarks_for(names))
 
 

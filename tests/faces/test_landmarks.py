@@ -78,7 +78,7 @@ GOOD = f"{HEADER}\na.jpg,0.99,{POINTS}\n"
         (GOOD + f"./a.jpg,1,{POINTS}\n", ", row 3: a.jpg is listed in row 2 already; keep one"),
         (GOOD.encode() + f"Zoë,1,{POINTS}\n".encode("latin-1"), ", row 3: not UTF-8 text; save it as UTF-8"),
         (HEADER.encode("utf-16"), ", row 1: not UTF-8 text; save it as UTF-8"),
-        (GOOD + "x" * 200_000, ", row 3: not CSV (field larger than field limit (131072)); write the file anew"),
+        (GOOD + "x" * 200_000, ", row 3: not CSV (field larger than field limit (131072)); write the file again"),
     ],
 )
 def test_an_error_names_the_file_the_row_and_the_way_out(read, content, message):

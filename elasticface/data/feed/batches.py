@@ -27,13 +27,13 @@ _SIDE = 112  # pixels of images of sources that do not say
 
 
 class DamagedItems:
-    """The images that could not be read: counted, named in a file, skipped; too many of them stop the run.
+    """The images that could not be read: they are counted, named in a file and skipped; too many of them stop the run.
 
     Args:
         path: JSON lines, one a damaged image; what an interrupted run found before is read from it.
         num_images: of the whole set.
         share: of them that may be damaged, in [0, 1].
-        writes: whether this process keeps the file; the others of a run know what is in it, too.
+        writes: whether this process keeps the file; the other processes of a run only read it.
     """
 
     def __init__(self, path: Path, num_images: int, share: float = 0.001, writes: bool = True) -> None:
@@ -83,19 +83,19 @@ def epoch_batches(
         pin_memory: for a GPU.
 
     Yields:
-        uint8 [b, H, W, 3] RGB, int64 [b] labels, int64 [b] where in the global batch each stands; and the images that
-        cannot be read, by which the share is smaller.
+        uint8 [b, H, W, 3] RGB; int64 [b] labels; int64 [b] the row of each image in the global batch; and the images
+        that cannot be read, which are missing from the batch.
     """
     slots = None
-    # What is pinned is copied anyway. Other ways to start a process cannot inherit memory.
+    # Pinning copies a batch anyway, and only a forked process inherits memory.
     if workers and not pin_memory and multiprocessing.get_start_method() == "fork":
         share = sampler.last_row - sampler.first_row
         slots = Slots(workers, share * getattr(source, "size", _SIDE) ** 2 * 3)
     loader: DataLoader[Any] = DataLoader(
-        Batches(source, slots),
+        BatchDataset(source, slots),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         pin_memory=pin_memory,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
@@ -105,8 +105,8 @@ def epoch_batches(
         yield images, torch.as_tensor(labels), torch.as_tensor(places) + sampler.first_row, bad
 
 
-class Batches(Dataset[Any]):
-    """A source that is asked for whole batches, and whose damaged images come as (index, reason).
+class BatchDataset(Dataset[Any]):
+    """A source as a dataset of whole batches, which come with the (index, reason) of their damaged images.
 
     Each image is copied into its batch as soon as it is decoded: the decoder's memory then serves for the next one.
     """
@@ -119,7 +119,7 @@ class Batches(Dataset[Any]):
         return len(self._source)
 
     def __getitems__(self, indices: list[int]) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], Damage]:
-        """Images, their labels and places in the batch, and the damaged: what the DataLoader hands over."""
+        """Images, labels, places in the batch, and the damaged images: what the DataLoader hands over."""
         if self._will_read is not None:
             self._will_read(indices)
         batch: NDArray[np.uint8] | None = None
@@ -145,13 +145,13 @@ class Batches(Dataset[Any]):
         return images, np.array(labels, np.int64), np.array(places, np.int64), bad
 
     def _memory(self, shape: tuple[int, ...]) -> tuple[int | None, NDArray[np.uint8]]:
-        """A slot where there is one, else memory of its own."""
+        """Memory for a batch: a free slot and its number, or else new memory and None."""
         worker = get_worker_info()
         claimed = self._slots.claim(worker.id, shape) if self._slots is not None and worker is not None else None
         return claimed or (None, np.empty(shape, np.uint8))
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 

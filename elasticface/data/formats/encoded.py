@@ -14,8 +14,8 @@ MOST_IDENTITIES = 1 << 24
 """Labels are below it: as far as the float32 of a RecordIO set counts, and 46 times the largest public set."""
 
 
-class Fitting:
-    """Decodes a source's images and makes those of other sizes the one that it gives, with one warning a process.
+class ResizingDecoder:
+    """Decodes the images of a source and resizes those of another size, with one warning in each process.
 
     Args:
         what: the set, for the warning: its path.
@@ -28,10 +28,10 @@ class Fitting:
     def __init__(self, what: str, size: int) -> None:
         if size < 1:
             raise InputError(f"size must be at least 1 pixel, got {size}")
-        self.what, self.size, self._told = what, size, False
+        self.what, self.size, self._warned = what, size, False
 
-    def read(self, data: bytes | NDArray[np.uint8], name: Callable[[int], str], index: int) -> NDArray[np.uint8]:
-        """Encoded bytes -> uint8 RGB [size, size, 3]. The image's ``name`` is asked for only where it is told.
+    def decode(self, data: bytes | NDArray[np.uint8], name: Callable[[int], str], index: int) -> NDArray[np.uint8]:
+        """Encoded bytes -> uint8 RGB [size, size, 3]. ``name`` is called only for a message.
 
         Raises:
             DamagedImage: the bytes cannot be decoded.
@@ -43,8 +43,8 @@ class Fitting:
         height, width, _ = image.shape
         if height == width == self.size:
             return image
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             warnings.warn(
                 f"{self.what}: images that are not {self.size}x{self.size} pixels are resized, such as "
                 f"{name(index)} of {width}x{height}; faces should be aligned, see `elasticface align`",
@@ -75,20 +75,22 @@ class NumberNames(Sequence[str]):
         return map(str, self._numbers)
 
 
-def count_identities(labels: NDArray[np.int64], told: int | None, what: str) -> int:
+def count_identities(labels: NDArray[np.int64], declared: int | None, what: str) -> int:
     """C: one more than the largest label, or as many as the set says it has if that is more.
 
-    Identities without images stay: taking them out would give the others other numbers. A warning tells of them.
+    Identities without images stay, since without them the others would get other numbers. A warning counts them.
 
     Args:
         labels: int64 [N], N ≥ 1, ≥ 0.
-        told: what the set says.
+        declared: how many the set says that it has; None where it does not say.
         what: the set, for warnings: its path, printable.
     """
-    seen = int(labels.max()) + 1
-    if told is not None and told < seen:
-        warnings.warn(f"{what}: says that it has {told:,} identities, its labels go up to {seen - 1:,}", stacklevel=3)
-    count = max(seen, told or 0)
+    present = int(labels.max()) + 1
+    if declared is not None and declared < present:
+        warnings.warn(
+            f"{what}: says that it has {declared:,} identities, its labels go up to {present - 1:,}", stacklevel=3
+        )
+    count = max(present, declared or 0)
     without = np.flatnonzero(np.bincount(labels, minlength=count) == 0)
     if len(without):
         kind = f"identities {'has' if len(without) == 1 else 'have'} no images"

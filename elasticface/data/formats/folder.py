@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.formats.encoded import Fitting
+from elasticface.data.formats.encoded import ResizingDecoder
 from elasticface.data.images import decoding
 from elasticface.data.images.decoding import IMAGE_SUFFIXES, DamagedImage
 
@@ -49,13 +49,13 @@ class FolderSource:
 
     def __init__(self, path: str | Path, size: int = 112) -> None:
         self.root = Path(path)
-        self._fit = Fitting(printable(path), size)
+        self._decoder = ResizingDecoder(printable(path), size)
         self.size = size
         self._identities, self._images, counts = _scan(self.root)
         self.num_classes = len(self._identities)
         self.labels: NDArray[np.int64] = np.repeat(np.arange(self.num_classes, dtype=np.int64), counts)
-        # Where one image has another size, most have: told here, it is told once, not again by every worker process.
-        with contextlib.suppress(DamagedImage):  # whoever asks for this image learns of it
+        # Where one image has another size, most have. The warning comes here once, not from every worker process.
+        with contextlib.suppress(DamagedImage):  # raised again when this image is read
             self[0]
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class FolderSource:
             IndexError: ``index`` beyond the set.
         """
         data, label = self.encoded(index)
-        return self._fit.read(data, self._full_name, index), label
+        return self._decoder.decode(data, self._full_name, index), label
 
     def encoded(self, index: int) -> tuple[bytes, int]:
         """One image as it is in its file, and its label.
@@ -92,7 +92,7 @@ class FolderSource:
 
     @property
     def paths(self) -> list[Path]:
-        """Every image's path [N], made anew on each call: for a few million images use :meth:`path`."""
+        """Every image's path [N], a new list on each call: for a few million images use :meth:`path`."""
         return [self.path(index) for index in range(len(self))]
 
     def path(self, index: int) -> Path:

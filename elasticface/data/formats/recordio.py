@@ -17,7 +17,7 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.formats.cache import ArrayCache, Stamp, stamp
-from elasticface.data.formats.encoded import MOST_IDENTITIES, Fitting, NumberNames, count_identities
+from elasticface.data.formats.encoded import MOST_IDENTITIES, NumberNames, ResizingDecoder, count_identities
 from elasticface.data.formats.recordio_index import identities, image_bytes, image_rows, read_records
 
 REC, IDX, PROPERTY = "train.rec", "train.idx", "property"
@@ -62,7 +62,7 @@ class RecordIOSource:
         self._rec = path / REC if path.is_dir() else path.with_suffix(".rec")
         self._label = printable(self._rec)
         self.root = self._rec.parent
-        self._fit = Fitting(printable(path), size)
+        self._decoder = ResizingDecoder(printable(path), size)
         self.size = size
         idx = self._rec.with_suffix(".idx")
         try:
@@ -101,7 +101,7 @@ class RecordIOSource:
             IndexError: ``index`` beyond the set.
             InputError: the file is gone or has changed.
         """
-        return self._fit.read(self._bytes(index), self.name, index), self.labels.item(index)
+        return self._decoder.decode(self._bytes(index), self.name, index), self.labels.item(index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
         """The items of a batch at once, which is what a DataLoader asks for where it can."""

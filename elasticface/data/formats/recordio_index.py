@@ -33,7 +33,7 @@ PART = struct.Struct("<II")  # magic, flag << 29 | length
 HEADER = struct.Struct("<IfQQ")
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 
-REBUILD = "remove {} and it is made anew from {}"
+REBUILD = "remove {} and it is rebuilt from {}"
 
 _MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 _MOST_INDEX = 1 << 30  # bytes of an idx: 40 million records
@@ -42,7 +42,7 @@ _MOST_DIGITS = 18  # fit into 63 bits
 _EXACT = 1 << 24  # up to here a float32 counts without gaps
 _CHUNK = 1 << 16  # records at a time
 _LONG = 1 << 26  # bytes that take a while
-_TOLD = 1 << 12  # records between two moves of the bar
+_UPDATE_EVERY = 1 << 12  # records between two updates of the progress bar
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _scan(view: mmap.mmap, rec: Path) -> NDArray[np.int64]:
                 )
             offsets.append(offset)
             offset = end
-            if not len(offsets) % _TOLD:
+            if not len(offsets) % _UPDATE_EVERY:
                 bar.update(task, completed=offset)
     return np.frombuffer(offsets, np.int64)
 
@@ -166,13 +166,13 @@ def _read_index(idx: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             )
             raise InputError(
                 f"{printable(idx)}: row {rows + 1} is {line.decode('ascii', 'replace')[:60]!r}, where a row is a "
-                "record's number, a tab and its byte; remove the file and it is made anew"
+                "record's number, a tab and its byte; remove the file and it is rebuilt"
             )
         found.append(numbers)
         rows += len(numbers)
         start = end + 1
     if not found:
-        raise InputError(f"{printable(idx)}: names no records; remove it and it is made anew")
+        raise InputError(f"{printable(idx)}: names no records; remove it and it is rebuilt")
     table = np.concatenate(found)
     return table[:, 0].copy(), table[:, 1].copy()
 

@@ -34,11 +34,11 @@ class RecordIOWriter:
     16,777,216 images such a number is rounded down to the next that a float32 can hold, as the format has it.
 
     The files are there under their names once :meth:`finish` has been called, whole; until then they end in `.part`,
-    and :meth:`position` is where another writer can go on.
+    and another writer can resume from :meth:`position`.
 
     Args:
         folder: where to write; made if need be.
-        position: go on there, what follows is thrown away; without, begin.
+        position: where to resume; what follows it is dropped. None begins new files.
 
     Raises:
         ValueError: images of one identity after those of a later one, a label out of range, or too many bytes.
@@ -105,7 +105,7 @@ class RecordIOWriter:
             os.replace(self._folder / f"{name}.part", self._folder / name)
 
     def _ranges(self, num_classes: int) -> list[tuple[int, int]]:
-        """Each identity's first record and one past its last: read back, so that a writer that goes on knows them."""
+        """Each identity's first record and one past its last: read back, so that a writer that resumes knows them."""
         self.position()
         records = read_records(self._folder / f"{REC}.part", self._folder / f"{IDX}.part")
         labels: NDArray[np.float32] = records.labels[1:]

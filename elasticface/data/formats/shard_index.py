@@ -100,20 +100,20 @@ def _sample(
     label = f"{printable(path)}: {printable(key, 200)}"
     if len(images) > 1:
         raise InputError(f"{label} has two images, .{images[0]} and .{images[1]}; remove one")
-    told = next((suffix for suffix in LABELS if suffix in sample), None)
-    if told is None:
+    label_suffix = next((suffix for suffix in LABELS if suffix in sample), None)
+    if label_suffix is None:
         raise InputError(
             f"{label}.{images[0]} has no {printable(key, 200)}.cls or .json beside it that says whom it shows; samples "
             "are <key>.jpg and <key>.cls, one after the other"
         )
-    offset, size = sample[told]
+    offset, size = sample[label_suffix]
     if size > _MOST_LABEL:
-        raise InputError(f"{label}.{told}: {size:,} bytes, where a label has at most {_MOST_LABEL:,}")
-    number = _number(os.pread(descriptor, size, offset), told)
+        raise InputError(f"{label}.{label_suffix}: {size:,} bytes, where a label has at most {_MOST_LABEL:,}")
+    number = _number(os.pread(descriptor, size, offset), label_suffix)
     if number is None:
         raise InputError(
-            f"{label}.{told}: holds no identity; a .cls is a whole number from 0 to {MOST_IDENTITIES - 1:,}, a .json "
-            'is {"label": 12} or {"class": 12}'
+            f"{label}.{label_suffix}: holds no identity; a .cls is a whole number from 0 to {MOST_IDENTITIES - 1:,}, "
+            'a .json is {"label": 12} or {"class": 12}'
         )
     yield (*sample[images[0]], number)
 

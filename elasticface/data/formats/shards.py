@@ -1,7 +1,7 @@
 """WebDataset shards: tars of `<key>.jpg` and `<key>.cls` or `<key>.json`, read in any order and, fast, in their own.
 
 Shards are files, so each is looked through once and its images are then read wherever they lie: a set of shards is a
-source like the others, and a run on it is shared out over processes and goes on after a stop as exactly. What streaming
+source like the others: a run on it is shared out over processes and resumed just as exactly. What streaming
 is for, reading large files from end to end, is kept by the order in which an epoch visits the images
 (:meth:`ShardSource.epoch_order`).
 """
@@ -22,7 +22,7 @@ from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.feed import sampler
 from elasticface.data.formats.cache import Stamp, stamp
-from elasticface.data.formats.encoded import Fitting, NumberNames, count_identities
+from elasticface.data.formats.encoded import NumberNames, ResizingDecoder, count_identities
 from elasticface.data.formats.shard_index import name_at, read_shard
 from elasticface.data.images.decoding import MAX_BYTES, DamagedImage
 
@@ -64,7 +64,7 @@ class ShardSource:
         if shuffle_buffer is not None and shuffle_buffer < 1:
             raise InputError(f"shuffle_buffer must be at least 1 image, got {shuffle_buffer}")
         label = printable(path)
-        self._fit = Fitting(label, size)
+        self._decoder = ResizingDecoder(label, size)
         self.size = size
         self._buffer = shuffle_buffer
         self.paths = find_shards(path)
@@ -98,7 +98,7 @@ class ShardSource:
             InputError: the shard is gone or has changed.
         """
         data, label = self.encoded(index)
-        return self._fit.read(data, self.name, index), label
+        return self._decoder.decode(data, self.name, index), label
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
         """The items of a batch at once, which is what a DataLoader asks for where it can."""

@@ -12,7 +12,7 @@ from elasticface.data.images.decoding import IMAGE_SUFFIXES, MAX_BYTES, DamagedI
 from elasticface.data.images.tars import members
 
 _LONG = 1 << 30  # bytes of a tar that take a while to look through
-_TOLD = 1 << 10  # entries between two moves of the bar
+_UPDATE_EVERY = 1 << 10  # entries between two updates of the progress bar
 
 
 class Photos:
@@ -157,7 +157,7 @@ class Photos:
             task = bar.add_task(f"looking through {printable(self.path.name)}", total=size)
             for number, member in enumerate(members(self.path)):
                 self._enter(member, index)
-                if not number % _TOLD:
+                if not number % _UPDATE_EVERY:
                     bar.update(task, completed=member.offset)
             bar.update(task, completed=size)
         return index

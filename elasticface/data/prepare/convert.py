@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,9 +30,9 @@ Format = Literal["folder", "recordio", "shards"]
 
 RECORD, BAD_ITEMS = "convert.json", "bad_items.jsonl"
 CHUNK = 4096
-"""Images after which a conversion that is stopped goes on, but for shards, of which each is such a step."""
+"""Images in a step, from which a stopped conversion is resumed; in a conversion to shards each shard is a step."""
 
-_STATE = "state.json"
+_STATE_FILE = "state.json"
 _SUM = 1 << 256
 _Count = Annotated[int, Meta(ge=0)]
 _Hexadecimal = Annotated[str, Meta(pattern="^[0-9a-f]{0,64}$")]
@@ -65,17 +66,17 @@ class Summary:
     def lines(self) -> list[str]:
         """For the terminal."""
         made = self.images - self.carried
-        told = [f"{self.to}: {self.images:,} images of {self.identities:,} identities"]
-        told.append(f"bytes carried over as they were: {self.carried:,}; encoded anew, as PNG: {made:,}")
+        lines = [f"{self.to}: {self.images:,} images of {self.identities:,} identities"]
+        lines.append(f"bytes carried over as they were: {self.carried:,}; encoded again, as PNG: {made:,}")
         if self.damaged:
-            told.append(f"damaged and left out: {self.damaged:,}, named in {printable(Path(self.out) / BAD_ITEMS)}")
-        told.append(f"verified: every label and pixel read back is the source's ({self.checksum[:16]}…)")
-        return [*told, printable(self.out)]
+            lines.append(f"damaged and left out: {self.damaged:,}, named in {printable(Path(self.out) / BAD_ITEMS)}")
+        lines.append(f"verified: every label and pixel read back is the source's ({self.checksum[:16]}…)")
+        return [*lines, printable(self.out)]
 
 
 @dataclass(frozen=True)
 class _State:
-    """How far a conversion is: kept after every step."""
+    """How far a conversion is; written to ``state.json`` after every step."""
 
     arguments: Arguments
     summary: Summary
@@ -86,7 +87,7 @@ class _State:
 
 @dataclass(frozen=True)
 class _Item:
-    """One image on its way."""
+    """One image, read and checked, to be written."""
 
     index: int
     label: int
@@ -124,7 +125,7 @@ def convert(
         size: the images' side in pixels.
         per_shard: images a shard, at most.
         seed: of the order in shards.
-        resume: go on with a conversion that was stopped. What it has made is in a hidden folder beside ``out``.
+        resume: continue a conversion that was stopped. What it has made is in a hidden folder beside ``out``.
 
     Raises:
         InputError: a setting out of range, ``out`` is there or is being made with other settings, no image is good, or
@@ -140,12 +141,13 @@ def convert(
     out = Path(out)
     work = out.with_name(f".{out.name}.partial")
     _check_out(Path(source), out)
-    resume_command = f"elasticface convert {source} {out} --to {to} --resume, with the same settings, resumes it"
+    resume_command = shlex.join(["elasticface", "convert", str(source), str(out), "--to", to, "--resume"])
+    how_to_resume = f"resume, with the same settings, by: {resume_command}"
     try:
         with locked(work):
             if files.holds_something(work) and not resume:
                 raise InputError(
-                    f"{printable(out)}: a conversion was stopped on its way; resume it with --resume, or remove {work}"
+                    f"{printable(out)}: a conversion into it was stopped; add --resume, or remove {printable(work)}"
                 )
             faces = open_dataset(source, **({} if str(source).startswith("synthetic:") else {"size": size}))
             labels = hashlib.sha256(np.ascontiguousarray(faces.labels, "<i8").tobytes()).hexdigest()
@@ -163,11 +165,11 @@ def convert(
             os.rename(content, out)
             shutil.rmtree(work)
     except KeyboardInterrupt:
-        raise Stopped(f"stopped; {resume_command}") from None
+        raise Stopped(f"stopped; {how_to_resume}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {resume_command}") from error
+        raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {how_to_resume}") from error
     return summary
 
 
@@ -194,11 +196,11 @@ def _check_out(source: Path, out: Path) -> None:
 def _begin(work: Path, arguments: Arguments) -> _State:
     """How far an earlier conversion with the same arguments was."""
     files.remove_temporaries(work)
-    if not (work / _STATE).exists():  # stopped before its first step was done
+    if not (work / _STATE_FILE).exists():  # stopped before its first step was done
         shutil.rmtree(work / targets.CONTENT, ignore_errors=True)
         (work / BAD_ITEMS).unlink(missing_ok=True)
         return _State(arguments, Summary("", arguments.to))
-    state = records.read(work / _STATE, _State, f"remove {printable(work)} and begin anew")
+    state = records.read(work / _STATE_FILE, _State, f"remove {printable(work)} and begin again")
     if changed := records.changes(asdict(state.arguments), asdict(arguments)):
         raise InputError(
             f"{printable(work)}: of a conversion with other settings ({'; '.join(changed)}); give the same, or remove "
@@ -227,17 +229,17 @@ def _write(source: Source, work: Path, state: _State) -> _State:
                 else:
                     bad.append(item)
             target.write(number, [(item.index, item.data, item.suffix, item.label) for item in items])
-            state = _after(state, work, items, bad, target.position())
-            files.write_json(work / _STATE, asdict(state))
+            state = _next_state(state, work, items, bad, target.position())
+            files.write_json(work / _STATE_FILE, asdict(state))
         if state.summary.images:
             target.finish(source.num_classes, arguments.size)
     return replace(state, summary=replace(state.summary, identities=len(np.unique(source.labels))))
 
 
-def _after(
+def _next_state(
     state: _State, work: Path, items: Sequence[_Item], bad: Sequence[tuple[int, str]], position: list[int]
 ) -> _State:
-    """How far it is once a step is on the disk."""
+    """How far it is after a step whose images are on the disk."""
     before = state.summary
     total = (int(before.checksum or "0", 16) + sum(item.digest for item in items)) % _SUM
     summary = replace(
@@ -288,7 +290,7 @@ def _order(source: Source, arguments: Arguments) -> NDArray[np.int64]:
 def _verify(source: Source, content: Path, arguments: Arguments, summary: Summary) -> None:
     """Read everything back."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* identities (has|have) no images")  # told of the source
+        warnings.filterwarnings("ignore", message=".* identities (has|have) no images")  # the source has warned of them
         made = open_dataset(content, size=arguments.size, **({} if arguments.to == "folder" else {"cache": False}))
     labels = targets.labels_of(made, source)
 
@@ -305,5 +307,5 @@ def _verify(source: Source, content: Path, arguments: Arguments, summary: Summar
     if len(made) != summary.images or f"{total:064x}" != summary.checksum:
         raise Stopped(
             f"{printable(content)}: read back, its {len(made):,} images are not the {summary.images:,} that were "
-            f"written; see to the disk and the memory, remove {printable(content.parent)} and begin anew"
+            f"written; see to the disk and the memory, remove {printable(content.parent)} and begin again"
         )

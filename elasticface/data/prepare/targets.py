@@ -1,4 +1,4 @@
-"""What a conversion writes into: a folder of identity folders, RecordIO, shards. Each goes on where it was stopped."""
+"""What a conversion writes: a folder of identity folders, RecordIO or shards. Each can be resumed where it stopped."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ Sample = tuple[int, bytes, str, int]  # index in the source, encoded image, ".jp
 
 
 class Target(Protocol):
-    """Made with the folder, the identities' names and the position to go on from."""
+    """Made with the folder, the identities' names and the position to resume from."""
 
     def __init__(self, folder: Path, names: Sequence[str], position: Sequence[int] | None) -> None: ...
     def __enter__(self) -> Self: ...
@@ -30,10 +30,10 @@ class Target(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None: ...
     def write(self, step: int, samples: Sequence[Sample]) -> None:
-        """One step's samples. A step that is written again takes the place of what a stopped one has left."""
+        """One step's samples. A step that is written again replaces what a stopped one has left."""
 
     def position(self) -> list[int]:
-        """Where to go on; all before it is on the disk."""
+        """Where to resume; all before it is on the disk."""
 
     def finish(self, num_classes: int, size: int) -> None:
         """After the last step."""
@@ -135,7 +135,7 @@ class _SixDigits(NumberNames):
 
 
 def labels_of(made: Source, source: Source) -> Mapping[int, int] | Sequence[int]:
-    """The label in ``source`` of each label in ``made``: a folder numbers its identities anew, by their names."""
+    """The label in ``source`` of each label in ``made``: a folder numbers its identities by their names."""
     if isinstance(made.class_names, NumberNames):
         return range(made.num_classes)
     names = folder_names(source.class_names)

@@ -57,12 +57,12 @@ class Summary:
     def lines(self) -> list[str]:
         """For the terminal."""
         images = self.made + self.kept
-        told = [f"faces: {self.identities:,} people, {images:,} images of 112x112, {decimal(self.bytes)}"]
+        lines = [f"faces: {self.identities:,} people, {images:,} images of 112x112, {decimal(self.bytes)}"]
         if not self.changed:
-            told.append("all of them were there already; nothing was changed")
+            lines.append("all of them were there already; nothing was changed")
         elif self.kept:
-            told.append(f"made now: {self.made:,}; kept from an earlier run: {self.kept:,}")
-        return told + [printable(path) for path in (self.out, self.out / METADATA, self.out / RECORD)]
+            lines.append(f"made now: {self.made:,}; kept from an earlier run: {self.kept:,}")
+        return lines + [printable(path) for path in (self.out, self.out / METADATA, self.out / RECORD)]
 
 
 def write_faces(
@@ -80,7 +80,7 @@ def write_faces(
     The pixels are those of :class:`elasticface.data.synthetic.source.SyntheticFaces`, as JPEGs of quality 95 with
     OpenCV's chroma subsampling (4:2:0), as aligned photos are written. ``out/synthetic.json`` has the arguments and
     versions. ``out/metadata.csv`` says what is in every photo, a row each, and is written last: a folder that has it is
-    whole. A run that was stopped goes on when it is called again; its folder then has the same bytes as that of an
+    whole. A run that was stopped is resumed when it is called again; its folder then has the same bytes as that of an
     unbroken run, and they don't depend on the number of workers.
 
     Args:
@@ -127,8 +127,8 @@ def write_faces(
         except BaseException as error:
             files.remove_temporaries(out)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                way_on = "what is there is good: make room, and the same command goes on"
-                raise Stopped(f"{printable(out)}: {error.strerror}; {way_on}") from error
+                how_to_resume = "what is there is good: make room, then give the same command to resume"
+                raise Stopped(f"{printable(out)}: {error.strerror}; {how_to_resume}") from error
             raise
     return Summary(out, identities, missing, kept, size)
 
@@ -155,7 +155,7 @@ class _Job:
 def _render(job: _Job, chunks: Sequence[_Chunk], images: int, workers: int) -> int:
     """Returns the bytes of the images."""
     made = size = 0
-    if_killed = f"what is in {printable(job.out)} is good: the same command goes on, perhaps with fewer workers"
+    if_killed = f"what is in {printable(job.out)} is good: the same command resumes, perhaps with fewer workers"
     bar = progress.bar("{task.fields[speed]} images/s")
     # Closed at once whatever happens: only then is it certain that no worker is still writing.
     with bar, contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs:

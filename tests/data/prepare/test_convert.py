@@ -1,4 +1,4 @@
-"""A conversion carries bytes over, keeps labels and pixels, goes on where it was stopped, and is whole or absent."""
+"""A conversion carries bytes over, keeps labels and pixels, is resumed where it was stopped, and is whole or absent."""
 
 import itertools
 import json
@@ -134,7 +134,7 @@ def test_images_of_another_size_are_resized_once_and_keep_their_pixels(tmp_path:
     assert after.encoded(0)[0] == face(0)
     for index in range(2):
         np.testing.assert_array_equal(after[index][0], images[index])
-    assert any("encoded anew, as PNG: 1" in line for line in summary.lines())
+    assert any("encoded again, as PNG: 1" in line for line in summary.lines())
 
 
 def test_rendered_faces_become_a_set(tmp_path: Path) -> None:
@@ -198,10 +198,10 @@ def test_a_stopped_conversion_goes_on_to_the_same_bytes(
         }[where]
         original = getattr(target, name)
         patch.setattr(target, name, stop)
-        with pytest.raises(Stopped, match=r"stopped; elasticface convert .* --resume"):
+        with pytest.raises(Stopped, match=r"stopped; resume, with the same settings, by: elasticface convert .* --res"):
             convert(faces, tmp_path / "made", to, per_shard=3)
     assert not (tmp_path / "made").exists()
-    with pytest.raises(InputError, match="a conversion was stopped on its way; --resume goes on"):
+    with pytest.raises(InputError, match="a conversion into it was stopped; add --resume, or remove "):
         convert(faces, tmp_path / "made", to, per_shard=3)
     if to == "shards":
         with pytest.raises(InputError, match=r"other settings \(per_shard 3 -> 5\)"):

@@ -238,7 +238,9 @@ def test_a_disk_that_gets_full_stops_the_run_with_one_line(whole, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(write.files, "write_bytes", fill_up)
-        message = r"out: No space left on device; what is there is good: make room, and the same command goes on$"
+        message = (
+            r"out: No space left on device; what is there is good: make room, then give the same command to resume$"
+        )
         with pytest.raises(Stopped, match=message):
             write_faces(tmp_path / "out", **SET, workers=1)
     write_faces(tmp_path / "out", **SET, workers=1)
