@@ -246,7 +246,7 @@ def _going_on_with(command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped(f"stopped; what is made stays, go on with: {command}") from None
+        raise Stopped(f"stopped; what is made stays, resume with: {command}") from None
 
 
 @contextlib.contextmanager

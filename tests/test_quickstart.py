@@ -199,7 +199,7 @@ def test_stopped_while_training_it_goes_on_to_the_same_end(made: tuple[Path, Out
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads.MarginHead, "forward", interrupting)
-        with pytest.raises(Stopped, match=rf"step-\S+; go on with: elasticface quickstart --out={out} --workers=1$"):
+        with pytest.raises(Stopped, match=rf"step-\S+; resume with: elasticface quickstart --out={out} --workers=1$"):
             run(out)
     assert not (out / "run" / "model").exists()
     run(out)

@@ -22,7 +22,7 @@ def batches(source: Source, config: TrainConfig, state: TrainState, run: RunFold
         InputError: more images are damaged than ``max_damaged`` allows.
     """
     world = state.world
-    damaged = all_or_raise(lambda: DamagedItems(run.path / BAD_ITEMS, len(source), config.max_damaged, world.is_first))
+    damaged = all_or_raise(lambda: DamagedItems(run.path / BAD_ITEMS, source, config.max_damaged, world.is_first))
     while state.step < state.total_steps:
         sampler = KeyedBatchSampler(
             len(source),

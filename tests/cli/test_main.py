@@ -85,7 +85,7 @@ def test_an_output_folder_in_use_is_refused(people: Path, here: Path) -> None:
     (here / "used").mkdir()
     (here / "used" / "notes.txt").write_text("mine")
     write_landmarks(here / "five.csv", ["person_00/person_00_0001.png"])
-    assert "go on with it by --resume" in refused("train", people, "--out", "used", *SMALL)
+    assert "resume it with --resume" in refused("train", people, "--out", "used", *SMALL)
     assert "holds something already" in refused("align", people, "used", "--landmarks", "five.csv")
     assert "holds something already" in refused("split", people, "used", "--people", "2", "--pairs", "20")
 

@@ -31,21 +31,23 @@ class DamagedItems:
 
     Args:
         path: JSON lines, one a damaged image; what an interrupted run found before is read from it.
-        num_images: of the whole set.
+        source: the images; where too many are in the file, those are read again, since they may have been mended.
         share: of them that may be damaged, in [0, 1].
         writes: whether this process keeps the file; the other processes of a run only read it.
     """
 
-    def __init__(self, path: Path, num_images: int, share: float = 0.001, writes: bool = True) -> None:
-        self.path, self.share, self.most, self.writes = path, share, int(share * num_images), writes
+    def __init__(self, path: Path, source: Source, share: float = 0.001, writes: bool = True) -> None:
+        self.path, self.share, self.most, self.writes = path, share, int(share * len(source)), writes
         self.found: set[int] = set()
         if path.exists():
-            # A kill may have cut the last line short; the next one must not be written to its end.
+            # A kill may have cut the last line short: without it, or the next one would be written to its end.
             lines = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
             if writes:
                 files.write_text(path, "".join(lines))
             self.found = {json.loads(line)["index"] for line in lines}
-            if len(self.found) > self.most:  # the run was stopped for that, and resumed
+            if len(self.found) > self.most:  # the run was stopped for that
+                self.found = {index for index in self.found if _is_damaged(source, index)}
+            if len(self.found) > self.most:
                 self._refuse(f"{path}: names {len(self.found):,} images that cannot be read")
 
     def add(self, items: Sequence[tuple[int, str]]) -> None:
@@ -69,6 +71,14 @@ class DamagedItems:
 
     def _refuse(self, what: str) -> NoReturn:
         raise InputError(f"{what}; at most {self.share:.1%} of the images may be damaged (--max-damaged)")
+
+
+def _is_damaged(source: Source, index: int) -> bool:
+    try:
+        source[index]
+    except DamagedImage:
+        return True
+    return False
 
 
 def epoch_batches(

@@ -42,7 +42,7 @@ def sampler(count: int, batch: int = 8, epoch: int = 0) -> KeyedBatchSampler:
 
 
 def damaged_items(folder: Path, count: int) -> DamagedItems:
-    return DamagedItems(folder / "bad_items.jsonl", count)
+    return DamagedItems(folder / "bad_items.jsonl", Numbered(count))
 
 
 def listed(folder: Path) -> list[dict[str, object]]:
@@ -191,7 +191,8 @@ def test_what_is_wrong_with_more_than_an_image_is_not_swallowed(tmp_path: Path) 
 def test_a_run_that_was_stopped_for_damaged_images_is_stopped_again_when_it_is_resumed(tmp_path: Path) -> None:
     path = tmp_path / "bad_items.jsonl"
     with pytest.raises(InputError, match="second"):
-        DamagedItems(path, 100, 0.01).add([(1, "first"), (2, "second")])
+        DamagedItems(path, Numbered(100), 0.01).add([(1, "first"), (2, "second")])
     with pytest.raises(InputError, match=r"names 2 images that cannot be read; at most 1\.0% .*--max-damaged"):
-        DamagedItems(path, 100, 0.01)
-    assert DamagedItems(path, 100, 0.02).found == {1, 2}
+        DamagedItems(path, Numbered(100, damaged=(1, 2)), 0.01)
+    assert DamagedItems(path, Numbered(100, damaged=(1, 2)), 0.02).found == {1, 2}
+    assert DamagedItems(path, Numbered(100, damaged=(2,)), 0.01).found == {2}  # the other one has been mended
