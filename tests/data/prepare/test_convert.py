@@ -198,9 +198,7 @@ def test_a_stopped_conversion_goes_on_to_the_same_bytes(
         }[where]
         original = getattr(target, name)
         patch.setattr(target, name, stop)
-        with pytest.raises(
-            Stopped, match=r"stopped; resume, with the same settings, by: elasticface convert .* --res"
-        ):
+        with pytest.raises(Stopped, match=r"stopped; resume, with the same settings, by: elasticface convert .* --res"):
             convert(faces, tmp_path / "made", to, per_shard=3)
     assert not (tmp_path / "made").exists()
     with pytest.raises(InputError, match="a conversion into it was stopped; add --resume, or remove "):
