@@ -100,21 +100,7 @@ def opened(path: str | Path) -> io.BufferedReader:
     Raises:
         OSError: it cannot be opened, or is no file; ``strerror`` says which.
     """
-    try:
-        # Without O_NONBLOCK opening a named pipe waits; a terminal must not become this process's own.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # what opening a socket says
-            raise _not_a_file(path, os.stat(path).st_mode) from None
-        raise
-    # The open file is asked and not its name, which may be another file's by now.
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISFIFO(mode) and str(path).startswith(_FROM_SHELL):
-        os.set_blocking(descriptor, True)
-    elif not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise _not_a_file(path, mode)
-    return open(descriptor, "rb")
+    return open(path, "rb", opener=_open_file)
 
 
 def opened_text(path: str | Path) -> io.TextIOWrapper:
@@ -256,6 +242,25 @@ def printable(name: str | Path, most: int | None = None) -> str:
     if most is not None and len(text) > most:
         text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _open_file(path: str, flags: int) -> int:
+    """The descriptor of :func:`opened`."""
+    try:
+        # Without O_NONBLOCK opening a named pipe waits; a terminal must not become this process's own.
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what opening a socket says
+            raise _not_a_file(path, os.stat(path).st_mode) from None
+        raise
+    # The open file is asked and not its name, which may be another file's by now.
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode) and str(path).startswith(_FROM_SHELL):
+        os.set_blocking(descriptor, True)
+    elif not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise _not_a_file(path, mode)
+    return descriptor
 
 
 def _not_a_file(path: str | Path, mode: int) -> OSError:
