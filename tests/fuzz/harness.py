@@ -88,8 +88,6 @@ class Watch:
             self.seen.append(f"{event} {arguments!r:.100}")
         elif event == "open":
             path, _, flags = arguments
-            if isinstance(path, int):  # what is open already, and was looked at then
-                return
             inside = isinstance(path, str) and os.path.realpath(path).startswith(self.folder + os.sep)
             if not inside or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
                 self.seen.append(f"open {path!r:.100}")
