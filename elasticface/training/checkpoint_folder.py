@@ -164,8 +164,8 @@ def validation_of(path: Path) -> Validation | None:
 def _content(path: Path) -> dict[str, Any]:
     """A JSON object that is for information only: an empty one where it is missing or damaged."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(files.read_text(path))
+    except ValueError:  # an InputError among them
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
 
@@ -188,12 +189,10 @@ def read_config(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        if path.stat().st_size > _MOST_CONFIG_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size:,} bytes is too much for a file of settings")
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(files.read_text(path, most=_MOST_CONFIG_BYTES))
     except InputError:
         raise
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date is a ValueError
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date is a ValueError
         raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a list of settings")

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from elasticface.base import files
+
 CONFIG, METRICS, ENVIRONMENT, CHECKPOINTS, MODEL = (
     "config.yaml",
     "metrics.jsonl",
@@ -11,6 +13,8 @@ CONFIG, METRICS, ENVIRONMENT, CHECKPOINTS, MODEL = (
     "checkpoints",
     "model",
 )
+_MOST_METRICS_BYTES = 1 << 32
+
 BAD_ITEMS, TENSORBOARD = "bad_items.jsonl", "tensorboard"
 
 
@@ -20,7 +24,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in files.read_text(path, most=_MOST_METRICS_BYTES).splitlines():
         try:
             lines.append(json.loads(line))
         except ValueError:

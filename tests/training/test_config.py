@@ -53,5 +53,5 @@ def test_an_older_run_has_its_margin_as_m(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(b"#" * ((1 << 20) + 1))
-    with pytest.raises(InputError, match=r"config.yaml: 1,048,577 bytes is too much"):
+    with pytest.raises(InputError, match=r"config.yaml: more than 1,048,576 bytes"):
         read_config(path)

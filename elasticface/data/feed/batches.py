@@ -41,7 +41,7 @@ class DamagedItems:
         self.found: set[int] = set()
         if path.exists():
             # A kill may have cut the last line short: without it, or the next one would be written to its end.
-            lines = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
+            lines = [line for line in files.read_text(path).splitlines(keepends=True) if line.endswith("\n")]
             if writes:
                 files.write_text(path, "".join(lines))
             self.found = {json.loads(line)["index"] for line in lines}
