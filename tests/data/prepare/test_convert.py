@@ -313,7 +313,7 @@ def test_a_source_that_changed_meanwhile_is_refused(
         ({**good, "summary": {**good["summary"], "checksum": "0x1"}}, r"summary\.checksum is '0x1'"),
     ):
         state.write_text(json.dumps(wrong))
-        with pytest.raises(InputError, match=rf"state\.json: .*{message}.*; remove .*\.made\.partial and begin anew$"):
+        with pytest.raises(InputError, match=rf"state\.json: .*{message}.*; remove .*\.made\.partial and begin again$"):
             convert(faces, tmp_path / "made", "recordio", resume=True)
 
 
