@@ -1,6 +1,6 @@
-"""The whole way on people who never lived: faces, a model, its figures, a page. :func:`quickstart` tells it in order.
+"""From rendered faces to a model, its figures and a page, by one command. :func:`quickstart` reads from top to bottom.
 
-Nothing is downloaded and nobody's likeness is used. A folder that was begun is gone on with where it was left.
+Nothing is downloaded and nobody's likeness is used. A quickstart that was interrupted is resumed when it is called again.
 """
 
 import contextlib
@@ -241,8 +241,8 @@ def _command(out: Path, size: Size, seed: int, workers: int) -> str:
 
 
 @contextlib.contextmanager
-def _going_on_with(command: str) -> Iterator[None]:
-    """Ctrl-C is answered with the command that goes on."""
+def _naming_resume_command(command: str) -> Iterator[None]:
+    """Ctrl-C is answered with the command that resumes."""
     try:
         yield
     except KeyboardInterrupt:

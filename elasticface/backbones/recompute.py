@@ -1,7 +1,7 @@
-"""Activation checkpointing: a block keeps its input alone, and computes what backward needs of it a second time.
+"""Activation checkpointing: a block keeps only its input, and its activations are recomputed in backward.
 
-Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174, 2016. The work is torch's; ours
-is that a block which is computed twice sees its batch once, as far as running statistics go.
+Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174, 2016. torch does the
+recomputing; this module keeps running statistics from being updated twice.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ BLOCKS = (iresnet.Block, mobilefacenet.Bottleneck, tiny.Block)
 def checkpoint_activations(network: nn.Module) -> nn.Module:
     """``network`` with every residual block of it recomputed in backward, in place.
 
-    Loss, gradients, running statistics and the names in the state dict stay; a step takes one more forward pass of the
-    blocks. Without gradients nothing changes.
+    Loss, gradients, running statistics and the names in the state dict are unchanged; a step takes one more forward
+    pass of the blocks. Under no_grad nothing changes.
 
     Args:
         network: of :func:`elasticface.backbones.create`.
@@ -43,13 +43,13 @@ def _recomputed(block: nn.Module, images: Tensor) -> Tensor:
 
 
 def _contexts(block: nn.Module) -> tuple[Any, Any]:
-    """Of the first computation and of the second."""
+    """Contexts of the first and of the second forward pass."""
     return contextlib.nullcontext(), _on_copies_of_buffers(block)
 
 
 @contextlib.contextmanager
 def _on_copies_of_buffers(block: nn.Module) -> Iterator[None]:
-    """The second computation updates running statistics, too, which have seen the batch already: copies, to forget."""
+    """Throw-away copies of the buffers while recomputing: running statistics have seen the batch already."""
     # Copies rather than a momentum of 0: 0 times an infinite mean would make a NaN of them, and the count would go up.
     owners = [(m, name, value) for m in block.modules() for name, value in m.named_buffers(recurse=False)]
     try:

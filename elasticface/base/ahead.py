@@ -11,7 +11,7 @@ R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
 
 _THREADS = 8
-"""At most: more decode faster than any network embeds."""
+"""At most: eight already decode faster than any network embeds."""
 
 _AHEAD = 256
 """Results that wait at most: four batches of faces, 10 MB."""
@@ -20,16 +20,16 @@ _AHEAD = 256
 def map_ahead(
     function: Callable[[T], R], items: Iterable[T], ahead: int = _AHEAD, caught: type[E] | tuple[()] = ()
 ) -> Iterator[R | E]:
-    """``map``, up to ``ahead`` results ahead of whoever takes them, made in as many threads as there are processors.
+    """``map``, up to ``ahead`` results ahead of whoever takes them, made in up to 8 threads.
 
     Args:
         function: called from several threads; it should not hold the GIL for long.
         items: what it is called with; taken one by one by the thread that takes the results.
         ahead: results that wait at most, ≥ 1.
-        caught: errors that come as results; without the frames in which they arose, which may hold a photo.
+        caught: errors of these types are yielded, not raised; without tracebacks, whose frames may hold a photo.
 
     Yields:
-        The results in the order of ``items``. What else ``function`` raises is raised where its result would come.
+        The results in the order of ``items``. Any other error is raised in place of its result.
     """
 
     failed: list[int] = []  # numbers of items; no result of a later one will be taken
@@ -60,7 +60,7 @@ def map_ahead(
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Of an error and those that led to it: what their frames hold would be kept as long as the error is."""
+    """Drop the tracebacks of an error and its causes: their frames would keep images alive."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:

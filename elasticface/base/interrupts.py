@@ -1,15 +1,15 @@
-"""Ctrl-C and SIGTERM, a cluster's warning, are noted: the work in hand is finished and saved first."""
+"""Ctrl-C and SIGTERM, a cluster's warning, set a flag: the caller finishes and saves its work, then stops."""
 
 import signal
 import time
 from types import FrameType, TracebackType
 from typing import ClassVar
 
-_ONE = 2.0  # seconds in which several are one: a launcher passes on what its processes have had already
+_SAME_SIGNAL = 2.0  # seconds: a launcher repeats the signal that the terminal has sent already
 
 
 class Interrupts:
-    """Notes a signal instead of being ended by it; one more, seconds later, raises KeyboardInterrupt at once.
+    """Records the first signal instead of ending. Another one, over two seconds later, raises KeyboardInterrupt.
 
     Attributes:
         number: of the signal; 0 while there was none.
@@ -27,7 +27,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number and time.monotonic() - self._came > _ONE:
+        if self.number and time.monotonic() - self._came > _SAME_SIGNAL:
             raise KeyboardInterrupt
         if not self.number:
             self.number, self._came = number, time.monotonic()

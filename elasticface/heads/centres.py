@@ -1,4 +1,4 @@
-"""The class centres of a head: which of them a process has, how they start, and which take part in a step.
+"""Class centres: their initial values, the rows that each process has, and the classes that are sampled for a step.
 
 Over several processes each holds its own rows as a plain parameter. They become a ``DTensor`` of all [C, D] in a state
 dict alone, so that a checkpoint of N processes loads in M.
@@ -15,7 +15,8 @@ from torch.distributed.tensor import DTensor, Partial, Shard
 from elasticface.base import keyed
 from elasticface.distributed.communication import Group, share_of
 
-# torch's normal_ draws in blocks of 16 numbers, whatever the tensor's shape, and the last 16 together.
+# torch's normal_ fills blocks of 16 numbers, and the last 16 together: pieces whose length is a multiple of 16 are
+# those of one long draw.
 _DRAWN_AT_ONCE = 1 << 20
 
 
@@ -55,7 +56,7 @@ def sharded(rows: Tensor, mesh: DeviceMesh | None, num_classes: int) -> Tensor:
 
 
 def own_rows(weight: Tensor, own: slice) -> Tensor:
-    """The inverse of :func:`sharded`; of a plain tensor of all centres the rows ``own``."""
+    """This process's rows of a ``DTensor``, or of a plain tensor of all centres."""
     if isinstance(weight, DTensor):
         return weight.to_local()
     return weight[own] if len(weight) > own.stop - own.start else weight
@@ -89,7 +90,7 @@ def sampled(labels: Tensor, own: slice, rate: float, position: tuple[int, ...], 
     generator = keyed.generator(seed, "negatives", *position)
     negatives = generator.choice(others, math.ceil(rate * others), replace=False, shuffle=False)
     negatives.sort()
-    # A number among the others becomes a row: every positive before it moves it on by one.
+    # `negatives` counts classes that are not in the batch; the positives before each are added to get its row.
     negatives += np.searchsorted(positives - np.arange(len(positives)), negatives, side="right")
     rows = np.concatenate([positives, negatives])
     rows.sort(kind="stable")

@@ -1,8 +1,8 @@
 """Class centres + margin -> loss: ArcFace, CosFace, NormFace and the elastic heads of the paper.
 
 One module holds the state (centres, and the counter that keys the draws); the named heads fix its defaults. The margin
-is :mod:`.margins`, the loss and its gradients are :mod:`.softmax`, where the centres are on one process or on many is
-:mod:`.centres`.
+is :mod:`.margins`, the loss and its gradients are :mod:`.softmax`, and
+:mod:`.centres` shares the centres out over processes.
 
     s·cos(θ_y + m)   "arc"        s·(cos θ_y − m)   "cos"        m constant, or E(m, σ) ~ N(m, σ²) a sample and step
 """
@@ -41,10 +41,10 @@ class MarginHead(nn.Module):
     Args:
         num_classes: C.
         embedding_size: D.
-        kind: ``"arc"`` adds the margin to the angle, ``"cos"`` takes it off the cosine.
+        kind: ``"arc"`` adds the margin to the angle, ``"cos"`` subtracts it from the cosine.
         m: mean margin, ≥ 0; radians for arc (below π), units of cosine for cos.
         std: σ of the draws, ≥ 0; 0 is a fixed margin.
-        plus: hand the draws of a batch out by proximity to the class centre (ElasticFace+).
+        plus: assign the draws of a batch by proximity to the class centre (ElasticFace+).
         order: how ``plus`` does it: as the ``"paper"`` says or as the authors' ``"release"`` does;
             see :func:`elasticface.heads.margins.assign_by_proximity`.
         scale: s, in (0, 512]. Above about 70, e^s leaves float32 and the head computes in float64.
@@ -57,8 +57,8 @@ class MarginHead(nn.Module):
         centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
             lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
         mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process
-            alone. Over several the head is collective, from here on: all processes call what they call in the same
-            order, each with its own part of every batch (docs/heads.md).
+            alone. Over several every method is collective, this one too: all processes call the same methods in the
+            same order, each with its own part of every batch (docs/heads.md).
 
     Attributes:
         weight: Parameter [C, D], one row a class centre, of any length; over several processes this one's rows of
@@ -118,9 +118,9 @@ class MarginHead(nn.Module):
         """The mean loss of a batch.
 
         Over N processes [B] here is a process's own part of the batch, which may differ from process to process, and be
-        empty in some. The loss is the mean over the whole batch, the same in all of them, and the gradients are those
-        of this one loss: what averages the gradients of N processes must not do so with the backbone's before it has
-        multiplied them by N. What is done to the loss must be the same in all processes, backward among it.
+        empty in some. Loss and gradients are those of the whole batch, the loss the same in all processes. DDP averages
+        gradients: multiply those of the embeddings by N first. Whatever is done to the loss, backward included, must be
+        done in all processes.
 
         Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
         N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
@@ -139,8 +139,8 @@ class MarginHead(nn.Module):
             ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one.
             RuntimeError: the head lies in `torch.utils.checkpoint`: computed again, it would draw other margins.
         """
-        again = _in_backward()
-        if again and self.training and margins is None and (self.std or self.sample_rate < 1):
+        recomputing = _in_backward()
+        if recomputing and self.training and margins is None and (self.std or self.sample_rate < 1):
             raise RuntimeError(
                 "a head inside torch.utils.checkpoint draws other margins when it is computed again: call it outside; "
                 "max_logits_bytes bounds its memory"
@@ -167,7 +167,7 @@ class MarginHead(nn.Module):
             classes,
             part,
         )
-        if self.training and margins is None and not again:
+        if self.training and margins is None and not recomputing:
             self.step += 1
         return loss
 
@@ -254,7 +254,7 @@ class MarginHead(nn.Module):
         counts, problems, *alike, lowest, highest = zip(*told, strict=True)
         _require(not problem, problem)
         if any(problems):
-            raise ValueError(f"process {problems.index(1)} was given what doesn't fit; its own error says more")
+            raise ValueError(f"process {problems.index(1)} was given what doesn't fit; see its own error")
         _require(sum(counts) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
         _require(
             all(len(set(values)) == 1 for values in alike),
@@ -275,7 +275,7 @@ class MarginHead(nn.Module):
         if shape != wanted:
             return f"embeddings must be {wanted} for these labels, got {shape}"
         if given is not None and given.shape != labels.shape:
-            return f"margins must be [{len(labels)}], one a label"
+            return f"margins must be [{len(labels)}], one per label"
         own = self.own_classes
         rows, needed = len(self.weight), own.stop - own.start
         if rows != needed:
@@ -378,7 +378,7 @@ def _fixed(options: Common) -> Common:
 
 
 def _in_backward() -> bool:
-    """Whether autograd is computing gradients in this thread: `torch.utils.checkpoint` computes again there."""
+    """Whether autograd is computing gradients in this thread: `torch.utils.checkpoint` recomputes its part there."""
     return bool(torch._C._current_graph_task_id() != -1)
 
 

@@ -1,4 +1,4 @@
-"""Figures in, something to look at out: one HTML page that stands alone. Its sections are modules beside this one.
+"""One HTML page that stands alone, from figures. Its sections are the modules beside this one.
 
 The page loads nothing: its CSS, its plots (SVG) and its pictures (base64 JPEG) are inside it, and the same results give
 the same bytes. Whatever comes from outside (model, benchmark and file names) is escaped by the template and never gets

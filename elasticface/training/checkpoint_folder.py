@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which there are, which are whole, which is the best, which stay.
+"""The checkpoints of a run: which exist, which are whole, which is the best, which are kept.
 
     checkpoints/step-000001234/    what `torch.distributed.checkpoint` writes: .metadata and a file or more a process
                 identities.json    whom the class centres are of
@@ -6,7 +6,7 @@
                 checksums.json     {file name: SHA-256} of all the others
     checkpoints/best.json          which has the best figure
 
-Every function is for one process alone, the first.
+Only the first process calls these functions.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _NAME = re.compile(r"step-(\d{9,})")
 
 @dataclass(frozen=True)
 class Validation:
-    """The figure by which checkpoints are told apart: accuracy in [0, 1] on a benchmark of that name."""
+    """The result that ranks checkpoints: accuracy in [0, 1] on a benchmark of that name."""
 
     benchmark: str
     accuracy: float
@@ -49,7 +49,7 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint without damage. Damaged ones that are newer are named through ``warn``."""
+    """The newest checkpoint without damage. Newer ones that are damaged are reported through ``warn``."""
     for path in newest_first(folder):
         found = damage(path)
         if found is None:
@@ -109,7 +109,7 @@ def describe(path: Path, checksums: dict[str, str], records: Mapping[str, Any]) 
 
 
 def note(path: Path, validation: Validation) -> None:
-    """Put the figure of a checkpoint into it: it is measured once the checkpoint is safe."""
+    """Add the result of a checkpoint's validation, and its checksum: the checkpoint is safe before that is measured."""
     files.write_json(path / VALIDATION, asdict(validation))
     checksums = json.loads(files.read_text(path / CHECKSUMS, most=_MOST_CHECKSUM_BYTES))
     files.write_json(path / CHECKSUMS, {**checksums, VALIDATION: sha256(path / VALIDATION)})
@@ -122,7 +122,7 @@ def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None
 
     Args:
         folder: of all checkpoints.
-        newest: the one written last. Any of a later step is one that was damaged, and gone back from: it is removed.
+        newest: the one written last. Those of later steps were damaged when the run was resumed: they are removed.
         keep: ≥ 1.
         keep_best: the best one stays, however old, and is named in `best.json`.
     """
@@ -132,7 +132,7 @@ def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None
     best = _best(figures)
     kept = {*current[:keep], *([best[0]] if best else [])}
     for path in there:
-        if path not in kept and path.is_symlink():  # somebody has put it elsewhere: it is theirs now
+        if path not in kept and path.is_symlink():  # the user has moved it elsewhere: only the link is ours
             path.unlink()
         elif path not in kept:
             # Out of sight first: a checkpoint that is being removed must not pass for one.
