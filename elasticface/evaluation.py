@@ -36,7 +36,7 @@ def evaluate(
         benchmarks: of different names.
         out: the folder; it is made if it is not there.
         flip: add the embedding of the mirror image, as the verification protocols do; on pairs.
-        features: where the embeddings of the large benchmarks are kept, so that a stopped evaluation goes on; a folder
+        features: where the embeddings of the large benchmarks are kept, so that a stopped evaluation resumes; a folder
             in ``out`` unless given.
         curves: the lines of a run's `metrics.jsonl`, for the report.
         guide: what the report tells beside the figures.

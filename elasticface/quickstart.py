@@ -1,6 +1,6 @@
 """From rendered faces to a model, its figures and a page, by one command. :func:`quickstart` reads from top to bottom.
 
-Nothing is downloaded and nobody's likeness is used. A quickstart that was interrupted is resumed when it is called again.
+Nothing is downloaded and nobody's likeness is used. One that was interrupted is resumed when it is called again.
 """
 
 import contextlib
@@ -86,7 +86,7 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
     """Render people, train on them, judge the model on other people, and write a report.
 
     ``out`` gets `training-people/`, `unseen-people/` with its `pairs.txt`, the run folder `run/`, `results.json` and
-    `report.html`. Called again it goes on where it was stopped; once all is there, it only measures anew.
+    `report.html`. Called again it resumes where it was stopped; once all is there, it only measures again.
 
     Args:
         out: a folder that is not there or empty, or that an earlier call with the same size and seed began.
@@ -105,7 +105,7 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
     training, unseen, run = out / TRAINING, out / UNSEEN, out / RUN
     again = _command(out, size, seed, workers)
 
-    with locked(out), _going_on_with(again):
+    with locked(out), _naming_resume_command(again):
         _claim(out, size, seed)
         with _phase(
             f"1/4 Rendering {size.people} people, {size.photos} photos of each: faces to learn from that are "
@@ -119,7 +119,7 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
             _render(unseen, size.unseen_people, size.unseen_photos, size.people, seed, workers)
             pair_up(unseen, size, seed)
         with _phase(
-            f"3/4 Training a small network with {NAME}, the loss whose margins are drawn anew for every photo, "
+            f"3/4 Training a small network with {NAME}, the loss whose margins are drawn at random for every photo, "
             f"for {size.epochs} epochs. Ctrl-C saves."
         ):
             if (run / MODEL).is_dir():
@@ -203,7 +203,7 @@ def _sheet(source: Source, people: int, photos: int) -> NDArray[np.uint8]:
 
 
 def _steps() -> list[tuple[str, str]]:
-    """How to go on: what for, and the command."""
+    """Next steps: what for, and the command."""
     program = _program()
     return [
         (
@@ -215,7 +215,7 @@ def _steps() -> list[tuple[str, str]]:
             f"{program} split faces/ set/ --people 200",
         ),
         (
-            "Train on the others. Ctrl-C saves, --resume goes on:",
+            "Train on the rest. Ctrl-C saves, --resume resumes:",
             f"{program} train set/train --out run --config lfw-tiny --validate set/heldout",
         ),
         (

@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 class Stopped(RuntimeError):
-    """The work could not or should not go on: one line that says why, what was kept, and how to go on.
+    """The work could not or should not continue: one line that says why, what was kept, and how to resume.
 
     The command line prints the message alone and exits with ``exit_code``.
     """

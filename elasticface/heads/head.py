@@ -190,7 +190,7 @@ class MarginHead(nn.Module):
         return margins.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
 
     def get_extra_state(self) -> Tensor:
-        """Seed and step, so that a reloaded head goes on with the same draws."""
+        """Seed and step, so that a reloaded head continues with the same draws."""
         return torch.tensor([self.seed, self.step])
 
     def set_extra_state(self, state: Tensor) -> None:
