@@ -14,10 +14,11 @@ DESCRIPTION = """Which model is ahead on the same pairs and searches, by how muc
 
 RESULTS are folders that evaluate has written, of run folders too: two or more, or one with several models. For every
 benchmark and every two models A and B: the figures of both (of pairs accuracy, TAR at FAR and equal error rate; those
-of IJB and MegaFace), A − B with its 95 % interval, and the p-value of there being no difference. Both come from drawing
-people again, the same ones for both models, and the thresholds of TAR and TPIR with them; a pack does not say who is on
-its images, so images stand for people there, or pairs, and then McNemar's exact test stands beside. Results on other
-pairs are refused. p-values are of one comparison each: with twenty of them, one of .05 is nothing.
+of IJB and MegaFace), A − B with its 95 % interval, and the p-value of there being no difference. Both come from a
+bootstrap over people, with the same resamples for both models, in which the thresholds of TAR and TPIR are found again;
+a pack does not say who is on its images, so images stand for people there, or pairs, and then McNemar's exact test
+stands beside. Results on other pairs are refused. p-values are of one comparison each: with twenty of them, one of .05
+is nothing.
 
 Over those of LFW, AgeDB-30, CALFW, CPLFW and CFP-FP that all models with results on pairs have, the Borda count of
 accuracies, by which the ElasticFace paper chooses its parameters.

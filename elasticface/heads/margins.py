@@ -29,7 +29,7 @@ def arc_margin(cosines: Tensor, margins: Tensor, past_pi: PastPi = "monotone") -
         cosines: [B] cos θ in [-1, 1].
         margins: [B] m in radians.
         past_pi: what happens where θ + m > π. ``"paper"`` is the bare formula, which turns upwards there, so that the
-            worst samples are pushed away from their centre. ``"monotone"`` continues as cos θ + cos m − 1, continuous at
+            worst samples are pushed away from their centre. ``"monotone"`` is cos θ + cos m − 1 there, continuous at
             θ + m = π and with slope 1, so that the loss keeps falling with cos θ.
 
     Returns:

@@ -35,13 +35,9 @@ from elasticface.training.state import TrainState
 
 Hook = Callable[[TrainState, RunFolder], Any]
 
-_COLUMNS = (
-    "loss {task.fields[loss]}",
-    "lr {task.fields[lr]}",
-    "gradient {task.fields[norm]}",
-    "cos θ {task.fields[cosine]}",
-    "{task.fields[speed]} images/s",
-)
+_SHORT = ("loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s")
+_COLUMNS = (*_SHORT[:2], "gradient {task.fields[norm]}", "cos θ {task.fields[cosine]}", *_SHORT[2:])
+_WIDE = 120  # columns of a terminal that has room for all of them
 
 
 @contextlib.contextmanager
@@ -62,7 +58,9 @@ def standard_hooks(
     """
     # Torchrun sends SIGTERM to all processes once one has ended. The handlers stay until the last message is printed,
     # so that it is not cut off.
-    with Interrupts() as interrupts, progress.bar(*_COLUMNS, shown=state.world.is_first) as bar:
+    narrow = progress.console.is_terminal and progress.console.width < _WIDE
+    columns = _SHORT if narrow else _COLUMNS
+    with Interrupts() as interrupts, progress.bar(*columns, shown=state.world.is_first) as bar:
         validation = [Validate(benchmark, state, run, config)] if benchmark else []
         yield [Log(bar, state, config), Checkpoint(config), *validation, *own, Stop(interrupts, config)]
 
@@ -74,11 +72,15 @@ class Log:
         self._bar, self._every = bar, config.log_every
         placeholders: dict[str, Any] = dict.fromkeys(("loss", "lr", "norm", "cosine", "speed"), "–")
         self._task = bar.add_task("training", total=state.total_steps, completed=state.step, **placeholders)
-        self._since, self._images = time.perf_counter(), 0
+        self._since, self._images, self._speed = time.perf_counter(), 0, "–"
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
         outcome, epoch = state.outcome, (state.step - 1) // state.steps_per_epoch
         self._images += outcome.images
+        due = state.step % self._every == 0 or state.step == state.total_steps
+        if due:
+            speed = self._images / (time.perf_counter() - self._since)
+            self._speed = f"{speed:.0f}"
         self._bar.update(
             self._task,
             completed=state.step,
@@ -87,11 +89,10 @@ class Log:
             lr=f"{state.lr:.4f}",
             norm=f"{state.gradient_norm:.2f}",
             cosine=f"{outcome.target_cosine:.3f}",
+            speed=self._speed,
         )
-        if state.step % self._every and state.step != state.total_steps:
+        if not due:
             return
-        speed = self._images / (time.perf_counter() - self._since)
-        self._bar.update(self._task, speed=f"{speed:.0f}")
         figures = {
             "epoch": epoch,
             "loss": state.loss_sum / state.losses if state.losses else None,
