@@ -12,6 +12,7 @@ from torch import distributed
 from elasticface.base.errors import InputError, Stopped, first_line
 
 T = TypeVar("T")
+E = TypeVar("E", InputError, Stopped)
 
 
 def processes() -> int:
@@ -58,7 +59,7 @@ def all_or_raise(work: Callable[[], T]) -> T:
     return results[0]
 
 
-def print_only_in_first(error: Stopped) -> Stopped:
+def print_only_in_first(error: E) -> E:
     """``error``, which all processes raise, made one of which the first alone prints the message."""
     error.silent = rank() > 0
     return error

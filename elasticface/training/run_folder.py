@@ -26,7 +26,7 @@ from elasticface.base.errors import InputError, Stopped
 from elasticface.base.locks import locked
 from elasticface.data import Source
 from elasticface.data.feed.sampler import steps_per_epoch
-from elasticface.distributed.agreement import broadcast_result, processes, rank
+from elasticface.distributed.agreement import broadcast_result, print_only_in_first, processes, rank
 from elasticface.model import Card, FaceEncoder
 from elasticface.training import checkpoint, checkpoint_folder
 from elasticface.training.checkpoint_folder import Validation
@@ -100,17 +100,19 @@ class RunFolder:
         before = broadcast_result(lambda: Identities.of_checkpoint(newest))
         difference = before.first_difference(self._identities)
         if difference is not None and not data_changed:
-            raise InputError(
+            message = (
                 f"{self.path}: was trained on other data: {difference}. Resume with the same data, or give "
                 "--data-changed, which matches class centres by name"
             )
+            raise print_only_in_first(InputError(message))
         checkpoint.load(self.newest, ByName(state, before.names, self._identities.names) if difference else state)
         per_epoch = steps_per_epoch(before.images, self._config.batch_size)
         change = broadcast_result(lambda: self._change_of_schedule(state, per_epoch))
         if change is not None and not (schedule_changed or difference):
-            raise InputError(
+            message = (
                 f"{self.path}: {change}. Resume with the same --epochs and --max-steps, or give --schedule-changed"
             )
+            raise print_only_in_first(InputError(message))
         if difference is not None:
             broadcast_result(self._set_bad_items_aside)
             progress.say(f"the data have changed: {difference}", state.world.is_first)
@@ -213,10 +215,11 @@ class RunFolder:
             Stopped: no step of it made an update.
         """
         if state.step == state.skipped_steps:
-            raise Stopped(
+            message = (
                 f"{self.path}: none of the {state.step} steps made an update, so there is no model to keep: losses or "
                 "gradients were not finite, or images could not be read"
             )
+            raise print_only_in_first(Stopped(message))
         state.backbone.eval()
         encoder = self.encoder(state)
         broadcast_result(lambda: encoder.save(self.model))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,20 @@ def test_one_process_that_is_killed_ends_the_other_with_a_line(victim: int, peop
     assert "--resume" in told
     told = finished(start(2, people, tmp_path / "run", "--max-steps", "6", "--resume"))
     assert "resuming after step" in told
+
+
+def test_other_data_are_refused_once_and_taken_by_name_over_two_processes(
+    together: Path, people: Path, tmp_path: Path
+) -> None:
+    faces, run = tmp_path / "faces", tmp_path / "run"
+    shutil.copytree(people, faces)
+    shutil.copytree(together, run)
+    (faces / "person_00").rename(faces / "person_99")
+    told = finished(start(2, faces, run, "--max-steps", "13", "--resume"), code=1)  # torchrun's own code
+    assert told.count("identity 0 was person_00, and is person_01") == 1
+    told = finished(start(2, faces, run, "--max-steps", "13", "--resume", "--data-changed"))
+    assert told.count("the data have changed") == 1
+    assert len(losses(run)) == 13
 
 
 def test_what_is_wrong_for_all_is_said_once(people: Path, tmp_path: Path) -> None:
