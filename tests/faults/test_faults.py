@@ -51,7 +51,7 @@ def test_a_kill_at_every_line_of_a_save_is_among_them(ended: tuple[Ended, list[d
 def test_a_run_without_room_for_a_shard_keeps_what_there_was(ended: tuple[Ended, list[dict[str, Any]]]) -> None:
     (stopped,) = [line for line in ended[1] if line.get("signal") == "no room for a shard"]
     assert stopped["code"] == 1
-    assert stopped["on_disk"]["checkpoints"] == ["step-000000002"]
+    assert stopped["on_disk"]["checkpoints"] == ["step-000000002", "step-000000003"]
     assert stopped["on_disk"]["temporaries"] == []
 
 

@@ -104,11 +104,8 @@ def test_a_benchmark_that_vanishes_loses_no_epoch(people: Path, benchmark: Path,
     assert saved(tmp_path / "run") == [3]
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16", "64"])
-def test_every_precision_validates_and_resumes_to_the_same_bits(
-    precision: Any, people: Path, benchmark: Path, tmp_path: Path
-) -> None:
-    settings = replace(SMALL, precision=precision, validate=str(benchmark))
+def test_float64_validates_and_resumes_to_the_same_bits(people: Path, benchmark: Path, tmp_path: Path) -> None:
+    settings = replace(SMALL, epochs=2, precision="64", validate=str(benchmark))
     train(people, tmp_path / "unbroken", settings)
     train(people, tmp_path / "run", replace(settings, max_steps=4))
     train(people, tmp_path / "run", settings, resume=True)

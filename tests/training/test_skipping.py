@@ -65,8 +65,8 @@ def test_half_precision_learns_and_keeps_its_scale_in_the_checkpoint(
 
     train(people, tmp_path / "run", replace(HALF, max_steps=3), hooks=[note])
     begin_with(2.0)  # which the checkpoint's takes the place of
-    train(people, tmp_path / "run", HALF, hooks=[note], resume=True)
-    assert scales == [8.0] * 12
+    train(people, tmp_path / "run", replace(HALF, max_steps=6), hooks=[note], resume=True)
+    assert scales == [8.0] * 6
     losses = [line["loss"] for line in read_metrics(tmp_path / "run")]
     assert losses[-1] < losses[0]
 
@@ -82,14 +82,14 @@ def test_a_step_that_overflows_is_skipped_counted_and_scaled_down(
         weights.append(state.head.weight.detach().clone())
         scales.append(state.scaler.get_scale())
 
-    train(people, tmp_path / "run", replace(HALF, max_skipped=100), hooks=[note])
+    train(people, tmp_path / "run", replace(HALF, max_skipped=100, max_steps=8), hooks=[note])
     skipped = [line.get("skipped_steps", 0) for line in read_metrics(tmp_path / "run")]
     assert skipped[0] == 1
-    for step in range(1, 12):
+    for step in range(1, 8):
         overflowed = skipped[step] > skipped[step - 1]
         assert torch.equal(weights[step], weights[step - 1]) == overflowed
         assert scales[step] == scales[step - 1] * (0.5 if overflowed else 1)
-    assert 1 < skipped[-1] < 12
+    assert 1 < skipped[-1] < 8
 
 
 def test_steps_that_a_scaler_skips_are_limited_as_others_are(
@@ -159,14 +159,14 @@ def test_parts_of_one_image_are_refused_before_the_first_step(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, 4])
+@pytest.mark.parametrize("accumulate", [1, 4])
 def test_damaged_images_leave_no_part_of_one_image(accumulate: int, tmp_path: Path) -> None:
     # A third of the images is gone, so that many batches have parts of one image, or of none, as they were planned.
     faces = write_people(tmp_path / "faces", 4, 6)
     for photo in sorted(faces.rglob("*.png"))[::3]:
         photo.write_bytes(b"no picture")
-    train(faces, tmp_path / "run", replace(SMALL, accumulate=accumulate, max_damaged=1.0))
-    assert read_metrics(tmp_path / "run")[-1]["step"] == 12
+    train(faces, tmp_path / "run", replace(SMALL, accumulate=accumulate, max_damaged=1.0, max_steps=4))
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 4
 
 
 def test_a_batch_of_one_readable_image_is_skipped_and_a_resumed_run_passes_it(tmp_path: Path) -> None:
