@@ -63,6 +63,8 @@ def measure_pair_file(folder: Path, pairs: int, rounds: int) -> dict[str, Any]:
             count = min(LINES, pairs - start)
             columns = rng.integers(1, TEMPLATES + 1, (2, count)).tolist(), rng.integers(0, 2, count).tolist()
             file.write("".join(f"{a} {b} {same}\n" for a, b, same in zip(*columns[0], columns[1], strict=True)))
+    (folder / "few.txt").write_text("1 2 0\n")
+    rows.read_pairs(folder / "few.txt")  # compiles
     ways = {"ours": lambda: rows.read_pairs(path)}
     if importlib.util.find_spec("pandas"):
         import pandas
