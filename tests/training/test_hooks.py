@@ -8,30 +8,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import small_run
 from conftest import write_pairs, write_people
 
 from elasticface.base.errors import InputError
 from elasticface.data import open_dataset
 from elasticface.model import load
 from elasticface.training import checkpoint_folder, hooks
-from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
-SMALL = TrainConfig(
-    loss="arcface",
-    scale=16.0,
-    backbone="tiny",
-    embedding_size=16,
-    batch_size=8,
-    epochs=3,
-    lr=0.05,
-    workers=0,
-    device="cpu",
-    log_every=1,
-)
+SMALL = replace(small_run.SMALL, epochs=3)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_run
 import torch
 from conftest import write_people
 from safetensors.torch import load_file
@@ -28,18 +29,7 @@ from elasticface.training.run_files import read_metrics
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
-SMALL = TrainConfig(
-    loss="arcface",
-    scale=16.0,
-    backbone="tiny",
-    embedding_size=16,
-    batch_size=8,
-    epochs=2,
-    lr=0.05,
-    workers=0,
-    device="cpu",
-    log_every=1,
-)
+SMALL = replace(small_run.SMALL, epochs=2)
 
 
 @pytest.fixture

@@ -8,30 +8,18 @@ from typing import Any
 import fp16_ranks
 import on_processes
 import pytest
+import small_run
 import torch
 from conftest import write_people
 
 from elasticface.base.errors import InputError, Stopped
 from elasticface.heads import MarginHead
 from elasticface.training import processes
-from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 from elasticface.training.state import TrainState
 
-SMALL = TrainConfig(
-    loss="arcface",
-    scale=16.0,
-    backbone="tiny",
-    embedding_size=16,
-    batch_size=8,
-    epochs=100,
-    max_steps=12,
-    lr=0.05,
-    workers=0,
-    device="cpu",
-    log_every=1,
-)
+SMALL = replace(small_run.SMALL, epochs=100, max_steps=12)
 
 
 HALF = replace(SMALL, precision="fp16")
