@@ -410,8 +410,8 @@ def test_any_integer_type_serves_for_labels(dtype):
         ((6, 8), (6, 1), None, r"labels must be \[B\] with B >= 1, got \[6, 1\]"),
         ((6, 8), (), None, r"labels must be \[B\] with B >= 1, got \[\]"),
         ((0, 8), (0,), None, r"labels must be \[B\] with B >= 1, got \[0\]"),
-        ((6, 8), (6,), (5,), r"margins must be \[6\], one a label"),
-        ((6, 8), (6,), (6, 1), r"margins must be \[6\], one a label"),
+        ((6, 8), (6,), (5,), r"margins must be \[6\], one per label"),
+        ((6, 8), (6,), (6, 1), r"margins must be \[6\], one per label"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(embeddings, labels, given_margins, message):
