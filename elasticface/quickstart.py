@@ -123,7 +123,7 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
             f"for {size.epochs} epochs. Ctrl-C saves."
         ):
             if (run / MODEL).is_dir():
-                _say("The model is there already.")
+                progress.say("The model is there already.")
             else:
                 train(training, run, config, resume=True, resume_command=again)
         with _phase(
@@ -252,12 +252,8 @@ def _naming_resume_command(command: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _phase(what: str) -> Iterator[None]:
     """Say what is being done and, afterwards, how long it took."""
-    _say(what)
+    progress.say(what)
     began = time.perf_counter()
     yield
     minutes, seconds = divmod(round(time.perf_counter() - began), 60)
-    _say(f"Took {minutes} min {seconds} s.\n" if minutes else f"Took {seconds} s.\n")
-
-
-def _say(message: str) -> None:
-    progress.console.print(message, markup=False, soft_wrap=True)
+    progress.say(f"Took {minutes} min {seconds} s.\n" if minutes else f"Took {seconds} s.\n")

@@ -54,7 +54,7 @@ def run(options: Namespace) -> None:
         files.check_writable(Path(options.out))
     from rich.console import Console
 
-    from elasticface.base.progress import console
+    from elasticface.base import progress
     from elasticface.base.version import __version__
     from elasticface.report.comparison import compare, read_folders
     from elasticface.report.files import comparison_json
@@ -68,7 +68,7 @@ def run(options: Namespace) -> None:
         "In % and percentage points, with 95 % intervals; bold where that of A − B leaves 0 out. p: paired bootstrap."
     )
     for note in comparison_notes(comparison):
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        progress.say(f"note: {note}")
     if options.out:
         out = Path(options.out)
         files.write_json(out / COMPARISON, comparison_json(comparison))

@@ -49,7 +49,7 @@ def run(options: Namespace) -> None:
     """Measure, print, and write what there is to be written."""
     from rich.console import Console
 
-    from elasticface.base.progress import console
+    from elasticface.base import progress
     from elasticface.benchmarks.ijb.protocol import TemplateOptions
     from elasticface.benchmarks.opening import Model, is_features, open_benchmarks
     from elasticface.benchmarks.pairwise.baseline import whitened_pca
@@ -81,5 +81,5 @@ def run(options: Namespace) -> None:
     results = evaluate(models, benchmarks, out, flip=options.flip, features=features, curves=read_metrics(model))
     Console().print(*terminal_tables(results), sep="\n")
     for note in terminal_notes(results):
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        progress.say(f"note: {note}")
     print(f"{out / RESULTS}\n{out / REPORT}")

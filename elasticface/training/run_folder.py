@@ -72,6 +72,7 @@ class RunFolder:
         self.newest: Path | None = None  # the newest good checkpoint
         self._config, self._data, self._source = config, data, source
         self._identities = Identities.of(source)
+        self._records = {IDENTITIES: asdict(self._identities)}  # once: there may be millions of names
         self._board: SummaryWriter | None = None
         self._open = contextlib.ExitStack()
         broadcast_result(lambda: self._lock_and_check(resume))
@@ -173,7 +174,7 @@ class RunFolder:
                 state.step,
                 config.keep_checkpoints,
                 config.keep_best,
-                {IDENTITIES: asdict(self._identities)},
+                self._records,
             )
 
     @property

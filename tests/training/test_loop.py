@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_run
 import torch
 from safetensors.torch import load_file
 
@@ -27,20 +28,14 @@ from elasticface.training.run_files import read_metrics
 from elasticface.training.state import TrainState
 from elasticface.training.step import Batch, forward_backward
 
-SMALL = TrainConfig(
+SMALL = replace(
+    small_run.SMALL,
     loss="elastic-arc+",
-    scale=16.0,
-    backbone="tiny",
-    embedding_size=16,
-    batch_size=8,
     max_steps=7,
     epochs=4,
-    lr=0.05,
     schedule="cosine",
     warmup_epochs=0.5,
     augment=1.0,
-    workers=0,
-    device="cpu",
     log_every=2,
     checkpoint_every=2,
 )

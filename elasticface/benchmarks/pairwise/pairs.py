@@ -198,7 +198,7 @@ def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[
         found = zip(listed, map_ahead(read, listed, caught=decoding.DamagedImage), strict=True)
         for name, face in progress.track(found, f"{benchmark.name}: embedding", len(listed)):
             if isinstance(face, decoding.DamagedImage):
-                progress.console.print(f"skipped: {face}", markup=False, soft_wrap=True)
+                progress.say(f"skipped: {face}")
                 continue
             position[name] = len(position)
             yield face
