@@ -216,7 +216,7 @@ class _Unpickler(pickle._Unpickler):
             case _Name("dtype"), (str() | bytes() as code, _, _):
                 value = _Dtype(_text(code))
                 if value.code not in _DTYPES:
-                    raise self.refused(f"numpy values of type {printable(repr(value.code), 20)}")
+                    raise self.refused(f"numpy values of type {printable(repr(value.code[:20]))}")
             case _Name("_reconstruct"), (_Name("ndarray"), (0,), b"b" | "b"):
                 value = Array()
             case _Name("_frombuffer"), (bytes() as data, _Dtype() as dtype, tuple() as shape, "C" | "F"):
