@@ -7,6 +7,7 @@ threshold of its own.
 
 import csv
 import math
+import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,9 +169,9 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
     wanted = set(photos)
     found: dict[str, tuple[int, dict[str, Any]]] = {}  # photo -> its row, and its values by column
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{label}: more than {_MOST_BYTES:,} bytes; keep the rows of the benchmark's photos")
-        with files.opened_text(path) as file:
+        with files.reading(path), files.opened_text(path) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise InputError(f"{label}: more than {_MOST_BYTES:,} bytes; keep the rows of the benchmark's photos")
             rows = _rows(csv.reader(file, strict=True), label)
             _, header = next(rows, (0, []))
             columns = [column for column in (*NUMBERS, *WORDS) if column in header]
@@ -188,8 +189,6 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
                     raise InputError(f"{where}: {printable(name, 200)} is in row {found[name][0]} already; keep one")
                 if name in wanted:
                     found[name] = row, {column: _value(column, given[column], where) for column in columns}
-    except OSError as error:
-        raise InputError(f"{label}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{label}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     if len(found) < len(wanted):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base import files
+from elasticface.base.errors import InputError
 
 Stamp = tuple[int, int]  # bytes, and nanoseconds of the last change
 
@@ -33,6 +35,20 @@ def stamp(path: Path) -> Stamp:
     """What tells a file from the one that it replaced. OSError where there is none."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+def opened_unchanged(path: Path, indexed: Stamp) -> io.BufferedReader:
+    """A file, open to be read, as long as it is the one that has been indexed.
+
+    Raises:
+        InputError: it cannot be read, or has changed.
+    """
+    with files.reading(path):
+        file = files.opened(path)
+        if stamp(path) != indexed:
+            file.close()
+            raise InputError(f"{files.printable(path)}: has changed since it was opened; start again")
+    return file
 
 
 class ArrayCache:

@@ -44,11 +44,8 @@ def read_shard(path: Path, cache: bool = True) -> Index:
     """
     known = ArrayCache("shard 1", [path], cache)
     if (found := known.load(_KINDS)) is None:
-        try:
-            with files.opened(path) as file:
-                rows = list(_samples(path, file.fileno()))
-        except OSError as error:
-            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
+        with files.reading(path), files.opened(path) as file:
+            rows = list(_samples(path, file.fileno()))
         table = np.array(rows, np.int64).reshape(-1, 3)
         found = {name: table[:, column].copy() for column, name in enumerate(_KINDS)}
         known.save(found)
