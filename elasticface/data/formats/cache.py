@@ -68,20 +68,16 @@ class ArrayCache:
                 name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
                 self._path = default_folder() / "indices" / f"{name}.npz"
 
-    def load(self, kinds: Mapping[str, str]) -> dict[str, NDArray[np.int64]] | None:
-        """The arrays that were saved, all [n] and of the same length, or None.
-
-        Args:
-            kinds: name -> dtype.
-        """
+    def load(self, names: Sequence[str]) -> dict[str, NDArray[np.int64]] | None:
+        """The arrays of these names that were saved, int64 [n] of one length, or None."""
         if self._path is None or not self._path.exists():
             return None
         try:
             with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = {name: stored[name] for name in kinds}
+                found = {name: stored[name] for name in names}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # the zip has a checksum of each array
             return None
-        if any(found[name].dtype != kind or found[name].ndim != 1 for name, kind in kinds.items()):
+        if any(array.dtype != np.int64 or array.ndim != 1 for array in found.values()):
             return None
         return found if len({len(array) for array in found.values()}) == 1 else None
 

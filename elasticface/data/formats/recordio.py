@@ -21,7 +21,7 @@ from elasticface.data.formats.recordio_index import identities, image_bytes, ima
 
 REC, IDX, PROPERTY = "train.rec", "train.idx", "property"
 
-_KEPT = {"keys": "int64", "starts": "int64", "sizes": "int64", "labels": "int64"}
+_KEPT = ("keys", "starts", "sizes", "labels")  # in the cache
 _MOST_PROPERTY = 1 << 16  # bytes
 _CAN_ADVISE = hasattr(mmap.mmap, "madvise")
 
