@@ -175,7 +175,7 @@ class _Rows:
         return [values.astype(column.dtype) for column, values in zip(self._columns, found, strict=True)]
 
     def _one_by_one(self, number: int, block: bytes) -> list[NDArray[Any]]:
-        rows = []
+        rows: list[list[Any]] = []
         for line in block.split(b"\n"):
             match = self._row.fullmatch(line)
             values = [None] if match is None else list(map(_value, self._columns, match.groups()))
