@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import msgspec
 import numpy as np
@@ -33,9 +33,11 @@ from elasticface.benchmarks.pairwise.slices import FACTORS
 from elasticface.benchmarks.results import (
     FORMAT_VERSION,
     PAIRS,
+    DistractorSearch,
     LargeResult,
     RocPoints,
     TemplateIdentification,
+    TemplateVerification,
 )
 from elasticface.benchmarks.samples import ACCURACY, EER, Samples
 from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, Units
@@ -87,32 +89,34 @@ def write_scores(out: Path, results: Sequence[PairResult | LargeResult]) -> Refe
     """
     references: References = []
     for result in results:
-        records, told = _records(result)
-        if records is None:
+        stored = _stored(result)
+        if stored is None:
             references.append(None)
             continue
-        data = _header(records.dtype, records.shape) + records.tobytes()
+        array, described = stored
+        data = _header(array.dtype, array.shape) + array.tobytes()
         digest = hashlib.sha256(data).hexdigest()
         file = f"{SCORES}/{digest[:16]}.npy"
         files.write_bytes(out / file, data)
-        references.append({"file": file, "sha256": digest, **told})
+        references.append({"file": file, "sha256": digest, **described})
     return references
 
 
-def _records(result: PairResult | LargeResult) -> tuple[NDArray[Any] | None, dict[str, str]]:
-    """What is stored of a result, or None, and what `results.json` says of it."""
-    if not isinstance(result, PairResult):
-        samples = result.samples
-        if samples is None:
-            return None, {}
-        return samples.rates.astype(_SAMPLE, copy=False), {"units": samples.kind, "trials": samples.digest}
-    if result.units is None:
-        return None, {}
-    records = np.empty(len(result.scores), _RECORD)
-    for name, column in (("score", result.scores), ("same", result.same), ("accepted", result.accepted)):
-        records[name] = column
-    records["first"], records["second"] = result.units.first, result.units.second
-    return records, {"units": result.units.kind, "pairs": result.units.digest}
+def _stored(result: PairResult | LargeResult) -> tuple[NDArray[Any], dict[str, str]] | None:
+    """What is stored of a result, and what `results.json` says of it; None where a comparison has nothing to draw."""
+    if isinstance(result, LargeResult):
+        if result.samples is None:
+            return None
+        rates = result.samples.rates.astype(_SAMPLE, copy=False)
+        return rates, {"units": result.samples.kind, "trials": result.samples.digest}
+    units = result.units
+    if units is None:
+        return None
+    pairs = np.empty(len(result.scores), _RECORD)
+    columns = (result.scores, result.same, result.accepted, units.first, units.second)
+    for name, column in zip(_RECORD.names or (), columns, strict=True):
+        pairs[name] = column
+    return pairs, {"units": units.kind, "pairs": units.digest}
 
 
 def forget_others(out: Path, references: References) -> None:
@@ -224,16 +228,17 @@ def _object_of(kind: str, result: type, *elsewhere: str) -> Any:
     return msgspec.defstruct(result.__name__, [*fields, *optional], tag_field="kind", tag=kind)
 
 
-_NOTHING: dict[str, Any] = {
+_WITHOUT_SCORES: dict[str, Any] = {
     **{"scores": np.zeros(0, np.float32), "same": np.zeros(0, np.bool_), "accepted": np.zeros(0, np.bool_)},
     **{"first": (), "second": ()},
 }
 _CLASSES: dict[Any, Any] = {
-    _object_of(PAIRS, PairResult, *_NOTHING, "units"): functools.partial(PairResult, **_NOTHING),
-    **{
-        _object_of(of.KIND, of, "samples", "hardest", *(["roc"] if of is TemplateIdentification else [])): of
-        for of in get_args(LargeResult)
-    },
+    _object_of(PAIRS, PairResult, *_WITHOUT_SCORES, "units"): functools.partial(PairResult, **_WITHOUT_SCORES),
+    _object_of(TemplateVerification.KIND, TemplateVerification, "samples", "hardest"): TemplateVerification,
+    _object_of(
+        TemplateIdentification.KIND, TemplateIdentification, "samples", "hardest", "roc"
+    ): TemplateIdentification,
+    _object_of(DistractorSearch.KIND, DistractorSearch, "samples", "hardest"): DistractorSearch,
 }
 _ANY_KIND: Any = functools.reduce(operator.or_, _CLASSES)
 
