@@ -60,11 +60,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Plan, print, and write what there is to be written.
-
-    Raises:
-        InputError: numbers out of their range.
-    """
+    """Plan, print, and write what there is to be written."""
     from rich.console import Console
 
     from elasticface.planning.plan import plan
