@@ -1,9 +1,8 @@
 """What the large benchmarks give: figures with their intervals, what they were counted on, and how they were made."""
 
 import abc
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from elasticface.benchmarks.hardest import Hardest
 from elasticface.benchmarks.samples import Intervals, Rates, Samples
@@ -12,6 +11,9 @@ from elasticface.metrics.resampled_roc import Rule
 RULES: tuple[Rule, ...] = ("nearest", "at-most")
 FORMAT_VERSION = 2  # of results.json
 PAIRS = "pairs"  # the kind of a result on pairs, there
+PAIRS_ELSEWHERE: tuple[str, ...] = ("scores", "same", "accepted", "first", "second", "units")
+LARGE_ELSEWHERE: tuple[str, ...] = ("samples", "hardest")
+"""Fields of a PairResult and of a LargeResult that are not in results.json."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,3 @@ class DistractorSearch(LargeResult):
 
     def trials(self) -> int:
         return self.counts.get("mate_pairs", 0)
-
-
-def as_dictionary(result: LargeResult) -> dict[str, Any]:
-    """The result in plain types, its kind first; without its samples and what is to be looked at."""
-    figures = dataclasses.asdict(dataclasses.replace(result, samples=None, hardest=()))
-    del figures["samples"], figures["hardest"]
-    return {"kind": result.KIND, **figures}

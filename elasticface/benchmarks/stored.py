@@ -32,7 +32,9 @@ from elasticface.benchmarks.pairwise.pairs import PairResult
 from elasticface.benchmarks.pairwise.slices import FACTORS
 from elasticface.benchmarks.results import (
     FORMAT_VERSION,
+    LARGE_ELSEWHERE,
     PAIRS,
+    PAIRS_ELSEWHERE,
     DistractorSearch,
     LargeResult,
     RocPoints,
@@ -220,7 +222,7 @@ def with_samples(result: LargeResult, samples: Samples, where: str) -> LargeResu
 # ---------------------------------------------------------------------------------------------- figures
 
 
-def _json_type(kind: str, result: type, *elsewhere: str) -> Any:
+def _json_type(kind: str, result: type, elsewhere: Sequence[str]) -> Any:
     """The object in `results.json` for a class of results: all its fields but those that are kept ``elsewhere``."""
     hints = get_type_hints(result)
     fields = [(field.name, hints[field.name]) for field in dataclasses.fields(result) if field.name not in elsewhere]
@@ -228,17 +230,20 @@ def _json_type(kind: str, result: type, *elsewhere: str) -> Any:
     return msgspec.defstruct(result.__name__, [*fields, *optional], tag_field="kind", tag=kind)
 
 
-_WITHOUT_SCORES: dict[str, Any] = {
-    **{"scores": np.zeros(0, np.float32), "same": np.zeros(0, np.bool_), "accepted": np.zeros(0, np.bool_)},
-    **{"first": (), "second": ()},
-}
+_without_scores = functools.partial(
+    PairResult,
+    scores=np.zeros(0, np.float32),
+    same=np.zeros(0, np.bool_),
+    accepted=np.zeros(0, np.bool_),
+    first=(),
+    second=(),
+)
 _RESULT_OF_JSON: dict[Any, Any] = {
-    _json_type(PAIRS, PairResult, *_WITHOUT_SCORES, "units"): functools.partial(PairResult, **_WITHOUT_SCORES),
-    _json_type(TemplateVerification.KIND, TemplateVerification, "samples", "hardest"): TemplateVerification,
-    _json_type(
-        TemplateIdentification.KIND, TemplateIdentification, "samples", "hardest", "roc"
-    ): TemplateIdentification,
-    _json_type(DistractorSearch.KIND, DistractorSearch, "samples", "hardest"): DistractorSearch,
+    _json_type(PAIRS, PairResult, PAIRS_ELSEWHERE): _without_scores,
+    **{
+        _json_type(of.KIND, of, [*LARGE_ELSEWHERE, *(["roc"] if of is TemplateIdentification else [])]): of
+        for of in (TemplateVerification, TemplateIdentification, DistractorSearch)
+    },
 }
 _ANY_KIND: Any = functools.reduce(operator.or_, _RESULT_OF_JSON)
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from elasticface.benchmarks.results import (
     FORMAT_VERSION,
+    LARGE_ELSEWHERE,
     PAIRS,
+    PAIRS_ELSEWHERE,
     LargeResult,
     TemplateIdentification,
-    as_dictionary,
 )
 from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.benchmarks.units import UNITS
@@ -44,9 +45,7 @@ def results_json(
         environment: versions and hardware, kept under ``"environment"``; its ``"versions"`` also stand by themselves.
         stored: for each result, where its scores are (``benchmarks.stored.write_scores``); None leaves that out.
     """
-    figures = [
-        as_dictionary(result) if isinstance(result, LargeResult) else _pair_figures(result) for result in results
-    ]
+    figures = [_figures(result) for result in results]
     for one, reference in zip(figures, stored or [None] * len(figures), strict=True):
         if reference:
             one["stored"] = reference
@@ -60,24 +59,14 @@ def results_json(
     )
 
 
-def _pair_figures(result: "PairResult") -> dict[str, Any]:
-    return {
-        "kind": PAIRS,
-        "model": result.model,
-        "benchmark": result.benchmark,
-        "protocol": result.protocol,
-        "counts": result.counts,
-        "accuracy": result.accuracy,
-        "accuracy_std": result.accuracy_std,
-        "per_fold": result.per_fold,
-        "threshold": result.threshold,  # on squared L2 distance
-        "threshold_cosine": cosine_threshold(result),
-        "eer": result.eer,
-        "tar_at_far": result.tar_at_far,
-        "intervals": result.intervals,
-        "intervals_by": result.intervals_by,
-        "slices": [dataclasses.asdict(piece) for piece in result.slices],
-    }
+def _figures(result: "PairResult | LargeResult") -> dict[str, Any]:
+    """Its kind, and all of its fields that are not kept elsewhere."""
+    if isinstance(result, LargeResult):
+        kind, elsewhere, more = result.KIND, LARGE_ELSEWHERE, dict[str, float]()
+    else:
+        kind, elsewhere, more = PAIRS, PAIRS_ELSEWHERE, {"threshold_cosine": cosine_threshold(result)}
+    names = [field.name for field in dataclasses.fields(result) if field.name not in elsewhere]
+    return {"kind": kind, **{name: getattr(result, name) for name in names}, **more}
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:
@@ -97,6 +86,8 @@ def _plain_object(**entries: Any) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """``value`` in the types JSON has. What is not finite becomes None, what JSON does not know becomes its text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
