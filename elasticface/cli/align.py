@@ -30,11 +30,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Do it, and say what was made.
-
-    Raises:
-        InputError: options, data or a place that cannot be used.
-    """
+    """Do it, and say what was made."""
     from elasticface.data.images.photos import Photos
     from elasticface.faces.align_folder import align_photos, read_identities
     from elasticface.faces.landmarks import read_landmarks

@@ -45,12 +45,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Train.
-
-    Raises:
-        InputError: settings, data or a run folder that cannot be used.
-        Stopped: the run ended before its time.
-    """
+    """Train."""
     config = TrainConfig(**{setting.name: options[setting.name] for setting in fields(TrainConfig)})
     if options.print_config:
         print(to_yaml(config), end="")

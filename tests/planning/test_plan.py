@@ -83,8 +83,8 @@ def test_the_head_is_shared_out_and_sampled_as_the_formulas_say(
     assert sizes.sampled == positives + math.ceil(rate * (sizes.centres - positives))
     assert 0 <= sizes.kept <= sizes.sampled
     if sizes.kept:
-        spare = 0 if sizes.kept == sizes.sampled else sizes.width
-        assert sizes.batch * (sizes.kept + spare) * sizes.itemsize <= budget
+        spare = 0 if sizes.kept == sizes.sampled else sizes.chunk
+        assert sizes.embeddings * (sizes.kept + spare) * sizes.itemsize <= budget
 
 
 @pytest.mark.parametrize(("classes", "budget"), [(5000, 1 << 30), (5000, 1 << 20), (7, 1)])
