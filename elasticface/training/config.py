@@ -38,7 +38,7 @@ class TrainConfig:
         embedding_size: length of an embedding
         dropout: before the embedding, for backbones that have it
         batch_size: images a step, of all processes together
-        accumulate: parts that a batch is computed in, for less memory; margins are drawn part by part
+        accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
         epochs: times through the data
         max_steps: stop after so many steps, however many epochs that is
@@ -138,8 +138,8 @@ class TrainConfig:
         self._check("validate", "," not in (self.validate or ""), "one benchmark, without a comma in its path")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 
-    def _check(self, name: str, good: bool, wanted: str) -> None:
-        if not good:
+    def _check(self, name: str, in_range: bool, wanted: str) -> None:
+        if not in_range:
             raise InputError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
