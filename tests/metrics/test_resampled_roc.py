@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -30,6 +30,16 @@ def made_up(seed: int, people: int = 30, pairs: int = 120, levels: int | None = 
     return scores.astype(np.float32), first, second, same
 
 
+def drawn(people: int, draws: int, seed: int, scored: Scored) -> NDArray[np.int32]:
+    """Bootstrap resamples with pairs of both kinds: of few people now and then one has none."""
+    counts = draw_people(people, draws=draws, seed=seed)
+    _, first, second, same = scored
+    weights = pair_weights(counts, first, second)
+    counts = counts[weights[:, same].any(axis=1) & weights[:, ~same].any(axis=1)]
+    assume(len(counts))
+    return counts
+
+
 def longhand_nearest(scores: NDArray[Any], same: NDArray[np.bool_], target: float) -> float:
     """The TAR of the ROC point nearest the target: of equally near ones the highest FAR, of those the highest TAR."""
     points = [
@@ -41,8 +51,8 @@ def longhand_nearest(scores: NDArray[Any], same: NDArray[np.bool_], target: floa
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(8, 30), st.sampled_from([None, 1, 4]), st.sampled_from([1, 7, 1024]))
 def test_tars_are_those_of_the_resampled_list_of_pairs(seed: int, people: int, levels: int | None, block: int) -> None:
-    scores, first, second, same = made_up(seed, people, levels=levels)
-    counts = draw_people(people, draws=4, seed=seed)
+    scored = scores, first, second, same = made_up(seed, people, levels=levels)
+    counts = drawn(people, 4, seed, scored)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resampled_roc, "_BLOCK", block)
         found = tars_at_fars(scores, first, second, FARS, counts)
@@ -58,8 +68,8 @@ def test_tars_are_those_of_the_resampled_list_of_pairs(seed: int, people: int, l
 def test_equal_error_rates_are_those_of_the_resampled_list_of_pairs(
     seed: int, people: int, levels: int | None, draws: int
 ) -> None:
-    scores, first, second, same = made_up(seed, people, levels=levels)
-    counts = draw_people(people, draws=draws, seed=seed)
+    scored = scores, first, second, same = made_up(seed, people, levels=levels)
+    counts = drawn(people, draws, seed, scored)
     found = equal_error_rates(scores, first, second, counts)
     for rate, row in zip(found, pair_weights(counts, first, second), strict=True):
         assert rate == pytest.approx(equal_error_rate(np.repeat(scores, row), np.repeat(same, row)).rate, abs=1e-12)
@@ -135,9 +145,9 @@ def test_wrong_arguments_are_refused() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(8, 30))
 def test_shares_are_those_of_the_resampled_list_of_pairs(seed: int, people: int) -> None:
-    _, first, second, same = made_up(seed, people)
+    scored = _, first, second, same = made_up(seed, people)
     hits = np.random.default_rng(seed).random(len(same)) < 0.7
-    counts = draw_people(people, draws=70, seed=seed)
+    counts = drawn(people, 70, seed, scored)
     for of in (same, ~same):
         found = accepted_shares(hits[of], first[of], second[of], counts)
         for share, row in zip(found, pair_weights(counts, first[of], second[of]), strict=True):
