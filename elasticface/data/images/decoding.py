@@ -26,7 +26,7 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 # OpenCV logs what it also reports to the caller; with a DamagedImage raised, the log would only say it twice.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
 
-import cv2
+import cv2 as cv2  # re-exported: whoever takes it from here has it with these settings
 
 # OpenCV brings a pool of one thread a core. Images come many at a time from many processes (data workers, ranks), each
 # of which would start such a pool, and all of them would fight for the same cores; a face of 112 × 112 gains nothing

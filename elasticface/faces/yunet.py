@@ -1,0 +1,76 @@
+"""YuNet (Wu, Peng and Yu, 2023, doi 10.1007/s11633-023-1423-y), run by OpenCV. Its weights lie beside this file.
+
+Licence and source of the weights: THIRD_PARTY.md in this folder.
+"""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.data.images.decoding import cv2  # which sets OpenCV's limits and threads
+from elasticface.faces.detector import Detections, Floats
+
+_WEIGHTS = Path(__file__).with_name("yunet_2023mar.onnx")
+_LEAST_SCORE = 0.5
+_MOST = 2000  # candidates of an image: some tens surround each face
+_SAME_FACE = 0.45  # overlap (intersection over union) from which two candidates are of one face
+
+
+class YuNet:
+    """The detector that ships with the package.
+
+    The candidates that surround a face agree within some pixels on its points. OpenCV keeps the one of the highest
+    score; here they are averaged, weighted by the square of their scores, which makes the points steadier (figures in
+    docs/faces.md).
+    """
+
+    name = "yunet-2023mar"
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()  # the network keeps the size of its input
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return YuNet, ()
+
+    def find(self, image: NDArray[np.uint8]) -> Detections:
+        """The faces in an image, uint8 [H, W, 3] RGB; best those that are 12 to 300 pixels wide."""
+        height, width = image.shape[:2]
+        network = self._network()
+        network.setInputSize((width, height))
+        _, rows = network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        rows = np.zeros((0, 15)) if rows is None else rows.astype(np.float64)
+        rows[:, 2:4] += rows[:, :2]  # corner and size -> two corners
+        return _averaged(rows)
+
+    def _network(self) -> Any:
+        if not hasattr(self._of_thread, "network"):
+            create = cv2.FaceDetectorYN.create
+            self._of_thread.network = create(str(_WEIGHTS), "", (320, 320), _LEAST_SCORE, 1.0, _MOST)
+        return self._of_thread.network
+
+
+def _averaged(rows: NDArray[np.float64]) -> Detections:
+    """One detection a face from its candidates [N, 15] (box, ten coordinates, score)."""
+    remaining = rows[np.argsort(-rows[:, 14], kind="stable")]
+    faces = []
+    while len(remaining):
+        same = _overlap(remaining[0, :4], remaining[:, :4]) > _SAME_FACE
+        same[0] = True  # a box without an area overlaps nothing
+        weights = remaining[same, 14] ** 2
+        faces.append(np.append(weights @ remaining[same, :14] / weights.sum(), remaining[0, 14]))
+        remaining = remaining[~same]
+    table = np.array(faces).reshape(-1, 15)
+    return Detections(table[:, :4], table[:, 14], table[:, 4:14].reshape(-1, 5, 2))
+
+
+def _overlap(box: Floats, boxes: Floats) -> Floats:
+    """Intersection over union of ``box`` [4] with each of ``boxes`` [K, 4]: [K]."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    common = np.prod(np.clip(sides, 0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    union = areas + np.prod(box[2:] - box[:2]) - common
+    shares: Floats = np.divide(common, union, out=np.zeros(len(boxes)), where=union > 0)
+    return shares
