@@ -20,13 +20,19 @@ from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, cv2, decode, encode
 from elasticface.data.images.photos import Photos
+from elasticface.faces.choice import Choice, choose
+from elasticface.faces.detect_folder import detect_photos
 from elasticface.faces.detector import Face
 from elasticface.faces.examples import with_examples
-from elasticface.faces.photo import Choice, choose
+from elasticface.faces.finder import FaceFinder
+from elasticface.faces.landmarks import read_faces
 from elasticface.faces.plausible import implausible
 
 CHUNK = 64
 """Photos a task: some tenths of a second, next to which handing a task to another process costs nothing."""
+
+FACES = "faces.csv"
+"""Where the faces are listed that were found on the way."""
 
 Landmarks = Mapping[str, Sequence[Face] | NDArray[np.float64]]  # a photo's name -> its faces, or [5, 2]
 
@@ -61,7 +67,7 @@ class Summary:
 def align_photos(
     photos: Photos,
     out: str | Path,
-    landmarks: Landmarks,
+    landmarks: Landmarks | None = None,
     *,
     size: int = 112,
     format: Literal["jpg", "png"] = "jpg",
@@ -69,6 +75,7 @@ def align_photos(
     only: Collection[str] | None = None,
     resume: bool = False,
     faces: Choice = "largest",
+    finder: FaceFinder | None = None,
 ) -> Summary:
     """Warp every photo that has landmarks onto the template, into ``out/<its name>``.
 
@@ -80,7 +87,8 @@ def align_photos(
         photos: where to read.
         out: where to write: a folder that is not there or empty, and not inside the photos' own.
         landmarks: photo's name -> its faces, largest first, or [5, 2] of one, (x, y) in its pixels. Names match
-            exactly, a leading ``./`` and the form of Unicode (NFC or NFD) apart.
+            exactly, a leading ``./`` and the form of Unicode (NFC or NFD) apart. Without any the faces are looked for,
+            and what is found is kept in ``out/faces.csv``.
         size: side of the aligned images in pixels, ≥ 1.
         format: ``"jpg"`` (quality 95) or ``"png"``.
         workers: processes that read, warp and write; 1 does it in this one. Like everything that starts processes, more
@@ -88,6 +96,7 @@ def align_photos(
         only: the identities to keep: the first parts of the photos' names.
         resume: ``out`` may hold what an earlier run with the same settings made; that is kept and not made again.
         faces: which of a photo's faces: as :func:`elasticface.faces.photo.choose` takes it.
+        finder: looks for faces; :class:`elasticface.faces.finder.FaceFinder` as it is by itself where none is given.
 
     Returns:
         The counts, and whatever could not be aligned by name. Damaged photos and landmarks that fix no transform are
@@ -105,7 +114,10 @@ def align_photos(
             f"format {format}"
         )
     _check_out(photos, out, resume)
-
+    if landmarks is None:
+        if not (out / FACES).exists():
+            detect_photos(photos, out / FACES, finder, workers=workers, only=only, resume=resume)
+        landmarks = read_faces(out / FACES)
     identities = None if only is None else frozenset(only)
 
     def wanted(name: str) -> bool:

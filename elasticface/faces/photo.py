@@ -1,18 +1,16 @@
 """One photo: its faces, and the aligned images of those that are wanted."""
 
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base.errors import InputError
 from elasticface.data.images.alignment import SIZE, align
 from elasticface.data.images.pixels import to_pixels
+from elasticface.faces.choice import Choice, choose
 from elasticface.faces.detector import Face
 from elasticface.faces.finder import FaceFinder
-
-Choice = Literal["largest", "central", "all"]
 
 
 def detect(image: Any, finder: FaceFinder | None = None) -> list[Face]:
@@ -48,27 +46,6 @@ def align_faces(image: Any, faces: Choice = "largest", finder: FaceFinder | None
     photo = to_pixels(image)
     chosen = choose((finder or _default_finder()).find(photo), faces, photo.shape[1], photo.shape[0])
     return np.array([align(photo, face.points) for face in chosen], np.uint8).reshape(-1, SIZE, SIZE, 3)
-
-
-def choose(faces: list[Face], choice: Choice, width: int, height: int) -> list[Face]:
-    """Those of a photo's faces that are wanted.
-
-    Args:
-        faces: largest first.
-        choice: as in :func:`align_faces`.
-        width, height: of the photo in pixels.
-
-    Raises:
-        InputError: another choice.
-    """
-    if choice not in get_args(Choice):
-        raise InputError(f"faces is {choice!r}, not one of {', '.join(get_args(Choice))}")
-    if choice == "all":
-        return faces
-    if choice == "largest":
-        return faces[:1]
-    middle = np.array([width, height]) / 2
-    return sorted(faces, key=lambda face: float(np.linalg.norm(face.points.mean(axis=0) - middle)))[:1]
 
 
 @cache

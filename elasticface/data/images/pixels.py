@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _TAKEN = "a path, the bytes of a file, a PIL image or an array, uint8 [H, W, 3] RGB"
 
 
-
 def to_pixels(image: Any, name: str = "image") -> NDArray[np.uint8]:
     """The pixels of an image, upright (EXIF orientation applied), as uint8 RGB.
 
