@@ -30,6 +30,9 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument("--size", type=int, default=112, help="side in pixels")
     parser.add_argument("--format", type=Literal["jpg", "png"], default="jpg", help="JPEG of quality 95, or PNG")
+    parser.add_argument(
+        "--detector", type=str, default="yunet", help="yunet, insightface or uniface (if installed), or an .onnx"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--resume", action="store_true", help="keep what is in OUT and add what is missing")
 
@@ -43,6 +46,8 @@ def run(options: Namespace) -> None:
     from elasticface.base import files
     from elasticface.data.images.photos import Photos
     from elasticface.faces.align_folder import FACES, align_photos, read_identities
+    from elasticface.faces.finder import FaceFinder
+    from elasticface.faces.installed import open_detector
     from elasticface.faces.landmarks import read_faces
     from elasticface.faces.sheet import write_sheet
 
@@ -60,6 +65,7 @@ def run(options: Namespace) -> None:
         only=read_identities(Path(options.identities)) if options.identities else None,
         resume=options.resume,
         faces=options.faces,
+        finder=None if options.landmarks else FaceFinder(open_detector(options.detector)),
     )
     print("\n".join(summary.lines()))
     if options.sheet:

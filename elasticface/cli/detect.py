@@ -21,6 +21,9 @@ def add_options(parser: Parser) -> None:
         "--identities", type=str | None, default=None, help="text file of the people to take, one a line"
     )
     parser.add_argument("--smallest", type=int, default=20, help="width in pixels of the smallest face looked for")
+    parser.add_argument(
+        "--detector", type=str, default="yunet", help="yunet, insightface or uniface (if installed), or an .onnx"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run has found")
 
@@ -35,11 +38,12 @@ def run(options: Namespace) -> None:
     from elasticface.faces.align_folder import read_identities
     from elasticface.faces.detect_folder import detect_photos
     from elasticface.faces.finder import FaceFinder
+    from elasticface.faces.installed import open_detector
 
     found = detect_photos(
         Photos(options.photos),
         options.out,
-        FaceFinder(smallest=options.smallest),
+        FaceFinder(open_detector(options.detector), options.smallest),
         workers=options.workers,
         only=read_identities(options.identities) if options.identities else None,
         resume=options.resume,

@@ -60,9 +60,11 @@ class Detector(Protocol):
 
     Attributes:
         name: what it is; figures and thresholds are only good for faces that the same one found.
+        upright_score: the least score of a face that is certainly upright: turned faces are found with lower ones.
     """
 
     name: str
+    upright_score: float
 
     def find(self, image: NDArray[np.uint8]) -> Detections:
         """The faces in an image, uint8 [H, W, 3] RGB, of any size."""

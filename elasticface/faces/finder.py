@@ -29,7 +29,6 @@ _SEEN = 12  # pixels that a face must be wide to be found at all
 _COARSE, _COARSE_ENOUGH = 320, 480  # long side of the coarse pass; and one with which no fine pass is needed
 _TILE, _OVERLAP = 1280, 200  # of the fine pass, which is cut into tiles so that its memory is bounded
 _CANDIDATE, _FACE = 0.5, 0.6  # least scores of the first and the second pass
-_UPRIGHT = 0.93  # least score of a face that is certainly upright
 _SAME_FACE = 0.6  # share of the smaller of two boxes that lies in the other, from which they are of one face
 
 # The second pass: the template's face, about 80 of its 112 pixels wide, is brought to 190 pixels, with room around it.
@@ -66,7 +65,7 @@ class FaceFinder:
     def find(self, photo: Image) -> list[Face]:
         """The faces in ``photo``, uint8 [H, W, 3] RGB, largest first."""
         faces = self._upright_faces(photo)
-        if self.turned and _highest(faces) < _UPRIGHT:
+        if self.turned and _highest(faces) < self.detector.upright_score:
             for quarters in (1, 2, 3):
                 others = self._upright_faces(np.ascontiguousarray(np.rot90(photo, quarters)))
                 if _highest(others) > _highest(faces):

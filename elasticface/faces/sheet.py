@@ -94,7 +94,8 @@ def _drawn(tiles: Sequence[_Tile], title: str) -> bytes:
         axes.set_axis_off()
         if tile is not None:
             axes.imshow(tile.picture)
-            axes.set_title(tile.label, fontsize=6, y=-0.02, va="top", parse_math=False)
+            place = {"transform": axes.transAxes, "ha": "center", "va": "top"}
+            axes.text(0.5, -0.04, tile.label, fontsize=6, parse_math=False, **place)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
