@@ -25,4 +25,5 @@ class Stopped(RuntimeError):
 
 
 def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its type's name where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

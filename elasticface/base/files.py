@@ -108,6 +108,21 @@ def opened_text(path: str | Path) -> io.TextIOWrapper:
     return io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="")
 
 
+@contextlib.contextmanager
+def reading(path: str | Path, advice: str = "") -> Iterator[None]:
+    """The body reads ``path``: an OSError in it is raised as an InputError that names the file.
+
+    Args:
+        path: the file, as the user or a file of theirs has named it.
+        advice: what to do where it cannot be read, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        then = f"; {advice}" if advice else ""
+        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}{then}") from error
+
+
 def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
     """The content of a file that the user or a file of theirs has named.
 
@@ -120,18 +135,14 @@ def read_bytes(path: Path, advice: str = "", most: int | None = None) -> bytes:
         InputError: the file cannot be read, or is larger.
     """
     content = bytearray()
-    try:
-        with opened(path) as file:
-            if most is None:
-                return file.read()
-            # In parts, since a pipe does not say its size, and a file may grow.
-            while part := file.read(1 << 20):
-                content += part
-                if len(content) > most:
-                    raise InputError(f"{printable(path)}: more than {most:,} bytes; is it the right file?")
-    except OSError as error:
-        then = f"; {advice}" if advice else ""
-        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}{then}") from error
+    with reading(path, advice), opened(path) as file:
+        if most is None:
+            return file.read()
+        # In parts, since a pipe does not say its size, and a file may grow.
+        while part := file.read(1 << 20):
+            content += part
+            if len(content) > most:
+                raise InputError(f"{printable(path)}: more than {most:,} bytes; is it the right file?")
     return bytes(content)
 
 

@@ -195,11 +195,10 @@ def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, co
     before, after = np.empty((2, 2, SAMPLES), np.int64)
     found = np.empty(len(counts))
     for some, times in _some_at_a_time(counts):
-        of = totals[:, some]
-        padded = np.ones((2, SAMPLES), np.int64)
-        padded[:, : of.shape[1]] = of
-        find_crossings(ends, a, b, same, times, padded, before, after)
-        (far, tar), (next_far, next_tar) = (points[:, : of.shape[1]] / of for points in (before, after))
+        pairs = totals[:, some]
+        samples = pairs.shape[1]
+        find_crossings(ends, a, b, same, times, np.pad(pairs, ((0, 0), (0, SAMPLES - samples))), before, after)
+        (far, tar), (next_far, next_tar) = (accepted[:, :samples] / pairs for accepted in (before, after))
         gap, next_gap = 1 - tar - far, 1 - next_tar - next_far
         share = gap / (gap - next_gap)  # of the way to the point after
         found[some] = (1 - share) * far + share * next_far

@@ -19,14 +19,15 @@ from elasticface.base import keyed
 Counts = NDArray[np.int32]
 
 
-class CannotDraw(ValueError):
-    """There are too few people for the bootstrap: a resample has no trial that a figure could count."""
-
+ROUNDED = 1e-12
+"""Differences below it are of rounding: far less than one pair makes."""
 
 _AT_A_TIME = 1 << 22  # counts, as float64: 32 MiB
 _DRAWN_AT_A_TIME = 1 << 17  # people: what stays in a core's cache
-ROUNDED = 1e-12
-"""Differences below it are of rounding: far less than one pair makes."""
+
+
+class CannotDraw(ValueError):
+    """There are too few people for the bootstrap: a resample has no trial that a figure could count."""
 
 
 def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
@@ -70,8 +71,8 @@ def pair_weights(counts: Counts, first: ArrayLike, second: ArrayLike) -> Counts:
 def accuracies(correct: ArrayLike, same: ArrayLike, weights: Counts) -> NDArray[np.float64]:
     """The accuracy in each bootstrap resample, [R]: (share of genuine pairs right + share of impostor pairs right) / 2.
 
-    That is the accuracy itself where there are as many pairs of one kind as of the other. Each pair
-    keeps its decision: thresholds are not recomputed.
+    That is the accuracy itself where there are as many pairs of one kind as of the other. Each pair keeps its decision:
+    thresholds are not recomputed.
 
     Args:
         correct: [P] in 0..1, whether each pair was judged right, or how often of several runs.
@@ -91,16 +92,15 @@ def accuracies(correct: ArrayLike, same: ArrayLike, weights: Counts) -> NDArray[
         if not counted.all():
             raise CannotDraw("too few people: a resample has no pair of one kind")
         shares.append(of_kind @ right[kind] / counted)
-    result: NDArray[np.float64] = (shares[0] + shares[1]) / 2
-    return result
+    return np.asarray((shares[0] + shares[1]) / 2)
 
 
 def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np.float64]:
     """The share of trials that succeed in each bootstrap resample, of several figures at once, [R, F].
 
-    Each trial belongs to one unit, as the search of a probe to its subject. All trials of a unit count as
-    often as the unit was drawn, so they are summed first, and memory grows with units, not trials: exact, and cheap at
-    MegaFace's 153,634 mate pairs of 80 people.
+    Each trial belongs to one unit, as the search of a probe to its subject. All trials of a unit count as often as the
+    unit was drawn, so they are summed first, and memory grows with units, not trials: exact, and cheap at MegaFace's
+    153,634 mate pairs of 80 people.
 
     Args:
         hits: [F, P] bool, which trials succeed in each figure.
@@ -110,15 +110,17 @@ def unit_shares(hits: ArrayLike, units: ArrayLike, counts: Counts) -> NDArray[np
     Raises:
         ValueError: shapes that disagree, a unit outside 0..N-1, or too few units: a resample without trials.
     """
-    right, of = np.asarray(hits, np.bool_), np.asarray(units)
-    if right.ndim != 2 or of.shape != right.shape[1:]:
-        raise ValueError(f"shapes disagree: {right.shape} and {of.shape}")
+    succeeded, unit = np.asarray(hits, np.bool_), np.asarray(units)
+    if succeeded.ndim != 2 or unit.shape != succeeded.shape[1:]:
+        raise ValueError(f"shapes disagree: {succeeded.shape} and {unit.shape}")
     number = counts.shape[1]
-    if of.size and not (of.min() >= 0 and of.max() < number):
+    if unit.size and not (unit.min() >= 0 and unit.max() < number):
         raise ValueError(f"units must be 0 to {number - 1}")
-    # Whole numbers far below 2^53: float64 counts them exactly.
-    sums = np.stack([np.bincount(of[some], minlength=number) for some in (*right, slice(None))], axis=1).astype(float)
-    counted = np.empty((len(counts), len(right) + 1))
+    # Successes of each unit in each figure, and in the last column its trials: [N, F + 1]. Whole numbers far below
+    # 2^53: float64 counts them exactly.
+    trials = [np.bincount(unit[which], minlength=number) for which in (*succeeded, slice(None))]
+    sums = np.stack(trials, axis=1).astype(float)
+    counted = np.empty((len(counts), len(succeeded) + 1))
     step = max(_AT_A_TIME // number, 1)
     for start in range(0, len(counts), step):
         counted[start : start + step] = counts[start : start + step].astype(np.float64) @ sums

@@ -95,7 +95,7 @@ def find_crossings(
         second: int32 [P], the other.
         same: bool [P], whether the pair is genuine; it comes as often as its first unit.
         times: uint16 [N, SAMPLES].
-        totals: int64 [2, SAMPLES], impostor and genuine pairs of each sample, none of them 0.
+        totals: int64 [2, SAMPLES], impostor and genuine pairs of each sample; 0 of one that is not wanted.
         before: int64 [2, SAMPLES] out, impostor and genuine pairs accepted at the last point with FAR < FRR.
         after: int64 [2, SAMPLES] out, at the one after it.
     """

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from elasticface.metrics.checks import checked_ids, checked_rows, floats
 
 _BLOCK_BYTES = 1 << 20  # of second templates that are worked on together: what stays in a core's cache
-_CHECKED_ROWS = 4096
 
 
 def pool_templates(
@@ -83,10 +82,8 @@ def pool_templates(
     shares = np.linspace(0, len(rows), kernels.threads() + 1)  # as many images a thread, in whole templates
     kernels.in_threads(pool, np.unique(np.searchsorted(bounds, shares)))
     if not np.isfinite(pooled).all():
-        for name, given in (("features", rows), ("mirrored_features", mirrored)):
-            broken = _broken_rows(given)
-            if broken:
-                raise ValueError(f"{broken} of {len(rows)} rows of {name} hold NaN or inf")
+        checked_rows(rows, "features")
+        checked_rows(mirrored, "mirrored_features")
         raise ValueError("features are too large: their sums are beyond float64")
     return ordered[starts], pooled
 
@@ -176,8 +173,3 @@ def pair_scores(templates: npt.ArrayLike, first: npt.ArrayLike, second: npt.Arra
     if not np.isfinite(scores).all():
         raise ValueError(f"templates are too large: their products are beyond {rows.dtype}")
     return scores
-
-
-def _broken_rows(rows: npt.NDArray[Any]) -> int:
-    starts = range(0, len(rows), _CHECKED_ROWS)
-    return sum(int(np.count_nonzero(~np.isfinite(rows[i : i + _CHECKED_ROWS]).all(axis=1))) for i in starts)

@@ -397,7 +397,7 @@ def _write_results(folder: Path) -> None:
     _prepare_megaface(folder / "MegaFace", people=8)
     with mock.patch.object(samples, "DRAWS", 30):  # for short files
         results = [
-            figures("model", benchmark, a, b, same, first, second),
+            figures("model", benchmark, a, b, benchmark.pairs),
             *ijb_figures(ijb, "model", Features(features, np.ones(len(features), np.bool_), {})),
             *open_megaface(folder / "MegaFace").measure(FeatureFiles(folder / "MegaFace/features"), folder),
         ]

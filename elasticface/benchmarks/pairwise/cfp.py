@@ -11,7 +11,6 @@ photos of each, and for FP and FF ten splits of 350 genuine and 350 impostor pai
 """
 
 import posixpath
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.pairwise.lists import FOLDS, PairBenchmark, Pairs, checked, find_landmarks
-from elasticface.data.images.listed import Finder
+from elasticface.data.images.listed import Finder, is_count, numbered_rows
 from elasticface.data.images.photos import Photos
 
 PROTOCOL = "Protocol"
@@ -85,17 +84,16 @@ class _List:
     def read(path: Path) -> "_List":
         label = printable(path)
         photos: dict[int, tuple[int, str]] = {}
-        for row, line in _rows(path):
+        for row, line in numbered_rows(files.read_text(path)):
             where = f"{label}, row {row}"
-            match line.split(maxsplit=1):
-                case [number, name] if _is_count(number):
-                    pass
-                case _:
-                    raise InputError(f"{where}: not `number path`: {printable(line[:100])}")
-            if int(number) in photos:
-                raise InputError(f"{where}: number {number} is in row {photos[int(number)][0]} already; keep one")
+            words = line.split(maxsplit=1)
+            if len(words) != 2 or not is_count(words[0]):
+                raise InputError(f"{where}: not `number path`: {printable(line[:100])}")
+            number, name = int(words[0]), words[1]
+            if number in photos:
+                raise InputError(f"{where}: number {number} is in row {photos[number][0]} already; keep one")
             # Only a key to look photos up by: what leads out of the folder is not among them.
-            photos[int(number)] = row, posixpath.normpath(posixpath.join(PROTOCOL, name))
+            photos[number] = row, posixpath.normpath(posixpath.join(PROTOCOL, name))
         if not photos:
             raise InputError(f"{label}: lists no photo")
         return _List(label, photos)
@@ -122,10 +120,10 @@ def _pairs(splits: Path, lists: tuple[_List, _List], finder: Finder) -> Pairs:
         before = len(same)
         for name in ("same", "diff"):
             path = splits / f"{number:02d}" / f"{name}.txt"
-            for row, line in _rows(path):
+            for row, line in numbered_rows(files.read_text(path)):
                 where = f"{printable(path)}, row {row}"
                 cells = [cell.strip() for cell in line.split(",")]
-                if len(cells) != 2 or not all(map(_is_count, cells)):
+                if len(cells) != 2 or not all(map(is_count, cells)):
                     raise InputError(f"{where}: not `i,j`: {printable(line[:100])}")
                 first.append(_find(finder, lists[0], int(cells[0]), where))
                 second.append(_find(finder, lists[1], int(cells[1]), where))
@@ -134,14 +132,3 @@ def _pairs(splits: Path, lists: tuple[_List, _List], finder: Finder) -> Pairs:
         if sizes[-1] != sizes[0]:  # folds are cut at equal lengths
             raise InputError(f"{printable(path.parent)}: {sizes[-1]} pairs where split 01 has {sizes[0]}; is it whole?")
     return checked(Pairs(tuple(first), tuple(second), np.array(same, np.bool_), FOLDS), printable(splits))
-
-
-def _rows(path: Path) -> Iterator[tuple[int, str]]:
-    """Each line that is not blank, stripped, with its number in the file."""
-    for row, line in enumerate(files.read_text(path).split("\n"), start=1):
-        if line.strip():
-            yield row, line.strip()
-
-
-def _is_count(text: str) -> bool:
-    return text.isdecimal() and len(text) < 10

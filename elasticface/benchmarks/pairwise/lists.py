@@ -17,7 +17,7 @@ from elasticface.benchmarks.pairwise.slices import Metadata
 from elasticface.data.formats.packs import read_pack
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
-from elasticface.data.images.listed import Finder
+from elasticface.data.images.listed import Finder, is_count, numbered_rows
 from elasticface.data.images.photos import Photos
 from elasticface.faces.landmarks import read_landmarks
 
@@ -206,30 +206,26 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
         first, second, same = zip(*two_line_lists.read_two_line(text, source, names), strict=True)
         return checked(Pairs(first, second, np.array(same, np.bool_), FOLDS), source)
     finder = Finder(names)
-    lines = [(row, line.split("\t") if "\t" in line else line.split()) for row, line in enumerate(text.split("\n"), 1)]
-    rows = [(row, [part.strip() for part in parts]) for row, parts in lines if any(part.strip() for part in parts)]
+    rows = [(row, _cells(line)) for row, line in numbered_rows(text)]
     folds = FOLDS
-    if rows and 1 <= len(rows[0][1]) <= 2 and all(map(_is_count, rows[0][1])):
+    if rows and 1 <= len(rows[0][1]) <= 2 and all(map(is_count, rows[0][1])):
         folds = int(rows[0][1][0]) if len(rows[0][1]) == 2 else FOLDS
         rows = rows[1:]
     found: list[tuple[str, str, bool]] = []
     for row, parts in rows:
         where = f"{source}, row {row}"
         match parts:
-            case [a, b, ("0" | "1") as kind] if not _is_count(b):
+            case [a, b, ("0" | "1") as kind] if not is_count(b):
                 two, genuine = (a, b), kind == "1"
-            case [name, i, j] if _is_count(i) and _is_count(j):
+            case [name, i, j] if is_count(i) and is_count(j):
                 two, genuine = (_lfw_photo(name, i), _lfw_photo(name, j)), True
-            case [a, i, b, j] if _is_count(i) and _is_count(j):
+            case [a, i, b, j] if is_count(i) and is_count(j):
                 two, genuine = (_lfw_photo(a, i), _lfw_photo(b, j)), False
             case _:
                 given = printable(" ".join(parts)[:100])
                 raise InputError(f"{where}: neither `name n n`, `name n name n` nor `path path 0|1`: {given}")
-        pair = [finder.find(name.removeprefix("./")) for name in two]
-        for name, photo in zip(two, pair, strict=True):
-            if photo is None:
-                raise InputError(f"{where}: no photo {printable(name, 100)} there; add it or take the row out")
-        found.append((str(pair[0]), str(pair[1]), genuine))
+        one, other = (finder.require(name.removeprefix("./"), where) for name in two)
+        found.append((one, other, genuine))
     first, second, same = zip(*found, strict=True) if found else ((), (), ())
     return checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
 
@@ -258,8 +254,8 @@ def photos_path(root: Path) -> Path:
     return tars[0] if tars else root
 
 
-def _is_count(text: str) -> bool:
-    return text.isdecimal() and len(text) < 10
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
 
 
 def _lfw_photo(name: str, number: str) -> str:

@@ -13,7 +13,7 @@ from elasticface.data.formats.packs import write_pack
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import SIZE
 
-_KEPT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # how a JPEG and a PNG begin, which every reader of packs decodes
+_KEPT = (".jpg", ".png")  # what every reader of packs decodes
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def pack(benchmark: PairBenchmark, out: str | Path, size: int = SIZE, overwrite:
             data, face = benchmark.photos.read(name), benchmark.face(name, size)
         except decoding.DamagedImage as error:
             raise InputError(f"{error}; or take its pairs out of the list, for a pack needs both images") from error
-        keep = benchmark.landmarks is None and data.startswith(_KEPT)
+        keep = benchmark.landmarks is None and decoding.suffix_of(data) in _KEPT
         kept += keep
         encoded[name] = data if keep else decoding.encode(face, ".png")
     in_order = [encoded[name] for both in zip(pairs.first, pairs.second, strict=True) for name in both]

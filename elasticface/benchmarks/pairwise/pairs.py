@@ -18,7 +18,7 @@ from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError
 from elasticface.benchmarks import samples
 from elasticface.benchmarks.pairwise import slices
-from elasticface.benchmarks.pairwise.lists import PairBenchmark
+from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs
 from elasticface.benchmarks.pairwise.slices import Slice
 from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.benchmarks.units import Units, units_of
@@ -85,8 +85,7 @@ def evaluate_pairs(
         raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
     first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
     a, b = (embeddings[[position[name] for name in side]] for side in (first, second))
-    skipped = int((~usable).sum())
-    return figures(encoder.card.name, benchmark, a, b, same, first, second, skipped, flip, intervals)
+    return figures(encoder.card.name, benchmark, a, b, Pairs(first, second, same, pairs.folds), flip, intervals)
 
 
 def try_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, photos: int = 4) -> None:
@@ -106,29 +105,33 @@ def figures(
     benchmark: PairBenchmark,
     a: NDArray[np.float32],
     b: NDArray[np.float32],
-    same: NDArray[np.bool_],
-    first: tuple[str, ...],
-    second: tuple[str, ...],
-    skipped: int = 0,
+    pairs: Pairs,
     flip: bool = True,
     intervals: bool = True,
 ) -> PairResult:
-    """The protocol's figures from embeddings a, b [P, D] of pairs that are the same person or not [P].
+    """The protocol's figures from embeddings.
 
-    ``skipped`` pairs are left out already; ``flip`` says how the embeddings were made. Both are for the record.
-    ``intervals`` are wanted, or not.
+    Args:
+        model: its name.
+        benchmark: what the pairs are of.
+        a: embeddings of the pairs' first photos, [P, D].
+        b: of their second ones, [P, D].
+        pairs: P of the benchmark's, in its order; the others are counted as skipped.
+        flip: whether the mirror image was added, for the record.
+        intervals: whether intervals are wanted.
     """
-    folds = benchmark.pairs.folds
+    first, second, same, folds = pairs.first, pairs.second, pairs.same, pairs.folds
     verification = metrics.verification_accuracy(a, b, same, folds)
     scores = _cosines(a, b)
-    tars = {rule: metrics.tar_at_far(scores, same, FARS, rule) for rule in ("at-most", "nearest")}
+    tars = {
+        rule: dict(zip(map("{:g}".format, FARS), metrics.tar_at_far(scores, same, FARS, rule).tolist(), strict=True))
+        for rule in ("at-most", "nearest")
+    }
     eer = metrics.equal_error_rate(scores, same).rate
     genuine = int(same.sum())
     units = units_of(first, second, same, folds, benchmark.content)
-    at_most, nearest = (
-        {f"{name}@{far:g}": float(tar) for far, tar in zip(FARS, tars[rule], strict=True)}
-        for name, rule in (("tar", "at-most"), ("nearest", "nearest"))
-    )
+    at_most = {f"tar@{far}": tar for far, tar in tars["at-most"].items()}
+    nearest = {f"nearest@{far}": tar for far, tar in tars["nearest"].items()}
     rates = {ACCURACY: verification.accuracy, **at_most, EER: eer, **nearest}
     found, by = _intervals(rates, scores, same, verification.accepted, units) if intervals else ({}, "")
     return PairResult(
@@ -139,16 +142,14 @@ def figures(
         accuracy_std=verification.std,
         threshold=verification.threshold,
         per_fold=verification.per_fold,
-        tar_at_far={
-            rule: {f"{f:g}": float(t) for f, t in zip(FARS, values, strict=True)} for rule, values in tars.items()
-        },
+        tar_at_far=tars,
         eer=eer,
         counts={
             "pairs": len(same),
             "genuine": genuine,
             "impostor": len(same) - genuine,
             "images": len({*first, *second}),
-            "skipped_pairs": skipped,
+            "skipped_pairs": len(benchmark.pairs.same) - len(same),
         },
         scores=scores,
         same=same,

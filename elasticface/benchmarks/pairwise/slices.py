@@ -7,6 +7,7 @@ threshold of its own.
 
 import csv
 import math
+import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ Groups = tuple[list[str], NDArray[np.int64]]  # names [G], and which of them eac
 
 @dataclass(frozen=True)
 class Slice:
-    """The pairs of one group of one factor. Rates are fractions in 0..1."""
+    """The figures of one group of pairs, by one factor. Rates are fractions in 0..1."""
 
     factor: str  # "pose", a key of FACTORS
     name: str  # "15–30°"
@@ -70,35 +71,30 @@ def slices(
         metadata: of every photo in a pair, as :func:`read_metadata` gives it.
         units: of the pairs; None takes these for independent.
     """
-    groups: list[tuple[str, str, NDArray[np.bool_]]] = []
+    groups: list[tuple[str, str, NDArray[np.bool_]]] = []  # factor, name, and which pairs are in it
     for factor, (column, group, _) in FACTORS.items():
         if column in metadata:
-            of = metadata[column]
-            names, which = group(np.array([of[name] for name in first]), np.array([of[name] for name in second]))
+            values = metadata[column]
+            names, which = group(*(np.array([values[photo] for photo in side]) for side in (first, second)))
             present = np.unique(which)
             if len(present) > 1:
                 groups += [(factor, names[g], which == g) for g in present]
-    drawn = None
+    rates = None  # [R, groups], each group's accuracy in each resample
     if groups and units is not None and units.kind != "pairs":
-        masks, right, of_units = [of for *_, of in groups], same == accepted, units
-        drawn = bootstrap(
-            lambda counts: of_groups(masks, right, same, of_units, counts), of_units.number, of_units.kind
+        masks, right, of_pairs = [mask for *_, mask in groups], same == accepted, units
+        rates = bootstrap(
+            lambda counts: of_groups(masks, right, same, of_pairs, counts), units.number, units.kind
         ).rates
-    columns = [None] * len(groups) if drawn is None else list(drawn.T)
     return tuple(
-        _slice(factor, name, same[of], accepted[of], column)
-        for (factor, name, of), column in zip(groups, columns, strict=True)
+        _slice(factor, name, same[mask], accepted[mask], None if rates is None else rates[:, number])
+        for number, (factor, name, mask) in enumerate(groups)
     )
 
 
 def _slice(
-    factor: str,
-    name: str,
-    same: NDArray[np.bool_],
-    accepted: NDArray[np.bool_],
-    drawn: NDArray[np.float64] | None,
+    factor: str, name: str, same: NDArray[np.bool_], accepted: NDArray[np.bool_], accuracies: NDArray[np.float64] | None
 ) -> Slice:
-    """The figures of one group; ``drawn`` [R] is its accuracy in each resample."""
+    """The figures of one group; ``accuracies`` [R] are its own in each resample."""
     right = int((same == accepted).sum())
     genuine, impostor = int(same.sum()), int((~same).sum())
     return Slice(
@@ -107,7 +103,7 @@ def _slice(
         genuine=genuine,
         impostor=impostor,
         accuracy=right / len(same),
-        interval=interval_of(drawn, right, len(same)),
+        interval=interval_of(accuracies, right, len(same)),
         tar=int((accepted & same).sum()) / genuine if genuine else math.nan,
         far=int((accepted & ~same).sum()) / impostor if impostor else math.nan,
     )
@@ -168,9 +164,9 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
     wanted = set(photos)
     found: dict[str, tuple[int, dict[str, Any]]] = {}  # photo -> its row, and its values by column
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{label}: more than {_MOST_BYTES:,} bytes; keep the rows of the benchmark's photos")
-        with files.opened_text(path) as file:
+        with files.reading(path), files.opened_text(path) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise InputError(f"{label}: more than {_MOST_BYTES:,} bytes; keep the rows of the benchmark's photos")
             rows = _rows(csv.reader(file, strict=True), label)
             _, header = next(rows, (0, []))
             columns = [column for column in (*NUMBERS, *WORDS) if column in header]
@@ -188,8 +184,6 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
                     raise InputError(f"{where}: {printable(name, 200)} is in row {found[name][0]} already; keep one")
                 if name in wanted:
                     found[name] = row, {column: _value(column, given[column], where) for column in columns}
-    except OSError as error:
-        raise InputError(f"{label}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{label}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     if len(found) < len(wanted):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.images.listed import Finder, without_suffix
+from elasticface.data.images.listed import Finder, numbered_rows, without_suffix
 
 FILES = ("pairs_CALFW.txt", "pairs_CPLFW.txt")
 FOLDS = 10
@@ -23,7 +23,7 @@ _Pair = tuple[str, str, bool]  # two photos, and whether they are of one person
 
 def is_two_line(text: str) -> bool:
     """Whether a list of pairs is of this kind: it begins with a photo and a number, where LFW's has two numbers."""
-    first = next((words for line in text.split("\n") if (words := line.split())), [])
+    first = next((line.split() for _, line in numbered_rows(text)), [])
     return len(first) == 2 and not first[0].isdecimal() and _is_kind(first[1])
 
 
@@ -41,7 +41,7 @@ def read_two_line(text: str, source: str, names: Sequence[str]) -> list[_Pair]:
             as impostor pairs, or not a tenth of them for each fold.
     """
     photos = _Photos(names)
-    rows = [(row, words) for row, line in enumerate(text.split("\n"), 1) if (words := line.split())]
+    rows = [(row, line.split()) for row, line in numbered_rows(text)]
     genuine: list[_Pair] = []
     impostor: list[_Pair] = []
     numbers: list[tuple[int, int]] = []  # of each genuine pair its row, and what stands there

@@ -4,6 +4,7 @@ No state is carried from batch to batch, so a resumed run reads the very images 
 N processes together read what one process reads.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -73,13 +74,12 @@ class KeyedBatchSampler:
                 f"a batch of {self.images_per_batch} images cannot be shared by {world_size} processes: "
                 "each needs at least one"
             )
-        self.num_images = num_images
         self.seed = seed
         self.epoch = epoch
         self.start_step = start_step
         self.rank = rank
         self.world_size = world_size
-        self.order = order
+        self.order = order or functools.partial(epoch_order, num_images)
         share, left_over = divmod(self.images_per_batch, world_size)
         self.first_row = rank * share + min(rank, left_over)  # of the global batch's that are this rank's
         self.last_row = self.first_row + share + (rank < left_over)
@@ -89,10 +89,7 @@ class KeyedBatchSampler:
         return self.steps - self.start_step
 
     def __iter__(self) -> Iterator[list[int]]:
-        if self.order is None:
-            order = epoch_order(self.num_images, self.seed, self.epoch)
-        else:
-            order = self.order(self.seed, self.epoch)
+        order = self.order(self.seed, self.epoch)
         for step in range(self.start_step, self.steps):
             batch = order[step * self.images_per_batch :]
             yield batch[self.first_row : self.last_row].tolist()

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base import files
+from elasticface.base.errors import InputError
 
 Stamp = tuple[int, int]  # bytes, and nanoseconds of the last change
 
@@ -35,6 +37,20 @@ def stamp(path: Path) -> Stamp:
     return found.st_size, found.st_mtime_ns
 
 
+def opened_unchanged(path: Path, indexed: Stamp) -> io.BufferedReader:
+    """A file, open to be read, as long as it is the one that has been indexed.
+
+    Raises:
+        InputError: it cannot be read, or has changed.
+    """
+    with files.reading(path):
+        file = files.opened(path)
+        if stamp(path) != indexed:
+            file.close()
+            raise InputError(f"{files.printable(path)}: has changed since it was opened; start again")
+    return file
+
+
 class ArrayCache:
     """Arrays that were made of files and are good as long as these have their size and time of change.
 
@@ -52,20 +68,16 @@ class ArrayCache:
                 name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
                 self._path = default_folder() / "indices" / f"{name}.npz"
 
-    def load(self, kinds: Mapping[str, str]) -> dict[str, NDArray[np.int64]] | None:
-        """The arrays that were saved, all [n] and of the same length, or None.
-
-        Args:
-            kinds: name -> dtype.
-        """
+    def load(self, names: Sequence[str]) -> dict[str, NDArray[np.int64]] | None:
+        """The arrays of these names that were saved, int64 [n] of one length, or None."""
         if self._path is None or not self._path.exists():
             return None
         try:
             with self._path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = {name: stored[name] for name in kinds}
+                found = {name: stored[name] for name in names}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # the zip has a checksum of each array
             return None
-        if any(found[name].dtype != kind or found[name].ndim != 1 for name, kind in kinds.items()):
+        if any(array.dtype != np.int64 or array.ndim != 1 for array in found.values()):
             return None
         return found if len({len(array) for array in found.values()}) == 1 else None
 

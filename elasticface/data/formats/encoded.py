@@ -1,56 +1,104 @@
 """What sources that hold encoded images have in common: one size for all, and identities that are numbers."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.data.images.decoding import DamagedImage, decode, fit
 
 MOST_IDENTITIES = 1 << 24
 """Labels are below it: as far as the float32 of a RecordIO set counts, and 46 times the largest public set."""
 
 
-class ResizingDecoder:
-    """Decodes the images of a source and resizes those of another size, with one warning in each process.
+class EncodedImages:
+    """What the formats of encoded images share: an image is decoded, and resized where need be, when it is asked for.
+
+    A format sets ``labels`` and ``num_classes``, and says in ``_bytes`` and ``name`` how one image is read and called.
 
     Args:
-        what: the set, for the warning: its path.
-        size: the side in pixels, ≥ 1.
+        path: the set, for the warning.
+        size: the side in pixels that every image comes out with, ≥ 1. Images of another size are resized, with one
+            warning in each process.
+
+    Attributes:
+        size: as given.
+        labels: int64 [N], the images' identities.
+        num_classes: C.
 
     Raises:
         InputError: ``size`` below 1.
     """
 
-    def __init__(self, what: str, size: int) -> None:
+    labels: NDArray[np.int64]
+    num_classes: int
+
+    def __init__(self, path: str | Path, size: int) -> None:
         if size < 1:
             raise InputError(f"size must be at least 1 pixel, got {size}")
-        self.what, self.size, self._warned = what, size, False
+        self.size = size
+        self._label, self._warned = printable(path), False
 
-    def decode(self, data: bytes | NDArray[np.uint8], name: Callable[[int], str], index: int) -> NDArray[np.uint8]:
-        """Encoded bytes -> uint8 RGB [size, size, 3]. ``name`` is called only for a message.
+    def __len__(self) -> int:
+        """N, how many images there are."""
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        """One image, uint8 RGB [size, size, 3], and its label.
 
         Raises:
-            DamagedImage: the bytes cannot be decoded.
+            DamagedImage: it cannot be read (:meth:`encoded`) or decoded; the message begins with where it lies.
+            IndexError: ``index`` beyond the set.
+            InputError: a file that holds many images is gone or has changed.
         """
+        data = self._bytes(index)
         try:
             image = decode(data, "")
         except DamagedImage as error:
-            raise DamagedImage(f"{name(index)}{error}") from error
+            raise DamagedImage(f"{self._place(index)}{error}") from error
         height, width, _ = image.shape
-        if height == width == self.size:
-            return image
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{self.what}: images that are not {self.size}x{self.size} pixels are resized, such as "
-                f"{name(index)} of {width}x{height}; faces should be aligned, see `elasticface align`",
-                stacklevel=3,
-            )
-        return fit(image, self.size)
+        if not height == width == self.size:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{self._label}: images that are not {self.size}x{self.size} pixels are resized, such as "
+                    f"{self._place(index)} of {width}x{height}; faces should be aligned, see `elasticface align`",
+                    stacklevel=2,
+                )
+            image = fit(image, self.size)
+        return image, self.labels.item(index)
+
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """One image as it lies in the set, and its label.
+
+        Raises:
+            DamagedImage: it cannot be read, is no regular file, or has more bytes than a photo.
+            IndexError: ``index`` beyond the set.
+            InputError: a file that holds many images is gone or has changed.
+        """
+        return bytes(self._bytes(index)), self.labels.item(index)
+
+    @cached_property
+    def class_names(self) -> Sequence[str]:
+        """The identities' names [C]: "0", "1", … where the format has none."""
+        return NumberNames(self.num_classes)
+
+    def name(self, index: int) -> str:
+        """One image's name for a message or a table."""
+        raise NotImplementedError
+
+    def _place(self, index: int) -> str:
+        """Where one image lies, for a message: its name, where that says the file."""
+        return self.name(index)
+
+    def _bytes(self, index: int) -> bytes | NDArray[np.uint8]:
+        raise NotImplementedError
 
 
 class NumberNames(Sequence[str]):

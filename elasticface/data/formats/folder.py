@@ -4,24 +4,24 @@ import contextlib
 import os
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import progress
+from elasticface.base import files, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.formats.encoded import ResizingDecoder
+from elasticface.data.formats.encoded import EncodedImages
 from elasticface.data.images import decoding
 from elasticface.data.images.decoding import IMAGE_SUFFIXES, DamagedImage
 
 _MANY = 10_000  # identity folders that take a while to look through
 
 
-class FolderSource:
+class FolderSource(EncodedImages):
     """The images of a folder of identity folders, with one label per identity folder.
 
     Identities and, within each, images are in the order of their names, so labels and indices are the same on every
@@ -48,42 +48,14 @@ class FolderSource:
     """
 
     def __init__(self, path: str | Path, size: int = 112) -> None:
+        super().__init__(path, size)
         self.root = Path(path)
-        self._decoder = ResizingDecoder(printable(path), size)
-        self.size = size
         self._identities, self._images, counts = _scan(self.root)
         self.num_classes = len(self._identities)
-        self.labels: NDArray[np.int64] = np.repeat(np.arange(self.num_classes, dtype=np.int64), counts)
+        self.labels = np.repeat(np.arange(self.num_classes, dtype=np.int64), counts)
         # Where one image has another size, most have. The warning comes here once, not from every worker process.
         with contextlib.suppress(DamagedImage):  # raised again when this image is read
             self[0]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """One image, uint8 RGB [size, size, 3], and its label.
-
-        Raises:
-            DamagedImage: the file cannot be read (:meth:`encoded`) or decoded; the message begins with its path.
-            IndexError: ``index`` beyond the set.
-        """
-        data, label = self.encoded(index)
-        return self._decoder.decode(data, self._full_name, index), label
-
-    def encoded(self, index: int) -> tuple[bytes, int]:
-        """One image as it is in its file, and its label.
-
-        Raises:
-            DamagedImage: the file is gone, may not be read, is no regular file, or larger than any photo.
-            IndexError: ``index`` beyond the set.
-        """
-        path = self.path(index)
-        return decoding.read(path, printable(path)), int(self.labels[index])
-
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
-        """The items of a batch at once, which is what a DataLoader asks for where it can."""
-        return [self[index] for index in indices]
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -103,8 +75,11 @@ class FolderSource:
         """One image's name for a message or a table, ``identity/image``, fit to be printed whatever its bytes."""
         return printable(self.path(index).relative_to(self.root))
 
-    def _full_name(self, index: int) -> str:
+    def _place(self, index: int) -> str:
         return printable(self.path(index))
+
+    def _bytes(self, index: int) -> bytes:
+        return decoding.read(self.path(index), self._place(index))
 
 
 class _Names:
@@ -166,19 +141,14 @@ def _scan(root: Path) -> tuple[_Names, _Names, NDArray[np.int64]]:
 def _folders_and_images(folder: Path) -> tuple[list[str], list[str]]:
     """The names of the folders in ``folder``, and of all that has an image's suffix; each list sorted."""
     folders, images = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    folders.append(entry.name)
-                if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-                    images.append(entry.name)
-    except OSError as error:
-        raise InputError(
-            f"{printable(folder)}: cannot be read: {error.strerror}; give a folder with one folder per identity"
-        ) from error
+    with files.reading(folder, "give a folder with one folder per identity"), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                folders.append(entry.name)
+            if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+                images.append(entry.name)
     return sorted(folders), sorted(images)
 
 

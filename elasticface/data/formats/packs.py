@@ -1,7 +1,7 @@
 """Verification packs: one `.bin` with the encoded images of all pairs, as the field passes LFW, AgeDB-30 and CFP on.
 
 A pack is the pickle of (images, issame): 2·P encoded images, pair after pair, and P times whether the two show the same
-person. Packs go from hand to hand, so nothing in one is unpickled (:mod:`elasticface.data.formats.pickles`).
+person. Packs go from hand to hand, so nothing in one is run (:mod:`elasticface.data.formats.pickles`).
 """
 
 from collections.abc import Sequence

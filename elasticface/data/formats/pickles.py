@@ -1,26 +1,25 @@
-"""Plain values out of a pickle: bytes, text, numbers, lists, tuples and numpy arrays. Nothing is ever unpickled.
+"""Plain values out of a pickle: bytes, text, numbers, lists, tuples and numpy arrays. Nothing in it is run.
 
-A pickle is a program for a stack machine, and Python's own machine calls whatever the program names. This one only
-knows the opcodes that plain values are written with, by Python 2 and 3 in protocols 0 to 5, and the names in
-``_NAMES``, each of which stands for a few lines of this file. Any other opcode or name ends the reading.
+A pickle is a program for a stack machine, and Python's own machine calls whatever the program names. This is that
+machine, the standard library's in pure Python, with the opcodes alone that plain values are written with, by Python 2
+and 3 in protocols 0 to 5. Of names it knows those in ``_NAMES``, which are neither looked up nor called: what a call
+of one comes to is said in this file. Any other opcode or name ends the reading.
 
-A restricted ``pickle.Unpickler`` is not used: it allocates what a length or a place in the memo claims before it reads
-(10 GB for 13 bytes). :mod:`pickletools`, which could look over the opcodes first, takes Python 2's text for ASCII.
+The machine in C (``pickle.Unpickler``) would allocate what a length or a place in the memo claims (10 GB for 13 bytes).
 
 Memory stays in proportion to the file: a length is checked against the bytes that are left before it is read; what a
 pickle refers to again is the same object; what it computes again is charged to a budget of the file's own size.
 """
 
-import codecs
-import enum
 import math
 import os
+import pickle
 import pickletools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +28,33 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 
-MOST_STEPS = 1_200_000
-"""Opcodes that are followed, in half a second, with up to 200 bytes an object.
+MOST_STEPS = 1_500_000
+"""Opcodes that are followed, an argument of one byte being counted like one. An object takes up to 200 bytes.
 
-The largest packs, of 7,000 pairs, take 35,051 with bytes and bools, and 595,067 in the costliest way there is: images
-as uint8 arrays [1, n] and flags as numpy's numbers, in protocol 0.
+The largest packs, of 7,000 pairs, take 21,010 as ``write_pack`` has them, and 714,368 in the costliest way there is:
+images as uint8 arrays [1, n] and flags as numpy's numbers, in protocol 1.
 """
 
-_LONGEST_NUMBER = 8  # bytes; and _LONGEST_LINE characters in protocol 0, of a name too
-_LONGEST_LINE = 200
+_LONGEST_LINE = 200  # characters of a number or name in protocol 0
 _MOST_DIMENSIONS = 32  # of numpy's arrays
 _ZIP = b"PK\x03\x04"  # how torch's weights begin, which are called .bin too; P is the opcode PERSID
+_DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8".split())
+_NAMES = {
+    "encode": ("_codecs",),  # how Python 3 writes bytes in protocols 0 to 2
+    "bytes": ("builtins", "__builtin__"),  # and no bytes
+    "bytearray": ("builtins", "__builtin__"),
+    "ndarray": ("numpy",),
+    "dtype": ("numpy",),
+    "_reconstruct": ("numpy.core.multiarray", "numpy._core.multiarray"),  # numpy 1 and 2
+    "_frombuffer": ("numpy.core.numeric", "numpy._core.numeric"),  # protocol 5
+    "scalar": ("numpy.core.multiarray", "numpy._core.multiarray"),
+}
+_OPCODES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
+_STANDARD = """
+    MARK STOP NONE NEWTRUE NEWFALSE INT LONG BININT BININT1 BININT2 LONG1 STRING SHORT_BINSTRING BINSTRING
+    SHORT_BINBYTES BINBYTES BINBYTES8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 EMPTY_LIST LIST APPEND APPENDS
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL
+""".split()  # opcodes that are followed as the standard library follows them
 
 
 @dataclass
@@ -60,48 +75,6 @@ class Array:
         return sum(side != 1 for side in self.shape) <= 1
 
 
-@dataclass
-class _Dtype:
-    code: str  # "u1"
-    order: str = "<"
-
-    @property
-    def name(self) -> str:
-        return self.order + self.code
-
-
-class _Name(enum.Enum):
-    """What the names in a pickle stand for."""
-
-    ENCODE = enum.auto()
-    BYTES = enum.auto()
-    BYTEARRAY = enum.auto()
-    NDARRAY = enum.auto()
-    DTYPE = enum.auto()
-    RECONSTRUCT = enum.auto()
-    FROM_BUFFER = enum.auto()
-    SCALAR = enum.auto()
-
-
-_NAMES = {
-    ("_codecs", "encode"): _Name.ENCODE,  # how Python 3 writes bytes in protocols 0 to 2
-    ("__builtin__", "bytes"): _Name.BYTES,  # and no bytes
-    ("builtins", "bytes"): _Name.BYTES,
-    ("__builtin__", "bytearray"): _Name.BYTEARRAY,
-    ("builtins", "bytearray"): _Name.BYTEARRAY,
-    ("numpy", "ndarray"): _Name.NDARRAY,
-    ("numpy", "dtype"): _Name.DTYPE,
-    ("numpy.core.multiarray", "_reconstruct"): _Name.RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _Name.RECONSTRUCT,  # numpy 2
-    ("numpy.core.numeric", "_frombuffer"): _Name.FROM_BUFFER,  # protocol 5
-    ("numpy._core.numeric", "_frombuffer"): _Name.FROM_BUFFER,
-    ("numpy.core.multiarray", "scalar"): _Name.SCALAR,
-    ("numpy._core.multiarray", "scalar"): _Name.SCALAR,
-}
-_DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8".split())
-_ORDERS = frozenset("<>|=")
-
-
 def read_plain(path: Path) -> Any:
     """The value in a pickle of plain values.
 
@@ -119,7 +92,7 @@ def read_plain(path: Path) -> Any:
     try:
         with files.opened(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in Python 2's text that mean nothing
-            return _Machine(file, os.fstat(file.fileno()).st_size).run()
+            return _Unpickler(_Source(file, os.fstat(file.fileno()).st_size)).load()
     except _Wrong as wrong:
         raise InputError(f"{label}: {wrong}") from None
     except OSError as error:
@@ -130,298 +103,164 @@ class _Wrong(Exception):
     """What is wrong with the pickle, for the caller to make a sentence with its name."""
 
 
-class _Machine:
-    """The stack machine, in the pickle module's terms: a stack, marks in it, and a memo of what came before."""
+class _Source:
+    """The file as the machine reads it: not beyond its end, not for ever, and with the place for messages."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file, self.size, self.at = file, size, 0
-        self.budget = size  # bytes that may be computed from others
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.file, self.size, self.at, self.steps, self.last = file, size, 0, 0, b""
 
-    def run(self) -> Any:
-        for _ in range(MOST_STEPS):
-            if self.at == self.size:
-                raise _Wrong("ends before the pickle does; it is empty or cut short, fetch it again")
-            code = self.take(1)
-            if code == b".":
-                value = self.pop()
-                if self.stack or self.marks:
-                    raise _Wrong("a damaged pickle: it ends with values left over")
-                return value
-            step = _STEPS.get(code)
-            if step is None:
-                name = next((name for name, other in _CODES.items() if other == code), None)
-                if self.at == 1 and (name is None or code + self.file.read(3) == _ZIP):
-                    raise _Wrong("not a pickle, which a pack is; is it the right file?")
-                raise self.refused(f"the opcode {name or 'that nobody knows'} ({code.hex()})")
-            step(self)
-        raise _Wrong(f"more than {MOST_STEPS:,} opcodes; no pack of images and pairs needs so many")
-
-    # ------------------------------------------------------------------------------------------ reading
-
-    def take(self, count: int) -> bytes:
-        left = self.size - self.at
-        if count > left:
-            raise _Wrong(f"cut short or damaged: {count:,} bytes should follow byte {self.at:,}, there are {left:,}")
-        data = self.file.read(count)
-        if len(data) != count:
+    def read(self, count: int) -> bytes:
+        self.expect(count)
+        self.steps += count == 1
+        if self.steps > MOST_STEPS:
+            raise _Wrong(f"more than {MOST_STEPS:,} opcodes; no pack of images and pairs needs so many")
+        self.last = self.file.read(count)
+        if len(self.last) != count:
             raise _Wrong("became shorter while it was read")
         self.at += count
-        return data
+        return self.last
 
-    def number(self, width: int, signed: bool = False) -> int:
-        return int.from_bytes(self.take(width), "little", signed=signed)
+    def expect(self, count: int) -> None:
+        left = self.size - self.at
+        if count > left:
+            raise _Wrong(
+                f"ends before the pickle does: {count:,} bytes should follow byte {self.at:,}, there are {left:,}; "
+                "it is empty, cut short or damaged, fetch it again"
+            )
 
-    def line(self, longest: int = _LONGEST_LINE) -> bytes:
-        data = self.file.readline(longest + 1)
-        if not data.endswith(b"\n"):
+    def readline(self) -> bytes:
+        of_text = self.last in (b"S", b"V")  # the opcode: STRING, UNICODE
+        line = self.file.readline(self.size if of_text else _LONGEST_LINE)
+        if not line.endswith(b"\n"):
             raise _Wrong(f"damaged: the line at byte {self.at:,} has no end")
-        self.at += len(data)
-        return data[:-1]
+        self.at += len(line)
+        return line
 
-    def decimal(self) -> int:
-        text = self.line()
+
+@dataclass
+class _Name:
+    """A name that the pickle may use. It is only compared: nothing is called, and no attribute set."""
+
+    name: str
+
+
+@dataclass
+class _Dtype:
+    code: str  # "u1"
+    order: str = "<"
+
+
+class _Unpickler(pickle._Unpickler):
+    """The standard machine without the steps that import, call or build anything."""
+
+    stack: list[Any]  # the values since the last mark
+    metastack: list[list[Any]]  # those before each mark
+    read: Callable[[int], bytes]
+
+    def __init__(self, source: _Source) -> None:
+        super().__init__(source, encoding="bytes")
+        self.source = source
+        self.budget = source.size  # bytes that may be computed from others
+
+    def load(self) -> Any:
         try:
-            return int(text)
-        except ValueError:
-            raise _Wrong(f"damaged: no number in the line that ends at byte {self.at:,}") from None
+            value = super().load()
+        except KeyError as error:  # of the dispatch
+            raise self.unknown(error.args[0]) from None
+        except (pickle.UnpicklingError, IndexError, ValueError, TypeError, AttributeError) as error:
+            what = printable(str(error), 100)
+            raise _Wrong(f"a damaged pickle before byte {self.source.at:,}, fetch it again ({what})") from error
+        if self.stack or self.metastack:
+            raise _Wrong("a damaged pickle: it ends with values left over")
+        return value
 
-    # ------------------------------------------------------------------------------------------ the stack
+    def unknown(self, code: int) -> _Wrong:
+        name = _OPCODES.get(code)
+        if self.source.at == 1 and (name is None or bytes([code]) + self.source.file.read(3) == _ZIP):
+            return _Wrong("not a pickle, which a pack is; is it the right file?")
+        return self.refused(f"the opcode {name or 'that nobody knows'} ({code:02x})")
 
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
+    def refused(self, what: str) -> _Wrong:
+        return _Wrong(
+            f"refused: it asks for {what} before byte {self.source.at:,}; a pack holds lists of encoded images and "
+            "booleans, and nothing else of it is read or run"
+        )
 
-    def pop(self) -> Any:
-        self.need(1)
-        return self.stack.pop()
+    def find_class(self, module: str, name: str) -> _Name:
+        if module not in _NAMES.get(name, ()):
+            raise self.refused(printable(f"{module}.{name}", 200))
+        return _Name(name)
 
-    def need(self, count: int) -> None:
-        if len(self.stack) - (self.marks[-1] if self.marks else 0) < count:
-            raise _Wrong(f"a damaged pickle: no value to work on at byte {self.at:,}")
+    def load_proto(self) -> None:
+        version = self.read(1)[0]
+        if version > 5:
+            raise self.refused(f"protocol {version} of pickle, where 5 is the latest known")
 
-    def pop_to_mark(self) -> list[Any]:
-        if not self.marks:
-            raise _Wrong(f"a damaged pickle: no mark at byte {self.at:,}")
-        start = self.marks.pop()
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
+    def load_frame(self) -> None:
+        """A frame says how many bytes follow, for reading ahead; here only that must be true."""
+        self.source.expect(int.from_bytes(self.read(8), "little"))
 
-    def push_tuple(self, count: int) -> None:
-        self.need(count)
-        self.stack[-count:] = [tuple(self.stack[-count:])]
-
-    def append(self, items: list[Any]) -> None:
-        self.need(1)
-        target = self.stack[-1]
-        if not isinstance(target, list):
-            raise _Wrong(f"a damaged pickle: a value is added to what is no list at byte {self.at:,}")
-        target += items
-
-    def put(self, place: int) -> None:
-        self.need(1)
-        self.memo[place] = self.stack[-1]
-
-    def get(self, place: int) -> None:
-        if place not in self.memo:
-            raise _Wrong(f"a damaged pickle: it refers to what is not there at byte {self.at:,}")
-        self.push(self.memo[place])
-
-    # ------------------------------------------------------------------------------------------ values
-
-    def integer(self) -> None:
-        """INT and LONG: a line of digits, 00 and 01 being the booleans of protocol 0 and 1."""
-        text = self.line()
-        if text in (b"00", b"01"):
-            self.push(text == b"01")
-            return
-        digits = text.removesuffix(b"L")
-        try:
-            value = int(digits)
-        except ValueError:
-            value = 1 << 64
-        if not -(1 << 63) <= value < 1 << 64:
-            raise _Wrong(f"damaged: no number of 64 bits in the line that ends at byte {self.at:,}")
-        self.push(value)
-
-    def long(self, width: int) -> None:
-        count = self.number(width)
-        if count > _LONGEST_NUMBER + 1:  # the sign may take a byte more
-            raise self.refused(f"a number of {count:,} bytes")
-        self.push(self.number(count, signed=True))
-
-    def quoted(self) -> None:
-        """STRING: Python 2's str in protocol 0, as Python's source code would have it."""
-        text = self.line(self.size)
-        if len(text) < 2 or text[0] not in b"'\"" or text[0] != text[-1]:
-            raise _Wrong(f"damaged: no quotes around the text that ends at byte {self.at:,}")
-        try:
-            self.push(codecs.escape_decode(text[1:-1])[0])
-        except ValueError:
-            raise _Wrong(f"damaged: no text of Python 2 before byte {self.at:,}") from None
-
-    def text(self, data: bytes, encoding: str = "utf-8") -> None:
-        try:
-            self.push(data.decode(encoding))
-        except UnicodeDecodeError:
-            raise _Wrong(f"damaged: no text in {encoding} before byte {self.at:,}") from None
-
-    # ------------------------------------------------------------------------------------------ names
-
-    def name(self, module: str, name: str) -> _Name:
-        found = _NAMES.get((module, name))
-        if found is None:
-            raise self.refused(printable(f"{module}.{name}"[:_LONGEST_LINE]))
-        return found
-
-    def named_by_lines(self) -> None:
-        """GLOBAL: two lines. INST is the same with a call, and no plain value is written with it."""
-        module, name = (self.line().decode("utf-8", "backslashreplace") for _ in range(2))
-        self.push(self.name(module, name))
-
-    def named_by_stack(self) -> None:
-        name, module = self.pop(), self.pop()
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise _Wrong(f"a damaged pickle: a name that is no text at byte {self.at:,}")
-        self.push(self.name(module[:_LONGEST_LINE], name[:_LONGEST_LINE]))
-
-    def reduce(self) -> None:
-        """REDUCE: what the call of one of the names comes to."""
-        arguments, called = self.pop(), self.pop()
-        match called, arguments:
-            case (_Name.ENCODE, (str() as text, "latin1")) | (_Name.BYTEARRAY, (str() as text, "latin-1")):
-                self.push(self.latin1(text))
-            case (_Name.BYTES | _Name.BYTEARRAY, ()):
-                self.push(b"")
-            case (_Name.BYTEARRAY, (bytes() as data,)):
-                self.push(data)
-            case (_Name.DTYPE, (str() | bytes() as code, _, _)):
-                self.push(_Dtype(self.dtype_code(code)))
-            case (_Name.RECONSTRUCT, (_Name.NDARRAY, (0,), b"b" | "b")):
-                self.push(Array())
-            case (_Name.FROM_BUFFER, (bytes() as data, _Dtype() as dtype, tuple() as shape, "C" | "F")):
-                self.fill(array := Array(), shape, dtype, data)
-                self.push(array)
-            case (_Name.SCALAR, (_Dtype() as dtype, bytes() as data)):
-                self.fill(array := Array(), (1,), dtype, data)
-                self.push(array.flat()[0].item())
-            case (_Name(), _):
-                raise self.refused(f"numpy or bytes with other arguments ({called.name.lower()})")
+    def load_reduce(self) -> None:
+        """What the call of a name comes to."""
+        arguments = self.stack.pop()
+        match self.stack.pop(), arguments:
+            case (_Name("encode"), (str() as text, "latin1")) | (_Name("bytearray"), (str() as text, "latin-1")):
+                self.budget -= len(text)
+                if self.budget < 0:
+                    raise _Wrong("refused: it would become much larger than the file is")
+                value: Any = text.encode("latin-1")
+            case _Name("bytes" | "bytearray"), ():
+                value = b""
+            case _Name("bytearray"), (bytes() as value,):
+                pass
+            case _Name("dtype"), (str() | bytes() as code, _, _):
+                value = _Dtype(_text(code))
+                if value.code not in _DTYPES:
+                    raise self.refused(f"numpy values of type {printable(repr(value.code[:20]))}")
+            case _Name("_reconstruct"), (_Name("ndarray"), (0,), b"b" | "b"):
+                value = Array()
+            case _Name("_frombuffer"), (bytes() as data, _Dtype() as dtype, tuple() as shape, "C" | "F"):
+                value = self.filled(Array(), shape, dtype, data)
+            case _Name("scalar"), (_Dtype() as dtype, bytes() as data):
+                value = self.filled(Array(), (1,), dtype, data).flat()[0].item()
+            case _Name(name), _:
+                raise self.refused(f"numpy or bytes with other arguments ({name})")
             case _:
                 raise self.refused("a call of what is no function")
+        self.stack.append(value)
 
-    def build(self) -> None:
-        """BUILD: the state of the numpy object below it."""
-        state = self.pop()
-        self.need(1)
+    def load_build(self) -> None:
+        """The state of the numpy object below it."""
+        state = self.stack.pop()
         match self.stack[-1], state:
-            case (_Dtype() as dtype, (_, str() | bytes() as order, None, None, None, _, _, _)):
-                sign = order if isinstance(order, str) else order.decode("latin-1")
-                if sign not in _ORDERS:
+            case _Dtype() as dtype, (_, str() | bytes() as order, None, None, None, _, _, _):
+                dtype.order = _text(order)
+                if dtype.order not in ("<", ">", "|", "="):
                     raise self.refused("a numpy type with an unknown byte order")
-                dtype.order = sign
-            case (Array() as array, (_, tuple() as shape, _Dtype() as dtype, _, bytes() as data)):
-                self.fill(array, shape, dtype, data)
+            case Array() as array, (_, tuple() as shape, _Dtype() as dtype, _, bytes() as data):
+                self.filled(array, shape, dtype, data)
             case _:
                 raise self.refused("an object with a state (BUILD)")
 
-    def latin1(self, text: str) -> bytes:
-        self.budget -= len(text)
-        if self.budget < 0:
-            raise _Wrong("refused: it would become much larger than the file is")
-        try:
-            return text.encode("latin-1")
-        except UnicodeEncodeError:
-            raise _Wrong(f"damaged: bytes that are none before byte {self.at:,}") from None
-
-    def dtype_code(self, code: str | bytes) -> str:
-        text = code if isinstance(code, str) else code.decode("latin-1")
-        if text not in _DTYPES:
-            raise self.refused(f"numpy values of type {printable(repr(text[:20]))}")
-        return text
-
-    def fill(self, array: Array, shape: tuple[Any, ...], dtype: _Dtype, data: bytes) -> None:
-        if len(shape) > _MOST_DIMENSIONS or not all(isinstance(side, int) and side >= 0 for side in shape):
-            raise _Wrong(f"damaged: a numpy array of an impossible shape before byte {self.at:,}")
+    def filled(self, array: Array, shape: tuple[Any, ...], dtype: _Dtype, data: bytes) -> Array:
+        if len(shape) > _MOST_DIMENSIONS or not all(isinstance(side, int) and 0 <= side < 1 << 63 for side in shape):
+            raise _Wrong(f"damaged: a numpy array of an impossible shape before byte {self.source.at:,}")
         size = math.prod(shape) * int(dtype.code[1])
         if size != len(data):
             sides = printable(str(shape)[:60])
             raise _Wrong(f"damaged: a numpy array of {sides} {dtype.code} has {len(data):,} bytes, not {size:,}")
-        array.dtype, array.shape, array.data = dtype.name, shape, data
+        array.dtype, array.shape, array.data = dtype.order + dtype.code, shape, data
+        return array
 
-    def refused(self, what: str) -> _Wrong:
-        return _Wrong(
-            f"refused: it asks for {what} before byte {self.at:,}; a pack holds lists of encoded images and booleans, "
-            "and nothing else of it is read or run"
-        )
-
-
-def _instance(machine: _Machine) -> None:
-    machine.named_by_lines()
-    raise machine.refused("the opcode INST (69)")
-
-
-def _version(machine: _Machine) -> None:
-    version = machine.number(1)
-    if version > 5:
-        raise machine.refused(f"protocol {version} of pickle, where 5 is the latest known")
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **{code: pickle._Unpickler.dispatch[code] for code, name in _OPCODES.items() if name in _STANDARD},
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],  # its own would allocate first
+        pickle.PROTO[0]: load_proto,
+        pickle.FRAME[0]: load_frame,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+    }
 
 
-def _frame(machine: _Machine) -> None:
-    """A frame says how many bytes follow, for reading ahead; here only that must be true."""
-    count, left = machine.number(8), machine.size - machine.at
-    if count > left:
-        raise _Wrong(f"cut short or damaged: {count:,} bytes should follow byte {machine.at:,}, there are {left:,}")
-
-
-_CODES = {opcode.name: opcode.code.encode("latin-1") for opcode in pickletools.opcodes}  # name -> one byte
-_STEPS_BY_NAME: dict[str, Callable[[_Machine], object]] = {
-    "PROTO": _version,
-    "FRAME": _frame,
-    "MARK": lambda m: m.marks.append(len(m.stack)),
-    "NONE": lambda m: m.push(None),
-    "NEWTRUE": lambda m: m.push(True),
-    "NEWFALSE": lambda m: m.push(False),
-    "INT": _Machine.integer,
-    "LONG": _Machine.integer,
-    "BININT": lambda m: m.push(m.number(4, signed=True)),
-    "BININT1": lambda m: m.push(m.number(1)),
-    "BININT2": lambda m: m.push(m.number(2)),
-    "LONG1": lambda m: m.long(1),
-    "LONG4": lambda m: m.long(4),
-    "STRING": _Machine.quoted,
-    "SHORT_BINSTRING": lambda m: m.push(m.take(m.number(1))),
-    "BINSTRING": lambda m: m.push(m.take(m.number(4))),
-    "SHORT_BINBYTES": lambda m: m.push(m.take(m.number(1))),
-    "BINBYTES": lambda m: m.push(m.take(m.number(4))),
-    "BINBYTES8": lambda m: m.push(m.take(m.number(8))),
-    "BYTEARRAY8": lambda m: m.push(m.take(m.number(8))),
-    "UNICODE": lambda m: m.text(m.line(m.size), "raw-unicode-escape"),
-    "SHORT_BINUNICODE": lambda m: m.text(m.take(m.number(1))),
-    "BINUNICODE": lambda m: m.text(m.take(m.number(4))),
-    "BINUNICODE8": lambda m: m.text(m.take(m.number(8))),
-    "EMPTY_LIST": lambda m: m.push([]),
-    "LIST": lambda m: m.push(m.pop_to_mark()),
-    "APPEND": lambda m: m.append([m.pop()]),
-    "APPENDS": lambda m: m.append(m.pop_to_mark()),
-    "EMPTY_TUPLE": lambda m: m.push(()),
-    "TUPLE": lambda m: m.push(tuple(m.pop_to_mark())),
-    "TUPLE1": lambda m: m.push_tuple(1),
-    "TUPLE2": lambda m: m.push_tuple(2),
-    "TUPLE3": lambda m: m.push_tuple(3),
-    "PUT": lambda m: m.put(m.decimal()),
-    "BINPUT": lambda m: m.put(m.number(1)),
-    "LONG_BINPUT": lambda m: m.put(m.number(4)),
-    "MEMOIZE": lambda m: m.put(len(m.memo)),
-    "GET": lambda m: m.get(m.decimal()),
-    "BINGET": lambda m: m.get(m.number(1)),
-    "LONG_BINGET": lambda m: m.get(m.number(4)),
-    "GLOBAL": _Machine.named_by_lines,
-    "STACK_GLOBAL": _Machine.named_by_stack,
-    "INST": _instance,
-    "REDUCE": _Machine.reduce,
-    "BUILD": _Machine.build,
-}
-_STEPS = {_CODES[name]: step for name, step in _STEPS_BY_NAME.items()}
+def _text(word: str | bytes) -> str:
+    return word if isinstance(word, str) else word.decode("latin-1")

@@ -7,7 +7,6 @@ import functools
 import mmap
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,18 @@ from numpy.typing import NDArray
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.formats.cache import ArrayCache, Stamp, stamp
-from elasticface.data.formats.encoded import MOST_IDENTITIES, NumberNames, ResizingDecoder, count_identities
+from elasticface.data.formats.cache import ArrayCache, Stamp, opened_unchanged, stamp
+from elasticface.data.formats.encoded import MOST_IDENTITIES, EncodedImages, count_identities
 from elasticface.data.formats.recordio_index import identities, image_bytes, image_rows, read_records
 
 REC, IDX, PROPERTY = "train.rec", "train.idx", "property"
 
-_KEPT = {"keys": "int64", "starts": "int64", "sizes": "int64", "labels": "int64"}
+_KEPT = ("keys", "starts", "sizes", "labels")  # in the cache
 _MOST_PROPERTY = 1 << 16  # bytes
 _CAN_ADVISE = hasattr(mmap.mmap, "madvise")
 
 
-class RecordIOSource:
+class RecordIOSource(EncodedImages):
     """The images of a RecordIO set, in the order of their records' numbers.
 
     Labels stay as they are in the file. Opening reads each record's first bytes and no image; what was found is kept in
@@ -58,18 +57,13 @@ class RecordIOSource:
     """
 
     def __init__(self, path: str | Path, size: int = 112, *, cache: bool = True) -> None:
+        super().__init__(path, size)
         path = Path(path)
         self._rec = path / REC if path.is_dir() else path.with_suffix(".rec")
-        self._label = printable(self._rec)
         self.root = self._rec.parent
-        self._decoder = ResizingDecoder(printable(path), size)
-        self.size = size
         idx = self._rec.with_suffix(".idx")
-        try:
-            with files.opened(self._rec):
-                self._stamp = stamp(self._rec)
-        except OSError as error:
-            raise InputError(f"{printable(self._rec)}: cannot be read: {error.strerror}") from error
+        with files.reading(self._rec), files.opened(self._rec):
+            self._stamp = stamp(self._rec)
         if has_index := idx.exists():
             known = ArrayCache("recordio 1", [self._rec, idx], cache)
         else:
@@ -87,34 +81,8 @@ class RecordIOSource:
             found = {"keys": keys, "starts": records.starts[rows], "sizes": records.sizes[rows], "labels": labels}
             known.save(found)
         self._keys, self._starts, self._sizes = found["keys"], found["starts"], found["sizes"]
-        self.labels: NDArray[np.int64] = found["labels"]
-        self.num_classes = count_identities(self.labels, _read_property(self.root / PROPERTY), printable(path))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """One image, uint8 RGB [size, size, 3], and its label.
-
-        Raises:
-            DamagedImage: it cannot be decoded; the message begins with the file and the record's number.
-            IndexError: ``index`` beyond the set.
-            InputError: the file is gone or has changed.
-        """
-        return self._decoder.decode(self._bytes(index), self.name, index), self.labels.item(index)
-
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
-        """The items of a batch at once, which is what a DataLoader asks for where it can."""
-        return [self[index] for index in indices]
-
-    def encoded(self, index: int) -> tuple[bytes, int]:
-        """One image as it is in the file, and its label.
-
-        Raises:
-            IndexError: ``index`` beyond the set.
-            InputError: the file is gone or has changed.
-        """
-        return bytes(self._bytes(index)), self.labels.item(index)
+        self.labels = found["labels"]
+        self.num_classes = count_identities(self.labels, _read_property(self.root / PROPERTY), self._label)
 
     def will_read(self, indices: Sequence[int]) -> None:
         """Say which images are read next, so that the system fetches all of them at once where they are on a disk."""
@@ -127,29 +95,19 @@ class RecordIOSource:
                 page = start // mmap.PAGESIZE * mmap.PAGESIZE
                 view.madvise(mmap.MADV_WILLNEED, page, start + size - page)
 
-    @cached_property
-    def class_names(self) -> Sequence[str]:
-        """ "0", "1", … [C]: such sets have no names."""
-        return NumberNames(self.num_classes)
-
     def name(self, index: int) -> str:
         """One image's name for a message: the file's and the record's number."""
-        return f"{self._label}: record {self._keys[index]}"
+        return f"{printable(self._rec)}: record {self._keys[index]}"
 
-    def _bytes(self, index: int) -> NDArray[np.uint8] | bytes:
+    def _bytes(self, index: int) -> bytes | NDArray[np.uint8]:
         return image_bytes(_mapped(self._rec, self._stamp)[1], self._starts.item(index), self._sizes.item(index))
 
 
 @functools.lru_cache(maxsize=8)
-def _mapped(path: Path, as_indexed: Stamp) -> tuple[mmap.mmap, NDArray[np.uint8]]:
+def _mapped(path: Path, indexed: Stamp) -> tuple[mmap.mmap, NDArray[np.uint8]]:
     """This process's view of a file: not a part of the source, so that a source can be sent to other processes."""
-    try:
-        with files.opened(path) as file:
-            if stamp(path) != as_indexed:
-                raise InputError(f"{printable(path)}: has changed since it was opened; start again")
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
+    with files.reading(path), opened_unchanged(path, indexed) as file:
+        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if _CAN_ADVISE:
         view.madvise(mmap.MADV_RANDOM)  # else the system reads 128 kB for every image
     return view, np.frombuffer(view, np.uint8)

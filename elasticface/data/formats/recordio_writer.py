@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +64,11 @@ class RecordIOWriter:
     def __enter__(self) -> "RecordIOWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files, whole or not."""
         self._rec.close()
         self._idx.close()
 
@@ -98,8 +101,7 @@ class RecordIOWriter:
         self._rec.seek(0)
         self._rec.write(_record(0, (_float(first), _float(self._next)), b""))
         self.position()
-        self._rec.close()
-        self._idx.close()
+        self.close()
         files.write_text(self._folder / PROPERTY, f"{num_classes},{size},{size}\n")
         for name in (REC, IDX):
             os.replace(self._folder / f"{name}.part", self._folder / name)

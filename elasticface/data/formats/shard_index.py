@@ -30,7 +30,7 @@ KEYS = ("label", "class", "cls")
 
 Index = dict[str, NDArray[np.int64]]  # offsets, sizes, labels: [n] each, in the shard's order
 
-_KINDS = {"offsets": "int64", "sizes": "int64", "labels": "int64"}
+_KEPT = ("offsets", "sizes", "labels")  # in the cache
 _MOST_LABEL = 1 << 16  # bytes of a .cls or .json
 _IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 
@@ -43,14 +43,11 @@ def read_shard(path: Path, cache: bool = True) -> Index:
             label that is none.
     """
     known = ArrayCache("shard 1", [path], cache)
-    if (found := known.load(_KINDS)) is None:
-        try:
-            with files.opened(path) as file:
-                rows = list(_samples(path, file.fileno()))
-        except OSError as error:
-            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
+    if (found := known.load(_KEPT)) is None:
+        with files.reading(path), files.opened(path) as file:
+            rows = list(_samples(path, file.fileno()))
         table = np.array(rows, np.int64).reshape(-1, 3)
-        found = {name: table[:, column].copy() for column, name in enumerate(_KINDS)}
+        found = {name: table[:, column].copy() for column, name in enumerate(_KEPT)}
         known.save(found)
     return found
 

@@ -10,7 +10,8 @@ import bisect
 import functools
 import glob
 import os
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from elasticface.base import files, keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.feed import sampler
-from elasticface.data.formats.cache import Stamp, stamp
-from elasticface.data.formats.encoded import NumberNames, ResizingDecoder, count_identities
+from elasticface.data.formats.cache import Stamp, opened_unchanged, stamp
+from elasticface.data.formats.encoded import EncodedImages, count_identities
 from elasticface.data.formats.shard_index import name_at, read_shard
 from elasticface.data.images.decoding import MAX_BYTES, DamagedImage
 
@@ -34,7 +35,7 @@ _LONG = 8  # shards that take a while to look through
 _GROUPED = 0.5  # share of images that follow one of the same identity: then a buffer would mix too few identities
 
 
-class ShardSource:
+class ShardSource(EncodedImages):
     """The images of WebDataset shards, shard after shard in the order of their names.
 
     Labels stay as they are in the shards. Opening looks through the tars once, without reading images, and keeps what
@@ -63,15 +64,13 @@ class ShardSource:
     ) -> None:
         if shuffle_buffer is not None and shuffle_buffer < 1:
             raise InputError(f"shuffle_buffer must be at least 1 image, got {shuffle_buffer}")
-        label = printable(path)
-        self._decoder = ResizingDecoder(label, size)
-        self.size = size
+        super().__init__(path, size)
         self._buffer = shuffle_buffer
         self.paths = find_shards(path)
-        try:
-            self._stamps = [stamp(shard) for shard in self.paths]
-        except OSError as error:
-            raise InputError(f"{printable(error.filename)}: cannot be read: {error.strerror}") from error
+        self._stamps = []
+        for shard in self.paths:
+            with files.reading(shard):
+                self._stamps.append(stamp(shard))
         with progress.bar(shown=len(self.paths) > _LONG) as bar:
             indices = [
                 read_shard(shard, cache) for shard in bar.track(self.paths, description="looking through shards")
@@ -79,57 +78,12 @@ class ShardSource:
         counts = [len(index["labels"]) for index in indices]
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if not self._starts[-1]:
-            raise InputError(f"{label}: no images in it; shards hold <key>.jpg and <key>.cls, or .json")
+            raise InputError(f"{self._label}: no images in it; shards hold <key>.jpg and <key>.cls, or .json")
         self._first_images = self._starts.tolist()  # for bisect, which is made for lists
         self._offsets = np.concatenate([index["offsets"] for index in indices])
         self._sizes = np.concatenate([index["sizes"] for index in indices])
-        self.labels: NDArray[np.int64] = np.concatenate([index["labels"] for index in indices])
-        self.num_classes = count_identities(self.labels, None, label)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """One image, uint8 RGB [size, size, 3], and its label.
-
-        Raises:
-            DamagedImage: it cannot be decoded; the message begins with its shard and name.
-            IndexError: ``index`` beyond the set.
-            InputError: the shard is gone or has changed.
-        """
-        data, label = self.encoded(index)
-        return self._decoder.decode(data, self.name, index), label
-
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
-        """The items of a batch at once, which is what a DataLoader asks for where it can."""
-        return [self[index] for index in indices]
-
-    def encoded(self, index: int) -> tuple[bytes, int]:
-        """One image as it is in its shard, and its label.
-
-        Raises:
-            DamagedImage: it has more bytes than a photo.
-            IndexError: ``index`` beyond the set.
-            InputError: the shard is gone or has changed.
-        """
-        path, shard = self._shard(index)
-        offset, size = self._offsets.item(index), self._sizes.item(index)
-        if size > MAX_BYTES:
-            raise DamagedImage(
-                f"{self.name(index)}: {size:,} bytes, more than the {MAX_BYTES:,} that an image may have"
-            )
-        try:
-            data = os.pread(shard.descriptor, size, offset)
-        except OSError as error:
-            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
-        if len(data) != size:
-            raise InputError(f"{printable(path)}: has changed since it was opened; start again")
-        return data, self.labels.item(index)
-
-    @cached_property
-    def class_names(self) -> Sequence[str]:
-        """ "0", "1", … [C]: shards have no names."""
-        return NumberNames(self.num_classes)
+        self.labels = np.concatenate([index["labels"] for index in indices])
+        self.num_classes = count_identities(self.labels, None, self._label)
 
     def name(self, index: int) -> str:
         """One image's name for a message: its shard and its name in there."""
@@ -154,6 +108,21 @@ class ShardSource:
         # The first and the last images of the stream are exchanged as far as those between.
         middles = np.clip(np.arange(count) - buffer / 2, 0, count - buffer)
         return stream[np.argsort(middles + generator.uniform(0, buffer, count), kind="stable")]
+
+    def _bytes(self, index: int) -> bytes:
+        path, shard = self._shard(index)
+        offset, size = self._offsets.item(index), self._sizes.item(index)
+        if size > MAX_BYTES:
+            raise DamagedImage(
+                f"{self.name(index)}: {size:,} bytes, more than the {MAX_BYTES:,} that an image may have"
+            )
+        try:
+            data = os.pread(shard.descriptor, size, offset)
+        except OSError as error:
+            raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
+        if len(data) != size:
+            raise InputError(f"{printable(path)}: has changed since it was opened; start again")
+        return data
 
     @cached_property
     def _is_grouped(self) -> bool:
@@ -213,22 +182,11 @@ def write_shard(path: Path, samples: Iterable[tuple[str, str, bytes, int]]) -> N
 class _Opened:
     """An open file, closed when no one reads from it any more."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = files.opened(path)
-        self.descriptor = self._file.fileno()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+    def __init__(self, path: Path, indexed: Stamp) -> None:
+        file = opened_unchanged(path, indexed)
+        self.descriptor = file.fileno()
+        weakref.finalize(self, file.close)
 
 
-@functools.lru_cache(maxsize=_OPEN)
-def _opened(path: Path, as_indexed: Stamp) -> _Opened:
-    """This process's opened file: not a part of the source, so that a source can be sent to other processes."""
-    try:
-        opened = _Opened(path)
-        if stamp(path) != as_indexed:
-            raise InputError(f"{printable(path)}: has changed since it was opened; start again")
-    except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from error
-    return opened
+_opened = functools.lru_cache(maxsize=_OPEN)(_Opened)
+"""This process's opened files: not a part of the source, so that a source can be sent to other processes."""

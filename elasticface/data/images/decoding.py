@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
-from elasticface.data.images.sides import sides
+from elasticface.data.images.sides import JPEG_EOI, JPEG_SOI, JPEG_SOS, jpeg_markers, sides
 
 # OpenCV reads both variables while it is being imported, so they stand before the import; the user's own values win.
 # A file of a few bytes can claim any size in its header: 2²⁶ pixels (67 megapixels) is more than most cameras have, yet
@@ -48,10 +48,7 @@ _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
-# In a JPEG's entropy-coded data 0xFF is followed by 0x00 (a stuffed byte), by RST0…RST7, or by more 0xFF (fill).
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_NOT_STUFFED = re.compile(rb"\xff[^\x00]")
-_JPEG_TEM, _JPEG_SOI, _JPEG_EOI, _JPEG_SOS = 0x01, 0xD8, 0xD9, 0xDA
+_NOT_STUFFED = re.compile(rb"\xff[^\x00]")  # a marker, in the data of a scan
 
 
 class DamagedImage(InputError):
@@ -205,23 +202,12 @@ def _refuse_if_cut_short(data: bytes, name: str) -> None:
 
 
 def _jpeg_is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG ends before its end-of-image marker (ITU T.81, B.1.1).
+    """Whether a JPEG ends before its end-of-image marker.
 
     libjpeg paints what is missing grey, and OpenCV notices only where the bytes run out, not where a download was
-    padded with zeros or another file follows. The walk goes from marker to marker by the segments' lengths, so a
-    thumbnail's end inside an EXIF segment is not mistaken for the image's.
+    padded with zeros or another file follows.
     """
-    position = 2
-    while found := _JPEG_MARKER.search(data, position):
-        position = found.end()
-        code = data[position - 1]
-        if code == _JPEG_EOI:
-            return False
-        if code == _JPEG_SOI:
-            return True
-        if code != _JPEG_TEM:
-            position += int.from_bytes(data[position : position + 2], "big")
-    return True
+    return next((code for code, _ in jpeg_markers(data) if code in (JPEG_EOI, JPEG_SOI)), None) != JPEG_EOI
 
 
 _last_header = b"\0"  # of a JPEG, up to the data of its scan. A set's images mostly have the same
@@ -240,21 +226,21 @@ def _is_plainly_whole(data: memoryview) -> bool:
             return False
         _last_header = header = data[:position].tobytes()
     found = _NOT_STUFFED.search(data, len(header))
-    return found is not None and data[found.end() - 1] == _JPEG_EOI
+    return found is not None and data[found.end() - 1] == JPEG_EOI
 
 
 def _scan_data(data: memoryview) -> int | None:
     """Where the data of a JPEG's first scan begin, or None where what is before is more than plain segments."""
     position = 2
     try:
-        if data[0] != 0xFF or data[1] != _JPEG_SOI:
+        if data[0] != 0xFF or data[1] != JPEG_SOI:
             return None
         while True:
             code = data[position + 1]
-            if data[position] != 0xFF or not 0xC0 <= code <= 0xFE or 0xD0 <= code <= _JPEG_EOI:
+            if data[position] != 0xFF or not 0xC0 <= code <= 0xFE or 0xD0 <= code <= JPEG_EOI:
                 return None
             position += 2 + (data[position + 2] << 8 | data[position + 3])
-            if code == _JPEG_SOS:
+            if code == JPEG_SOS:
                 return position if position <= len(data) else None
     except IndexError:
         return None

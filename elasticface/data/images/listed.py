@@ -1,4 +1,4 @@
-"""Photos by the names that a list has for them, which may not be quite those of the files."""
+"""Lists of photos: their rows, and the photos by the names there, which may not be quite those of the files."""
 
 import itertools
 import posixpath
@@ -14,6 +14,18 @@ _MOST_FOLDERS = 8  # before all names of a tar: `tar cf x.tar data/IJB_release/I
 _SHOWN = 100  # characters of a name, in messages
 
 
+def numbered_rows(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a list that are not blank, stripped, each with its number in the file, from 1."""
+    for row, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield row, line.strip()
+
+
+def is_count(text: str) -> bool:
+    """Whether a word of a list is a whole number, of at most nine digits."""
+    return text.isdecimal() and len(text) < 10
+
+
 class Finder:
     """The photos there are, by name, or else by name with another image's suffix.
 
@@ -27,6 +39,17 @@ class Finder:
     def find(self, name: str) -> str | None:
         """The photo that ``name`` means, or None."""
         return name if name in self._known else self._by_stem.get(without_suffix(name))
+
+    def require(self, name: str, where: str) -> str:
+        """The photo that ``name`` means.
+
+        Raises:
+            InputError: there is none; said of ``where``.
+        """
+        photo = self.find(name)
+        if photo is None:
+            raise InputError(f"{where}: no photo {printable(name, _SHOWN)} there; add it or take the row out")
+        return photo
 
     @cached_property
     def _by_stem(self) -> dict[str, str]:
@@ -77,12 +100,9 @@ def _folders_before_all(names: Sequence[str]) -> Iterator[str]:
     """``""``, and the folders that all of the sorted ``names`` begin with, each with a slash at its end."""
     yield ""
     if names:
-        first, last = (posixpath.dirname(names[place]).split("/") for place in (0, -1))
-        shared = itertools.takewhile(lambda both: both[0] == both[1] != "", zip(first, last, strict=False))
-        folder = ""
-        for part, _ in itertools.islice(shared, _MOST_FOLDERS):
-            folder += f"{part}/"
-            yield folder
+        shared = posixpath.commonpath([posixpath.dirname(names[0]), posixpath.dirname(names[-1])])
+        for folder in itertools.accumulate(shared.split("/")[:_MOST_FOLDERS] if shared else [], posixpath.join):
+            yield f"{folder}/"
 
 
 def _none_of_them(photos: Photos, names: Sequence[str]) -> str:

@@ -156,13 +156,13 @@ class Photos:
         with progress.bar(shown=size > _LONG) as bar:
             task = bar.add_task(f"looking through {printable(self.path.name)}", total=size)
             for number, member in enumerate(members(self.path)):
-                self._enter(member, index)
+                self._add_member(member, index)
                 if not number % _UPDATE_EVERY:
                     bar.update(task, completed=member.offset)
             bar.update(task, completed=size)
         return index
 
-    def _enter(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
+    def _add_member(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
         if member.isdir():
             return
         why = flaw(member.name)

@@ -7,11 +7,12 @@ codestream, and believes a damaged PNG header.
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+JPEG_TEM, JPEG_SOI, JPEG_EOI, JPEG_SOS = 0x01, 0xD8, 0xD9, 0xDA
+# In a JPEG's entropy-coded data 0xFF is followed by 0x00 (a stuffed byte), by RST0…RST7, or by more 0xFF (fill).
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 … SOF15 (ITU T.81, table B.1)
-_JPEG_TEM, _JPEG_SOI, _JPEG_EOI, _JPEG_SOS = 0x01, 0xD8, 0xD9, 0xDA
 _TIFF_SIDES, _TIFF_TYPES = (256, 257), {3: "H", 4: "L"}  # tags of width and height; SHORT, LONG
 _BOXES = 1 << 16  # bytes in which AVIF and JPEG 2000 say their size; metadata may come before it
 
@@ -35,6 +36,20 @@ def sides(data: bytes) -> Sides | None:
     return None
 
 
+def jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """The code of each of a JPEG's markers after the first, and where what follows it begins (ITU T.81, B.1.1).
+
+    Goes from marker to marker by the segments' lengths, so those of a thumbnail inside an EXIF segment are passed over.
+    """
+    position = 2
+    while found := _JPEG_MARKER.search(data, position):
+        position = found.end()
+        code = data[position - 1]
+        yield code, position
+        if code != JPEG_TEM:
+            position += int.from_bytes(data[position : position + 2], "big")
+
+
 def _png(data: bytes) -> Sides | None:
     if zlib.crc32(data[12:29]) != struct.unpack_from(">L", data, 29)[0]:  # of IHDR
         return None
@@ -43,17 +58,12 @@ def _png(data: bytes) -> Sides | None:
 
 
 def _jpeg(data: bytes) -> Sides | None:
-    position = 2
-    while found := _JPEG_MARKER.search(data, position):
-        position = found.end()
-        code = data[position - 1]
+    for code, segment in jpeg_markers(data):
         if code in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, position + 3)
+            height, width = struct.unpack_from(">HH", data, segment + 3)
             return width, height
-        if code in (_JPEG_SOI, _JPEG_EOI, _JPEG_SOS):
-            return None
-        if code != _JPEG_TEM:
-            position += int.from_bytes(data[position : position + 2], "big")
+        if code in (JPEG_SOI, JPEG_EOI, JPEG_SOS):
+            break
     return None
 
 

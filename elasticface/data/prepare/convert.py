@@ -1,6 +1,5 @@
 """From one format of labelled faces to another, without touching what need not be touched, and checked afterwards."""
 
-import errno
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from elasticface.base.locks import locked
 from elasticface.data.images.decoding import DamagedImage, decode, encode, fit, suffix_of
 from elasticface.data.opening import open_dataset
 from elasticface.data.prepare import targets
+from elasticface.data.prepare.targets import Item
 from elasticface.data.sources import EncodedSource, Source
 
 Format = Literal["folder", "recordio", "shards"]
@@ -83,18 +83,6 @@ class _State:
     steps: _Count = 0
     position: list[_Count] | None = None  # of the target
     bad_bytes: _Count = 0  # of `bad_items.jsonl`
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One image, read and checked, to be written."""
-
-    index: int
-    label: int
-    data: bytes
-    suffix: str
-    carried: bool
-    digest: int
 
 
 def convert(
@@ -167,7 +155,7 @@ def convert(
     except KeyboardInterrupt:
         raise Stopped(f"stopped; {how_to_resume}") from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in files.NO_ROOM:
             raise
         raise Stopped(f"{printable(out)}: {error.strerror}; make room, then {how_to_resume}") from error
     return summary
@@ -224,11 +212,11 @@ def _write(source: Source, work: Path, state: _State) -> _State:
             items, bad = [], []
             for item in map_ahead(_reader(source, arguments.size), part):
                 bar.advance(task)
-                if isinstance(item, _Item):
+                if isinstance(item, Item):
                     items.append(item)
                 else:
                     bad.append(item)
-            target.write(number, [(item.index, item.data, item.suffix, item.label) for item in items])
+            target.write(number, items)
             state = _next_state(state, work, items, bad, target.position())
             files.write_json(work / _STATE_FILE, asdict(state))
         if state.summary.images:
@@ -237,7 +225,7 @@ def _write(source: Source, work: Path, state: _State) -> _State:
 
 
 def _next_state(
-    state: _State, work: Path, items: Sequence[_Item], bad: Sequence[tuple[int, str]], position: list[int]
+    state: _State, work: Path, items: Sequence[Item], bad: Sequence[tuple[int, str]], position: list[int]
 ) -> _State:
     """How far it is after a step whose images are on the disk."""
     before = state.summary
@@ -259,10 +247,10 @@ def _next_state(
     return _State(state.arguments, summary, state.steps + 1, position, bad_bytes)
 
 
-def _reader(source: Source, size: int) -> Callable[[int], "_Item | tuple[int, str]"]:
+def _reader(source: Source, size: int) -> Callable[[int], Item | tuple[int, str]]:
     """What makes an index of the source an item, or (index, reason). Called from several threads."""
 
-    def read(index: int) -> _Item | tuple[int, str]:
+    def read(index: int) -> Item | tuple[int, str]:
         try:
             if isinstance(source, EncodedSource):
                 data, label = source.encoded(index)
@@ -276,7 +264,7 @@ def _reader(source: Source, size: int) -> Callable[[int], "_Item | tuple[int, st
         if suffix is None or not carried:
             image = fit(image, size)
             data, suffix = encode(image, ".png"), ".png"
-        return _Item(index, label, data, suffix, carried, digest(label, image))
+        return Item(index, label, data, suffix, carried, digest(label, image))
 
     return read
 
@@ -298,12 +286,7 @@ def _verify(source: Source, content: Path, arguments: Arguments, summary: Summar
         image, label = made[index]
         return digest(labels[label], image)
 
-    total = 0
-    with progress.bar() as bar:
-        task = bar.add_task("verifying", total=len(made))
-        for value in map_ahead(read, range(len(made))):
-            total = (total + value) % _SUM
-            bar.advance(task)
+    total = sum(progress.track(map_ahead(read, range(len(made))), "verifying", len(made))) % _SUM
     if len(made) != summary.images or f"{total:064x}" != summary.checksum:
         raise Stopped(
             f"{printable(content)}: read back, its {len(made):,} images are not the {summary.images:,} that were "

@@ -1,10 +1,10 @@
 """What a conversion writes: a folder of identity folders, RecordIO or shards. Each can be resumed where it stopped."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
@@ -18,66 +18,78 @@ from elasticface.data.sources import Source
 CONTENT = "content"
 """What the finished set is called until it gets its own name."""
 
-Sample = tuple[int, bytes, str, int]  # index in the source, encoded image, ".jpg" or ".png", label
+
+@dataclass(frozen=True)
+class Item:
+    """One image, read and checked, to be written."""
+
+    index: int  # in the source
+    label: int
+    data: bytes  # encoded
+    suffix: str  # of a file with these bytes, ".jpg"
+    carried: bool  # whether they are the source's
+    digest: int
 
 
-class Target(Protocol):
-    """Made with the folder, the identities' names and the position to resume from."""
+class Target:
+    """A format that is written, step by step; what a format has nothing to do for is done here.
 
-    def __init__(self, folder: Path, names: Sequence[str], position: Sequence[int] | None) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None: ...
-    def write(self, step: int, samples: Sequence[Sample]) -> None:
-        """One step's samples. A step that is written again replaces what a stopped one has left."""
+    Args:
+        folder: where to write.
+        names: the identities' [C].
+        position: where an earlier writer was; None begins anew.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], position: Sequence[int] | None) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close what is open."""
+
+    def write(self, step: int, items: Sequence[Item]) -> None:
+        """One step's images. A step that is written again replaces what a stopped one has left."""
+        raise NotImplementedError
 
     def position(self) -> list[int]:
         """Where to resume; all before it is on the disk."""
+        return []
 
     def finish(self, num_classes: int, size: int) -> None:
         """After the last step."""
 
 
-class FolderTarget:
+class FolderTarget(Target):
     """``<folder>/<identity>/<index>.jpg``."""
 
     def __init__(self, folder: Path, names: Sequence[str], position: Sequence[int] | None) -> None:
-        self._folder, self._names = folder, folder_names(names)
+        super().__init__(folder, names, position)
+        self._names = folder_names(names)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        pass
-
-    def write(self, step: int, samples: Sequence[Sample]) -> None:
-        for index, data, suffix, label in samples:
-            files.write_bytes(self._folder / self._names[label] / f"{index:08}{suffix}", data, sync=False)
+    def write(self, step: int, items: Sequence[Item]) -> None:
+        for item in items:
+            path = self._folder / self._names[item.label] / f"{item.index:08}{item.suffix}"
+            files.write_bytes(path, item.data, sync=False)
 
     def position(self) -> list[int]:
         os.sync()  # once for all, where one fsync a file would take milliseconds each
         return []
 
-    def finish(self, num_classes: int, size: int) -> None:
-        pass
 
-
-class RecordIOTarget:
+class RecordIOTarget(Target):
     """``train.rec``, ``train.idx`` and ``property``."""
 
     def __init__(self, folder: Path, names: Sequence[str], position: Sequence[int] | None) -> None:
         self._writer = RecordIOWriter(folder, position)
 
-    def __enter__(self) -> Self:
-        return self
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._writer.__exit__(kind, error, at)
-
-    def write(self, step: int, samples: Sequence[Sample]) -> None:
-        for _, data, _, label in samples:
-            self._writer.write(data, label)
+    def write(self, step: int, items: Sequence[Item]) -> None:
+        for item in items:
+            self._writer.write(item.data, item.label)
 
     def position(self) -> list[int]:
         return self._writer.position()
@@ -86,28 +98,13 @@ class RecordIOTarget:
         self._writer.finish(num_classes, size)
 
 
-class ShardTarget:
+class ShardTarget(Target):
     """``shard-000000.tar``, a step each."""
 
-    def __init__(self, folder: Path, names: Sequence[str], position: Sequence[int] | None) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        pass
-
-    def write(self, step: int, samples: Sequence[Sample]) -> None:
-        if samples:
-            named = ((f"{index:09}", suffix[1:], data, label) for index, data, suffix, label in samples)
+    def write(self, step: int, items: Sequence[Item]) -> None:
+        if items:
+            named = ((f"{item.index:09}", item.suffix[1:], item.data, item.label) for item in items)
             write_shard(self._folder / f"shard-{step:06}.tar", named)
-
-    def position(self) -> list[int]:
-        return []
-
-    def finish(self, num_classes: int, size: int) -> None:
-        pass
 
 
 TARGETS: dict[str, type[Target]] = {"folder": FolderTarget, "recordio": RecordIOTarget, "shards": ShardTarget}
@@ -134,7 +131,7 @@ class _SixDigits(NumberNames):
         return f"{int(super().__getitem__(index)):06}"
 
 
-def labels_of(made: Source, source: Source) -> Mapping[int, int] | Sequence[int]:
+def labels_of(made: Source, source: Source) -> Sequence[int]:
     """The label in ``source`` of each label in ``made``: a folder numbers its identities by their names."""
     if isinstance(made.class_names, NumberNames):
         return range(made.num_classes)

@@ -53,8 +53,7 @@ class Head:
         target_names: K names such as ``eyes/l-eye-scale-incr``, ``asym/…``, ``macro/…`` and ``expr/jawOpen``.
         target_starts: int32 [K + 1]; target k owns the entries from ``target_starts[k]`` to ``target_starts[k + 1]``.
         target_vertices: uint16 [M], the vertices a target moves, ascending within it.
-        target_deltas: int16 [M, 3], where to, in steps of the target's scale.
-        target_scales: float32 [K], decimetres a step.
+        target_deltas: int16 [M, 3], where to, in steps of 1 / ``TARGET_STEPS`` decimetre.
         occlusion: float32 [V], how much of the sky around its normal a vertex sees: 0 hidden … 1 open.
         lips, eyelids: float32 [TEXTURE_HEIGHT, TEXTURE_WIDTH], masks of the texture in 0 … 1; eyelids are their edges.
         inside_mouth: float32 [V], 1 on the skin of the mouth's cavity, 0 elsewhere.
@@ -70,7 +69,6 @@ class Head:
     target_starts: NDArray[np.int32]
     target_vertices: NDArray[np.uint16]
     target_deltas: NDArray[np.int16]
-    target_scales: NDArray[np.float32]
     occlusion: NDArray[np.float32]
     lips: NDArray[np.float32]
     eyelids: NDArray[np.float32]
@@ -125,7 +123,6 @@ def read(path: Path) -> Head:
             target_starts=np.cumsum([0, *stored["target_counts"]], dtype=np.int32),
             target_vertices=stored["target_vertices"].astype(np.uint16),
             target_deltas=stored["target_deltas"].astype(np.int16),
-            target_scales=np.full(len(stored["target_names"]), 1 / TARGET_STEPS, dtype=np.float32),
             occlusion=(stored["occlusion"] / OCCLUSION_STEPS).astype(np.float32),
             lips=(stored["lips"] / MASK_STEPS).astype(np.float32),
             eyelids=(stored["eyelids"] / MASK_STEPS).astype(np.float32),

@@ -106,10 +106,9 @@ def scalp_cover(style: HairStyle, person: Person) -> NDArray[np.float32]:
     """How much of the skin the roots of the hair hide, per vertex of the head, float32 [V], 0..1."""
     if style.cover == 0:
         return np.zeros(len(asset.load().vertices), np.float32)
-    height, free, recess, front = _vertex_hairlines()
-    line = free + person.hairline * front + person.receding * recess
+    height, *parts = _vertex_hairlines()
     soft = 0.05 + 0.10 * (style.kind in ("bald", "buzz"))
-    return np.asarray(style.cover * smooth_step(-soft, 0.09, height - line), np.float32)
+    return np.asarray(style.cover * smooth_step(-soft, 0.09, height - _hairline(person, *parts)), np.float32)
 
 
 def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
@@ -124,7 +123,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     azimuth = np.append(_AZIMUTH, _AZIMUTH[0] + 2 * np.pi)
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
 
-    line = _hairline(person, azimuth)
+    line = _hairline(person, *_hairline_parts(azimuth))
     line = line + 0.025 * np.sin(9 * azimuth + phase[0]) + 0.02 * np.sin(21 * azimuth + phase[1])
     hangs = np.zeros_like(azimuth)
     if style.fringe is not None:
@@ -140,8 +139,9 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     points = np.empty((len(LAYERS), SHEET_ROWS, len(azimuth), 3), np.float32)
     alpha, along = np.empty((2, *points.shape[1:3]), np.float32)
     centre = CENTRE + shift
-    _lay(scalp, centre, end, hangs, falls, azimuth, phase, style.top, style.side, style.parting, style.curls, points)
-    _thin_out(end, np.maximum(hangs, falls), alpha, along)
+    off_skin = np.maximum(hangs, falls)  # where the end stands off it
+    _lay(scalp, centre, end, off_skin, azimuth, phase, style.top, style.side, style.parting, style.curls, points)
+    _thin_out(end, off_skin, alpha, along)
     if style.length is not None:
         _let_fall(falls, azimuth, phase, style.length + float(shift[1]), style.waves, points, along)
     return Sheets(points, alpha, along)
@@ -164,8 +164,7 @@ def _lay(
     scalp: Any,
     centre: Any,
     end: Any,
-    hangs: Any,
-    falls: Any,
+    off_skin: Any,
     azimuth: Any,
     phase: Any,
     top: float,
@@ -178,8 +177,7 @@ def _lay(
     layers, rows, columns, _ = points.shape
     out = np.empty(3)
     for column in range(columns):
-        around = azimuth[column]
-        stays = max(hangs[column], falls[column])  # where the end stands off the skin
+        around, stays = azimuth[column], off_skin[column]
         for row in range(rows):
             t = row / (rows - 1)
             at = t * end[column]
@@ -205,7 +203,7 @@ def _lay(
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _thin_out(end: Any, stays: Any, alpha: Any, along: Any) -> None:  # pragma: no cover - compiled
+def _thin_out(end: Any, off_skin: Any, alpha: Any, along: Any) -> None:  # pragma: no cover - compiled
     """How dense the hair is [R, A], and how far from its root."""
     rows, columns = alpha.shape
     for row in range(rows):
@@ -213,7 +211,7 @@ def _thin_out(end: Any, stays: Any, alpha: Any, along: Any) -> None:  # pragma: 
         wisps = 1 - 0.9 * _step(0.82, 1.0, t)
         edge = 1 - _step(0.86, 1.0, t)
         for column in range(columns):
-            alpha[row, column] = edge + (wisps - edge) * stays[column]
+            alpha[row, column] = edge + (wisps - edge) * off_skin[column]
             along[row, column] = t * end[column] / _ROWS * 2.2
 
 
@@ -255,9 +253,8 @@ def _let_fall(
                     along[row, column] += falls[column] * (longer - along[row, column])
 
 
-def _hairline(person: Person, azimuth: Floats) -> Floats:
-    """The height [A] where hair begins to grow, on the average head."""
-    free, recess, front = _hairline_parts(azimuth)
+def _hairline(person: Person, free: Floats, recess: Floats, front: Floats) -> Floats:
+    """The height where the person's hair begins to grow, on the average head, from :func:`_hairline_parts`."""
     return np.asarray(free + person.hairline * front + person.receding * recess)
 
 

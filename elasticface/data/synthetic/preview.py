@@ -1,8 +1,9 @@
 """Pictures of what the studio takes: a contact sheet, and sweeps that turn one factor at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,31 +70,19 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
     people = [studio.person(first + n) for n in range(24)]
     share = np.linspace(0, 1, _STEPS)
 
-    def of_scene(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
-        person = people[number]
-        return [(person, replace(plain_scene(person), **{change: value})) for value in values]  # type: ignore[arg-type]
+    def portraits(number: int, factor: str, values: Iterable[object], **others: object) -> list[tuple[Person, Scene]]:
+        """Plain portraits of one of the people that differ in one factor of their scene, such as ``look.hair``."""
+        plain = replace(plain_scene(people[number]), **others)  # type: ignore[arg-type]
+        return [(people[number], _changed(plain, factor, value)) for value in values]
 
-    def of_person(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
-        changed = [replace(people[number], **{change: value}) for value in values]  # type: ignore[arg-type]
+    def people_like(number: int, factor: str, values: Iterable[object]) -> list[tuple[Person, Scene]]:
+        """Plain portraits of people who differ from one in one factor."""
+        changed = [_changed(people[number], factor, value) for value in values]
         return [(person, plain_scene(person)) for person in changed]
 
-    def of_look(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
-        plain = plain_scene(people[number])
-        looks = [replace(plain.look, **{change: value}) for value in values]  # type: ignore[arg-type]
-        return [(people[number], replace(plain, yaw=0.35, look=look)) for look in looks]
-
-    def of_quality(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
-        plain = plain_scene(people[number])
-        changed = [replace(plain.quality, **{change: value}) for value in values]  # type: ignore[arg-type]
-        return [(people[number], replace(plain, quality=quality)) for quality in changed]
-
-    def of_paint(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
-        paint = plain_scene(people[number]).look.paint
-        return of_look(number, "paint", [replace(paint, **{change: value}) for value in values])  # type: ignore[arg-type]
-
-    def of_lamp(number: int, change: str, values: Sequence[object]) -> list[tuple[Person, Scene]]:
+    def lit(number: int, factor: str, values: Iterable[object]) -> list[tuple[Person, Scene]]:
         lamp = replace(plain_scene(people[number]).lamp, strength=1.4, ambient=np.full(3, 0.25))
-        return of_scene(number, "lamp", [replace(lamp, **{change: value}) for value in values])  # type: ignore[arg-type]
+        return portraits(number, factor, values, lamp=lamp)
 
     man = next(n for n, person in enumerate(people) if person.sex > 0.7)
     woman = next(n for n, person in enumerate(people) if person.sex < 0.3)
@@ -107,34 +96,37 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
         Occluder(np.array([0.1 + 0.8 * s, 0.9]), np.array([0.2, 0.14]), 3 * s, s, np.array([0.3, 0.2, 0.15]))
         for s in share
     ]
+    expressions = [scene.units_of(name, 1.0, people[3]) for name in scene.EXPRESSIONS]
+    turned = 0.35
     return {
-        "yaw": of_scene(0, "yaw", list(np.radians(140 * share - 70))),
-        "pitch": of_scene(1, "pitch", list(np.radians(60 * share - 30))),
-        "camera distance": of_scene(2, "distance", list(5 * 5**share)),
-        "expression": [(people[3], replace(plain_scene(people[3]), units=units)) for units in _expressions(people[3])],
-        "light azimuth": of_lamp(4, "azimuth", list(3.2 * share - 1.6)),
-        "light elevation": of_lamp(5, "elevation", list(1.5 * share - 0.25)),
-        "hair": of_look(woman, "hair", styles),
-        "glasses": of_look(6, "glasses", frames),
+        "yaw": portraits(0, "yaw", np.radians(140 * share - 70)),
+        "pitch": portraits(1, "pitch", np.radians(60 * share - 30)),
+        "camera distance": portraits(2, "distance", 5 * 5**share),
+        "expression": portraits(3, "units", expressions),
+        "light azimuth": lit(4, "lamp.azimuth", 3.2 * share - 1.6),
+        "light elevation": lit(5, "lamp.elevation", 1.5 * share - 0.25),
+        "hair": portraits(woman, "look.hair", styles, yaw=turned),
+        "glasses": portraits(6, "look.glasses", frames, yaw=turned),
         "mask": [
             (person, replace(shot, yaw=float(yaw)))
-            for (person, shot), yaw in zip(of_look(7, "mask", masks), 2 * share - 1, strict=True)
+            for (person, shot), yaw in zip(portraits(7, "look.mask", masks), 2 * share - 1, strict=True)
         ],
-        "object": of_scene(8, "occluder", objects),
-        "beard": of_paint(man, "beard", list(share)),
-        "age": of_person(9, "age", list(share)),
-        "sex": of_person(10, "sex", list(share)),
-        "weight": of_person(11, "weight", list(2 * share - 1)),
-        "melanin": of_person(12, "melanin", list(0.05 * 44**share)),
-        "blur": of_quality(13, "blur", list(1.4 * share)),
-        "resolution": of_quality(14, "resolution", [round(28 * 4**s) for s in share]),
-        "jpeg quality": of_quality(15, "jpeg", [round(30 + 65 * s) for s in share]),
+        "object": portraits(8, "occluder", objects),
+        "beard": portraits(man, "look.paint.beard", share, yaw=turned),
+        "age": people_like(9, "age", share),
+        "sex": people_like(10, "sex", share),
+        "weight": people_like(11, "weight", 2 * share - 1),
+        "melanin": people_like(12, "melanin", 0.05 * 44**share),
+        "blur": portraits(13, "quality.blur", 1.4 * share),
+        "resolution": portraits(14, "quality.resolution", [round(28 * 4**s) for s in share]),
+        "jpeg quality": portraits(15, "quality.jpeg", [round(30 + 65 * s) for s in share]),
     }
 
 
-def _expressions(person: Person) -> list[dict[str, float]]:
-    """Action units of every expression at full strength."""
-    return [scene.units_of(name, 1.0, person) for name in scene.EXPRESSIONS]
+def _changed(of: Any, field: str, value: object) -> Any:
+    """A dataclass with one value changed: of a field, or by a path such as ``look.hair`` of a part's field."""
+    name, _, rest = field.partition(".")
+    return replace(of, **{name: _changed(getattr(of, name), rest, value) if rest else value})
 
 
 def _rows(photos: list[list[Picture]]) -> Picture:

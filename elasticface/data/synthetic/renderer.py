@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elasticface.data.images import alignment
 from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
@@ -18,6 +17,7 @@ from elasticface.data.synthetic.raster import Array, Triangles
 from elasticface.data.synthetic.scene import Scene
 from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
+_SOLID = (asset.SKIN, asset.EYE, asset.TEETH, asset.TONGUE)
 _REACH = 1.6  # decimetres around the face that cast and catch shadows
 _SPREAD = float(np.std(alignment.TEMPLATE, axis=0).max())  # of the landmarks from top to bottom, pixels
 
@@ -40,11 +40,9 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     turn = rotation(scene.yaw, scene.pitch, scene.roll)
     view = _View(centre, turn, scene, eyes, vertices, size)
 
-    normals = shape.normals(vertices, _skin_triangles())
-    attributes = [_head_attributes(view, vertices, normals, hair.scalp_cover(look.hair, person))]
-    triangles, parts = [_solid()[0]], [_solid()[1]]
-    lenses = None
-    worn = []
+    attributes = [_head_attributes(view, vertices, hair.scalp_cover(look.hair, person))]
+    triangles, parts = [_triangles_of(*_SOLID)], [head.parts[head.parts != asset.LASHES]]
+    lenses, worn = None, []
     if look.glasses is not None:
         frame, lenses = wear.glasses_on(look.glasses, vertices)
         worn.append((frame, RIM))
@@ -60,7 +58,7 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     strands = [] if sheets is None else _sheet_attributes(view, sheets)
 
     # What is worn on the face is too thin for the shadow map.
-    casting = [(np.ascontiguousarray(attributes[0][:, :3]), _solid()[0], 1)]
+    casting = [(np.ascontiguousarray(attributes[0][:, :3]), triangles[0], 1)]
     if strands:
         casting.append((np.ascontiguousarray(strands[-1][:, :3]), _dense_triangles(sheets), 0))
     light = _light(scene, casting)
@@ -77,7 +75,7 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
         raster.rasterise(pixels, of, *seen, facing)
         shading.draw_sheet(image, seen, sheet, of, kind, layer, materials, light, scene.distance)
 
-    draw(solid, pixels, _lashes(), LASHES, 0.0)
+    draw(solid, pixels, _triangles_of(asset.LASHES), LASHES, 0.0)
     for sheet, layer in zip(strands, hair.LAYERS, strict=False):
         # Hair that falls shows its inside behind the neck; other hair has none to show.
         draw(sheet, view.screen(sheet), hair.sheet_triangles(), HAIR, layer, facing=int(look.hair.length is None))
@@ -128,31 +126,27 @@ def rotation(yaw: float, pitch: float, roll: float) -> Array:
     )
 
 
-def _head_attributes(view: _View, vertices: Array, normals: Array, cover: Array) -> Array:
-    result = _same_for_all().copy()
-    result[:, shading.POSITION : shading.POSITION + 3] = view.place(vertices)
-    result[:, shading.NORMAL : shading.NORMAL + 3] = raster.rotate(normals, view.turn)
+def _attributes(places: Array, normals: Array, openness: Array | float, cover: Array | float) -> Array:
+    """The attributes of vertices, [V, ATTRIBUTES], with what is not given at 0."""
+    result = np.zeros((len(places), ATTRIBUTES), np.float32)
+    result[:, shading.POSITION : shading.POSITION + 3] = places
+    result[:, shading.NORMAL : shading.NORMAL + 3] = normals
+    result[:, shading.OPENNESS] = openness
     result[:, shading.COVER] = cover
     return result
 
 
-@cache
-def _same_for_all() -> Array:
-    """The attributes that all heads share, [V, ATTRIBUTES]."""
+def _head_attributes(view: _View, vertices: Array, cover: Array) -> Array:
     head = asset.load()
-    result = np.zeros((len(head.vertices), ATTRIBUTES), np.float32)
+    normals = shape.normals(vertices, _triangles_of(asset.SKIN))
+    result = _attributes(view.place(vertices), raster.rotate(normals, view.turn), head.occlusion, cover)
     result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
-    result[:, shading.OPENNESS] = head.occlusion
     return result
 
 
 def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
-    result = np.zeros((len(mesh.points), ATTRIBUTES), np.float32)
-    result[:, :3] = view.place(mesh.points)
-    result[:, 3:6] = shape.normals(result[:, :3].copy(), mesh.triangles)
-    result[:, shading.OPENNESS] = 0.85
-    result[:, shading.COVER] = mesh.shade
-    return result
+    places = view.place(mesh.points)
+    return _attributes(places, shape.normals(places, mesh.triangles), 0.85, mesh.shade)
 
 
 def _sheet_attributes(view: _View, sheets: hair.Sheets) -> list[Array]:
@@ -160,18 +154,15 @@ def _sheet_attributes(view: _View, sheets: hair.Sheets) -> list[Array]:
     rows, columns = sheets.alpha.shape
     places = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
     middle = places[len(places) // 2]
-    result = np.zeros((len(middle), ATTRIBUTES), np.float32)
-    result[:, 3:6] = shape.normals(middle, hair.sheet_triangles())
+    result = _attributes(middle, shape.normals(middle, hair.sheet_triangles()), 1, sheets.alpha.ravel())
     result[:, shading.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
     result[:, shading.TEXTURE + 1] = sheets.along.ravel()
-    result[:, shading.OPENNESS] = 1
-    result[:, shading.COVER] = sheets.alpha.ravel()
     grid = middle.reshape(rows, columns, 3)
     tangent = np.diff(grid, axis=0, append=2 * grid[-1:] - grid[-2:-1])
     result[:, shading.TANGENT : shading.TANGENT + 3] = tangent.reshape(-1, 3)
     layers = [result.copy() for _ in places]
     for layer, place in zip(layers, places, strict=True):
-        layer[:, :3] = place
+        layer[:, shading.POSITION : shading.POSITION + 3] = place
     return layers
 
 
@@ -184,13 +175,14 @@ def _light(scene: Scene, casting: list[tuple[Array, Triangles, int]]) -> Light:
     up = (-y * math.sin(lamp.azimuth), cos, -y * math.cos(lamp.azimuth))
     frame = np.array([right, up, (x, y, z)], np.float32)
     return Light(
-        frame[2].copy(),
-        (1.1 * lamp.strength * lamp.colour).astype(np.float32),
-        lamp.ambient.astype(np.float32),
-        lamp.gradient.astype(np.float32),
-        raster.cast_shadows(casting, frame, _REACH),
-        frame,
-        _REACH,
+        right=shading.vector(frame[0]),
+        up=shading.vector(frame[1]),
+        direction=shading.vector(frame[2]),
+        colour=shading.vector(1.1 * lamp.strength * lamp.colour),
+        ambient=shading.vector(lamp.ambient),
+        gradient=tuple(map(shading.vector, lamp.gradient)),
+        shadow=raster.cast_shadows(casting, frame, _REACH),
+        reach=_REACH,
     )
 
 
@@ -222,22 +214,10 @@ def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
 
 
 @cache
-def _solid() -> tuple[Triangles, NDArray[np.uint8]]:
+def _triangles_of(*parts: int) -> Triangles:
+    """The head's triangles that are one of these parts."""
     head = asset.load()
-    solid = head.parts != asset.LASHES
-    return np.ascontiguousarray(head.triangles[solid]), head.parts[solid]
-
-
-@cache
-def _skin_triangles() -> Triangles:
-    head = asset.load()
-    return np.ascontiguousarray(head.triangles[head.parts == asset.SKIN])
-
-
-@cache
-def _lashes() -> Triangles:
-    head = asset.load()
-    return np.ascontiguousarray(head.triangles[head.parts == asset.LASHES])
+    return np.ascontiguousarray(head.triangles[np.isin(head.parts, parts)])
 
 
 def _dense_triangles(sheets: hair.Sheets | None) -> Triangles:

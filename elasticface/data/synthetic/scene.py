@@ -102,7 +102,7 @@ class Lamp:
     strength: float  # of the lamp over the ambient light's
     colour: Floats  # [3] of the lamp, about 1
     ambient: Floats  # [3]
-    gradient: Floats  # [3, 3] see renderer.Light
+    gradient: Floats  # [3, 3], a row a colour: its change with the normal; see shading.Light
 
 
 @dataclass(frozen=True)

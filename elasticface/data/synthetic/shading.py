@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
+Vector = tuple[np.float32, np.float32, np.float32]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Columns of a vertex' attributes.
@@ -30,19 +31,28 @@ _ALBEDO, _GLOSS, _LIT = 10, 13, 14
 
 # What a triangle is made of. The first five are the asset's.
 SKIN, EYE, TEETH, TONGUE, LASHES, RIM, FABRIC = range(1, 8)
-MATERIALS = 8
 HAIR, LENS = 8, 9  # translucent, drawn by `draw_sheet`
 
 
-class Light(NamedTuple):
-    """One far lamp with its shadow, and light from all around that varies with direction to first order."""
+def vector(values: ArrayLike) -> Vector:
+    """Three numbers as compiled code is handed them."""
+    x, y, z = np.asarray(values, np.float32)
+    return x, y, z
 
-    direction: Array  # [3] towards the lamp
-    colour: Array  # [3]
-    ambient: Array  # [3]
-    gradient: Array  # [3, 3] change of the ambient light's colour (rows) with the normal
+
+class Light(NamedTuple):
+    """One far lamp with its shadow, and light from all around that varies with direction to first order.
+
+    Vectors are tuples of three float32.
+    """
+
+    right: Vector  # across the shadow map
+    up: Vector
+    direction: Vector  # towards the lamp
+    colour: Vector
+    ambient: Vector
+    gradient: tuple[Vector, ...]  # of each colour of the ambient light: its change with the normal
     shadow: Array  # [S, S] nearness of what the lamp sees first
-    frame: Array  # [3, 3] the lamp's right, up and direction
     reach: float  # half the width that the shadow map shows
 
 
@@ -66,18 +76,6 @@ class Materials(NamedTuple):
     fabric: Array  # [3] albedo of a mask
     cloth: Array  # [3] albedo of what is worn below the neck
     neckline: float  # height below which it is worn, in texture rows
-
-
-class _Lamp(NamedTuple):
-    """A :class:`Light` as compiled code hands it on: vectors are tuples."""
-
-    direction: Any
-    colour: Any
-    ambient: Any
-    gradient: Any  # three vectors, one a colour
-    right: Any  # across the shadow map
-    up: Any
-    reach: float
 
 
 _compiled = numba.njit(cache=True, error_model="numpy")
@@ -110,14 +108,6 @@ def _unit(a: Any) -> Any:  # pragma: no cover - compiled
 @_inlined
 def _times(a: Any, factor: Any) -> Any:  # pragma: no cover - compiled
     return a[0] * factor, a[1] * factor, a[2] * factor
-
-
-@_inner
-def _lamp(light: Any) -> Any:  # pragma: no cover - compiled
-    gradient = _vector(light.gradient[0]), _vector(light.gradient[1]), _vector(light.gradient[2])
-    right, up = _vector(light.frame[0]), _vector(light.frame[1])
-    direction, colour, ambient = _vector(light.direction), _vector(light.colour), _vector(light.ambient)
-    return _Lamp(direction, colour, ambient, gradient, right, up, light.reach)
 
 
 @_inlined
@@ -290,12 +280,12 @@ def _gather(
 
 
 @_inner
-def _cast(fragments: Any, lamp: Any, shadow: Any) -> None:  # pragma: no cover - compiled
+def _cast(fragments: Any, lamp: Any) -> None:  # pragma: no cover - compiled
     """Write what share of the lamp's light arrives at fragments: four looks at the shadow map for each.
 
     The bias grows where light grazes the surface; a constant one would draw stripes.
     """
-    size = len(shadow)
+    shadow, size = lamp.shadow, len(lamp.shadow)
     scale = size / (2 * lamp.reach)
     for n in range(len(fragments)):
         place = fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]
@@ -391,18 +381,17 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
 
 @_compiled
 def draw_surfaces(
-    image: Any, seen: Any, attributes: Any, triangles: Any, parts: Any, materials: Any, light: Any, distance: float
+    image: Any, seen: Any, attributes: Any, triangles: Any, parts: Any, materials: Any, lamp: Any, distance: float
 ) -> None:  # pragma: no cover - compiled
     """Shade what the buffers show onto ``image``, float32 [S, S, 3] linear RGB, in place."""
     size = len(image)
-    lamp = _lamp(light)
     fragments = np.empty((4 * size, ATTRIBUTES), np.float32)
     pixels, samples, kinds = np.empty(4 * size, np.int64), np.empty(4 * size, np.int64), np.empty(4 * size, np.uint8)
     rim, fabric = _vector(materials.rim), _vector(materials.fabric)
     uncovered = np.empty(size, np.float32)
     for y in range(size):
         found = _gather(seen, y, attributes, triangles, parts, fragments, pixels, samples, kinds)
-        _cast(fragments[:found], lamp, light.shadow)
+        _cast(fragments[:found], lamp)
         _colour_skin(fragments[:found], kinds, materials)
         row = image[y]
         uncovered[:] = 4
@@ -457,7 +446,7 @@ def draw_sheet(
     kind: int,
     layer: float,
     materials: Any,
-    light: Any,
+    lamp: Any,
     distance: float,
 ) -> None:  # pragma: no cover - compiled
     """Mix a translucent sheet (HAIR, LASHES or LENS) that the buffers show over ``image``, in place.
@@ -465,7 +454,6 @@ def draw_sheet(
     ``layer`` of hair is 0 at the scalp .. 1 outside.
     """
     size = len(image)
-    lamp = _lamp(light)
     fragments, parts = np.empty((size, ATTRIBUTES), np.float32), np.zeros(len(triangles), np.uint8)
     pixels, samples, kinds = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint8)
     strands, lumps, curls = materials.strands, materials.lumps, materials.curls
@@ -474,7 +462,7 @@ def draw_sheet(
     for y in range(size):
         found = _gather(seen, y, attributes, triangles, parts, fragments, pixels, samples, kinds)
         if kind != LASHES:
-            _cast(fragments[:found], lamp, light.shadow)
+            _cast(fragments[:found], lamp)
         row = image[y]
         for n in range(found):
             place = fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]

@@ -101,16 +101,9 @@ def blend(vertices: Vertices, weights: Mapping[int, float]) -> Vertices:
     """``vertices`` plus the weighted targets; a new array."""
     head = asset.load()
     which = np.array(sorted(weights), dtype=np.int64)
-    strengths = np.array([weights[i] for i in which], dtype=np.float32)
+    strengths = np.array([weights[i] for i in which], dtype=np.float32) * np.float32(1 / asset.TARGET_STEPS)
     result = vertices.copy()
-    _add_targets(
-        result,
-        head.target_starts,
-        head.target_vertices,
-        head.target_deltas,
-        strengths * head.target_scales[which],
-        which,
-    )
+    _add_targets(result, head.target_starts, head.target_vertices, head.target_deltas, strengths, which)
     return result
 
 

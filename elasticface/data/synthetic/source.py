@@ -5,7 +5,6 @@ import hashlib
 import json
 import operator
 import reprlib
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -119,10 +118,6 @@ class SyntheticFaces:
             return studio(self._seed, self._variation).image(identity, number)
 
         return render(photo) if self._cache is None else self._cache.image(identity, photo, render), label
-
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[np.uint8], int]]:
-        """The items of a batch at once, which is what a DataLoader asks for where it can."""
-        return [self[index] for index in indices]
 
     @cached_property
     def class_names(self) -> list[str]:

@@ -44,15 +44,13 @@ class Studio:
 
     def image(self, identity: int, photo: int) -> NDArray[np.uint8]:
         """A photo, uint8 RGB [112, 112, 3]."""
-        sitter = self.sitter(identity)
-        return self.take(sitter, draw_scene(sitter.person, self.seed, photo, self.variation.appearance), photo)
+        return self.take(self.sitter(identity), self.scene(identity, photo), photo)
 
     def metadata(self, identity: int, photo: int) -> dict[str, str | int | float]:
         """What is in a photo, one value a factor; angles in degrees."""
-        person = self.person(identity)
-        scene = draw_scene(person, self.seed, photo, self.variation.appearance)
+        scene = self.scene(identity, photo)
         return {
-            "heterogeneity": round(person.heterogeneity, 4),
+            "heterogeneity": round(self.person(identity).heterogeneity, 4),
             "yaw": round(math.degrees(scene.yaw), 2),
             "pitch": round(math.degrees(scene.pitch), 2),
             "roll": round(math.degrees(scene.roll), 2),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from elasticface.base import keyed
 from elasticface.data.synthetic import asset
 from elasticface.data.synthetic.person import Person
+from elasticface.data.synthetic.surface import smooth_step
 
 Map = NDArray[np.float32]  # [H, W]
 Region = tuple[slice, slice]  # rows and columns of the texture
@@ -291,6 +292,4 @@ def _band(distance: Map, width: Map | float) -> Map:
 
 
 def _smooth(start: float, end: float, x: NDArray[np.float32] | float) -> Map:
-    """The smoothstep from 0 at ``start`` to 1 at ``end``; falling if ``end`` is below."""
-    t = np.clip((np.asarray(x, np.float32) - start) / (end - start), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t), np.float32)
+    return np.asarray(smooth_step(start, end, np.asarray(x, np.float32)), np.float32)

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import errno
 import os
 import time
 from collections.abc import Sequence
@@ -126,7 +125,7 @@ def write_faces(
                 _write_metadata(out / METADATA, seed, variation, numbers, photos)
         except BaseException as error:
             files.remove_temporaries(out)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno in files.NO_ROOM:
                 how_to_resume = "what is there is good: make room, then give the same command to resume"
                 raise Stopped(f"{printable(out)}: {error.strerror}; {how_to_resume}") from error
             raise

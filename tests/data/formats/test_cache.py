@@ -5,7 +5,7 @@ import pytest
 
 from elasticface.data.formats.cache import ArrayCache, default_folder
 
-KINDS = {"a": "int64", "b": "int64"}
+KINDS = ("a", "b")
 ARRAYS = {"a": np.arange(5), "b": np.arange(5) ** 2}
 
 

@@ -6,8 +6,21 @@ import numpy as np
 import pytest
 
 from elasticface.base.errors import InputError
-from elasticface.data.formats.encoded import NumberNames, ResizingDecoder, count_identities
+from elasticface.data.formats.encoded import EncodedImages, NumberNames, count_identities
 from elasticface.data.images.decoding import DamagedImage, encode
+
+
+class Repeated(EncodedImages):
+    """One image eight times."""
+
+    labels = np.arange(8)
+
+    def __init__(self, data: bytes, name=lambda index: f"image {index}") -> None:
+        super().__init__("set", 8)
+        self._data, self.name = data, name
+
+    def _bytes(self, index: int) -> bytes:
+        return self._data
 
 
 def test_names_are_numbers_made_when_they_are_asked_for():
@@ -24,27 +37,27 @@ def test_names_are_numbers_made_when_they_are_asked_for():
 
 def test_an_image_of_the_size_needs_no_name():
     image = np.zeros((8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(ResizingDecoder("set", 8).decode(encode(image, ".png"), pytest.fail, 0), image)
+    np.testing.assert_array_equal(Repeated(encode(image, ".png"), pytest.fail)[0][0], image)
 
 
 def test_one_warning_names_the_first_image_that_is_resized():
-    decoder, data = ResizingDecoder("set", 8), encode(np.zeros((6, 4, 3), np.uint8), ".png")
+    images = Repeated(encode(np.zeros((6, 4, 3), np.uint8), ".png"))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         for index in range(2):
-            assert decoder.decode(data, lambda index: f"image {index}", index).shape == (8, 8, 3)
+            assert images[index][0].shape == (8, 8, 3)
     (warning,) = told
     assert str(warning.message).startswith("set: images that are not 8x8 pixels are resized, such as image 0 of 4x6;")
 
 
 def test_damage_is_named():
     with pytest.raises(DamagedImage, match=r"^image 7: the image is empty"):
-        ResizingDecoder("set", 8).decode(b"", lambda index: f"image {index}", 7)
+        Repeated(b"")[7]
 
 
 def test_a_size_below_one_is_refused():
     with pytest.raises(InputError, match="size must be at least 1 pixel, got 0"):
-        ResizingDecoder("set", 0)
+        EncodedImages("set", 0)
 
 
 @pytest.mark.parametrize(

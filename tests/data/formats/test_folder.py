@@ -67,13 +67,6 @@ def test_an_item_is_an_rgb_image_and_a_plain_label(people):
     assert type(label) is int
 
 
-def test_a_batch_is_its_items(people):
-    source = FolderSource(people)
-    for (image, label), index in zip(source.__getitems__([5, 0, 2]), [5, 0, 2], strict=True):
-        np.testing.assert_array_equal(image, source[index][0])
-        assert label == source.labels[index]
-
-
 def test_indices_count_from_the_end_and_end(people):
     source = FolderSource(people)
     assert source[-1][1] == 2

@@ -41,7 +41,7 @@ def moved(head: asset.Head, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Which vertices a target moves, and where to in decimetres."""
     target = head.target(name)
     entries = slice(head.target_starts[target], head.target_starts[target + 1])
-    return head.target_vertices[entries], head.target_deltas[entries] * head.target_scales[target]
+    return head.target_vertices[entries], head.target_deltas[entries] * np.float32(1 / asset.TARGET_STEPS)
 
 
 def normals(head: asset.Head, triangles: np.ndarray) -> np.ndarray:
@@ -60,7 +60,6 @@ def test_shapes_and_dtypes_are_as_documented(head):
         "target_starts": ("int32", (k + 1,)),
         "target_vertices": ("uint16", (m,)),
         "target_deltas": ("int16", (m, 3)),
-        "target_scales": ("float32", (k,)),
         "occlusion": ("float32", (v,)),
         "lips": ("float32", texture),
         "eyelids": ("float32", texture),

@@ -42,12 +42,11 @@ def a_light(direction=(0, 0, 1), colour=1.0, ambient=0.3, gradient=None, meshes=
     right /= np.linalg.norm(right)
     frame = f32(right, np.cross(forward, right), forward)
     return Light(
-        direction=f32(*forward),
-        colour=np.broadcast_to(np.float32(colour), 3).copy(),
-        ambient=np.broadcast_to(np.float32(ambient), 3).copy(),
-        gradient=np.zeros((3, 3), np.float32) if gradient is None else f32(*gradient),
+        *map(shading.vector, frame),
+        colour=shading.vector(np.broadcast_to(colour, 3)),
+        ambient=shading.vector(np.broadcast_to(ambient, 3)),
+        gradient=tuple(map(shading.vector, np.zeros((3, 3)) if gradient is None else gradient)),
         shadow=raster.cast_shadows(list(meshes), frame, 1.6) if meshes else NOWHERE,
-        frame=frame,
         reach=1.6,
     )._replace(**changes)
 

@@ -36,7 +36,7 @@ def dense(target: int) -> np.ndarray:
     """A target's displacement of every vertex, float64 [V, 3] in decimetres."""
     moves = np.zeros(HEAD.vertices.shape)
     entries = slice(HEAD.target_starts[target], HEAD.target_starts[target + 1])
-    moves[HEAD.target_vertices[entries]] = HEAD.target_deltas[entries] * np.float64(HEAD.target_scales[target])
+    moves[HEAD.target_vertices[entries]] = HEAD.target_deltas[entries] * np.float64(np.float32(1 / asset.TARGET_STEPS))
     return moves
 
 
