@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.data.images import heic
 from elasticface.data.images.sides import JPEG_EOI, JPEG_SOI, JPEG_SOS, jpeg_markers, sides
 
 # OpenCV reads both variables while it is being imported, so they stand before the import; the user's own values win.
@@ -40,8 +41,13 @@ MAX_BYTES = 2**26
 JPEG_QUALITY = 95
 """The quality :func:`encode` writes JPEG with."""
 
-IMAGE_SUFFIXES = frozenset(".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())
+IMAGE_SUFFIXES = heic.SUFFIXES.union(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+)
 """Suffixes, in lower case, of the files that are taken for images."""
+
+UNREAD_SUFFIXES = frozenset(".arw .cr2 .cr3 .dng .jxl .nef .orf .pef .psd .raf .raw .rw2 .svg .tga".split())
+"""Those of pictures that are not read, and are named where they lie among images."""
 
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of an ``open`` that say nothing about the file: another would fail, too."""
@@ -133,6 +139,11 @@ def decode_aligned(data: bytes, name: str, size: int, if_not: Callable[[str], st
 
 
 def _pixels(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    if heic.is_heic(encoded[:64].tobytes()):
+        try:
+            return heic.decode_heic(encoded.tobytes())
+        except ValueError as error:
+            raise DamagedImage(f"{name}: the image {error}") from error
     try:
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
