@@ -42,7 +42,7 @@ def bench(folder: Path, dimensions: int = 512, distractors: int = 1_000_000, out
         if distractors:
             write_megaface(many, distractors, dimensions)
     meta = one / "meta"
-    rows.read_pairs(_warm_up(folder))  # compiles
+    rows.read_pairs(_warm_up(folder))  # imports pandas
     taken: dict[str, Any] = {}
     with measured(taken, "IJB-C: list of pairs"):
         rows.read_pairs(meta / "ijbc_template_pair_label.txt")

@@ -27,7 +27,7 @@ from elasticface.data.images import decoding
 from elasticface.heads.row_sparse import row_sparse
 from elasticface.planning.plan import plan
 from elasticface.training.config import TrainConfig
-from elasticface.training.optim import SGD
+from elasticface.training.optim import RowSparseSGD
 
 OUT = RESULTS / "million.json"
 RATES = (1.0, 0.1)
@@ -160,7 +160,7 @@ def _products(config: TrainConfig, centres: int, processes: int) -> tuple[Callab
 def _update(config: TrainConfig, centres: int, processes: int) -> tuple[Callable[[], None], int]:
     """An optimizer's step, over all centres or over rows here and there; bytes, 5 passes or 19 as plan counts them."""
     weight = torch.nn.Parameter(torch.randn(centres, config.embedding_size))
-    optimizer = SGD([weight], lr=1e-3, momentum=config.momentum, weight_decay=config.weight_decay)
+    optimizer = RowSparseSGD([weight], lr=1e-3, momentum=config.momentum, weight_decay=config.weight_decay)
     gradient, passes = torch.randn_like(weight), 5
     if config.sample_rate < 1:
         rows = torch.randperm(centres)[: round(centres * config.sample_rate)].sort().values

@@ -26,7 +26,7 @@ from elasticface.cli import main
 from elasticface.cli import plan as command
 from elasticface.planning.plan import Plan, plan, total
 from elasticface.training.config import TrainConfig
-from elasticface.training.optim import SGD
+from elasticface.training.optim import RowSparseSGD
 
 OUT = RESULTS / "plan.json"
 EXAMPLE = (
@@ -184,7 +184,7 @@ def _steps(case: Case, rank: int, mesh: DeviceMesh | None) -> Callable[[], None]
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(max(case.classes, 1), (case.batch,), generator=generator)
     groups = backbones.parameter_groups(module, config.weight_decay)
-    optimizer = SGD(groups, lr=0.1, momentum=config.momentum, weight_decay=config.weight_decay)
+    optimizer = RowSparseSGD(groups, lr=0.1, momentum=config.momentum, weight_decay=config.weight_decay)
 
     def loss() -> Tensor:
         result: Tensor = module(inputs.clone().requires_grad_(), labels) if case.classes else module(inputs).sum()

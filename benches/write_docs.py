@@ -58,8 +58,7 @@ the full size: lists read and checked, 1:N, 2,000 draws of people with their thr
 
 ## Reading benchmarks
 
-`python benches/reading.py`: IJB-C's list of pairs beside pandas, as the scripts in use read it, and a pack through the
-smallest network, where decoding counts most.
+`python benches/reading.py`: a pack through the smallest network, where decoding counts most.
 
 {reading}
 
@@ -122,7 +121,7 @@ def main() -> None:
         machine=machine(nets["environment"]),
         benchmarks=benchmarks.tables(figures),
         large=large.table(stored(large.OUT)),
-        reading=reading.tables(files),
+        reading=reading.table(files),
         data=READING.format(table=data.table(stored(data.OUT))),
         synthetic=synthetic.table(faces),
     )

@@ -9,6 +9,7 @@ from elasticface.base.errors import InputError
 from elasticface.base.locks import locked
 from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
 from elasticface.benchmarks.stored import RESULTS, SCORES, forget_others, write_scores
+from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FaceEncoder
 from elasticface.report import page
 from elasticface.report.files import results_json
@@ -36,8 +37,8 @@ def evaluate(
         benchmarks: of different names.
         out: the folder; it is made if it is not there.
         flip: add the embedding of the mirror image, as the verification protocols do; on pairs.
-        features: where the embeddings of the large benchmarks are kept, so that a stopped evaluation resumes; a folder
-            in ``out`` unless given.
+        features: the folder that keeps the embeddings of the large benchmarks, so that a stopped evaluation resumes;
+            by default one in ``out``.
         curves: the lines of a run's `metrics.jsonl`, for the report.
         guide: what the report tells beside the figures.
 
@@ -49,32 +50,24 @@ def evaluate(
             evaluates into ``out``.
     """
     with locked(out / SCORES):
-        kept = features or out / FEATURES
         results: list[Result] = []
-        sources: dict[str, Benchmark] = {}
+        benchmark_of: dict[str, Benchmark] = {}  # by the name in its results
         for benchmark in benchmarks:
             for model in models:
-                found = measure(model, benchmark, flip, kept)
-                results += found
-                sources |= dict.fromkeys((result.benchmark for result in found), benchmark)
-        size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), 112)
+                measured = measure(model, benchmark, flip, features or out / FEATURES)
+                results += measured
+                benchmark_of |= dict.fromkeys((result.benchmark for result in measured), benchmark)
+        size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), SIZE)
 
         def picture(result: Result, name: str) -> Picture | None:
             try:
-                return sources[result.benchmark].face(name, size)
-            except InputError:  # features came in the place of a model, without images; or these are gone meanwhile
+                return benchmark_of[result.benchmark].face(name, size)
+            except InputError:  # there were features instead of a model, without images; or the images are gone
                 return None
 
         made_with = environment.describe()
         stored = write_scores(out, results)
         files.write_json(out / RESULTS, results_json(results, made_with, stored))
         forget_others(out, stored)
-        page.write_report(
-            out / REPORT,
-            results,
-            made_with,
-            pictures=picture,
-            curves=curves,
-            guide=guide,
-        )
+        page.write_report(out / REPORT, results, made_with, pictures=picture, curves=curves, guide=guide)
         return results

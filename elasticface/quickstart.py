@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,12 @@ class Size:
 
 FULL = Size(people=720, photos=16, unseen_people=120, unseen_photos=16, pairs=6000, epochs=6)
 SMALL = Size(people=100, photos=10, unseen_people=40, unseen_photos=8, pairs=600, epochs=10)
+_OTHER_FOLDER = "give another folder with --out"
 _ABOUT_SMALL = "With --small there is too little to learn from for a good model: it only shows the way."
 
 
 @dataclass(frozen=True)
-class Outcome:
+class QuickstartResult:
     """What a quickstart came to."""
 
     size: Size
@@ -82,7 +84,7 @@ class Outcome:
         return told + [f"  {command}" for _, command in _steps()]
 
 
-def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2) -> Outcome:
+def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2) -> QuickstartResult:
     """Render people, train on them, judge the model on other people, and write a report.
 
     ``out`` gets `training-people/`, `unseen-people/` with its `pairs.txt`, the run folder `run/`, `results.json` and
@@ -103,20 +105,26 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
     if not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"workers must be 1 to {MOST_WORKERS}, got {workers}")
     training, unseen, run = out / TRAINING, out / UNSEEN, out / RUN
-    again = _command(out, size, seed, workers)
+    resume_command = _resume_command(out, size, seed, workers)
+    render = partial(write_faces, seed=seed, workers=workers)
 
-    with locked(out), _naming_resume_command(again):
-        _claim(out, size, seed)
+    with locked(out), _naming(resume_command):
+        _record_or_check_arguments(out, size, seed)
         with _phase(
             f"1/4 Rendering {size.people} people, {size.photos} photos of each: faces to learn from that are "
             "nobody's, so nothing has to be downloaded or asked for."
         ):
-            _render(training, size.people, size.photos, 0, seed, workers)
+            render(training, identities=size.people, images_per_identity=size.photos)
         with _phase(
             f"2/4 Rendering {size.unseen_people} other people: what a model can do shows on faces it has not seen. "
             f"{size.pairs:,} pairs of their photos are the test: the same person or not?"
         ):
-            _render(unseen, size.unseen_people, size.unseen_photos, size.people, seed, workers)
+            render(
+                unseen,
+                identities=size.unseen_people,
+                images_per_identity=size.unseen_photos,
+                first=size.people,
+            )
             pair_up(unseen, size, seed)
         with _phase(
             f"3/4 Training a small network with {NAME}, the loss whose margins are drawn at random for every photo, "
@@ -125,7 +133,7 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
             if (run / MODEL).is_dir():
                 progress.say("The model is there already.")
             else:
-                train(training, run, config, resume=True, resume_command=again)
+                train(training, run, config, resume=True, resume_command=resume_command)
         with _phase(
             "4/4 Judging it on the unseen people, beside whitened PCA: what can be had from the pixels without "
             "learning who is who."
@@ -136,34 +144,20 @@ def quickstart(out: Path, size: Size = FULL, *, seed: int = 0, workers: int = 2)
             guide = _guide(faces, size)
             found = evaluate([model, baseline], [open_pairs(unseen)], out, curves=read_metrics(run), guide=guide)
             results = [result for result in found if isinstance(result, PairResult)]
-    return Outcome(size, results, out / REPORT)
+    return QuickstartResult(size, results, out / REPORT)
 
 
-def _claim(out: Path, size: Size, seed: int) -> None:
-    """Write down what ``out`` is made of, or see that it is made of the same."""
+def _record_or_check_arguments(out: Path, size: Size, seed: int) -> None:
+    """Write the arguments into a new ``out``; refuse others for one that an earlier call began."""
     record, given = out / RECORD, {**asdict(size), "seed": seed}
     if not record.exists():
         if files.holds_something(out):
-            raise InputError(f"{out}: holds something already; give another folder with --out")
+            raise InputError(f"{out}: holds something already; {_OTHER_FOLDER}")
         files.write_json(record, given)
-        return
-    advice = "give another folder with --out"
-    if changed := records.changes(records.read(record, dict[str, int], advice), given):
+    elif changed := records.changes(records.read(record, dict[str, int], _OTHER_FOLDER), given):
         raise InputError(
             f"{out}: was made with other arguments: {', '.join(changed)}; give the same, or another folder with --out"
         )
-
-
-def _render(out: Path, people: int, photos: int, first: int, seed: int, workers: int) -> None:
-    write_faces(
-        out,
-        identities=people,
-        images_per_identity=photos,
-        seed=seed,
-        variation=Variation(),
-        first=first,
-        workers=workers,
-    )
 
 
 def pair_up(unseen: Path, size: Size, seed: int) -> None:
@@ -210,10 +204,7 @@ def _steps() -> list[tuple[str, str]]:
             "Warp your photos onto the template that face models expect, from five landmarks each:",
             f"{program} align photos/ faces/ --landmarks landmarks5.csv",
         ),
-        (
-            "Hold people out, with pairs of their photos to judge on:",
-            f"{program} split faces/ set/ --people 200",
-        ),
+        ("Hold people out, with pairs of their photos to judge on:", f"{program} split faces/ set/ --people 200"),
         (
             "Train on the rest. Ctrl-C saves, --resume resumes:",
             f"{program} train set/train --out run --config lfw-tiny --validate set/heldout",
@@ -231,8 +222,8 @@ def _program() -> str:
     return "elasticface" if typed.name != "elasticface" or shutil.which("elasticface") else shlex.quote(str(typed))
 
 
-def _command(out: Path, size: Size, seed: int, workers: int) -> str:
-    """The command that does the same again."""
+def _resume_command(out: Path, size: Size, seed: int, workers: int) -> str:
+    """The command of a call with these arguments."""
     words = [f"--out={out}"] if str(out) != DEFAULT_OUT else []
     words += ["--small"] if size == SMALL else []
     words += [f"--seed={seed}"] if seed else []
@@ -241,12 +232,12 @@ def _command(out: Path, size: Size, seed: int, workers: int) -> str:
 
 
 @contextlib.contextmanager
-def _naming_resume_command(command: str) -> Iterator[None]:
+def _naming(resume_command: str) -> Iterator[None]:
     """Ctrl-C is answered with the command that resumes."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped(f"stopped; what is made stays, resume with: {command}") from None
+        raise Stopped(f"stopped; what is made stays, resume with: {resume_command}") from None
 
 
 @contextlib.contextmanager

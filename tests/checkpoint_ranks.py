@@ -156,13 +156,13 @@ def agreed(rank: int) -> dict[str, Any]:
 
     return {
         "first": outcome(
-            agreement.broadcast_result, 1, OSError(28, "full")
+            agreement.run_in_first, 1, OSError(28, "full")
         ),  # what another process would raise is not asked
-        "first fails": outcome(agreement.broadcast_result, 0, OSError(28, "full")),
+        "first fails": outcome(agreement.run_in_first, 0, OSError(28, "full")),
         "all": outcome(agreement.gather_results, -1, OSError()),
         "one fails": outcome(agreement.gather_results, 1, Stopped("stop", 3)),
         "one fails in its own way": outcome(agreement.gather_results, 0, Local("mine")),
-        "own": outcome(agreement.all_or_raise, -1, OSError()),
+        "own": outcome(agreement.run_in_all, -1, OSError()),
     }
 
 

@@ -32,8 +32,7 @@ def steps(mesh: DeviceMesh) -> dict[str, Any]:
             assert state.head.weight.grad is not None
             state.head.weight.grad[0, 0] = torch.inf
         before = [p.detach().clone() for p in state.model.parameters()]
-        clip_gradients(state, CONFIG)
-        state.update(outcome)
+        state.update(outcome, clip_gradients(state, outcome, CONFIG))
         if number == 2:
             found["kept"] = all(torch.equal(*pair) for pair in zip(before, state.model.parameters(), strict=True))
         found["skipped"].append(state.skipped_steps)

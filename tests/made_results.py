@@ -123,15 +123,32 @@ def identification(model: str = "one") -> TemplateIdentification:
     intervals = {"rank": {"5": (0.9633, 0.9811)}, "tpir_at_fpir": {}}
     cmc, open_set = (0.9512, 0.9634, 0.9688), RocPoints((0, 0.01, 0.1, 1), (0.5, 0.8645, 0.9356, 1))
     return TemplateIdentification(
-        model, "IJB-C 1:N", "galleries", rank, tpir, intervals, (search,), {"probes": 9}, {}, cmc, open_set
+        model=model,
+        benchmark="IJB-C 1:N",
+        protocol="galleries",
+        rank=rank,
+        tpir_at_fpir=tpir,
+        intervals=intervals,
+        galleries=(search,),
+        counts={"probes": 9},
+        options={},
+        cmc=cmc,
+        open_set=open_set,
     )
 
 
 def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:
-    tars = {"at-most": {"1e-06": 0.9811}}
-    intervals = {"rank": {"1": (0.97, 0.99)}, "at-most": {}}
-    roc = RocPoints((0, 1e-9, 1e-6, 2e-5), (0.4, 0.6, 0.9811, 0.99))
-    return DistractorSearch(model, benchmark, "distractors", {"1": 0.9789}, tars, intervals, {"probes": 3}, {}, roc)
+    return DistractorSearch(
+        model=model,
+        benchmark=benchmark,
+        protocol="distractors",
+        rank={"1": 0.9789},
+        tar_at_far={"at-most": {"1e-06": 0.9811}},
+        intervals={"rank": {"1": (0.97, 0.99)}, "at-most": {}},
+        counts={"probes": 3},
+        options={},
+        roc=RocPoints((0, 1e-9, 1e-6, 2e-5), (0.4, 0.6, 0.9811, 0.99)),
+    )
 
 
 ALL: list[LargeResult] = [verification(), identification(), megaface(), megaface(benchmark="MegaFace (R)")]

@@ -18,7 +18,7 @@ from elasticface import heads
 from elasticface.heads import margins
 from elasticface.heads.head import MarginHead
 from elasticface.heads.row_sparse import rows_and_values
-from elasticface.training.optim import SGD
+from elasticface.training.optim import RowSparseSGD
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def trained(mesh: DeviceMesh | None) -> dict[str, Any]:
     """Weights after some steps: exact by torch's optimizer, and with so many negatives that all are in the sample."""
     return {
         name: training(mesh, rate, optimizer)[0].weight.detach()
-        for name, rate, optimizer in (("exact", 1.0, torch.optim.SGD), ("all sampled", 1 - 1e-9, SGD))
+        for name, rate, optimizer in (("exact", 1.0, torch.optim.SGD), ("all sampled", 1 - 1e-9, RowSparseSGD))
     }
 
 
@@ -302,7 +302,7 @@ def scaled(mesh: DeviceMesh) -> dict[str, Any]:
             head, backbone = case.head(mesh), nn.Linear(8, 8)
             nn.init.eye_(backbone.weight)
             nn.init.zeros_(backbone.bias)
-            sgd = SGD([*backbone.parameters(), *head.parameters()], 0.1, momentum=0.9)
+            sgd = RowSparseSGD([*backbone.parameters(), *head.parameters()], 0.1, momentum=0.9)
             scaler = ShardedGradScaler("cpu", init_scale=1024.0, enabled=name == "scaled")
             for number in range(4):
                 embeddings, labels, _ = case.inputs(number)
@@ -327,7 +327,7 @@ def scaled(mesh: DeviceMesh) -> dict[str, Any]:
 
 def optimizer(mesh: DeviceMesh) -> dict[str, Any]:
     """Before and after a sampled step: rows, weight and momentum; and what of them is in a state dict."""
-    head, sgd = training(mesh, 0.2, SGD)
+    head, sgd = training(mesh, 0.2, RowSparseSGD)
     momentum = sgd.state[head.weight]["momentum_buffer"]
     before = [t.detach().clone() for t in (head.weight, momentum)]
     case = even(mesh, "elastic-arc+", classes=31)
@@ -352,7 +352,7 @@ def memory(mesh: DeviceMesh) -> dict[str, list[int]]:
         options = {"sample_rate": rate, "max_logits_bytes": 4096}
         case = even(mesh, "elastic-arc", dtype="float32", classes=6000, size=16, options=options)
         head = case.head(mesh)
-        sgd = SGD(head.parameters(), 0.1, momentum=0.9)
+        sgd = RowSparseSGD(head.parameters(), 0.1, momentum=0.9)
         step(case, mesh, head, 0)
         sgd.step()
         with Created() as created:

@@ -22,12 +22,12 @@ from elasticface.cli import main
 from elasticface.data import open_dataset
 from elasticface.data.images import decoding
 from elasticface.data.prepare.split import draw_pairs
-from elasticface.quickstart import FOLDS, FULL, SMALL, Outcome, Size
+from elasticface.quickstart import FOLDS, FULL, SMALL, QuickstartResult, Size
 
 TINY = Size(people=6, photos=9, unseen_people=20, unseen_photos=3, pairs=80, epochs=2)
 
 
-def run(out: Path, size: Size = TINY, seed: int = 0) -> Outcome:
+def run(out: Path, size: Size = TINY, seed: int = 0) -> QuickstartResult:
     return quickstart.quickstart(out, size, seed=seed, workers=1)
 
 
@@ -47,7 +47,7 @@ def figures(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, QuickstartResult]:
     out = tmp_path_factory.mktemp("quickstart") / "out"
     return out, run(out)
 
@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
 # ---------------------------------------------------------------------------------------------- what it makes
 
 
-def test_a_model_is_judged_on_people_that_it_was_not_trained_on(made: tuple[Path, Outcome]) -> None:
+def test_a_model_is_judged_on_people_that_it_was_not_trained_on(made: tuple[Path, QuickstartResult]) -> None:
     out, _ = made
     training, unseen = (open_dataset(out / name) for name in ("training-people", "unseen-people"))
     assert (training.num_classes, len(training)) == (6, 54)
@@ -73,7 +73,7 @@ def test_a_model_is_judged_on_people_that_it_was_not_trained_on(made: tuple[Path
     assert card["training"] | {"identities": 6, "images": 54, "loss": "elastic-arc+"} == card["training"]
 
 
-def test_pairs_are_in_ten_folds_of_different_people(made: tuple[Path, Outcome]) -> None:
+def test_pairs_are_in_ten_folds_of_different_people(made: tuple[Path, QuickstartResult]) -> None:
     lines = (made[0] / "unseen-people" / "pairs.txt").read_text().splitlines()
     assert lines[0] == "10\t4"
     rows = [line.split("\t") for line in lines[1:]]
@@ -89,7 +89,7 @@ def test_both_sizes_can_be_had_with_folds_of_different_people(size: Size) -> Non
     assert draw_pairs(list(numbers), size.pairs // (2 * FOLDS), FOLDS, 0).disjoint_folds
 
 
-def test_the_last_lines_say_the_figures_the_page_and_the_way_on(made: tuple[Path, Outcome]) -> None:
+def test_the_last_lines_say_the_figures_the_page_and_the_way_on(made: tuple[Path, QuickstartResult]) -> None:
     out, outcome = made
     text = "\n".join(outcome.lines())
     known = replace(outcome, results=[replace(one, intervals={"accuracy": (0.5, 0.75)}) for one in outcome.results])
@@ -111,7 +111,7 @@ def test_the_commands_of_the_way_on_are_ones_that_there_are() -> None:
         assert main._parser().parse_args(arguments).command == arguments[0]
 
 
-def test_the_page_shows_training_faces_slices_and_next_steps(made: tuple[Path, Outcome]) -> None:
+def test_the_page_shows_training_faces_slices_and_next_steps(made: tuple[Path, QuickstartResult]) -> None:
     out, _ = made
     page = (out / "report.html").read_text()
     for section in ("about", "figures", "next", "benchmark-1", "training", "method"):
@@ -134,7 +134,7 @@ def test_the_page_shows_training_faces_slices_and_next_steps(made: tuple[Path, O
 
 
 def test_the_folder_is_a_benchmark_like_any_other(
-    made: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, QuickstartResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out, err = io.StringIO(), io.StringIO()
@@ -150,7 +150,7 @@ def test_the_folder_is_a_benchmark_like_any_other(
 
 
 def test_once_more_measures_again_and_changes_nothing_else(
-    made: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, QuickstartResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, outcome = made
     before = content(out)
@@ -160,7 +160,9 @@ def test_once_more_measures_again_and_changes_nothing_else(
     assert content(out) == before
 
 
-def test_stopped_while_rendering_it_goes_on_to_the_same_end(made: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_stopped_while_rendering_it_goes_on_to_the_same_end(
+    made: tuple[Path, QuickstartResult], tmp_path: Path
+) -> None:
     from elasticface.data.synthetic.studio import Studio
 
     out, image, calls = tmp_path / "out", Studio.image, 0
@@ -186,7 +188,7 @@ def test_stopped_while_rendering_it_goes_on_to_the_same_end(made: tuple[Path, Ou
     assert figures(out) == figures(made[0])
 
 
-def test_stopped_while_training_it_goes_on_to_the_same_end(made: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_stopped_while_training_it_goes_on_to_the_same_end(made: tuple[Path, QuickstartResult], tmp_path: Path) -> None:
     out, forward, calls = tmp_path / "out", heads.MarginHead.forward, 0
     shutil.copytree(made[0], out, ignore=shutil.ignore_patterns("run", "results.json", "report.html"))
 
@@ -216,21 +218,21 @@ def test_stopped_while_training_it_goes_on_to_the_same_end(made: tuple[Path, Out
     ],
 )
 def test_the_way_on_is_the_command_that_was_given(arguments: Any, command: str) -> None:
-    assert quickstart._command(*arguments) == command
+    assert quickstart._resume_command(*arguments) == command
 
 
 def test_the_way_on_names_the_program_as_it_can_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quickstart.sys, "argv", [".venv/bin/elasticface", "quickstart"])
     monkeypatch.setattr(quickstart.shutil, "which", lambda _: None)
-    assert quickstart._command(Path("quickstart"), FULL, 0, 2) == ".venv/bin/elasticface quickstart"
+    assert quickstart._resume_command(Path("quickstart"), FULL, 0, 2) == ".venv/bin/elasticface quickstart"
     monkeypatch.setattr(quickstart.shutil, "which", lambda _: "/usr/bin/elasticface")
-    assert quickstart._command(Path("quickstart"), FULL, 0, 2) == "elasticface quickstart"
+    assert quickstart._resume_command(Path("quickstart"), FULL, 0, 2) == "elasticface quickstart"
 
 
 # ---------------------------------------------------------------------------------------------- refused
 
 
-def test_other_arguments_for_a_folder_are_refused_in_one_line(made: tuple[Path, Outcome]) -> None:
+def test_other_arguments_for_a_folder_are_refused_in_one_line(made: tuple[Path, QuickstartResult]) -> None:
     out, _ = made
     before = content(out)
     refusal = rf"out: was made with other arguments: people 6 -> {SMALL.people}, .*; give the same, or"
@@ -274,7 +276,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_made(tmp_path: Pat
 
 @pytest.mark.parametrize(("option", "size"), [([], FULL), (["--small"], SMALL)])
 def test_the_command_line_passes_its_options_on(
-    option: list[str], size: Size, made: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    option: list[str], size: Size, made: tuple[Path, QuickstartResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = []

@@ -10,8 +10,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+SIZE = 112  # side of the input in pixels; the FC layer has a weight for every place of the last map
 _WIDTHS = (20, 32, 64, 128)  # the stem, then three stages; each halves the map: 112 -> 56 -> 28 -> 14 -> 7
-_LAST_MAP = 7
+_LAST_MAP = SIZE // 2 ** len(_WIDTHS)
 
 
 class Block(nn.Module):
@@ -57,8 +58,8 @@ class Tiny(nn.Module):
         Raises:
             ValueError: images that are not [B, 3, 112, 112].
         """
-        if images.shape[1:] != (3, 112, 112):
-            raise ValueError(f"tiny takes images [B, 3, 112, 112], got {list(images.shape)}")
+        if images.shape[1:] != (3, SIZE, SIZE):
+            raise ValueError(f"tiny takes images [B, 3, {SIZE}, {SIZE}], got {list(images.shape)}")
         x = torch.flatten(self.stages(self.stem(images)), 1)
         embeddings: Tensor = self.features(self.fc(self.dropout(x)))
         return embeddings

@@ -66,9 +66,9 @@ def track(items: Iterable[T], description: str, total: int, shown: bool = True) 
         yield from progress.track(items, total=total, description=description)
 
 
-def say(message: str, shown: bool = True) -> None:
-    """A line on stderr, above the bar where there is one."""
-    if shown:
+def say(message: str) -> None:
+    """A line on stderr, above the bar where there is one. Of several processes only the first one says it."""
+    if _is_first_process():
         console.print(message, markup=False, soft_wrap=True)
 
 

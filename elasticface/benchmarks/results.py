@@ -1,8 +1,8 @@
 """What the large benchmarks give: figures with their intervals, what they were counted on, and how they were made."""
 
-import dataclasses
+import abc
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from elasticface.benchmarks.hardest import Hardest
 from elasticface.benchmarks.samples import Intervals, Rates, Samples
@@ -11,6 +11,9 @@ from elasticface.metrics.resampled_roc import Rule
 RULES: tuple[Rule, ...] = ("nearest", "at-most")
 FORMAT_VERSION = 2  # of results.json
 PAIRS = "pairs"  # the kind of a result on pairs, there
+PAIRS_ELSEWHERE: tuple[str, ...] = ("scores", "same", "accepted", "first", "second", "units")
+LARGE_ELSEWHERE: tuple[str, ...] = ("samples", "hardest")
+"""Fields of a PairResult and of a LargeResult that are not in results.json."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,42 @@ class RocPoints:
     tars: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class TemplateVerification:
-    """1:1 of IJB-B or IJB-C: pairs of templates."""
+@dataclass(frozen=True, kw_only=True)
+class LargeResult(abc.ABC):
+    """What all large benchmarks give; each adds its figures."""
 
-    KIND: ClassVar[str] = "IJB 1:1 verification"
-    TRIALS: ClassVar[str] = "genuine pairs"  # what the figures are shares of
+    KIND: ClassVar[str]
+    TRIALS: ClassVar[str]  # what the figures are shares of
 
     model: str
     benchmark: str
     protocol: str
-    tar_at_far: dict[str, Rates]  # rule of RULES -> FAR -> TAR
-    intervals: dict[str, Intervals]  # likewise
+    intervals: dict[str, Intervals]  # kind of rate -> its intervals
     counts: dict[str, int]
     options: dict[str, bool]
-    roc: RocPoints
+    roc: RocPoints | None = None  # of a search `open_set` takes its place
     notes: tuple[str, ...] = ()
     intervals_by: str = ""  # how the intervals were found, in words
     samples: Samples | None = field(default=None, compare=False, repr=False)
     hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)
+
+    @abc.abstractmethod
+    def groups(self) -> list[Group]:
+        """The figures with their intervals."""
+
+    @abc.abstractmethod
+    def trials(self) -> int:
+        """How many TRIALS there were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateVerification(LargeResult):
+    """1:1 of IJB-B or IJB-C: pairs of templates."""
+
+    KIND: ClassVar[str] = "IJB 1:1 verification"
+    TRIALS: ClassVar[str] = "genuine pairs"
+
+    tar_at_far: dict[str, Rates]  # rule of RULES -> FAR -> TAR; intervals likewise
 
     def groups(self) -> list[Group]:
         return [Group(f"TAR at FAR, {rule}", self.tar_at_far[rule], self.intervals[rule]) for rule in RULES]
@@ -71,29 +91,18 @@ class Search:
     counts: dict[str, int]  # subjects in the gallery, mated and non-mated probes
 
 
-@dataclass(frozen=True)
-class TemplateIdentification:
+@dataclass(frozen=True, kw_only=True)
+class TemplateIdentification(LargeResult):
     """1:N of IJB-B or IJB-C: probes searched in galleries. The figures are means over the galleries."""
 
     KIND: ClassVar[str] = "IJB 1:N identification"
-    TRIALS: ClassVar[str] = "searches of mated probes"  # what the figures are shares of
+    TRIALS: ClassVar[str] = "searches of mated probes"
 
-    model: str
-    benchmark: str
-    protocol: str
     rank: Rates
-    tpir_at_fpir: Rates
-    intervals: dict[str, Intervals]  # "rank", "tpir_at_fpir"
+    tpir_at_fpir: Rates  # intervals: "rank", "tpir_at_fpir"
     galleries: tuple[Search, ...]
-    counts: dict[str, int]
-    options: dict[str, bool]
     cmc: tuple[float, ...]  # [K] rate at rank 1, 2, … K: the mean over the galleries, as all of these
     open_set: RocPoints
-    notes: tuple[str, ...] = ()
-    roc: None = None
-    intervals_by: str = ""  # how the intervals were found, in words
-    samples: Samples | None = field(default=None, compare=False, repr=False)
-    hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)
 
     def groups(self) -> list[Group]:
         """The means; the galleries' own are in the JSON."""
@@ -106,26 +115,15 @@ class TemplateIdentification:
         return sum(search.counts.get("mated", 0) for search in self.galleries)
 
 
-@dataclass(frozen=True)
-class DistractorSearch:
+@dataclass(frozen=True, kw_only=True)
+class DistractorSearch(LargeResult):
     """MegaFace: probes with mates, among distractors."""
 
     KIND: ClassVar[str] = "MegaFace"
-    TRIALS: ClassVar[str] = "ordered mate pairs"  # what the figures are shares of
+    TRIALS: ClassVar[str] = "ordered mate pairs"
 
-    model: str
-    benchmark: str
-    protocol: str
     rank: Rates  # "1"
-    tar_at_far: dict[str, Rates]  # "at-most" alone
-    intervals: dict[str, Intervals]  # "rank", "at-most"
-    counts: dict[str, int]
-    options: dict[str, bool]
-    roc: RocPoints
-    notes: tuple[str, ...] = ()
-    intervals_by: str = ""  # how the intervals were found, in words
-    samples: Samples | None = field(default=None, compare=False, repr=False)
-    hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)
+    tar_at_far: dict[str, Rates]  # "at-most" alone; intervals: "rank", "at-most"
 
     def groups(self) -> list[Group]:
         return [
@@ -135,13 +133,3 @@ class DistractorSearch:
 
     def trials(self) -> int:
         return self.counts.get("mate_pairs", 0)
-
-
-LargeResult = TemplateVerification | TemplateIdentification | DistractorSearch
-
-
-def as_dictionary(result: LargeResult) -> dict[str, Any]:
-    """The result in plain types, its kind first; without its samples and what is to be looked at."""
-    figures = dataclasses.asdict(dataclasses.replace(result, samples=None, hardest=()))
-    del figures["samples"], figures["hardest"]
-    return {"kind": result.KIND, **figures}

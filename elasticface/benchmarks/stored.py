@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import msgspec
 import numpy as np
@@ -32,10 +32,14 @@ from elasticface.benchmarks.pairwise.pairs import PairResult
 from elasticface.benchmarks.pairwise.slices import FACTORS
 from elasticface.benchmarks.results import (
     FORMAT_VERSION,
+    LARGE_ELSEWHERE,
     PAIRS,
+    PAIRS_ELSEWHERE,
+    DistractorSearch,
     LargeResult,
     RocPoints,
     TemplateIdentification,
+    TemplateVerification,
 )
 from elasticface.benchmarks.samples import ACCURACY, EER, Samples
 from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, Units
@@ -50,13 +54,13 @@ _FILE = re.compile(SCORES + r"/[0-9a-f]{16}\.npy")
 _MOST_JSON = 1 << 26  # a thousand ROCs
 _MOST_SCORES = 1 << 28  # bytes: nineteen million pairs
 _MOST_COSINE = 1.01  # rounded
-_LONGEST = 4096  # of a text, in characters
-_MOST = 10_000  # entries of a list or an object
+_LONGEST_TEXT = 4096  # of a text, in characters
+_MOST_ENTRIES = 10_000  # entries of a list or an object
 _MOST_COUNT = 1 << 53
 _HIGHEST_RANK = 1e9
 _MOST_DISTANCE = 4.0  # squared L2, of embeddings of unit length
-_NEAR = 1e-9  # of an end of an interval to what the samples give: rounded
-_GROUP = re.compile(r"[\w .–°-]{1,40}")  # of photos; its name gets into a plot
+_ROUNDING = 1e-9  # of an end of an interval to what the samples give: rounded
+_GROUP_NAME = re.compile(r"[\w .–°-]{1,40}")  # of photos; its name gets into a plot
 
 References = list[dict[str, str] | None]
 
@@ -87,32 +91,34 @@ def write_scores(out: Path, results: Sequence[PairResult | LargeResult]) -> Refe
     """
     references: References = []
     for result in results:
-        records, told = _records(result)
-        if records is None:
+        stored = _stored(result)
+        if stored is None:
             references.append(None)
             continue
-        data = _header(records.dtype, records.shape) + records.tobytes()
+        array, described = stored
+        data = _header(array.dtype, array.shape) + array.tobytes()
         digest = hashlib.sha256(data).hexdigest()
         file = f"{SCORES}/{digest[:16]}.npy"
         files.write_bytes(out / file, data)
-        references.append({"file": file, "sha256": digest, **told})
+        references.append({"file": file, "sha256": digest, **described})
     return references
 
 
-def _records(result: PairResult | LargeResult) -> tuple[NDArray[Any] | None, dict[str, str]]:
-    """What is stored of a result, or None, and what `results.json` says of it."""
-    if not isinstance(result, PairResult):
-        samples = result.samples
-        if samples is None:
-            return None, {}
-        return samples.rates.astype(_SAMPLE, copy=False), {"units": samples.kind, "trials": samples.digest}
-    if result.units is None:
-        return None, {}
-    records = np.empty(len(result.scores), _RECORD)
-    for name, column in (("score", result.scores), ("same", result.same), ("accepted", result.accepted)):
-        records[name] = column
-    records["first"], records["second"] = result.units.first, result.units.second
-    return records, {"units": result.units.kind, "pairs": result.units.digest}
+def _stored(result: PairResult | LargeResult) -> tuple[NDArray[Any], dict[str, str]] | None:
+    """What is stored of a result, and what `results.json` says of it; None where a comparison has nothing to draw."""
+    if isinstance(result, LargeResult):
+        if result.samples is None:
+            return None
+        rates = result.samples.rates.astype(_SAMPLE, copy=False)
+        return rates, {"units": result.samples.kind, "trials": result.samples.digest}
+    units = result.units
+    if units is None:
+        return None
+    pairs = np.empty(len(result.scores), _RECORD)
+    columns = (result.scores, result.same, result.accepted, units.first, units.second)
+    for name, column in zip(_RECORD.names or (), columns, strict=True):
+        pairs[name] = column
+    return pairs, {"units": units.kind, "pairs": units.digest}
 
 
 def forget_others(out: Path, references: References) -> None:
@@ -143,9 +149,9 @@ def read_results(path: str | Path) -> StoredResults:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         what = "of a newer version; update elasticface" if newer else f"not of format {FORMAT_VERSION}; {AGAIN}"
         raise InputError(f"{label}: {what}")
-    several = Annotated[list[Any], msgspec.Meta(min_length=1, max_length=_MOST)]
+    some = Annotated[list[Any], msgspec.Meta(min_length=1, max_length=_MOST_ENTRIES)]
     found: dict[tuple[str, str], PairResult | LargeResult] = {}
-    for number, told in enumerate(records.convert(top.get("results"), several, f"{label}: results", AGAIN), start=1):
+    for number, told in enumerate(records.convert(top.get("results"), some, f"{label}: results", AGAIN), start=1):
         where = f"{label}: results {number}"
         result = _with_records(file.parent, *figures_of(told, where), where)
         if (result.benchmark, result.model) in found:
@@ -205,7 +211,7 @@ def with_samples(result: LargeResult, samples: Samples, where: str) -> LargeResu
         if ends is None:
             good = False
         elif np.ptp(column) > 0:
-            good = not math.isnan(rate) and np.allclose(ends, interval(column), rtol=0, atol=_NEAR)
+            good = not math.isnan(rate) and np.allclose(ends, interval(column), rtol=0, atol=_ROUNDING)
         else:  # the interval of one that never varies is by how many units there are
             good = ends[0] <= rate <= ends[1]
         if not good:
@@ -216,7 +222,7 @@ def with_samples(result: LargeResult, samples: Samples, where: str) -> LargeResu
 # ---------------------------------------------------------------------------------------------- figures
 
 
-def _object_of(kind: str, result: type, *elsewhere: str) -> Any:
+def _json_type(kind: str, result: type, elsewhere: Sequence[str]) -> Any:
     """The object in `results.json` for a class of results: all its fields but those that are kept ``elsewhere``."""
     hints = get_type_hints(result)
     fields = [(field.name, hints[field.name]) for field in dataclasses.fields(result) if field.name not in elsewhere]
@@ -224,22 +230,26 @@ def _object_of(kind: str, result: type, *elsewhere: str) -> Any:
     return msgspec.defstruct(result.__name__, [*fields, *optional], tag_field="kind", tag=kind)
 
 
-_NOTHING: dict[str, Any] = {
-    **{"scores": np.zeros(0, np.float32), "same": np.zeros(0, np.bool_), "accepted": np.zeros(0, np.bool_)},
-    **{"first": (), "second": ()},
-}
-_CLASSES: dict[Any, Any] = {
-    _object_of(PAIRS, PairResult, *_NOTHING, "units"): functools.partial(PairResult, **_NOTHING),
+_without_scores = functools.partial(
+    PairResult,
+    scores=np.zeros(0, np.float32),
+    same=np.zeros(0, np.bool_),
+    accepted=np.zeros(0, np.bool_),
+    first=(),
+    second=(),
+)
+_RESULT_OF_JSON: dict[Any, Any] = {
+    _json_type(PAIRS, PairResult, PAIRS_ELSEWHERE): _without_scores,
     **{
-        _object_of(of.KIND, of, "samples", "hardest", *(["roc"] if of is TemplateIdentification else [])): of
-        for of in get_args(LargeResult)
+        _json_type(of.KIND, of, [*LARGE_ELSEWHERE, *(["roc"] if of is TemplateIdentification else [])]): of
+        for of in (TemplateVerification, TemplateIdentification, DistractorSearch)
     },
 }
-_ANY_KIND: Any = functools.reduce(operator.or_, _CLASSES)
+_ANY_KIND: Any = functools.reduce(operator.or_, _RESULT_OF_JSON)
 
 
 def figures_of(told: Any, where: str) -> tuple[PairResult | LargeResult, _Reference | None]:
-    """A result as `results.json` tells it, one on pairs without its scores; and what is said of its file.
+    """A result as `results.json` has it, one on pairs without its scores; and what is said of its file.
 
     Raises:
         InputError: a kind that is unknown, or an entry that is missing or wrong, of ``where``.
@@ -250,9 +260,9 @@ def figures_of(told: Any, where: str) -> tuple[PairResult | LargeResult, _Refere
     fields = {name: getattr(read, name) for name in read.__struct_fields__}
     reference = fields.pop("stored")
     del fields["threshold_cosine"]
-    result: PairResult | LargeResult = _CLASSES[type(read)](**fields)
+    result: PairResult | LargeResult = _RESULT_OF_JSON[type(read)](**fields)
     plain = [*msgspec.to_builtins(fields).items()]
-    for fault in itertools.chain(*(_faults(value, name) for name, value in plain), _misfits(result)):
+    for fault in itertools.chain(*(_out_of_range(value, name) for name, value in plain), _inconsistencies(result)):
         raise InputError(f"{where}: {fault}; {AGAIN}")
     return result, reference
 
@@ -268,27 +278,30 @@ def _with_nan(value: Any, depth: int = 8) -> Any:
     return value
 
 
-def _faults(value: Any, *path: str) -> Iterator[str]:
-    """Where a number, a text or a list is out of range in figures of the right types."""
+def _out_of_range(value: Any, *path: str) -> Iterator[str]:
+    """Where a number, a text or a list is out of range in figures of the right types.
+
+    Bounds of msgspec in the annotations would refuse the NaN that stands for null.
+    """
     wanted = ""
     if isinstance(value, str):
-        wanted = f"a text of at most {_LONGEST:,} characters" if len(value) > _LONGEST else ""
+        wanted = f"a text of at most {_LONGEST_TEXT:,} characters" if len(value) > _LONGEST_TEXT else ""
     elif isinstance(value, float):
         most = _MOST_DISTANCE if path == ("threshold",) else 1.0
         wanted = "" if math.isnan(value) or 0 <= value <= most else f"a number from 0 to {most:g}"
     elif isinstance(value, int):  # or a flag
         wanted = "" if 0 <= value < _MOST_COUNT else "a count"
-    elif len(value) > _MOST:
-        wanted = f"of at most {_MOST:,} entries"
+    elif len(value) > _MOST_ENTRIES:
+        wanted = f"of at most {_MOST_ENTRIES:,} entries"
     else:
         for name, part in value.items() if isinstance(value, dict) else enumerate(value, start=1):
-            yield from _faults(name, *path, "a key")
-            yield from _faults(part, *path, str(name))
+            yield from _out_of_range(name, *path, "a key")
+            yield from _out_of_range(part, *path, str(name))
     if wanted:
         yield f"{printable(', '.join(path), 120)} is {printable(repr(value), 60)}, not {wanted}"
 
 
-def _misfits(result: PairResult | LargeResult) -> Iterator[str]:
+def _inconsistencies(result: PairResult | LargeResult) -> Iterator[str]:
     """What does not fit together in figures that are in their ranges."""
     if isinstance(result, PairResult):
         if math.isnan(result.accuracy) or math.isnan(result.threshold):
@@ -296,7 +309,7 @@ def _misfits(result: PairResult | LargeResult) -> Iterator[str]:
         for piece in result.slices:
             if piece.factor not in FACTORS:
                 yield f"factor is {printable(piece.factor, 60)!r}, not one of {', '.join(FACTORS)}"
-            if not _GROUP.fullmatch(piece.name):
+            if not _GROUP_NAME.fullmatch(piece.name):
                 yield f"name is {printable(piece.name, 60)!r}, not that of a group"
             if math.isnan(piece.accuracy):
                 yield f"accuracy of {piece.name} is missing"
@@ -305,20 +318,21 @@ def _misfits(result: PairResult | LargeResult) -> Iterator[str]:
             result.groups()
         except KeyError as error:
             yield f"{error.args[0]} is missing, the figures or their intervals"
-        for name in ("roc", "open_set"):
-            curve: RocPoints | None = getattr(result, name, None)
-            if curve is not None and not _is_curve(curve):
-                yield f"{name} is {printable(repr(curve), 60)}, not a curve"
-        if isinstance(result, TemplateIdentification) and not (result.cmc and all(rate >= 0 for rate in result.cmc)):
-            yield f"cmc is {printable(repr(list(result.cmc)), 60)}, not a curve"
-    for name, target, figure in _by_target(result):
+        if result.roc is not None and not _is_curve(result.roc):
+            yield f"roc is {printable(repr(result.roc), 60)}, not a curve"
+        if isinstance(result, TemplateIdentification):
+            if not _is_curve(result.open_set):
+                yield f"open_set is {printable(repr(result.open_set), 60)}, not a curve"
+            if not result.cmc or any(map(math.isnan, result.cmc)):
+                yield f"cmc is {printable(repr(list(result.cmc)), 60)}, not a curve"
+    for name, target, figure in _figures_by_target(result):
         if not _is_target(target, _HIGHEST_RANK if name in ("rank", "intervals") else 1):
             yield f"{name}: {printable(target, 60)} is no rate"
         if isinstance(figure, tuple) and figure[0] > figure[1]:
             yield f"{name}, {printable(target, 60)} is {list(figure)}, not two numbers, the lower one first"
 
 
-def _by_target(result: PairResult | LargeResult) -> Iterator[tuple[str, str, Any]]:
+def _figures_by_target(result: PairResult | LargeResult) -> Iterator[tuple[str, str, Any]]:
     """Each rate and each interval: its kind, its target, and the figure."""
     for part in (result, *getattr(result, "galleries", ())):
         kinds = {name: getattr(part, name, {}) for name in ("rank", "tpir_at_fpir")} | getattr(part, "tar_at_far", {})

@@ -38,11 +38,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Do it, and say what was made.
-
-    Raises:
-        InputError: options, data or a place that cannot be used.
-    """
+    """Do it, and say what was made."""
     from elasticface.base import files
     from elasticface.data.images.photos import Photos
     from elasticface.faces.align_folder import FACES, align_photos, read_identities

@@ -41,11 +41,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Compare, print, and write what there is to be written.
-
-    Raises:
-        InputError: numbers out of their range, or results that cannot be read or compared.
-    """
+    """Compare, print, and write what there is to be written."""
     if not 100 <= options.draws <= _MOST_DRAWS:
         raise InputError(f"--draws must be 100 to {_MOST_DRAWS:,}, not {options.draws}")
     if not 0 <= options.seed < 1 << 63:

@@ -39,11 +39,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Convert, and say what was made.
-
-    Raises:
-        InputError: numbers out of their range, a set that cannot be read, or a place that cannot be used.
-    """
+    """Convert, and say what was made."""
     if not 1 <= options.size <= 4096:
         raise InputError(f"--size must be 1 to 4096, not {options.size}")
     if not 1 <= options.per_shard <= 10_000_000:

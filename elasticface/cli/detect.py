@@ -29,11 +29,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Do it, and say what was found.
-
-    Raises:
-        InputError: options, photos or a place that cannot be used.
-    """
+    """Do it, and say what was found."""
     from elasticface.data.images.photos import Photos
     from elasticface.faces.align_folder import read_identities
     from elasticface.faces.detect_folder import detect_photos

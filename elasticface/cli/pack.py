@@ -29,11 +29,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Do it, and say what was made.
-
-    Raises:
-        InputError: options, data or a place that cannot be used.
-    """
+    """Do it, and say what was made."""
     from elasticface.benchmarks.opening import open_benchmark
     from elasticface.benchmarks.pairwise.lists import PairBenchmark
     from elasticface.benchmarks.pairwise.packing import check_out, choose, pack

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from elasticface.training.launching import torchrun
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from elasticface.planning.counts import Item
     from elasticface.planning.plan import Plan
 
 HELP = "identities, GPUs -> memory, traffic and work of a run"
@@ -31,18 +33,8 @@ Ten seconds for two million people: elasticface plan --identities 2000000 --gpus
 
 # What decides how much a run takes; the rest of train's settings changes nothing here.
 SETTINGS = (
-    "loss",
-    "scale",
-    "sample_rate",
-    "max_logits_bytes",
-    "backbone",
-    "embedding_size",
-    "accumulate",
-    "checkpoint_activations",
-    "precision",
-    "sync_batchnorm",
-    "momentum",
-    "epochs",
+    *("loss", "scale", "sample_rate", "max_logits_bytes", "backbone", "embedding_size", "accumulate"),
+    *("checkpoint_activations", "precision", "sync_batchnorm", "momentum", "epochs"),
 )
 
 
@@ -68,11 +60,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Plan, print, and write what there is to be written.
-
-    Raises:
-        InputError: numbers out of their range.
-    """
+    """Plan, print, and write what there is to be written."""
     from rich.console import Console
 
     from elasticface.planning.plan import plan
@@ -126,34 +114,40 @@ def as_json(made: "Plan") -> dict[str, Any]:
 
 
 def tables(made: "Plan") -> "list[Table]":
-    """For the terminal: memory and traffic."""
-    from rich.table import Table
-
-    from elasticface.planning.counts import total
-
-    memory = Table("memory of a process", title=_title(made), title_justify="left")
-    memory.add_column("formula")
-    memory.add_column("MiB", justify="right")
-    for item in made.always:
-        memory.add_row(item.what, item.formula, mebibytes(item.bytes))
+    """For the terminal: memory, and traffic where there are several processes."""
+    memory = _table("memory of a process", title=_title(made), title_justify="left")
+    _add_items(memory, made.always)
     memory.add_section()
     for moment in made.moments:
         worst = moment is made.worst
         memory.add_row(f"and at the {moment.what}", "", mebibytes(moment.bytes), style="bold" if worst else None)
         if worst:
-            for item in filter(lambda item: item.bytes, moment.items):
-                memory.add_row(f"  {item.what}", item.formula, mebibytes(item.bytes))
-    memory.add_section()
-    memory.add_row("at the worst moment", "", mebibytes(made.peak), style="bold")
+            _add_items(memory, [item for item in moment.items if item.bytes], indent="  ")
+    _add_total(memory, "at the worst moment", made.peak)
+    if made.processes == 1:
+        return [memory]
+    traffic = _table("sent by a process in a step")
+    _add_items(traffic, made.traffic)
+    _add_total(traffic, "in all", sum(item.bytes for item in made.traffic))
+    return [memory, traffic]
 
-    traffic = Table("sent by a process in a step")
-    traffic.add_column("formula")
-    traffic.add_column("MiB", justify="right")
-    for item in made.traffic:
-        traffic.add_row(item.what, item.formula, mebibytes(item.bytes))
-    traffic.add_section()
-    traffic.add_row("in all", "", mebibytes(total(made.traffic)), style="bold")
-    return [memory, traffic] if made.processes > 1 else [memory]
+
+def _table(heading: str, **options: Any) -> "Table":
+    from rich.table import Table
+
+    table = Table(heading, "formula", **options)
+    table.add_column("MiB", justify="right")
+    return table
+
+
+def _add_items(table: "Table", items: Sequence["Item"], indent: str = "") -> None:
+    for item in items:
+        table.add_row(f"{indent}{item.what}", item.formula, mebibytes(item.bytes))
+
+
+def _add_total(table: "Table", what: str, count: int) -> None:
+    table.add_section()
+    table.add_row(what, "", mebibytes(count), style="bold")
 
 
 def lines(made: "Plan", memory_gib: float | None) -> list[str]:
@@ -180,17 +174,17 @@ def lines(made: "Plan", memory_gib: float | None) -> list[str]:
         told.append(f"{made.peak / 2**30:.1f} GiB: {fits}")
     if made.steps:
         told.append(f"{made.steps[0]:,} steps an epoch, {made.steps[1]:,} in all")
-    parts = {"backbone": seconds.backbone, "head": seconds.head, "memory": seconds.memory, "network": seconds.network}
-    known = ", ".join(f"{name} {value:.3g} s" for name, value in parts.items() if value is not None)
+    parts = dataclasses.asdict(seconds).items()
+    known = ", ".join(f"{name} {value:.3g} s" for name, value in parts if value is not None)
     if known:
         told.append(f"a step at the speeds given: {known}")
     if seconds.step:
         low, high = seconds.step
-        told.append(f"{low:.3g} to {high:.3g} s a step, {config.batch_size / high:,.0f} to "
-                    f"{config.batch_size / low:,.0f} images/s")  # fmt: skip
+        slowest, fastest = config.batch_size / high, config.batch_size / low
+        told.append(f"{low:.3g} to {high:.3g} s a step, {slowest:,.0f} to {fastest:,.0f} images/s")
         if made.steps:
-            hours = [value * made.steps[1] / 3600 for value in seconds.step]
-            told.append(f"{hours[0]:,.1f} to {hours[1]:,.1f} hours of {config.epochs} epochs")
+            hours = made.steps[1] / 3600
+            told.append(f"{low * hours:,.1f} to {high * hours:,.1f} hours of {config.epochs} epochs")
     return [*told, command(made)]
 
 

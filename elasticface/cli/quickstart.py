@@ -24,11 +24,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Do it, and say what was made.
-
-    Raises:
-        InputError: options, data or a place that cannot be used.
-    """
+    """Do it, and say what was made."""
     files.check_writable(Path(options.out))
     from elasticface.quickstart import FULL, SMALL, quickstart
 

@@ -23,11 +23,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Do it, and say what was made.
-
-    Raises:
-        InputError: options, data or a place that cannot be used.
-    """
+    """Do it, and say what was made."""
     from elasticface.data.prepare.split import split
 
     summary = split(

@@ -40,11 +40,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Do it, and say what was made.
-
-    Raises:
-        InputError: options, data or a place that cannot be used.
-    """
+    """Do it, and say what was made."""
     from elasticface.data.synthetic.scene import Variation
     from elasticface.data.synthetic.source import check_set
 

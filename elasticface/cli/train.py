@@ -11,6 +11,7 @@ from elasticface.base.errors import InputError
 from elasticface.cli.parser import Parser
 from elasticface.cli.values import read
 from elasticface.training.config import RECIPES, TrainConfig, read_config, to_yaml
+from elasticface.training.run_files import CONFIG
 
 HELP = "faces -> a trained model"
 
@@ -45,12 +46,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Train.
-
-    Raises:
-        InputError: settings, data or a run folder that cannot be used.
-        Stopped: the run ended before its time.
-    """
+    """Train."""
     config = TrainConfig(**{setting.name: options[setting.name] for setting in fields(TrainConfig)})
     if options.print_config:
         print(to_yaml(config), end="")
@@ -72,8 +68,8 @@ def _settings(options: Namespace) -> dict[str, Any]:
     """What the file of --config says, or, without it, that of the run to resume."""
     if options.config:
         path = _config_file(options.config)
-    elif options.resume and options.out and (Path(options.out) / "config.yaml").is_file():
-        path = Path(options.out) / "config.yaml"
+    elif options.resume and options.out and (Path(options.out) / CONFIG).is_file():
+        path = Path(options.out) / CONFIG
     else:
         return {}
     hints = {**get_type_hints(TrainConfig), "data": str, "out": str, "resume": bool}

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from elasticface.base.errors import InputError
 
 _MOST_SHOWN = 200  # characters of a wrong value
+_SWITCH = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def read(value: Any, hint: Any, name: str) -> Any:
@@ -54,6 +55,7 @@ def placeholder(hint: Any) -> str | None:
 
 
 def _read(value: Any, hint: Any) -> Any:
+    """As :func:`read`, but what cannot be read is a ValueError or an OverflowError."""
     if _is_optional(hint):
         return None if value is None or value == "null" else _read(value, _inner(hint))
     if get_origin(hint) is list:
@@ -62,38 +64,18 @@ def _read(value: Any, hint: Any) -> Any:
             value = words.split(",") if words else []
         return [_read(word, get_args(hint)[0]) for word in (value if isinstance(value, list) else [value])]
     if get_origin(hint) is Literal:
-        return _one_of(value, get_args(hint))
-    return {str: _text, int: _whole, float: _number, bool: _switch}[hint](value)
-
-
-def _one_of(value: Any, names: tuple[str, ...]) -> str:
-    name = _text(value)
-    if name not in names:
+        name = _read(value, str)
+        if name not in get_args(hint):
+            raise ValueError
+        return name
+    if hint is bool:
+        if (word := str(value).lower()) not in _SWITCH:
+            raise ValueError
+        return _SWITCH[word]
+    if isinstance(value, bool) or not isinstance(value, str | int | float if hint is float else str | int):
         raise ValueError
-    return name
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str | int) or isinstance(value, bool) or "\0" in str(value):
-        raise ValueError
-    return str(value)
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise ValueError
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, str | int | float) or isinstance(value, bool) or not math.isfinite(number := float(value)):
-        raise ValueError
-    return number
-
-
-def _switch(value: Any) -> bool:
-    found = {"true": True, "yes": True, "false": False, "no": False}.get(str(value).lower())
-    if found is None:
+    found = hint(value)
+    if (hint is float and not math.isfinite(found)) or (hint is str and "\0" in found):
         raise ValueError
     return found
 

@@ -1,4 +1,4 @@
-"""A function is run in one or in all processes and fails in all if it fails in any: none waits for another for ever.
+"""Run a function in one or in all processes; an error in one is raised in all, so that no process waits for ever.
 
 Every function here is collective: all processes of the group call it, in the same order. Without a group of
 ``torch.distributed``, or in a group of one, it calls what it is given and nothing else.
@@ -12,28 +12,25 @@ from torch import distributed
 from elasticface.base.errors import InputError, Stopped, first_line
 
 T = TypeVar("T")
-E = TypeVar("E", InputError, Stopped)
+E = TypeVar("E", bound=InputError | Stopped)
 
 
-def processes() -> int:
+def process_count() -> int:
     """How many processes work together; 1 without a process group."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this one is, from 0."""
-    return distributed.get_rank() if processes() > 1 else 0
+    """Which one this process is, from 0."""
+    return distributed.get_rank() if process_count() > 1 else 0
 
 
-def broadcast_result(work: Callable[[], T]) -> T:
+def run_in_first(work: Callable[[], T]) -> T:
     """Run ``work`` in the first process; return its result, or raise its error, in all."""
-    if processes() == 1:
+    if process_count() == 1:
         return work()
-    outcome: Any = None
-    caught = None
-    if rank() == 0:
-        outcome, caught = _attempt(work)
-    outcomes = [outcome]
+    outcome, caught = _attempt(work) if rank() == 0 else (None, None)
+    outcomes: list[Any] = [outcome]
     distributed.broadcast_object_list(outcomes, src=0)
     result: T = _results(outcomes, caught)[0]
     return result
@@ -44,15 +41,15 @@ def gather_results(work: Callable[[], T]) -> list[T]:
 
     All processes finish first; then all raise the error of the lowest rank that failed.
     """
-    if processes() == 1:
+    if process_count() == 1:
         return [work()]
     outcome, caught = _attempt(work)
-    outcomes: list[Any] = [None] * processes()
+    outcomes: list[Any] = [None] * process_count()
     distributed.all_gather_object(outcomes, outcome)
     return _results(outcomes, caught)
 
 
-def all_or_raise(work: Callable[[], T]) -> T:
+def run_in_all(work: Callable[[], T]) -> T:
     """Run ``work`` in every process; return its own result, which need not be picklable. Raise in all if one fails."""
     results: list[T] = []
     gather_results(lambda: results.append(work()))
@@ -60,7 +57,7 @@ def all_or_raise(work: Callable[[], T]) -> T:
 
 
 def print_only_in_first(error: E) -> E:
-    """``error``, which all processes raise, made one of which the first alone prints the message."""
+    """``error``, which all processes raise, marked so that the first process alone prints its message."""
     error.silent = rank() > 0
     return error
 
@@ -80,6 +77,7 @@ def _results(outcomes: list[Any], caught: Exception | None) -> list[Any]:
     errors = [error for _, error in outcomes if error is not None]
     if errors:
         if isinstance(errors[0], InputError | Stopped):
-            errors[0].silent = rank() > 0
+            print_only_in_first(errors[0])
+        # After run_in_first the first process has the error itself, the others a copy.
         raise errors[0] from (caught if caught is not errors[0] else None)
     return [result for result, _ in outcomes]

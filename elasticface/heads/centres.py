@@ -1,7 +1,7 @@
 """Class centres: their initial values, the rows that each process has, and the classes that are sampled for a step.
 
-Over several processes each holds its own rows as a plain parameter. They become a ``DTensor`` of all [C, D] in a state
-dict alone, so that a checkpoint of N processes loads in M.
+Over several processes, those of a mesh, each holds its own rows as a plain parameter. They become a ``DTensor`` of all
+[C, D] in a state dict alone, so that a checkpoint of N processes loads in M.
 """
 
 import math
@@ -33,14 +33,13 @@ def group_of(mesh: DeviceMesh | None) -> Group:
     return Group(mesh.get_group())
 
 
-def start(num_classes: int, embedding_size: int, std: float, mesh: DeviceMesh | None) -> nn.Parameter:
+def initial(num_classes: int, embedding_size: int, std: float, mesh: DeviceMesh | None) -> nn.Parameter:
     """This process's rows of [C, D] centres from N(0, std²): together the same bits on any number of processes.
 
     They are drawn by torch's global generator, which must be in the same state in all processes.
     """
-    if mesh is None or group_of(mesh).members is None:
-        weight = torch.empty(num_classes, embedding_size)
-        return nn.Parameter(nn.init.normal_(weight, std=std))
+    if mesh is None:
+        return nn.Parameter(nn.init.normal_(torch.empty(num_classes, embedding_size), std=std))
     own = share_of(num_classes, group_of(mesh))
     numbers = slice(own.start * embedding_size, own.stop * embedding_size)
     local = _normal(num_classes * embedding_size, std, numbers).view(-1, embedding_size)
@@ -49,7 +48,7 @@ def start(num_classes: int, embedding_size: int, std: float, mesh: DeviceMesh | 
 
 def sharded(rows: Tensor, mesh: DeviceMesh | None, num_classes: int) -> Tensor:
     """This process's rows as its part of a ``DTensor`` of all [C, D], which shares their memory; the rows if alone."""
-    if mesh is None or group_of(mesh).members is None:
+    if mesh is None:
         return rows
     shape = torch.Size([num_classes, rows.shape[1]])
     return DTensor.from_local(rows, mesh, [Shard(0)], run_check=False, shape=shape, stride=(rows.shape[1], 1))
@@ -84,8 +83,8 @@ def sampled(labels: Tensor, own: slice, rate: float, position: tuple[int, ...], 
         [K] sorted rows among ``own``, counted from its start.
     """
     length = own.stop - own.start
-    here = labels.cpu().numpy() - own.start
-    positives = np.unique(here[(here >= 0) & (here < length)])
+    own_labels = labels.cpu().numpy() - own.start
+    positives = np.unique(own_labels[(own_labels >= 0) & (own_labels < length)])
     others = length - len(positives)
     generator = keyed.generator(seed, "negatives", *position)
     negatives = generator.choice(others, math.ceil(rate * others), replace=False, shuffle=False)

@@ -1,8 +1,8 @@
 """Class centres + margin -> loss: ArcFace, CosFace, NormFace and the elastic heads of the paper.
 
 One module holds the state (centres, and the counter that keys the draws); the named heads fix its defaults. The margin
-is :mod:`.margins`, the loss and its gradients are :mod:`.softmax`, and
-:mod:`.centres` shares the centres out over processes.
+is :mod:`.margins`, the loss and its gradients are :mod:`.softmax`, and :mod:`.centres` shares the centres out over
+processes.
 
     s·cos(θ_y + m)   "arc"        s·(cos θ_y − m)   "cos"        m constant, or E(m, σ) ~ N(m, σ²) a sample and step
 """
@@ -15,12 +15,13 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from elasticface.base.errors import InputError
 from elasticface.distributed.communication import Part, share_of
-from elasticface.heads import centres, margins, softmax
+from elasticface.heads import centres, softmax
+from elasticface.heads import margins as margin_functions
 from elasticface.heads.margins import Order, PastPi
 
 MAX_LOGITS_BYTES = 1 << 30
 
-_FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]  # as processes tell each other
+_FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]  # processes compare their places in this list
 
 
 class Common(TypedDict, total=False):
@@ -53,7 +54,7 @@ class MarginHead(nn.Module):
         max_logits_bytes: memory for probabilities kept from forward to backward; the rest is computed twice.
         sample_rate: share of the negative classes in a step's softmax, in (0, 1], as in Partial FC (An et al. 2022);
             the classes of the batch are always in it. 1 is the exact loss. Below 1 the weight's gradient is row-sparse:
-            step it with :class:`elasticface.training.optim.SGD`. Over several processes each samples its own classes.
+            step it with :class:`elasticface.training.optim.RowSparseSGD`. Each of several processes samples its own.
         centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
             lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
         mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process
@@ -110,8 +111,9 @@ class MarginHead(nn.Module):
         self.seed, self.step = seed, 0
         self.margin_factor = 1.0
         self.target_cosine = torch.zeros(())
-        self._mesh, self._group = mesh, centres.group_of(mesh)
-        self.weight = centres.start(num_classes, embedding_size, centre_std, mesh)
+        self._group = centres.group_of(mesh)
+        self._mesh = mesh if self._group.size > 1 else None
+        self.weight = centres.initial(num_classes, embedding_size, centre_std, self._mesh)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None) -> Tensor:
@@ -148,24 +150,19 @@ class MarginHead(nn.Module):
         counts = self._checked(embeddings, labels, margins)
         part = Part(self._group, counts, self.own_classes.start, self.num_classes)
         labels = part.group.gather_rows(labels.long().contiguous(), counts)
-        if margins is not None and part.group.members is not None:
+        if margins is not None and self._mesh is not None:
             margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
         classes = self._sampled(labels) if self.sample_rate < 1 else None
 
         def with_margin(cosines: Tensor) -> tuple[Tensor, Tensor]:
             self.target_cosine = cosines.mean()
-            given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
-            return self._margin(cosines, given)
+            drawn_or_given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
+            if self.kind == "arc":
+                return margin_functions.arc_margin(cosines, drawn_or_given, self.past_pi)
+            return margin_functions.cosine_margin(cosines, drawn_or_given)
 
         loss = softmax.margin_softmax_loss(
-            embeddings,
-            self.weight,
-            labels,
-            with_margin,
-            self.scale,
-            self.max_logits_bytes,
-            classes,
-            part,
+            embeddings, self.weight, labels, with_margin, self.scale, self.max_logits_bytes, classes, part
         )
         if self.training and margins is None and not recomputing:
             self.step += 1
@@ -185,9 +182,9 @@ class MarginHead(nn.Module):
     @torch.no_grad()
     def draw_margins(self, target_cosines: Tensor) -> Tensor:
         """The margins that the next step gives to samples of these target cosines: [B] -> [B], of the whole batch."""
-        drawn = margins.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
+        drawn = margin_functions.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
         drawn = drawn.to(target_cosines)
-        return margins.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
+        return margin_functions.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
 
     def get_extra_state(self) -> Tensor:
         """Seed and step, so that a reloaded head continues with the same draws."""
@@ -220,44 +217,31 @@ class MarginHead(nn.Module):
             state_dict[name] = centres.own_rows(state_dict[name], self.own_classes)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _margin(self, cosines: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        if self.kind == "arc":
-            return margins.arc_margin(cosines, given, self.past_pi)
-        return margins.cosine_margin(cosines, given)
-
     @property
     def own_classes(self) -> slice:
         """The classes whose centres this process has."""
         return share_of(self.num_classes, self._group)
 
     def _sampled(self, labels: Tensor) -> Tensor:
-        alone = self._group.members is None
-        position = (self.step,) if alone else (self.step, self._group.rank)
+        position = (self.step,) if self._mesh is None else (self.step, self._group.rank)
         return centres.sampled(labels, self.own_classes, self.sample_rate, position, self.seed)
 
-    def _checked(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> tuple[int, ...]:
+    def _checked(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> tuple[int, ...]:
         """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
-        problem = self._misfit(embeddings, labels, given)
-        ends = [self.num_classes, -1]  # of no labels at all
-        own = [
-            int(bool(problem)),
-            _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1,
-            int(given is None),
-        ]
-        if problem or not len(labels):
-            numbers = torch.tensor([0, *own, *ends], device=labels.device)
-        else:
-            numbers = torch.cat(
-                [torch.tensor([len(labels), *own], device=labels.device), torch.stack(labels.aminmax()).long()]
-            )
-        told = self._group.gather_numbers(numbers)
-        counts, problems, *alike, lowest, highest = zip(*told, strict=True)
+        problem = self._problem_with(embeddings, labels, margins)
+        dtype = _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1
+        rows = 0 if problem else len(labels)
+        own = torch.tensor([rows, bool(problem), dtype, margins is None, self.num_classes, -1], device=labels.device)
+        if rows:
+            own[4:] = torch.stack(labels.aminmax())
+        # Of each process: rows, whether there is a problem, type, whether margins are drawn, lowest and highest label.
+        counts, problems, dtypes, drawn, lowest, highest = zip(*self._group.gather_numbers(own), strict=True)
         _require(not problem, problem)
         if any(problems):
             raise ValueError(f"process {problems.index(1)} was given what doesn't fit; see its own error")
         _require(sum(counts) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
         _require(
-            all(len(set(values)) == 1 for values in alike),
+            len(set(dtypes)) == len(set(drawn)) == 1,
             "embeddings must be of one type in all processes, and margins be given in all or in none",
         )
         if min(lowest) < 0 or max(highest) >= self.num_classes:
@@ -265,21 +249,20 @@ class MarginHead(nn.Module):
             raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
         return counts
 
-    def _misfit(self, embeddings: Tensor, labels: Tensor, given: Tensor | None) -> str:
-        """What is wrong with the shapes and types of what this process was given; "" if nothing."""
+    def _problem_with(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> str:
+        """What is wrong with the shapes and types of this process's arguments; "" if nothing."""
         if labels.ndim != 1:
             return f"labels must be [B] with B >= 1, got {list(labels.shape)}"
         if labels.is_floating_point():
             return f"labels must be integers, got {labels.dtype}"
-        shape, wanted = list(embeddings.shape), [len(labels), self.embedding_size]
-        if shape != wanted:
-            return f"embeddings must be {wanted} for these labels, got {shape}"
-        if given is not None and given.shape != labels.shape:
+        shape, needed = list(embeddings.shape), [len(labels), self.embedding_size]
+        if shape != needed:
+            return f"embeddings must be {needed} for these labels, got {shape}"
+        if margins is not None and margins.shape != labels.shape:
             return f"margins must be [{len(labels)}], one per label"
-        own = self.own_classes
-        rows, needed = len(self.weight), own.stop - own.start
-        if rows != needed:
-            return f"weight has {rows} rows where this process has {needed} of the {self.num_classes} classes"
+        rows, own_classes = len(self.weight), self.own_classes.stop - self.own_classes.start
+        if rows != own_classes:
+            return f"weight has {rows} rows where this process has {own_classes} of the {self.num_classes} classes"
         return ""
 
 
@@ -321,7 +304,7 @@ class ArcFace(MarginHead):
     """s·cos(θ_y + m) (Deng et al., "ArcFace", 2019, equation 3)."""
 
     def __init__(
-        self, num_classes: int, embedding_size: int = 512, *, m: float = 0.50, **common: Unpack[Common]
+        self, num_classes: int, embedding_size: int = 512, *, m: float = 0.5, **common: Unpack[Common]
     ) -> None:
         super().__init__(num_classes, embedding_size, kind="arc", m=m, **_fixed(common))
 

@@ -35,11 +35,11 @@ def arc_margin(cosines: Tensor, margins: Tensor, past_pi: PastPi = "monotone") -
     Returns:
         ([B] value, [B] d value / d cos θ).
     """
-    tiny = torch.finfo(cosines.dtype).eps
+    eps = torch.finfo(cosines.dtype).eps
     sines = ((1 - cosines) * (1 + cosines)).clamp_min(0).sqrt()
     cos_m, sin_m = margins.cos(), margins.sin()
     value = cosines * cos_m - sines * sin_m
-    slope = cos_m + cosines / sines.clamp_min(tiny**0.5) * sin_m
+    slope = cos_m + cosines / sines.clamp_min(eps**0.5) * sin_m
     if past_pi == "monotone":
         past = (sines * cos_m + cosines * sin_m < 0) & (margins > 0)  # sin(θ + m) < 0
         value = torch.where(past, cosines + cos_m - 1, value)
@@ -84,7 +84,7 @@ def assign_by_proximity(draws: Tensor, target_cosines: Tensor, order: Order = "p
         [B], the same draws in another order.
     """
     if order == "paper":
-        given = torch.empty_like(draws)
-        given[target_cosines.argsort(stable=True)] = draws.sort(descending=True, stable=True).values
-        return given
+        margins = torch.empty_like(draws)
+        margins[target_cosines.argsort(stable=True)] = draws.sort(descending=True, stable=True).values
+        return margins
     return draws.sort(stable=True).values[target_cosines.argsort(descending=True, stable=True)]

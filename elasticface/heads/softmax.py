@@ -2,13 +2,13 @@
 
 Only the target logit of a sample differs from s·cos θ, so the loss needs two numbers per sample: the target logit z and
 r, the logsumexp of all other logits. It is softplus(r − z), and its gradient by cosine j is s·(p_j − 1[j = y]·…): the
-matrix of probabilities P is all that forward and backward share. Classes are gone through in chunks:
+matrix of probabilities P is all that forward and backward share. Forward and backward work chunk by chunk of classes:
 
     forward    per chunk: one product e·Wᵀ, then exp and sum in place; P is kept while the byte budget lasts
     backward   per chunk: P (kept, or by the same product again), then two products, dW = Pᵀ·e and de += P·W
 
-Kept are the exponentials e^{s·cos θ}, never touched afterwards: what turns them into probabilities is one factor a
-sample, which is folded into the B×D operands of the products. So no pass over B×C is made in backward but the products
+The exponentials e^{s·cos θ} are kept and never changed: one factor a sample turns them into probabilities, and is
+multiplied into the B×D operands of the products instead. So backward makes no pass over B×C but the products
 themselves, and a second backward through a retained graph finds everything as it was. No maximum is taken off before
 exp: |s·cos θ| ≤ s is known beforehand, and e^{±64}, summed over ten million classes, lies inside float32.
 
@@ -121,7 +121,7 @@ def target_centres(weight: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def chunking(total: int, batch: int, size: int, itemsize: int, budget: int, device: str) -> tuple[int, int]:
-    """How ``total`` classes are gone through: (classes of a chunk, classes whose probabilities are kept).
+    """The chunks of ``total`` classes: (classes of a chunk, classes whose probabilities are kept).
 
     Args:
         total: the classes of one process that a step uses.
@@ -135,7 +135,7 @@ def chunking(total: int, batch: int, size: int, itemsize: int, budget: int, devi
     chunk_bytes = min(_CHUNK_BYTES.get(device, _CHUNK_BYTES_ELSEWHERE), budget)
     widest = max(chunk_bytes // (max(batch, size) * itemsize), 1)
     width = max(min(widest, total), 1)  # a process may have no class at all
-    # One chunk of the budget is the working memory of those that are not kept.
+    # Where not all are kept, one chunk of the budget is the working memory of the rest.
     fits = budget // (batch * itemsize)
     return width, total if total <= fits else max(fits - width, 0) // width * width
 
@@ -180,7 +180,7 @@ def _within(columns: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _columns(rows: Tensor, length: int, classes: Tensor | None) -> Tensor:
-    """[B] rows of a weight of ``length`` -> where they are among ``classes``; outside of them if outside the weight."""
+    """[B] rows of a weight of ``length`` -> their places in ``classes``; a row outside the weight gets one outside."""
     if classes is None:
         return rows
     return torch.where((rows >= 0) & (rows < length), torch.searchsorted(classes, rows), -1)
@@ -203,7 +203,7 @@ class _MarginSoftmax(torch.autograd.Function):
         result_dtype = compute_dtype(embeddings, weight)
         dtype = wide_enough(result_dtype, scale, part.num_classes)
         unit, inverse = normalize(part.group.gather_rows(embeddings, part.counts), dtype)  # (B, D), (B, 1)
-        rows = labels - part.first  # of weight; beyond its ends where another process has the target
+        rows = labels - part.first_class  # of weight; beyond its ends where another process has the target
         own = torch.linalg.vecdot(unit, target_centres(weight, rows, dtype)).clamp(-1, 1)  # against rounding
         value, slope = margin(part.group.sum_(own))  # (B,), (B,)
         targets = scale * value.to(dtype)
@@ -220,15 +220,15 @@ class _MarginSoftmax(torch.autograd.Function):
             centres, inverses[chunk] = normalize(chunks.rows(chunk), dtype)  # (c, D), (c, 1)
             out = chunks.memory(chunk, kept, spare)
             sums += _exponentials(scaled, centres, columns - chunk.start, out).sum(1)
-        others = part.group.sum_(sums).log()  # (B,): r
+        logsumexp_others = part.group.sum_(sums).log()  # (B,): r
         if keep:
             ctx.save_for_backward(
-                unit, inverse, weight, rows, slope.to(dtype), targets, others, inverses, kept, classes
+                unit, inverse, weight, rows, slope.to(dtype), targets, logsumexp_others, inverses, kept, classes
             )
             ctx.scale, ctx.max_logits_bytes, ctx.part = scale, max_logits_bytes, part
             ctx.embeddings_dtype = embeddings.dtype
         # softplus; torch's own is linear above a threshold, and overflows without one
-        return torch.logaddexp(others - targets, torch.zeros_like(targets)).mean().to(result_dtype)
+        return torch.logaddexp(logsumexp_others - targets, torch.zeros_like(targets)).mean().to(result_dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -241,49 +241,49 @@ class _MarginSoftmax(torch.autograd.Function):
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The gradients by embeddings and weight of what :class:`_MarginSoftmax` has saved."""
-    unit, inverse, weight, rows, slope, targets, others, inverses, kept, classes = ctx.saved_tensors
+    """The gradients by embeddings and weight, from what :class:`_MarginSoftmax` has saved."""
+    unit, inverse, weight, rows, slope, targets, logsumexp_others, inverses, kept, classes = ctx.saved_tensors
     part: Part = ctx.part
     per_cosine = grad.to(unit.dtype) * ctx.scale / len(unit)  # dL/dlogit -> dL/dcos
     # r − z once more gives 1 − p_y without the cancellation of 1 − p_y.
-    at_target = (-per_cosine * torch.sigmoid(others - targets) * slope)[:, None]  # (B, 1) dL/dcos θ_y
+    at_target = (-per_cosine * torch.sigmoid(logsumexp_others - targets) * slope)[:, None]  # (B, 1) dL/dcos θ_y
     # Other classes put the logsumexp at -s or above; with one class alone it has no bound, and nothing to multiply.
-    logsumexp = torch.logaddexp(others, targets).clamp_min(-ctx.scale - 1)
+    logsumexp = torch.logaddexp(logsumexp_others, targets).clamp_min(-ctx.scale - 1)
     factors = (per_cosine * (-logsumexp).exp())[:, None]  # (B, 1) exponentials -> dL/dcos
 
     columns = _columns(rows, len(weight), classes)
     chunks = _Chunks(weight, classes, len(unit), unit.dtype, ctx.max_logits_bytes)
     spare = unit.new_empty(chunks.width * len(unit) if chunks.kept < chunks.total else 0)
     scaled, weighted, towards_target = unit * ctx.scale, unit * factors, unit * at_target
-    by_unit = torch.zeros_like(unit)
-    by_weight = None
+    grad_unit = torch.zeros_like(unit)
+    grad_weight = None
     if ctx.needs_input_grad[1]:
-        by_weight = weight.new_empty(chunks.total, weight.shape[1])
-    in_place = by_weight is not None and weight.dtype == unit.dtype
+        grad_weight = weight.new_empty(chunks.total, weight.shape[1])
+    in_place = grad_weight is not None and weight.dtype == unit.dtype
 
     for chunk in chunks:
         centres = chunks.rows(chunk) * inverses[chunk]  # (c, D)
         exponentials = chunks.memory(chunk, kept, spare)
         if chunk.stop > chunks.kept:
             _exponentials(scaled, centres, columns - chunk.start, exponentials)
-        by_unit.addmm_(exponentials, centres)
-        if by_weight is not None:
-            by_centres = torch.mm(exponentials.T, weighted, out=by_weight[chunk] if in_place else None)  # (c, D)
+        grad_unit.addmm_(exponentials, centres)
+        if grad_weight is not None:
+            grad_centres = torch.mm(exponentials.T, weighted, out=grad_weight[chunk] if in_place else None)  # (c, D)
             at, inside = _within(columns - chunk.start, len(centres))
-            by_centres.index_add_(0, at, towards_target * inside[:, None])
-            _off_the_sphere_(by_centres, centres, inverses[chunk])
+            grad_centres.index_add_(0, at, towards_target * inside[:, None])
+            _backward_of_normalize_(grad_centres, centres, inverses[chunk])
             if not in_place:
-                by_weight[chunk] = by_centres.to(weight.dtype)
-    if by_weight is not None and classes is not None:
-        by_weight = row_sparse(classes, by_weight, len(weight))
+                grad_weight[chunk] = grad_centres.to(weight.dtype)
+    if grad_weight is not None and classes is not None:
+        grad_weight = row_sparse(classes, grad_weight, len(weight))
 
-    by_unit.mul_(factors).addcmul_(target_centres(weight, rows, unit.dtype), at_target)
-    by_own, own = part.group.sum_to_owners(by_unit, part.counts), part.own_rows
-    _off_the_sphere_(by_own, unit[own], inverse[own])
-    return by_own.to(ctx.embeddings_dtype), by_weight
+    grad_unit.mul_(factors).addcmul_(target_centres(weight, rows, unit.dtype), at_target)
+    grad_own, own = part.group.sum_to_owners(grad_unit, part.counts), part.own_rows
+    _backward_of_normalize_(grad_own, unit[own], inverse[own])
+    return grad_own.to(ctx.embeddings_dtype), grad_weight
 
 
-def _off_the_sphere_(grad: Tensor, unit: Tensor, inverse: Tensor) -> None:
+def _backward_of_normalize_(grad: Tensor, unit: Tensor, inverse: Tensor) -> None:
     """From the gradient by unit rows to that by the rows themselves, in place: (g − u·(u·g)) / length."""
     grad.addcmul_(unit, torch.linalg.vecdot(unit, grad)[:, None], value=-1).mul_(inverse)
 

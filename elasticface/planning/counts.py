@@ -45,33 +45,35 @@ def total(items: Sequence[Item]) -> int:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The letters of the formulas."""
+    """The letters of the formulas; images, embeddings and classes are counted."""
 
     network: nn.Module  # on the meta device
     processes: int  # N
-    centres: int  # c
-    share: int  # b
-    part: int  # a
-    batch: int  # A
-    sampled: int  # k
-    size: int  # D
+    centres: int  # c, of a process
+    images: int  # b, of a process and step
+    images_at_once: int  # a
+    embeddings: int  # A, in a head's loss
+    sampled: int  # k, classes in a process's softmax
+    embedding_size: int  # D
     itemsize: int  # i
-    width: int  # w, classes of a chunk
-    kept: int
+    chunk: int  # classes whose logits are computed at once
+    kept: int  # classes whose probabilities wait from forward to backward
 
     @classmethod
     def of(cls, config: TrainConfig, identities: int, processes: int, device: str) -> "Sizes":
         with torch.device("meta"):
-            network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
-        share = -(-config.batch_size // processes)
-        part = -(-share // config.accumulate)
-        batch, centres = processes * part, -(-identities // processes)
-        positives = min(part, centres)
+            network = _network(config)
+        images = -(-config.batch_size // processes)
+        images_at_once = -(-images // config.accumulate)
+        embeddings, centres = processes * images_at_once, -(-identities // processes)
+        positives = min(images_at_once, centres)
         sampled = positives + math.ceil(config.sample_rate * (centres - positives))
         itemsize = softmax.wide_enough(torch.float32, config.scale, identities).itemsize
         size = config.embedding_size
-        width, kept = softmax.chunking(sampled, batch, size, itemsize, config.max_logits_bytes, device)
-        return cls(network, processes, centres, share, part, batch, sampled, size, itemsize, width, kept)
+        chunk, kept = softmax.chunking(sampled, embeddings, size, itemsize, config.max_logits_bytes, device)
+        return cls(
+            network, processes, centres, images, images_at_once, embeddings, sampled, size, itemsize, chunk, kept
+        )
 
     @property
     def parameters(self) -> int:
@@ -87,8 +89,12 @@ class Sizes:
         return sum(buffer.numel() * buffer.element_size() for buffer in self.network.buffers())
 
 
+def _network(config: TrainConfig) -> nn.Module:
+    return backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+
+
 def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
-    centres, momentum = _FLOAT * sizes.centres * sizes.size, bool(config.momentum)
+    centres, momentum = _FLOAT * sizes.centres * sizes.embedding_size, bool(config.momentum)
     return (
         Item("class centres", "c·D·4", centres),
         Item("their momentum", "c·D·4", centres * momentum),
@@ -96,7 +102,7 @@ def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
         Item("backbone: gradients, in the buckets that are sent", "T·4", _FLOAT * sizes.trained),
         Item("backbone: momentum", "T·4", _FLOAT * sizes.trained * momentum),
         Item("backbone: running statistics, and a copy of them", "2 × theirs", 2 * sizes.buffers),
-        Item("images, as bytes and as numbers", "b·3·112²·(1 + 4)", sizes.share * 3 * _IMAGE**2 * (1 + _FLOAT)),
+        Item("images, as bytes and as numbers", "b·3·112²·(1 + 4)", sizes.images * 3 * _IMAGE**2 * (1 + _FLOAT)),
     )
 
 
@@ -104,25 +110,26 @@ def moments(config: TrainConfig, sizes: Sizes, device: str) -> tuple[Moment, ...
     """The head, the backbone's backward, the optimizer."""
 
     def make() -> nn.Module:
-        network = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+        network = _network(config)
         return backbones.checkpoint_activations(network) if config.checkpoint_activations else network
 
-    activations = footprint(make, sizes.part, config.precision)
+    activations = footprint(make, sizes.images_at_once, config.precision)
     sparse, i = sizes.sampled < sizes.centres, sizes.itemsize
-    row = _FLOAT * sizes.size + (_INDEX if sparse else 0)
+    embedding = sizes.embedding_size * i
+    row = _FLOAT * sizes.embedding_size + (_INDEX if sparse else 0)
     row_formula = "(D·4 + 8)" if sparse else "D·4"
     # A batch in parts adds a part's gradient to that of the parts before it.
     rows = min(config.accumulate * sizes.sampled, sizes.centres)
     rows_formula = "k" if config.accumulate == 1 else "min(parts·k, c)"
     gradient = Item("gradient of the class centres", f"{rows_formula}·{row_formula}", rows * row)
     another = Item("the same of one part more", f"k·{row_formula}", sizes.sampled * row * (config.accumulate > 1))
-    spare = sizes.width if sizes.kept < sizes.sampled else 0
+    spare = sizes.chunk if sizes.kept < sizes.sampled else 0
     head = (
         Item("activations that wait for the head", "counted, at a images", activations.held),
-        Item("probabilities from forward to backward", f"A·{sizes.kept:,}·i", sizes.batch * sizes.kept * i),
-        Item("a chunk of the others", f"A·{spare:,}·i", sizes.batch * spare * i),
-        Item("a chunk's centres at unit length", f"3·{sizes.width:,}·D·i", 3 * sizes.width * sizes.size * i),
-        Item("embeddings of all processes, and what is made of them", "8·A·D·i", 8 * sizes.batch * sizes.size * i),
+        Item("probabilities from forward to backward", f"A·{sizes.kept:,}·i", sizes.embeddings * sizes.kept * i),
+        Item("a chunk of the others", f"A·{spare:,}·i", sizes.embeddings * spare * i),
+        Item("a chunk's centres at unit length", f"3·{sizes.chunk:,}·D·i", 3 * sizes.chunk * embedding),
+        Item("embeddings of all processes, and what is made of them", "8·A·D·i", 8 * sizes.embeddings * embedding),
         Item("lengths of the centres", "k·i", sizes.sampled * i),
         gradient,
     )
@@ -149,11 +156,11 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
         the backbone's        8: as dense, and clipped 2
     """
     sparse, i, parts = sizes.sampled < sizes.centres, sizes.itemsize, config.accumulate
-    row = sizes.size * i
+    row = sizes.embedding_size * i
     centres = parts * sizes.sampled * (18 + 4 * sparse) * row
-    logits = parts * sizes.batch * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
+    logits = parts * sizes.embeddings * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
     without = not config.momentum
-    updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.size
+    updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.embedding_size
     update = updated * (20 - 9 * without if sparse else 6 - 2 * without)
     backbone = sizes.trained * _FLOAT * (8 - 2 * without)
     return centres + logits + update + backbone
@@ -162,7 +169,7 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
 def traffic(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
     """Of a process and step. A ring of N sends (N−1)/N of a whole that is gathered or scattered, twice that reduced."""
     n, parts, i = sizes.processes, config.accumulate, sizes.itemsize
-    whole = sizes.batch * sizes.size * _FLOAT * parts
+    whole = sizes.embeddings * sizes.embedding_size * _FLOAT * parts
 
     def ring(bytes_: int, times: int = 1) -> int:
         return times * bytes_ * (n - 1) // n
@@ -171,9 +178,9 @@ def traffic(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
         Item("backbone: gradients, reduced", "2·(N−1)/N·T·4", ring(_FLOAT * sizes.trained, 2)),
         Item("embeddings, gathered", "(N−1)/N·B·D·4", ring(whole)),
         Item("their gradients, scattered", "(N−1)/N·B·D·i", ring(whole * i // _FLOAT)),
-        Item("labels, gathered", "(N−1)/N·B·8", ring(sizes.batch * parts * _INDEX)),
-        Item("target cosines, reduced", "2·(N−1)/N·B·i", ring(sizes.batch * parts * i, 2)),
-        Item("sums of exponentials, reduced", "2·(N−1)/N·B·i", ring(sizes.batch * parts * i, 2)),
+        Item("labels, gathered", "(N−1)/N·B·8", ring(sizes.embeddings * parts * _INDEX)),
+        Item("target cosines, reduced", "2·(N−1)/N·B·i", ring(sizes.embeddings * parts * i, 2)),
+        Item("sums of exponentials, reduced", "2·(N−1)/N·B·i", ring(sizes.embeddings * parts * i, 2)),
     ]
     if config.sync_batchnorm:
         # torch's own gathers mean, deviation and count, and reduces two sums; a block that is computed twice, twice.
@@ -188,6 +195,6 @@ def traffic(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
 
 def checkpoint(config: TrainConfig, sizes: Sizes, identities: int) -> int:
     """Parameters, buffers and momentum, once each, whatever N is: (P + T)·4 + buffers + 2·C·D·4."""
-    with_momentum = 1 + bool(config.momentum)
-    backbone = _FLOAT * (sizes.parameters + sizes.trained * bool(config.momentum)) + sizes.buffers
-    return backbone + with_momentum * _FLOAT * identities * sizes.size
+    momentum = bool(config.momentum)
+    backbone = _FLOAT * (sizes.parameters + sizes.trained * momentum) + sizes.buffers
+    return backbone + (1 + momentum) * _FLOAT * identities * sizes.embedding_size

@@ -24,43 +24,24 @@ from elasticface.planning import counts
 from elasticface.planning.counts import Item, Moment, total
 from elasticface.training.config import TrainConfig
 
-_MOST = {"identities": 10**10, "processes": 10**5, "images of a process": 1 << 16, "embedding_size": 1 << 16}
-
 
 @dataclass(frozen=True)
 class Work:
-    """What a process computes in a step.
+    """What a process computes in a step. A multiply-add is two operations."""
 
-    Attributes:
-        backbone: floating-point operations, 6·(multiply-adds of an image)·b: forward, and twice that backward; 8 with
-            recomputed blocks. A multiply-add is two operations.
-        head: likewise 6·B·k·D, the three products of the exact softmax; 2·B·(k − kept)·D more for what is computed
-            twice.
-        moved: bytes that are read and written beside these products, by operations that do little else: of rows of
-            class centres, of logits, and of what the optimizer goes through.
-    """
-
-    backbone: int
-    head: int
-    moved: int
+    backbone: int  # operations, 6·(multiply-adds of an image)·b: forward, and twice that backward; 8 with recomputation
+    head: int  # operations, 6·B·k·D: the products of the exact softmax; and 2·B·(k − kept)·D for those computed twice
+    moved: int  # bytes read and written beside these products: class centres, logits, what the optimizer goes through
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Lower bounds of a step's parts at the speeds that were given; None where none was.
-
-    Attributes:
-        backbone: its work at ``tflops``.
-        head: its work, in float32, at ``head_tflops``.
-        memory: the bytes that are moved, at ``bandwidth_gbyte``.
-        network: the traffic of a process over its node's network. A ring that goes through the nodes one after the
-            other crosses every node's border once, so that a node sends what a process sends.
-    """
+    """Lower bounds of a step's parts at the speeds that were given; None where none was."""
 
     backbone: float | None
     head: float | None
-    memory: float | None
-    network: float | None
+    memory: float | None  # for Work.moved
+    network: float | None  # a ring crosses every node's border once, so a node sends what a process sends
 
     @property
     def step(self) -> tuple[float, float] | None:
@@ -73,48 +54,27 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Plan:
-    """What :func:`plan` finds.
+    """What :func:`plan` finds."""
 
-    Attributes:
-        config: the settings; ``batch_size`` is that of all processes together.
-        identities: C.
-        processes: N, one a GPU.
-        per_node: processes on a node.
-        device: "cuda" or "cpu".
-        centres: c.
-        sampled: k.
-        kept: of the k classes those whose probabilities wait from forward to backward; the rest is computed twice.
-        head_dtype: "float32" or "float64".
-        always: memory from the first step to the last.
-        moments: of a step.
-        traffic: bytes that a process sends in a step, by rings: (N−1)/N of what is gathered or scattered, twice that
-            of what is reduced to all.
-        checkpoint: bytes of one.
-        parameters: P.
-        multiply_adds: of one image forward.
-        work: of a process and step.
-        seconds: of a step.
-        images: in the data, if said.
-    """
-
-    config: TrainConfig
-    identities: int
-    processes: int
-    per_node: int
-    device: str
-    centres: int
-    sampled: int
-    kept: int
-    head_dtype: str
-    always: tuple[Item, ...]
-    moments: tuple[Moment, ...]
+    config: TrainConfig  # its ``batch_size`` is that of all processes together
+    identities: int  # C
+    processes: int  # N, one a GPU
+    per_node: int  # processes on a node
+    device: str  # "cuda" or "cpu"
+    centres: int  # c
+    sampled: int  # k
+    kept: int  # of the k classes those whose probabilities wait from forward to backward; the rest is computed twice
+    head_dtype: str  # "float32" or "float64"
+    always: tuple[Item, ...]  # memory from the first step to the last
+    moments: tuple[Moment, ...]  # of a step
+    # What a process sends in a step, by rings: (N−1)/N of what is gathered or scattered, twice that of what is reduced.
     traffic: tuple[Item, ...]
-    checkpoint: int
-    parameters: int
-    multiply_adds: int
+    checkpoint: int  # bytes of one
+    parameters: int  # P
+    multiply_adds: int  # of one image forward
     work: Work
     seconds: Seconds
-    images: int | None
+    images: int | None  # in the data, if said
 
     @property
     def images_of_process(self) -> int:
@@ -173,17 +133,24 @@ def plan(
     if per_node is None:
         per_node = min(processes, 8)
     batch = -(-config.batch_size // max(processes, 1))
-    _check("identities", identities)
-    _check("processes", processes)
-    _check("images of a process", batch)
-    _check("embedding_size", config.embedding_size)
+    for name, most, value in (
+        ("identities", 10**10, identities),
+        ("processes", 10**5, processes),
+        ("images of a process", 1 << 16, batch),
+        ("embedding_size", 1 << 16, config.embedding_size),
+    ):
+        if not 1 <= value <= most:
+            raise InputError(f"{name} must be 1 to {most:,}, got {value:,}")
     if not 1 <= per_node <= processes or processes % per_node:
         raise InputError(f"{processes} processes cannot be {per_node} on every node")
-    speeds = {"tflops": tflops, "head_tflops": head_tflops}
-    speeds |= {"bandwidth_gbyte": bandwidth_gbyte, "network_gbit": network_gbit}
-    for name, value in speeds.items():
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{name} must be above 0, got {value}")
+    for name, speed in (
+        ("tflops", tflops),
+        ("head_tflops", head_tflops),
+        ("bandwidth_gbyte", bandwidth_gbyte),
+        ("network_gbit", network_gbit),
+    ):
+        if speed is not None and not 0 < speed < math.inf:
+            raise InputError(f"{name} must be above 0, got {speed}")
     if images is not None and images < 1:
         raise InputError(f"images must be at least 1, got {images}")
     if config.precision == "64":
@@ -196,7 +163,7 @@ def plan(
     products = 3 * sizes.sampled + (sizes.sampled - sizes.kept)
     work = Work(
         backbone=(8 if config.checkpoint_activations else 6) * multiply_adds * batch,
-        head=config.accumulate * 2 * sizes.batch * sizes.size * products,
+        head=config.accumulate * 2 * sizes.embeddings * sizes.embedding_size * products,
         moved=counts.moved(config, sizes),
     )
     traffic = counts.traffic(config, sizes)
@@ -228,8 +195,3 @@ def plan(
         seconds=seconds,
         images=images,
     )
-
-
-def _check(name: str, value: int) -> None:
-    if not 1 <= value <= _MOST[name]:
-        raise InputError(f"{name} must be 1 to {_MOST[name]:,}, got {value:,}")

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from elasticface.benchmarks.samples import ACCURACY, DRAWS, EER, MOST_DRAWN
 from elasticface.benchmarks.stored import RESULTS, read_results
 from elasticface.benchmarks.units import Units
 from elasticface.metrics import resampling
-from elasticface.report.figures import left_out
+from elasticface.report.figures import apart, by_benchmark, grouped, left_out
 
 LEVEL = 0.95
 ON_PAIRS = ""
@@ -50,9 +50,8 @@ class Difference:
     interval: tuple[float, float] | None  # of the difference; None without resamples, or where it never varies
     p_value: float | None  # two-sided, by the bootstrap; likewise
     mcnemar: float | None  # exact p-value, of accuracies where the pairs themselves are the units
-    rate: str = (
-        ON_PAIRS  # what is at the target: ON_PAIRS, TAR by "at-most"; else the name of a benchmarks.results.Group
-    )
+    # What is at the target: ON_PAIRS, TAR by "at-most"; else the name of a benchmarks.results.Group.
+    rate: str = ON_PAIRS
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,9 @@ def read_folders(paths: Sequence[str | Path]) -> tuple[list[Result], dict[str, d
             raise InputError(f"{printable(path)}: is given twice")
     stored = {printable(path): read_results(path) for path in paths}
     found: list[Result] = []
-    spelling: dict[str, str] = {}
+    spelling: dict[str, str] = {}  # canonical name -> the one that came first
     for name, folder in stored.items():
-        own = {result.benchmark: None for result in folder.results}
+        own = dict.fromkeys(result.benchmark for result in folder.results)
         called = {benchmark: spelling.get(canonical(benchmark), benchmark) for benchmark in own}
         called = {old: old if new in own else new for old, new in called.items()}
         spelling = {canonical(new): new for new in called.values()} | spelling
@@ -133,26 +132,22 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
     models = tuple(dict.fromkeys(result.model for result in results))
     if len(models) < 2:
         raise InputError(f"a comparison needs two models or more, not {len(models)}; give another folder of results")
-    pairs: dict[str, list[PairResult]] = {}
-    large: dict[tuple[str, str], list[LargeResult]] = {}
-    for result in results:
-        if isinstance(result, PairResult):
-            pairs.setdefault(result.benchmark, []).append(result)
-        else:
-            large.setdefault((result.KIND, result.benchmark), []).append(result)
+    of_pairs, of_large = apart(results)
+    pairs = by_benchmark(of_pairs)
+    large = grouped(of_large, lambda result: (result.KIND, result.benchmark))
     contrasts: list[Contrast] = []
     notes: list[str] = []
+    groups: list[Sequence[Result]] = [*pairs.values(), *large.values()]
     for listed in pairs.values():
-        if _several(listed, notes):
+        if _are_several(listed, notes):
             with progress.status(f"{listed[0].benchmark}: drawing {draws:,} times"):
                 contrasts += _on_pairs(listed, draws, seed, notes)
     for searched in large.values():
-        if _several(searched, notes):
+        if _are_several(searched, notes):
             contrasts += _on_trials(searched, notes)
-    groups: list[Sequence[Result]] = [*pairs.values(), *large.values()]
     for rows in groups:
-        if len({_without(row) for row in rows}) > 1:
-            notes += [f"{row.benchmark}, {row.model}: {without}" for row in rows if (without := _without(row))]
+        if len({left_out(row) for row in rows}) > 1:
+            notes += [f"{row.benchmark}, {row.model}: {', '.join(said)}" for row in rows if (said := left_out(row))]
     if unlike := [rows[0].benchmark for rows in groups if len({row.protocol for row in rows}) > 1]:
         notes.append(
             f"{', '.join(unlike)}: the models were not measured in one way; see the protocols in their results"
@@ -163,24 +158,11 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
     return Comparison(models, tuple(contrasts), borda, over, draws, seed, tuple(notes))
 
 
-def _without(result: Result) -> str:
-    return ", ".join(left_out(result))
-
-
-def _unequal(first: Result, other: Result, what: str) -> InputError:
-    """That two models were not measured on the same ``what``."""
-    told = []
-    for row in (first, other):
-        without = f", {_without(row)}" if _without(row) else ""
-        told.append(f"{printable(row.model)} ({_trials(row):,}{without})")
-    return InputError(
-        f"{printable(first.benchmark)}: {told[0]} and {told[1]} were not measured on the same {what}; evaluate both on "
-        "the same files"
-    )
-
-
-def _trials(result: Result) -> int:
-    return len(result.same) if isinstance(result, PairResult) else result.trials()
+def _are_several(rows: Sequence[Result], notes: list[str]) -> bool:
+    """Whether several models were measured on one benchmark; that it is one alone is added to ``notes``."""
+    if len(rows) < 2:
+        notes.append(f"{rows[0].benchmark}: {rows[0].model} alone was measured on it")
+    return len(rows) > 1
 
 
 def _borda(
@@ -188,31 +170,21 @@ def _borda(
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """The points of all models that have results on pairs, and the benchmarks that gave them: the paper's five."""
     accuracies = {name: {row.model: row.accuracy for row in rows} for name, rows in pairs.items()}
-    counted = [model for model in models if any(model in of for of in accuracies.values())]
-    if not counted:
-        return {}, ()
-    common: dict[int, str] = {}  # column -> benchmark
-    for name, of in accuracies.items():
-        common |= {i: name for i in columns_of(name) if not COLUMNS[i].rate and of.keys() == {*counted}}
-    others = [model for model in models if model not in counted]
-    if len(counted) < 2:
-        notes.append(f"no Borda count: {counted[0]} alone has results on pairs")
-        return {}, ()
-    if not common:
+    ranked = [model for model in models if any(model in of_models for of_models in accuracies.values())]
+    common: dict[int, str] = {}  # column -> benchmark that all of them were measured on
+    for name, of_models in accuracies.items():
+        common |= {i: name for i in columns_of(name) if not COLUMNS[i].rate and of_models.keys() == {*ranked}}
+    if len(ranked) == 1:
+        notes.append(f"no Borda count: {ranked[0]} alone has results on pairs")
+    elif ranked and not common:
         titles = ", ".join(column.title for column in COLUMNS if not column.rate)
-        notes.append(f"no Borda count: none of {titles} was measured with each of {', '.join(counted)}")
+        notes.append(f"no Borda count: none of {titles} was measured with each of {', '.join(ranked)}")
+    if len(ranked) < 2 or not common:
         return {}, ()
-    if others:
+    if others := [model for model in models if model not in ranked]:
         notes.append(f"Borda count: without {', '.join(others)}, of whom there is no result on pairs")
-    figures = [[accuracies[name][model] for name in common.values()] for model in counted]
-    return dict(zip(counted, metrics.borda_count(figures).tolist(), strict=True)), tuple(common.values())
-
-
-def _several(rows: Sequence[Result], notes: list[str]) -> bool:
-    """Whether several models were measured on one benchmark; that it is one alone is added to ``notes``."""
-    if len(rows) < 2:
-        notes.append(f"{rows[0].benchmark}: {rows[0].model} alone was measured on it")
-    return len(rows) > 1
+    figures = [[accuracies[name][model] for name in common.values()] for model in ranked]
+    return dict(zip(ranked, metrics.borda_count(figures).tolist(), strict=True)), tuple(common.values())
 
 
 @dataclass(frozen=True)
@@ -221,45 +193,68 @@ class _Measured:
 
     model: str
     figures: dict[Key, float]
-    drawn: dict[Key, Floats] | None  # each figure in each bootstrap resample, [R]
+    resampled: dict[Key, Floats] | None  # each figure in each bootstrap resample, [R]
+    units: str | None  # what was resampled, a key of benchmarks.units.UNITS; None: it is unknown
+    draws: int  # R, or 0
     right: NDArray[np.bool_] | None = None  # which pairs were judged right, where they are independent
 
 
-def _differences(a: _Measured, b: _Measured) -> tuple[Difference, ...]:
-    """In every figure that both have a number for."""
-    found = []
-    for key in [key for key, rate in a.figures.items() if math.isfinite(rate - b.figures.get(key, math.nan))]:
-        first, second = a.figures[key], b.figures[key]
-        judged = None
-        # The spread of a difference that is the same in every resample is unknown.
-        if a.drawn is not None and b.drawn is not None and np.ptp(a.drawn[key] - b.drawn[key]) > resampling.ROUNDED:
-            judged = resampling.compare(first, second, a.drawn[key], b.drawn[key], LEVEL)
-        mcnemar = None
-        if key[1] == ACCURACY and a.right is not None and b.right is not None:
-            mcnemar = metrics.mcnemar(int((a.right & ~b.right).sum()), int((b.right & ~a.right).sum()))
-        found.append(
-            Difference(
-                figure=key[1],
-                first=first,
-                second=second,
-                value=first - second,
-                interval=judged.interval if judged else None,
-                p_value=judged.p_value if judged else None,
-                mcnemar=mcnemar,
-                rate=key[0],
-            )
+def _contrasts(benchmark: str, trials: int, what: str, measured: Sequence[_Measured]) -> list[Contrast]:
+    """Every two of the models on one benchmark."""
+    return [
+        Contrast(
+            benchmark=benchmark,
+            first=a.model,
+            second=b.model,
+            units=a.units if b.units else None,
+            draws=min(a.draws, b.draws),
+            trials=trials,
+            what=what,
+            differences=tuple(_differences(a, b)),
         )
-    return tuple(found)
+        for a, b in itertools.combinations(measured, 2)
+    ]
 
 
-def _too_few(benchmark: str) -> str:
-    return f"{benchmark}: too few people to resample, so there are no intervals"
+def _differences(a: _Measured, b: _Measured) -> Iterator[Difference]:
+    """In every figure that both have a number for."""
+    for (rate, figure), first in a.figures.items():
+        key, second = (rate, figure), b.figures.get((rate, figure), math.nan)
+        if not math.isfinite(first - second):
+            continue
+        judged = mcnemar = None
+        if a.resampled is not None and b.resampled is not None:
+            ours, theirs = a.resampled[key], b.resampled[key]
+            # The spread of a difference that is the same in every resample is unknown.
+            if np.ptp(ours - theirs) > resampling.ROUNDED:
+                judged = resampling.compare(first, second, ours, theirs, LEVEL)
+        if figure == ACCURACY and a.right is not None and b.right is not None:
+            mcnemar = metrics.mcnemar(int((a.right & ~b.right).sum()), int((b.right & ~a.right).sum()))
+        yield Difference(
+            figure=figure,
+            first=first,
+            second=second,
+            value=first - second,
+            interval=judged.interval if judged else None,
+            p_value=judged.p_value if judged else None,
+            mcnemar=mcnemar,
+            rate=rate,
+        )
 
 
-def _draw(benchmark: str, number: int, draws: int, seed: int) -> resampling.Counts:
-    if draws * number > MOST_DRAWN:
-        raise InputError(f"{benchmark}: {number:,} units, too many to resample {draws:,} times; give fewer --draws")
-    return samples.draw(number, draws, seed)
+def _not_the_same(first: Result, other: Result, what: str) -> InputError:
+    """That two models were not measured on the same ``what``."""
+    one, two = (
+        f"{printable(row.model)} ({', '.join([f'{_trials(row):,}', *left_out(row)])})" for row in (first, other)
+    )
+    return InputError(
+        f"{printable(first.benchmark)}: {one} and {two} were not measured on the same {what}; evaluate both on the "
+        "same files"
+    )
+
+
+def _trials(result: Result) -> int:
+    return len(result.same) if isinstance(result, PairResult) else result.trials()
 
 
 # ---------------------------------------------------------------------------------------------- pairs
@@ -269,34 +264,43 @@ def _on_pairs(rows: Sequence[PairResult], draws: int, seed: int, notes: list[str
     """Every two of the models on one benchmark of pairs."""
     _check_same_pairs(rows)
     name, units, same = rows[0].benchmark, _units(rows[0]), rows[0].same
-    fars = [far for far in rows[0].tar_at_far.get("at-most", {}) if all(far in _tars(row) for row in rows)]
-    fars.sort(key=float)
-    targets = [float(far) for far in fars]
-    figures = [{ACCURACY: row.accuracy, **{far: _tars(row)[far] for far in fars}, EER: row.eer} for row in rows]
-    drawn: Sequence[dict[Key, Floats] | None] = [None] * len(rows)
+    rates = [row.tar_at_far.get("at-most", {}) for row in rows]
+    fars = sorted((far for far in rates[0] if all(far in of_row for of_row in rates)), key=float)
+    figures = [
+        {(ON_PAIRS, ACCURACY): row.accuracy, **{(ON_PAIRS, far): of_row[far] for far in fars}, (ON_PAIRS, EER): row.eer}
+        for row, of_row in zip(rows, rates, strict=True)
+    ]
+    resampled: Sequence[dict[Key, Floats] | None]
     try:
-        counts = _draw(name, units.number, draws, seed)
-        columns = [
-            samples.of_pairs(row.scores, same, row.accepted, units, targets, counts).T[: len(figures[0])]
+        if draws * units.number > MOST_DRAWN:
+            raise InputError(
+                f"{name}: {units.number:,} units, too many to resample {draws:,} times; give fewer --draws"
+            )
+        counts = samples.draw(units.number, draws, seed)
+        targets = [float(far) for far in fars]
+        resampled = [  # without the TARs by the rule "nearest", which are the last
+            dict(
+                zip(
+                    figures[0], samples.of_pairs(row.scores, same, row.accepted, units, targets, counts).T, strict=False
+                )
+            )
             for row in rows
         ]
-        drawn = [{(ON_PAIRS, figure): column for figure, column in zip(figures[0], of, strict=True)} for of in columns]
     except resampling.CannotDraw:
-        draws = 0
-        notes.append(_too_few(name))
+        resampled, draws = [None] * len(rows), 0
+        notes.append(f"{name}: too few people to resample, so there are no intervals")
     measured = [
         _Measured(
-            row.model,
-            {(ON_PAIRS, figure): rate for figure, rate in of_row.items()},
-            samples_of_row,
-            row.accepted == same if units.kind == "pairs" else None,
+            model=row.model,
+            figures=of_row,
+            resampled=drawn,
+            units=units.kind,
+            draws=draws,
+            right=row.accepted == same if units.kind == "pairs" else None,
         )
-        for row, of_row, samples_of_row in zip(rows, figures, drawn, strict=True)
+        for row, of_row, drawn in zip(rows, figures, resampled, strict=True)
     ]
-    return [
-        Contrast(name, a.model, b.model, units.kind, draws, len(same), "pairs", _differences(a, b))
-        for a, b in itertools.combinations(measured, 2)
-    ]
+    return _contrasts(name, len(same), "pairs", measured)
 
 
 def _units(result: PairResult) -> Units:
@@ -314,11 +318,7 @@ def _check_same_pairs(rows: Sequence[PairResult]) -> None:
             np.array_equal(x, y) for x, y in ((first.same, other.same), (a.first, b.first), (a.second, b.second))
         )
         if not equal:
-            raise _unequal(first, other, "pairs")
-
-
-def _tars(result: PairResult) -> dict[str, float]:
-    return result.tar_at_far.get("at-most", {})
+            raise _not_the_same(first, other, "pairs")
 
 
 # ---------------------------------------------------------------------------------------------- large benchmarks
@@ -326,32 +326,21 @@ def _tars(result: PairResult) -> dict[str, float]:
 
 def _on_trials(rows: Sequence[LargeResult], notes: list[str]) -> list[Contrast]:
     """Every two of the models on one large benchmark; no intervals for a model without stored resamples."""
-    name, what = rows[0].benchmark, rows[0].TRIALS
+    name = rows[0].benchmark
     _check_same_trials(rows)
-    missing = [row.model for row in rows if row.samples is None]
-    if missing:
+    if missing := [row.model for row in rows if row.samples is None]:
         notes.append(
             f"{name}: no resamples are stored for {', '.join(missing)}, so their differences have no intervals"
         )
-    measured = [_Measured(row.model, _figures(row), _drawn(row)) for row in rows]
-    contrasts = []
-    for i, j in itertools.combinations(range(len(rows)), 2):
-        drawn = rows[i].samples if rows[j].samples is not None else None
-        kind, draws = (drawn.kind, len(drawn.rates)) if drawn is not None else (None, 0)
-        differences = _differences(measured[i], measured[j])
-        contrasts.append(Contrast(name, rows[i].model, rows[j].model, kind, draws, rows[0].trials(), what, differences))
-    return contrasts
-
-
-def _figures(result: LargeResult) -> dict[Key, float]:
-    return {(group.name, target): rate for group in result.groups() for target, rate in group.rates.items()}
-
-
-def _drawn(result: LargeResult) -> dict[Key, Floats] | None:
-    """Each figure in each sample, [R]."""
-    if result.samples is None:
-        return None
-    return dict(zip(_figures(result), result.samples.rates.T, strict=True))
+    measured = []
+    for row in rows:
+        figures = {(group.name, target): rate for group in row.groups() for target, rate in group.rates.items()}
+        if row.samples is None:
+            measured.append(_Measured(row.model, figures, None, None, 0))
+        else:
+            resampled = dict(zip(figures, row.samples.rates.T, strict=True))
+            measured.append(_Measured(row.model, figures, resampled, row.samples.kind, len(row.samples.rates)))
+    return _contrasts(name, rows[0].trials(), rows[0].TRIALS, measured)
 
 
 def _check_same_trials(rows: Sequence[LargeResult]) -> None:
@@ -363,4 +352,4 @@ def _check_same_trials(rows: Sequence[LargeResult]) -> None:
         if a is not None and b is not None:
             equal = equal and (a.digest, a.kind, len(a.rates)) == (b.digest, b.kind, len(b.rates))
         if not equal:
-            raise _unequal(first, other, first.TRIALS)
+            raise _not_the_same(first, other, first.TRIALS)

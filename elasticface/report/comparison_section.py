@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from elasticface.benchmarks.units import UNITS
-from elasticface.report.figures import FIGURES, scientific
+from elasticface.report.figures import FIGURES, grouped, percent, scientific
 
 if TYPE_CHECKING:
     from elasticface.report.comparison import Comparison, Contrast, Difference
@@ -27,12 +27,9 @@ def headings(contrast: "Contrast") -> tuple[str, ...]:
     return HEADINGS if contrast.units == "pairs" else HEADINGS[:-1]
 
 
-def by_benchmark(comparison: "Comparison") -> list[list["Contrast"]]:
+def grouped_contrasts(comparison: "Comparison") -> list[list["Contrast"]]:
     """The contrasts of each benchmark."""
-    groups: dict[tuple[str, str], list[Contrast]] = {}
-    for contrast in comparison.contrasts:
-        groups.setdefault((contrast.benchmark, contrast.what), []).append(contrast)
-    return list(groups.values())
+    return [*grouped(comparison.contrasts, lambda contrast: (contrast.benchmark, contrast.what)).values()]
 
 
 def drawn(contrasts: Sequence["Contrast"]) -> str:
@@ -47,8 +44,8 @@ def cells(difference: "Difference") -> tuple[str, ...]:
     """One for each of HEADINGS; rates in %, differences in percentage points."""
     interval = difference.interval
     return (
-        f"{100 * difference.first:.2f}",
-        f"{100 * difference.second:.2f}",
+        percent(difference.first),
+        percent(difference.second),
         _signed(difference.value),
         f"{_signed(interval[0])} to {_signed(interval[1])}" if interval else "–",
         p_value(difference.p_value),

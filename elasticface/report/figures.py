@@ -1,9 +1,10 @@
 """How figures are written, and what is said beside them: what was left out, and other lists than the published ones."""
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from elasticface.benchmarks.results import LargeResult
 from elasticface.benchmarks.samples import ACCURACY, EER
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from elasticface.benchmarks.pairwise.pairs import PairResult
 
 Results = Sequence["PairResult | LargeResult"]
+R = TypeVar("R", bound="PairResult | LargeResult")
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 RULES = {
     "at-most": "the largest TAR whose FAR does not exceed the target",
@@ -23,25 +27,22 @@ FIGURES = {ACCURACY: "accuracy", EER: "equal error rate"}
 
 def apart(results: Results) -> tuple[list["PairResult"], list[LargeResult]]:
     """The results on pairs, and those of the large benchmarks."""
-    pairs: list[PairResult] = []
-    others: list[LargeResult] = []
-    for result in results:
-        if isinstance(result, LargeResult):
-            others.append(result)
-        else:
-            pairs.append(result)
-    return pairs, others
+    return (
+        [result for result in results if not isinstance(result, LargeResult)],
+        [result for result in results if isinstance(result, LargeResult)],
+    )
 
 
-def by_benchmark(results: Iterable["PairResult"]) -> dict[str, list["PairResult"]]:
-    groups: dict[str, list[PairResult]] = {}
-    for result in results:
-        groups.setdefault(result.benchmark, []).append(result)
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The items of each key, both in the order in which they come."""
+    groups: dict[K, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return groups
 
 
-def is_best(result: "PairResult", rivals: Sequence["PairResult"]) -> bool:
-    return len(rivals) > 1 and result.accuracy == max(rival.accuracy for rival in rivals)
+def by_benchmark(results: Iterable[R]) -> dict[str, list[R]]:
+    return grouped(results, lambda result: result.benchmark)
 
 
 def cosine_threshold(result: "PairResult") -> float:
@@ -57,8 +58,8 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}" if math.isfinite(fraction) else "–"
 
 
-def interval(bounds: tuple[float, float]) -> str:
-    return f"{percent(bounds[0])} – {percent(bounds[1])}"
+def interval(bounds: tuple[float, float] | None) -> str:
+    return f"{percent(bounds[0])} – {percent(bounds[1])}" if bounds else ""
 
 
 def scientific(far: str) -> str:
@@ -112,19 +113,18 @@ def counted(number: int, things: str) -> str:
 
 def notes(results: Iterable["PairResult | LargeResult"]) -> list[Note]:
     """The remarks on all results, each once a benchmark."""
-    said: dict[str, dict[str, tuple[str, ...]]] = {}
-    for result in results:
-        said.setdefault(result.benchmark, {})[result.model] = remarks(result)
-    return [note for benchmark, of_models in said.items() for note in once(benchmark, of_models)]
+    return [
+        note
+        for benchmark, rows in by_benchmark(results).items()
+        for note in joined_notes(benchmark, {row.model: remarks(row) for row in rows})
+    ]
 
 
-def once(benchmark: str, said: Mapping[str, Sequence[str]]) -> list[Note]:
-    """What is said of each model of a benchmark, with those remarks in one note that are of the same models."""
-    of_remark: dict[str, list[str]] = {}
-    for model, lines in said.items():
-        for line in lines:
-            of_remark.setdefault(line, []).append(model)
-    together: dict[tuple[str, ...], list[str]] = {}
-    for line, models in of_remark.items():
-        together.setdefault(tuple(models) if len(models) < len(said) else (), []).append(line)
+def joined_notes(benchmark: str, remarks_of: Mapping[str, Sequence[str]]) -> list[Note]:
+    """The remarks on each model of a benchmark, with those in one note that are on the same models."""
+    models_of = {
+        remark: tuple(model for model, own in remarks_of.items() if remark in own)
+        for remark in dict.fromkeys(itertools.chain(*remarks_of.values()))
+    }
+    together = grouped(models_of, lambda remark: models_of[remark] if len(models_of[remark]) < len(remarks_of) else ())
     return [Note(benchmark, models, tuple(lines)) for models, lines in together.items()]

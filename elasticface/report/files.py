@@ -11,10 +11,11 @@ import numpy as np
 
 from elasticface.benchmarks.results import (
     FORMAT_VERSION,
+    LARGE_ELSEWHERE,
     PAIRS,
+    PAIRS_ELSEWHERE,
     LargeResult,
     TemplateIdentification,
-    as_dictionary,
 )
 from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.benchmarks.units import UNITS
@@ -29,7 +30,7 @@ COMPARISON_VERSION = 1  # of comparison.json
 
 _OF_RULE = {"at-most": "tar", "nearest": "nearest"}  # in the names of PairResult.intervals
 _JUDGED = ("difference", "low", "high", "p", "mcnemar")
-Curve = tuple[str, str, Iterable[float], Iterable[float]]  # benchmark, model, FARs and the TAR at each
+Curve = tuple[str, str, Iterable[float], Iterable[float]]  # benchmark, model, x and y of each point
 
 
 def results_json(
@@ -44,61 +45,49 @@ def results_json(
         environment: versions and hardware, kept under ``"environment"``; its ``"versions"`` also stand by themselves.
         stored: for each result, where its scores are (``benchmarks.stored.write_scores``); None leaves that out.
     """
-    figures = [
-        as_dictionary(result) if isinstance(result, LargeResult) else _pair_figures(result) for result in results
-    ]
+    figures = [_figures(result) for result in results]
     for one, reference in zip(figures, stored or [None] * len(figures), strict=True):
         if reference:
-            one["stored"] = dict(reference)
-    made: dict[str, Any] = plain(
-        {
-            "format_version": FORMAT_VERSION,
-            "rules": RULES,
-            "interval_level": INTERVAL_LEVEL,
-            "results": figures,
-            "versions": environment.get("versions", environment),
-            "environment": environment,
-        }
+            one["stored"] = reference
+    return _plain_object(
+        format_version=FORMAT_VERSION,
+        rules=RULES,
+        interval_level=INTERVAL_LEVEL,
+        results=figures,
+        versions=environment.get("versions", environment),
+        environment=environment,
     )
-    return made
 
 
-def _pair_figures(result: "PairResult") -> dict[str, Any]:
-    return {
-        "kind": PAIRS,
-        "model": result.model,
-        "benchmark": result.benchmark,
-        "protocol": result.protocol,
-        "counts": result.counts,
-        "accuracy": result.accuracy,
-        "accuracy_std": result.accuracy_std,
-        "per_fold": result.per_fold,
-        "threshold": result.threshold,  # on squared L2 distance
-        "threshold_cosine": cosine_threshold(result),
-        "eer": result.eer,
-        "tar_at_far": result.tar_at_far,
-        "intervals": result.intervals,
-        "intervals_by": result.intervals_by,
-        "slices": [dataclasses.asdict(piece) for piece in result.slices],
-    }
+def _figures(result: "PairResult | LargeResult") -> dict[str, Any]:
+    """Its kind, and all of its fields that are not kept elsewhere."""
+    if isinstance(result, LargeResult):
+        kind, elsewhere, more = result.KIND, LARGE_ELSEWHERE, dict[str, float]()
+    else:
+        kind, elsewhere, more = PAIRS, PAIRS_ELSEWHERE, {"threshold_cosine": cosine_threshold(result)}
+    names = [field.name for field in dataclasses.fields(result) if field.name not in elsewhere]
+    return {"kind": kind, **{name: getattr(result, name) for name in names}, **more}
 
 
 def comparison_json(comparison: "Comparison") -> dict[str, Any]:
     """All of it in plain types: rates and differences are fractions, None for what there is not."""
-    made: dict[str, Any] = plain(
-        {
-            "format_version": COMPARISON_VERSION,
-            "interval_level": INTERVAL_LEVEL,
-            "rules": {"TAR at FAR": RULES["at-most"]},
-            "units": UNITS,
-            **dataclasses.asdict(comparison),
-        }
+    return _plain_object(
+        format_version=COMPARISON_VERSION,
+        interval_level=INTERVAL_LEVEL,
+        rules={"TAR at FAR": RULES["at-most"]},
+        units=UNITS,
+        **dataclasses.asdict(comparison),
     )
-    return made
+
+
+def _plain_object(**entries: Any) -> dict[str, Any]:
+    return {name: plain(value) for name, value in entries.items()}
 
 
 def plain(value: Any) -> Any:
     """``value`` in the types JSON has. What is not finite becomes None, what JSON does not know becomes its text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -113,38 +102,26 @@ def plain(value: Any) -> Any:
 def figures_csv(results: Results) -> str:
     """All figures as CSV: a row a figure, with its 95 % interval where there is one. Rates are fractions in 0..1."""
     pairs, large = apart(results)
-    rows: list[Sequence[Any]] = []
-    for result in pairs:
-        rows += ((PAIRS, result.benchmark, result.model, *figure) for figure in _of_pairs(result))
-    for big in large:
-        rows += ((big.KIND, big.benchmark, big.model, *figure) for figure in _of_large(big))
+    rows = [
+        *((PAIRS, result.benchmark, result.model, *figure) for result in pairs for figure in _of_pairs(result)),
+        *((result.KIND, result.benchmark, result.model, *figure) for result in large for figure in _of_large(result)),
+    ]
     return _csv(("kind", "benchmark", "model", "figure", "target", "value", "low", "high"), rows)
 
 
-def roc_csv(curves: Iterable[Curve]) -> str:
-    """Benchmark, model, FAR and TAR of all points of all ROCs as CSV."""
-    points = ((*names, far, tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
-    return _csv(("benchmark", "model", "far", "tar"), points)
-
-
-def det_csv(curves: Iterable[Curve]) -> str:
-    """Benchmark, model, false match rate and false non-match rate of all points of all DETs as CSV."""
-    points = ((*names, far, 1 - tar) for *names, fars, tars in curves for far, tar in zip(fars, tars, strict=True))
-    return _csv(("benchmark", "model", "fmr", "fnmr"), points)
+def curves_csv(axes: tuple[str, str], curves: Iterable[Curve]) -> str:
+    """Benchmark, model and both coordinates of all points of all curves as CSV."""
+    points = ((*names, x, y) for *names, xs, ys in curves for x, y in zip(xs, ys, strict=True))
+    return _csv(("benchmark", "model", *axes), points)
 
 
 def cmc_csv(results: Iterable[TemplateIdentification]) -> str:
-    """Benchmark, model, rank and identification rate of all CMC curves as CSV."""
-    points = ((r.benchmark, r.model, rank, rate) for r in results for rank, rate in enumerate(r.cmc, 1))
-    return _csv(("benchmark", "model", "rank", "rate"), points)
+    """The rate at each rank."""
+    return curves_csv(("rank", "rate"), [(r.benchmark, r.model, range(1, len(r.cmc) + 1), r.cmc) for r in results])
 
 
 def open_set_csv(results: Iterable[TemplateIdentification]) -> str:
-    """Benchmark, model, FPIR and TPIR of all points of all open-set curves as CSV."""
-    points = (
-        (r.benchmark, r.model, *point) for r in results for point in zip(r.open_set.fars, r.open_set.tars, strict=True)
-    )
-    return _csv(("benchmark", "model", "fpir", "tpir"), points)
+    return curves_csv(("fpir", "tpir"), [(r.benchmark, r.model, r.open_set.fars, r.open_set.tars) for r in results])
 
 
 def differences_csv(comparison: "Comparison") -> str:

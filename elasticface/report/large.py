@@ -1,19 +1,15 @@
 """What the report shows of the large benchmarks (IJB, MegaFace): a table a kind of figure, beside those of pairs."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from elasticface.benchmarks.results import Group, LargeResult, TemplateIdentification
 from elasticface.report import plots
-from elasticface.report.figures import Note, notes
-from elasticface.report.pictures import Hard, Pictures, taken
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from elasticface.report.figures import Note, by_benchmark, grouped, notes
+from elasticface.report.pictures import Gallery, Pictures, gallery
 
 _SHOWS = {
     "rank": "share of mated searches that find the mate within the rank",
@@ -25,8 +21,7 @@ _SHOWS = {
 class Row:
     """One model's figures of one group."""
 
-    result: LargeResult
-    look: plots.Look
+    model: str
     group: Group
     best: frozenset[str]  # the targets at which no other of several models has a higher rate
 
@@ -42,58 +37,38 @@ class GroupTable:
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Trials of one kind to look at, the hardest first."""
-
-    title: str
-    error: str
-    roles: tuple[str, ...]
-    trials: list[Hard]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A plot of all models."""
-
-    name: str
-    shows: str  # in words
-    svg: "Markup"
-
-
-@dataclass(frozen=True)
 class Section:
     """What the page shows of one large benchmark."""
 
     name: str
     about: str  # what the figures are
-    entries: list[tuple[LargeResult, plots.Look]]
     notes: list[Note]
     methods: list[tuple[LargeResult, list[str]]]  # a result for each way to measure, and its models unless they are all
-    curves: list[Curve]
+    plots: list[plots.Plot]
     tables: list[GroupTable]
-    galleries: list[tuple[plots.Look, list[Gallery]]]  # of each model that was measured just now
+    galleries: list[tuple[str, list[Gallery]]]  # of each model that was measured just now
 
 
 def sections(
     results: Sequence[LargeResult], looks: Mapping[str, plots.Look], pictures: Pictures | None
 ) -> list[Section]:
     """The page's sections, one a benchmark."""
-    made = []
-    for number, rows in enumerate(by(results, lambda result: result.benchmark).values()):
-        names = dict.fromkeys(group.name for result in rows for group in result.groups())
-        made.append(
-            Section(
-                name=rows[0].benchmark,
-                about=_about(rows),
-                entries=[(result, looks[result.model]) for result in rows],
-                notes=notes(rows),
-                methods=_methods(rows),
-                curves=_curves(rows, looks, salt=f"large/{number}"),
-                tables=[table(name, rows, looks) for name in names],
-                galleries=[(looks[row.model], _galleries(row, pictures)) for row in rows if row.hardest],
-            )
+    return [
+        Section(
+            name=name,
+            about=_about(rows),
+            notes=notes(rows),
+            methods=_methods(rows),
+            plots=_plots(rows, looks, salt=f"large/{number}"),
+            tables=tables(rows),
+            galleries=[
+                (row.model, [gallery(row, kind, kind.title, pictures) for kind in row.hardest])
+                for row in rows
+                if row.hardest
+            ],
         )
-    return made
+        for number, (name, rows) in enumerate(by_benchmark(results).items())
+    ]
 
 
 def _about(results: Sequence[LargeResult]) -> str:
@@ -104,74 +79,44 @@ def _about(results: Sequence[LargeResult]) -> str:
 
 
 def _methods(results: Sequence[LargeResult]) -> list[tuple[LargeResult, list[str]]]:
-    made = by(results, lambda result: (result.protocol, result.intervals_by, tuple(result.counts.items())))
+    made = grouped(results, lambda result: (result.protocol, result.intervals_by, tuple(result.counts.items())))
     return [(rows[0], [row.model for row in rows] if len(rows) < len(results) else []) for rows in made.values()]
 
 
-def _curves(results: Sequence[LargeResult], looks: Mapping[str, plots.Look], salt: str) -> list[Curve]:
-    searches = [(looks[one.model], one) for one in results if isinstance(one, TemplateIdentification)]
-    lines = [
-        (looks[one.model], np.array(one.roc.fars), np.array(one.roc.tars))
-        for one in results
-        if not isinstance(one, TemplateIdentification)
-    ]
+def _plots(results: Sequence[LargeResult], looks: Mapping[str, plots.Look], salt: str) -> list[plots.Plot]:
+    benchmark, legend = results[0].benchmark, [looks[result.model] for result in results]
     made = []
-    if lines:
-        made = [
-            Curve("ROC", "true accept rate over false accept rate on a logarithmic axis", plots.roc(lines, salt)),
-            Curve("DET", "false non-match rate over false match rate on normal-deviate axes", plots.det(lines, salt)),
-        ]
+    verified = [(looks[one.model], np.array(one.roc.fars), np.array(one.roc.tars)) for one in results if one.roc]
+    if verified:
+        made += plots.roc_and_det(verified, benchmark, salt)
+    searches = [(looks[one.model], one) for one in results if isinstance(one, TemplateIdentification)]
     if searches:
-        ranks = [(look, np.array(one.cmc)) for look, one in searches]
+        cmc = plots.cmc([(look, np.array(one.cmc)) for look, one in searches], salt)
         rates = [(look, np.array(one.open_set.fars), np.array(one.open_set.tars)) for look, one in searches]
-        names = "False positive identification rate", "True positive identification rate"
+        fpir, tpir = "False positive identification rate", "True positive identification rate"
+        open_set = plots.roc(rates, f"open/{salt}", axes_of=(fpir, tpir))
+        first = "how many searches have their mate among the first, by how many those are"
         made += [
-            Curve(
-                "CMC",
-                "how many searches have their mate among the first, by how many those are",
-                plots.cmc(ranks, salt),
-            ),
-            Curve(
-                "Open set",
-                f"{names[1].lower()} over {names[0].lower()}",
-                plots.roc(rates, f"open/{salt}", axes_of=names),
-            ),
+            plots.curves("CMC", first, benchmark, cmc, legend),
+            plots.curves("Open set", f"{tpir.lower()} over {fpir.lower()}", benchmark, open_set, legend),
         ]
     return made
 
 
-def _galleries(result: LargeResult, pictures: Pictures | None) -> list[Gallery]:
-    return [
-        Gallery(
-            kind.title,
-            kind.error,
-            kind.roles,
-            [Hard(one.scores, one.images, taken(result, one.images, pictures), one.wrong) for one in kind.trials],
-        )
-        for kind in result.hardest
-    ]
+def tables(results: Sequence[LargeResult]) -> list[GroupTable]:
+    """A table for each kind of rate that one of the results has."""
+    names = dict.fromkeys(group.name for result in results for group in result.groups())
+    return [_table(name, results) for name in names]
 
 
-def table(name: str, results: Sequence[LargeResult], looks: Mapping[str, plots.Look]) -> GroupTable:
-    found = [(result, group) for result in results for group in result.groups() if group.name == name]
+def _table(name: str, results: Sequence[LargeResult]) -> GroupTable:
+    found = [(result.model, group) for result in results for group in result.groups() if group.name == name]
     at: dict[str, list[float]] = {}  # target -> the rates there that are numbers
     for _, group in found:
         for target, rate in group.rates.items():
             at.setdefault(target, []).extend([rate] if math.isfinite(rate) else [])
     rows = [
-        Row(
-            result,
-            looks[result.model],
-            group,
-            frozenset(t for t, rate in group.rates.items() if len(at[t]) > 1 and rate == max(at[t])),
-        )
-        for result, group in found
+        Row(model, group, frozenset(t for t, rate in group.rates.items() if len(at[t]) > 1 and rate == max(at[t])))
+        for model, group in found
     ]
     return GroupTable(name, _SHOWS.get(name, ""), sorted(at, key=float), rows)
-
-
-def by(results: Iterable[LargeResult], key: Callable[[LargeResult], Any]) -> dict[Any, list[LargeResult]]:
-    groups: dict[Any, list[LargeResult]] = {}
-    for result in results:
-        groups.setdefault(key(result), []).append(result)
-    return groups

@@ -19,15 +19,7 @@ import numpy as np
 from elasticface.base.files import write_text
 from elasticface.benchmarks.results import TemplateIdentification
 from elasticface.report import comparison_section, files, large, pairs, plots, published_table, training
-from elasticface.report.figures import (
-    RULES,
-    Results,
-    apart,
-    by_benchmark,
-    fars_of,
-    interval,
-    percent,
-)
+from elasticface.report.figures import RULES, Results, apart, by_benchmark, counted, fars_of, interval, percent
 from elasticface.report.pictures import Picture, Pictures, data_uri, jpeg
 
 if TYPE_CHECKING:
@@ -77,24 +69,20 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"percent": percent, "power": plots.power, "interval": interval}
+    templates.filters |= {"percent": percent, "power": plots.power, "interval": interval, "counted": counted}
     looks = plots.looks(result.model for result in results)
     of_pairs, of_large = apart(results)
     benchmarks = [
         pairs.section(number, rows, looks, pictures) for number, rows in enumerate(by_benchmark(of_pairs).values())
     ]
-    entries = [(entry.result, entry.roc) for benchmark in benchmarks for entry in benchmark["entries"]]
-    rocs = [(result.benchmark, result.model, *roc) for result, roc in entries]
-    searches = [result for result in of_large if isinstance(result, TemplateIdentification)]
-    rocs += [
-        (r.benchmark, r.model, np.array(r.roc.fars), np.array(r.roc.tars))
-        for r in of_large
-        if not isinstance(r, TemplateIdentification)
+    rocs = [
+        *((e.result.benchmark, e.result.model, *e.roc) for benchmark in benchmarks for e in benchmark["entries"]),
+        *((r.benchmark, r.model, np.array(r.roc.fars), np.array(r.roc.tars)) for r in of_large if r.roc),
     ]
     page = templates.get_template("report.html").render(
         benchmarks=benchmarks,
         large=large.sections(of_large, looks, pictures),
-        models=list(looks),
+        looks=looks,
         fars=fars_of(of_pairs),
         rules=RULES,
         nan=math.nan,
@@ -102,12 +90,12 @@ def write_report(
         guide=guide,
         faces_uri=jpeg(guide.faces) if guide else None,
         environment=list(_flat(files.plain(environment))),
-        published=published_table.table(results, looks),
+        published=published_table.table(results),
         comparison=comparison,
-        said=comparison_section,
+        words=comparison_section,
         downloads=[
             (name, title, data_uri(kind, text.encode(errors="replace")))
-            for name, title, kind, text in _downloads(results, environment, rocs, searches, comparison)
+            for name, title, kind, text in _downloads(results, environment, rocs, comparison)
         ],
     )
     # File names need not be UTF-8; what cannot be written is shown as "?".
@@ -117,23 +105,26 @@ def write_report(
 def _downloads(
     results: Results,
     environment: Mapping[str, Any],
-    rocs: Sequence[files.Curve],
-    searches: Sequence[TemplateIdentification],
+    rocs: Sequence[tuple[str, str, pairs.Floats, pairs.Floats]],
     comparison: "Comparison | None",
 ) -> Iterator[tuple[str, str, str, str]]:
-    """File name, title, type and content of what the page holds to be taken away."""
+    """File name, title, type and content of what the page holds to be taken away.
+
+    ``rocs`` are benchmark, model, FARs and TARs.
+    """
     as_json, as_csv = "application/json", "text/csv"
     yield "results.json", "Figures as JSON", as_json, json.dumps(files.results_json(results, environment), indent=2)
     yield "figures.csv", "Figures as CSV", as_csv, files.figures_csv(results)
     if rocs:
-        yield "roc.csv", "ROC points as CSV", as_csv, files.roc_csv(rocs)
-        yield "det.csv", "DET points as CSV", as_csv, files.det_csv(rocs)
-    if searches:
+        dets = [(benchmark, model, fars, 1 - tars) for benchmark, model, fars, tars in rocs]
+        yield "roc.csv", "ROC points as CSV", as_csv, files.curves_csv(("far", "tar"), rocs)
+        yield "det.csv", "DET points as CSV", as_csv, files.curves_csv(("fmr", "fnmr"), dets)
+    if searches := [result for result in results if isinstance(result, TemplateIdentification)]:
         yield "cmc.csv", "CMC points as CSV", as_csv, files.cmc_csv(searches)
         yield "open_set.csv", "TPIR over FPIR as CSV", as_csv, files.open_set_csv(searches)
     if comparison:
-        told = json.dumps(files.comparison_json(comparison), indent=2)
-        yield "comparison.json", "Differences as JSON", as_json, told
+        compared = json.dumps(files.comparison_json(comparison), indent=2)
+        yield "comparison.json", "Differences as JSON", as_json, compared
         yield "differences.csv", "Differences as CSV", as_csv, files.differences_csv(comparison)
 
 

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.benchmarks.hardest import Hardest, HardTrial, lowest
 from elasticface.benchmarks.pairwise.slices import FACTORS, Slice
 from elasticface.report import plots
-from elasticface.report.figures import cosine_threshold, is_best, notes
-from elasticface.report.pictures import Hard, Pictures, taken
+from elasticface.report.figures import cosine_threshold, counted, notes
+from elasticface.report.pictures import Gallery, Pictures, gallery
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from elasticface.benchmarks.pairwise.pairs import PairResult
 
 Floats = NDArray[np.float64]
-
-HARDEST = 12  # pairs shown of each kind
+Looks = Mapping[str, plots.Look]
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,12 @@ class Entry:
     """What the page shows of one result."""
 
     result: "PairResult"
-    look: plots.Look
-    best: bool
+    best: bool  # no other of several models has a higher accuracy
     roc: tuple[Floats, Floats]  # FARs and the TAR at each
     strip: tuple[float, float, float] | None  # interval and accuracy on the benchmark's common axis, in %
     cosine_threshold: float
-    histogram: "Markup"
-    genuine: list[Hard]  # lowest scores first
-    impostor: list[Hard]  # highest scores first
-    false_rejections: int
-    false_acceptances: int
+    errors: int  # pairs on the wrong side of the threshold
+    galleries: list[Gallery]  # genuine pairs, impostor pairs; none where the photos have no names
 
 
 @dataclass(frozen=True)
@@ -46,52 +40,58 @@ class Factor:
 
     name: str
     about: str
-    svg: "Markup"
+    plot: plots.Plot
     groups: dict[str, list[Slice | None]]  # name -> a slice a model
 
 
-def section(
-    number: int,
-    results: list["PairResult"],
-    looks: Mapping[str, plots.Look],
-    pictures: Pictures | None,
-) -> dict[str, Any]:
+def section(number: int, results: list["PairResult"], looks: Looks, pictures: Pictures | None) -> dict[str, Any]:
     """Everything the template needs for one benchmark."""
-    strips = _strips(results)
-    histograms = plots.histograms([(r.scores, r.same, cosine_threshold(r)) for r in results], salt=str(number))
+    name, salt = results[0].benchmark, str(number)
+    highest = max(result.accuracy for result in results)
     entries: list[Entry] = []
-    for result, strip, histogram in zip(results, strips, histograms, strict=True):
+    for result, strip in zip(results, _strips(results), strict=True):
         threshold = cosine_threshold(result)
         accepted = result.scores > threshold  # the protocol accepts a distance BELOW the threshold
         wrong = accepted != result.same
         entries.append(
             Entry(
                 result=result,
-                look=looks[result.model],
-                best=is_best(result, results),
+                best=len(results) > 1 and result.accuracy == highest,
                 roc=plots.roc_steps(result.scores, result.same),
                 strip=strip,
                 cosine_threshold=threshold,
-                histogram=histogram,
-                genuine=_hardest(result, result.same, result.scores, wrong, pictures),
-                impostor=_hardest(result, ~result.same, -result.scores, wrong, pictures),
-                false_rejections=int((wrong & result.same).sum()),
-                false_acceptances=int((wrong & ~result.same).sum()),
+                errors=int(wrong.sum()),
+                galleries=_galleries(result, wrong, pictures),
             )
         )
+    lines = [(looks[entry.result.model], *entry.roc) for entry in entries]
     return {
-        "name": results[0].benchmark,
+        "name": name,
         "entries": entries,
         "notes": notes(results),
         "folds": max(len(result.per_fold) for result in results),
-        "roc": plots.roc([(entry.look, *entry.roc) for entry in entries], salt=str(number)),
-        "det": plots.det([(entry.look, *entry.roc) for entry in entries], salt=str(number)),
+        "plots": [*plots.roc_and_det(lines, name, salt), *_histograms(results, salt)],
         "named": all(result.first for result in results),
-        "factors": _factors(results, looks, salt=str(number)),
+        "factors": _factors(results, looks, salt),
     }
 
 
-def _factors(results: list["PairResult"], looks: Mapping[str, plots.Look], salt: str) -> list[Factor]:
+def _histograms(results: list["PairResult"], salt: str) -> list[plots.Plot]:
+    legend = [plots.Look(kind, kind) for kind in ("genuine", "impostor")]
+    drawn = plots.histograms([(r.scores, r.same, cosine_threshold(r)) for r in results], salt)
+    return [
+        plots.Plot(
+            title=f"Scores: {result.model}" if len(results) > 1 else "Scores",
+            says=f"Histogram of cosine similarity for {result.model} on {result.benchmark}: genuine and impostor "
+            f"pairs, decision threshold {cosine_threshold(result):.3f}.",
+            svg=svg,
+            legend=legend,
+        )
+        for result, svg in zip(results, drawn, strict=True)
+    ]
+
+
+def _factors(results: list["PairResult"], looks: Looks, salt: str) -> list[Factor]:
     """The slices of all models, by factor and group."""
     factors: dict[str, dict[str, list[Slice | None]]] = {}
     for i, result in enumerate(results):
@@ -99,33 +99,42 @@ def _factors(results: list["PairResult"], looks: Mapping[str, plots.Look], salt:
             groups = factors.setdefault(piece.factor, {})
             groups.setdefault(piece.name, [None] * len(results))[i] = piece
     low = min((piece.interval[0] for result in results for piece in result.slices), default=0)
+    legend = [looks[result.model] for result in results]
     made = []
     for factor, groups in factors.items():
+        about = FACTORS[factor][2]
+        says = (
+            f"Accuracy on {results[0].benchmark} by {factor}, {about}: a point with its interval for each group and "
+            "model; the table below has the figures."
+        )
         lines = [
-            (looks[result.model], [(p.accuracy, *p.interval) if p else None for p in models])
-            for result, models in zip(results, zip(*groups.values(), strict=True), strict=True)
+            (look, [(p.accuracy, *p.interval) if p else None for p in models])
+            for look, models in zip(legend, zip(*groups.values(), strict=True), strict=True)
         ]
         svg = plots.slices(list(groups), lines, low, f"slices/{salt}/{factor}")
-        made.append(Factor(factor, FACTORS[factor][2], svg, groups))
+        made.append(Factor(factor, about, plots.Plot(factor.capitalize(), says, svg, legend, about), groups))
     return made
 
 
-def _hardest(
-    result: "PairResult",
-    among: NDArray[np.bool_],
-    easiness: NDArray[np.float32],
-    wrong: NDArray[np.bool_],
-    pictures: Pictures | None,
-) -> list[Hard]:
+def _galleries(result: "PairResult", wrong: NDArray[np.bool_], pictures: Pictures | None) -> list[Gallery]:
+    """Genuine pairs with the lowest scores, and impostor pairs with the highest."""
     if not result.first:  # results that were read again have no names
         return []
-    candidates = np.flatnonzero(among)
-    order = np.argsort(easiness[candidates], kind="stable")[:HARDEST]
-    pairs = []
-    for i in candidates[order]:
-        names = (result.first[i], result.second[i])
-        pairs.append(Hard((float(result.scores[i]),), names, taken(result, names, pictures), bool(wrong[i])))
-    return pairs
+    made = []
+    for kind, error, among, easiness in (
+        ("genuine", "rejected", result.same, result.scores),
+        ("impostor", "accepted", ~result.same, -result.scores),
+    ):
+        errors = int((wrong & among).sum())
+        said = f"{counted(errors, 'pairs')} falsely {error}" if errors else f"none falsely {error}; these come closest"
+        pairs = np.flatnonzero(among)
+        trials = [
+            HardTrial((float(result.scores[i]),), (result.first[i], result.second[i]), bool(wrong[i]))
+            for i in pairs[lowest(easiness[pairs])]
+        ]
+        hardest = Hardest(f"{kind.capitalize()}: {said}", error, ("", ""), tuple(trials))
+        made.append(gallery(result, hardest, f"{kind} pair", pictures))
+    return made
 
 
 def _strips(results: list["PairResult"]) -> list[tuple[float, float, float] | None]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.benchmarks.hardest import Hardest, HardTrial
+
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairwise.pairs import PairResult
     from elasticface.benchmarks.results import LargeResult
@@ -20,13 +22,16 @@ JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True)
-class Hard:
-    """One pair or search of the page's gallery; ``pictures`` are data URIs, or None without pictures."""
+class Gallery:
+    """The hardest trials of one kind, each with its pictures as data URIs, or with None where one is missing."""
 
-    scores: tuple[float, ...]
-    names: tuple[str, ...]
-    pictures: tuple[str, ...] | None
-    wrong: bool  # on the wrong side of the decision threshold, or of somebody else
+    hardest: Hardest
+    kind: str  # of a trial, for those who do not see its pictures
+    trials: list[tuple[HardTrial, tuple[str, ...] | None]]
+
+
+def gallery(result: "PairResult | LargeResult", hardest: Hardest, kind: str, pictures: Pictures | None) -> Gallery:
+    return Gallery(hardest, kind, [(trial, taken(result, trial.images, pictures)) for trial in hardest.trials])
 
 
 def taken(

@@ -84,6 +84,33 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     }
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A plot as the page shows it."""
+
+    title: str
+    says: str  # what it shows, for those who do not see it
+    svg: "Markup"
+    legend: Sequence[Look] = ()
+    about: str = ""  # beside the title
+
+
+def curves(title: str, shows: str, benchmark: str, svg: "Markup", legend: Sequence[Look]) -> Plot:
+    """A plot with one line a model."""
+    says = f"{title} of {benchmark}: {shows}, one line a model; the tables have the figures."
+    return Plot(title, says, svg, legend)
+
+
+def roc_and_det(lines: Sequence[tuple[Look, Floats, Floats]], benchmark: str, salt: str) -> list[Plot]:
+    """Both plots of the same lines, as ``roc`` and ``det`` take them."""
+    legend = [look for look, *_ in lines]
+    tar, fnmr = "true accept rate over false accept rate", "false non-match rate over false match rate"
+    return [
+        curves("ROC", f"{tar} on a logarithmic axis", benchmark, roc(lines, salt), legend),
+        curves("DET", f"{fnmr} on normal-deviate axes", benchmark, det(lines, salt), legend),
+    ]
+
+
 # ---------------------------------------------------------------------------------------------- what a line shows
 
 

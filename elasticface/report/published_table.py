@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from elasticface.benchmarks.published import COLUMNS, ROWS, SOURCE, Column, columns_of
 from elasticface.benchmarks.results import LargeResult
-from elasticface.report import plots
-from elasticface.report.figures import Results, once, percent, remarks
+from elasticface.report.figures import Results, joined_notes, percent, remarks
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairwise.pairs import PairResult
@@ -46,7 +45,7 @@ class PublishedTable:
 
     columns: tuple[Column, ...]
     published: list[tuple[str, list[Cell]]]
-    own: list[tuple[plots.Look, list[Cell]]]
+    own: list[tuple[str, list[Cell]]]  # model -> its figures
     marks: list[tuple[str, str]]  # a benchmark with marked cells, and what was not as published there
     source: str = SOURCE
 
@@ -57,7 +56,7 @@ class PublishedTable:
         return [(title, len(list(same))) for title, same in titles]
 
 
-def table(results: Results, looks: Mapping[str, plots.Look]) -> PublishedTable | None:
+def table(results: Results) -> PublishedTable | None:
     """The table with a row for each model that was measured on one of its benchmarks; None where none was.
 
     A benchmark is known by its name, regardless of case and punctuation. IJB's TAR is that at the nearest FAR, which is
@@ -96,18 +95,18 @@ def table(results: Results, looks: Mapping[str, plots.Look]) -> PublishedTable |
     return PublishedTable(
         columns=tuple(COLUMNS[i] for i in columns),
         published=[(name, [published(i, row[i]) for i in columns]) for name, row in ROWS.items()],
-        own=[(looks[model], [cell(i, cells) for i in columns]) for model, cells in measured.items()],
+        own=[(model, [cell(i, cells) for i in columns]) for model, cells in measured.items()],
         marks=_marks(measured),
     )
 
 
 def _marks(measured: Mapping[str, Mapping[int, Figure]]) -> list[tuple[str, str]]:
-    said: dict[str, dict[str, tuple[str, ...]]] = {}
+    departures_of: dict[str, dict[str, tuple[str, ...]]] = {}
     for i, column in enumerate(COLUMNS):
         for model, cells in measured.items():
             if i in cells:
-                said.setdefault(column.title, {})[model] = cells[i].departures
-    notes = {title: once(title, of_models) for title, of_models in said.items()}
+                departures_of.setdefault(column.title, {})[model] = cells[i].departures
+    notes = {title: joined_notes(title, of_models) for title, of_models in departures_of.items()}
     return [(title, ". ".join(note.text for note in of)) for title, of in notes.items() if of]
 
 

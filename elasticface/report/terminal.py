@@ -2,19 +2,35 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from elasticface.benchmarks.results import LargeResult
-from elasticface.report import comparison_section, large, plots
-from elasticface.report.figures import RULES, Results, apart, by_benchmark, fars_of, notes, percent, scientific
+from elasticface.report import large
+from elasticface.report.comparison_section import (
+    HEADINGS,
+    cells,
+    decided,
+    drawn,
+    figure_name,
+    grouped_contrasts,
+    p_value,
+    ranking,
+)
+from elasticface.report.figures import RULES, Results, apart, by_benchmark, fars_of, grouped, notes, percent, scientific
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairwise.pairs import PairResult
     from elasticface.report.comparison import Comparison
+
+
+def terminal_tables(results: Results) -> list[Table]:
+    """A table of the results on pairs, where there are any, and one for each kind of figure of the large benchmarks."""
+    pairs, others = apart(results)
+    return [*([terminal_table(pairs)] if pairs else []), *_of_large(others)]
 
 
 def terminal_table(results: Sequence["PairResult"]) -> Table:
@@ -24,11 +40,8 @@ def terminal_table(results: Sequence["PairResult"]) -> Table:
     are.
     """
     fars = fars_of(results)
-    table = Table(caption=f"All in %. TAR at FAR: {RULES['at-most']}.", caption_justify="left", box=SIMPLE_HEAD)
-    table.add_column("Benchmark", overflow="fold")
-    table.add_column("Model", overflow="fold")
-    for heading in ("Accuracy", "EER", *(f"TAR at\n{scientific(far)}" for far in fars)):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings = ["Accuracy", "EER", *(f"TAR at\n{scientific(far)}" for far in fars)]
+    table = _table(headings, caption=f"All in %. TAR at FAR: {RULES['at-most']}.", caption_justify="left")
     for benchmark, rows in by_benchmark(results).items():
         tars = [[result.tar_at_far.get("at-most", {}).get(far, math.nan) for far in fars] for result in rows]
         merits = [(row.accuracy, -row.eer, *of_row) for row, of_row in zip(rows, tars, strict=True)]
@@ -37,50 +50,45 @@ def terminal_table(results: Sequence["PairResult"]) -> Table:
             accuracy = f"{percent(result.accuracy)} ± {percent(result.accuracy_std)}"
             cells = (accuracy, *map(percent, (result.eer, *tars[i])))
             bold = [len(column) > 1 and merit == max(column) for merit, column in zip(merits[i], known, strict=True)]
-            table.add_row(
-                *(Text(name) for name in (benchmark if i == 0 else "", result.model)),  # Text: [brackets] are no markup
-                *(Text(cell, style="bold" if best else "") for cell, best in zip(cells, bold, strict=True)),
-                end_section=i == len(rows) - 1,
-            )
+            _add_row(table, benchmark if i == 0 else "", result.model, zip(cells, bold, strict=True))
+        table.add_section()
     return table
 
 
-def terminal_tables(results: Results) -> list[Table]:
-    """A table of the results on pairs, where there are any, and one for each kind of figure of the large benchmarks."""
-    pairs, others = apart(results)
-    return [*([terminal_table(pairs)] if pairs else []), *_of_large(others)]
-
-
-def _of_large(results: Iterable[LargeResult]) -> list[Table]:
+def _of_large(results: Sequence[LargeResult]) -> list[Table]:
     """For each kind of benchmark and of rate one table: a row a benchmark and model, a column a target; in %.
 
     Where a benchmark has several models, the highest of each column is bold, or all that are.
     """
     made = []
-    for kind, of_kind in large.by(results, lambda result: result.KIND).items():
-        for name in dict.fromkeys(group.name for result in of_kind for group in result.groups()):
-            benchmarks = large.by(of_kind, lambda result: result.benchmark)
-            parts = [large.table(name, rows, plots.looks(r.model for r in of_kind)) for rows in benchmarks.values()]
-            targets = sorted({target for part in parts for target in part.targets}, key=float)
-            title = f"{kind}: {name}, in %"
-            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, min_width=len(title))
-            table.add_column("Benchmark", overflow="fold")
-            table.add_column("Model", overflow="fold")
-            for target in targets:
-                table.add_column(target, justify="right", no_wrap=True)
-            for benchmark, part in zip(benchmarks, parts, strict=True):
+    for kind, of_kind in grouped(results, lambda result: result.KIND).items():
+        parts = [(name, part) for name, rows in by_benchmark(of_kind).items() for part in large.tables(rows)]
+        for rate, of_rate in grouped(parts, lambda named: named[1].name).items():
+            targets = sorted({target for _, part in of_rate for target in part.targets}, key=float)
+            title = f"{kind}: {rate}, in %"
+            table = _table(targets, title=title, title_justify="left", min_width=len(title))
+            for benchmark, part in of_rate:
                 for i, row in enumerate(part.rows):
-                    rates = [
-                        Text(
-                            f"{100 * row.group.rates[t]:.2f}" if t in row.group.rates else "–",
-                            style="bold" if t in row.best else "",
-                        )
-                        for t in targets
-                    ]
-                    # Text: a name in [brackets] is not markup
-                    table.add_row(Text(benchmark if i == 0 else ""), Text(row.result.model), *rates)
+                    cells = [(percent(row.group.rates.get(t, math.nan)), t in row.best) for t in targets]
+                    _add_row(table, benchmark if i == 0 else "", row.model, cells)
             made.append(table)
     return made
+
+
+def _table(headings: Iterable[str], **options: Any) -> Table:
+    """A table of benchmarks, models and their figures."""
+    table = Table(box=SIMPLE_HEAD, **options)
+    for heading in ("Benchmark", "Model"):
+        table.add_column(heading, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _add_row(table: Table, benchmark: str, model: str, cells: Iterable[tuple[str, bool]]) -> None:
+    """A row of figures, each with whether it is bold."""
+    names = Text(benchmark), Text(model)  # Text: a name in [brackets] is not markup
+    table.add_row(*names, *(Text(cell, style="bold" if bold else "") for cell, bold in cells))
 
 
 def terminal_notes(results: Iterable["PairResult | LargeResult"]) -> list[str]:
@@ -96,41 +104,38 @@ def comparison_tables(comparison: "Comparison") -> list[Table]:
     tables = []
     for contrast in comparison.contrasts:
         counted = f"{contrast.benchmark}, {contrast.trials:,} {contrast.what}"
-        title = f"{counted}\nA: {contrast.first}\nB: {contrast.second}"
-        exact = next((one.mcnemar for one in contrast.differences if one.mcnemar is not None), None)
-        caption = (
-            f"McNemar's exact test of the accuracy: p {comparison_section.p_value(exact)}"
-            if exact is not None
-            else None
+        exact = [p_value(one.mcnemar) for one in contrast.differences if one.mcnemar is not None]
+        table = Table(
+            title=Text(f"{counted}\nA: {contrast.first}\nB: {contrast.second}"),
+            title_justify="left",
+            caption=f"McNemar's exact test of the accuracy: p {exact[0]}" if exact else None,
+            caption_justify="left",
+            box=SIMPLE_HEAD,
         )
-        table = Table(title=Text(title), title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
         table.add_column("Figure", no_wrap=True)
-        shown = comparison_section.HEADINGS[:-1]  # eighty columns have no room for the last
+        shown = HEADINGS[:-1]  # eighty columns have no room for the last
         for heading in shown:
             table.add_column(heading, justify="right", no_wrap=True)
         for difference in contrast.differences:
-            row = (comparison_section.figure_name(difference), *comparison_section.cells(difference)[: len(shown)])
-            table.add_row(*row, style="bold" if comparison_section.decided(difference) else None)
+            row = (figure_name(difference), *cells(difference)[: len(shown)])
+            table.add_row(*row, style="bold" if decided(difference) else None)
         tables.append(table)
     return [*tables, *([_borda(comparison)] if comparison.borda else [])]
 
 
 def comparison_notes(comparison: "Comparison") -> list[str]:
     """What to say beside the tables, a line each."""
-    benchmarks: dict[str, list[str]] = {}
-    for contrasts in comparison_section.by_benchmark(comparison):
-        if said := comparison_section.drawn(contrasts):
-            benchmarks.setdefault(said, []).append(contrasts[0].benchmark)
-    return [*(f"{', '.join(names)}: {said}" for said, names in benchmarks.items()), *comparison.notes]
+    resampled = grouped(grouped_contrasts(comparison), drawn)
+    said = [f"{', '.join(of[0].benchmark for of in groups)}: {how}" for how, groups in resampled.items() if how]
+    return [*said, *comparison.notes]
 
 
 def _borda(comparison: "Comparison") -> Table:
-    over = ", ".join(comparison.borda_benchmarks)
-    title = f"Borda count of accuracy, over {over}"
+    title = f"Borda count of accuracy, over {', '.join(comparison.borda_benchmarks)}"
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, min_width=min(len(title), 76))
     table.add_column("Model", overflow="fold")
     table.add_column("Points", justify="right")
-    for model, points in comparison_section.ranking(comparison):
+    for model, points in ranking(comparison):
         style = "bold" if points == max(comparison.borda.values()) else None
         table.add_row(Text(model), f"{points:g}", style=style)
     return table

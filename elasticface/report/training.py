@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +10,10 @@ from numpy.typing import NDArray
 from elasticface.report import plots
 from elasticface.report.figures import percent
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One plot of the training section."""
-
-    title: str
-    svg: "Markup"
-    says: str  # what it shows, in words
-    legend: list[plots.Look]
-
-
-def training(lines: Sequence[dict[str, Any]]) -> list[Curve]:
+def training(lines: Sequence[dict[str, Any]]) -> list[plots.Plot]:
     """The training plots there is something to show for."""
     curves = []
     for title, key, draw, drawn in (
@@ -38,7 +24,7 @@ def training(lines: Sequence[dict[str, Any]]) -> list[Curve]:
         if len(points[0]):
             steps, values = drawn(*points)
             says = f"{title} over {int(steps[-1]):,} steps, {values[0]:.3g} at first and {values[-1]:.3g} at last"
-            curves.append(Curve(title, draw(*points), says, []))
+            curves.append(plots.Plot(title, says, draw(*points)))
 
     looks = plots.looks(str(line["benchmark"]) for line in lines if line.get("benchmark") is not None)
     validated = [(look, *_points(lines, "accuracy", name)) for name, look in looks.items()]
@@ -46,7 +32,7 @@ def training(lines: Sequence[dict[str, Any]]) -> list[Curve]:
     if validated:
         says = "; ".join(f"{look.name} {percent(values[-1])} % at last" for look, _, values in validated)
         legend = [look for look, _, _ in validated]
-        curves.append(Curve("Validation accuracy", plots.accuracy(validated), says, legend))
+        curves.append(plots.Plot("Validation accuracy", says, plots.accuracy(validated), legend))
     return curves
 
 

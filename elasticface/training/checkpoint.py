@@ -1,4 +1,4 @@
-"""The state of a run on disk: whole or absent, checksummed, the newest good one found by itself.
+"""The state of a run on disk: whole or absent, checksummed, the newest whole one found by itself.
 
 A checkpoint is a folder `step-000001234` that `torch.distributed.checkpoint` writes, with the SHA-256 of each of its
 files in `checksums.json`; :mod:`.checkpoint_folder` says what lies where. It is one's own file, not one to take from
@@ -32,7 +32,7 @@ from torch.futures import Future
 
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
-from elasticface.distributed.agreement import all_or_raise, broadcast_result, gather_results, processes, rank
+from elasticface.distributed.agreement import gather_results, process_count, rank, run_in_all, run_in_first
 from elasticface.training import checkpoint_folder
 
 _STATE = "state"  # what a checkpoint holds, before the name of each tensor
@@ -66,18 +66,18 @@ def save(
     path = checkpoint_folder.path_of(folder, step)
     try:
         with _replacing(path) as temporary:
-            with _one_process():
+            with _one_process_is_intended():
                 save_state(
                     {_STATE: state},
                     storage_writer=_Writer(temporary),
                     planner=DefaultSavePlanner(dedup_save_to_lowest_rank=True),
-                    no_dist=processes() == 1,
+                    no_dist=process_count() == 1,
                 )
             # Each process reads what it wrote itself, while it is still in its memory.
             own = gather_results(lambda: {p.name: checkpoint_folder.sha256(p) for p in temporary.glob(f"__{rank()}_*")})
             checksums = {name: checksum for part in own for name, checksum in part.items()}
-            broadcast_result(lambda: checkpoint_folder.describe(temporary, checksums, records))
-        broadcast_result(lambda: checkpoint_folder.prune(folder, path, keep, keep_best))
+            run_in_first(lambda: checkpoint_folder.write_checksums(temporary, checksums, records))
+        run_in_first(lambda: checkpoint_folder.prune(folder, path, keep, keep_best))
     except (OSError, CheckpointException) as error:
         raise _stopped(error, path) from error
     return path
@@ -88,7 +88,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
 
     A damaged one is named through ``warn``, which the first process alone calls, and the one before it taken.
     """
-    return broadcast_result(lambda: checkpoint_folder.newest_whole(folder, warn))
+    return run_in_first(lambda: checkpoint_folder.newest_whole(folder, warn))
 
 
 def load(path: Path, state: Stateful) -> None:
@@ -97,24 +97,24 @@ def load(path: Path, state: Stateful) -> None:
     Raises:
         InputError: a checkpoint of another architecture or number of classes.
     """
-    all_or_raise(lambda: _check_shapes(path, state.state_dict()))
-    with _one_process():
-        load_state({_STATE: state}, checkpoint_id=path, no_dist=processes() == 1)
+    run_in_all(lambda: _check_shapes(path, state.state_dict()))
+    with _one_process_is_intended():
+        load_state({_STATE: state}, checkpoint_id=path, no_dist=process_count() == 1)
 
 
 def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
     stored = FileSystemReader(path).read_metadata().state_dict_metadata
     expected = {name: list(value.shape) for name, value in tensors.items()}
     shapes = {
-        name.removeprefix(f"{_STATE}."): list(there.size)
-        for name, there in stored.items()
-        if isinstance(there, TensorStorageMetadata)
+        name.removeprefix(f"{_STATE}."): list(metadata.size)
+        for name, metadata in stored.items()
+        if isinstance(metadata, TensorStorageMetadata)
     }
     for name in [*expected, *shapes]:
-        found, needed = shapes.get(name, "not in it"), expected.get(name, "nothing")
-        if found != needed:
+        shape, needed = shapes.get(name, "not in it"), expected.get(name, "nothing")
+        if shape != needed:
             raise InputError(
-                f"{path}: a checkpoint of another model: {name} is {found}, {needed} is needed; "
+                f"{path}: a checkpoint of another model: {name} is {shape}, {needed} is needed; "
                 "resume with the data and settings that the run was started with, or train into another folder"
             )
 
@@ -136,30 +136,33 @@ class _Writer(FileSystemWriter):
 def _replacing(path: Path) -> Iterator[Path]:
     """:func:`files.replacing` over all processes: the first names the temporary, syncs and renames it."""
     with contextlib.ExitStack() as stack:
-        yield broadcast_result(lambda: stack.enter_context(files.replacing(path)))
-        broadcast_result(stack.close)
+        yield run_in_first(lambda: stack.enter_context(files.replacing(path)))
+        run_in_first(stack.close)
 
 
 def _stopped(error: OSError | CheckpointException, path: Path) -> BaseException:
-    """One line for the user where a file could not be written; any other error is ours, and is as it was."""
-    cause: BaseException = error
-    if isinstance(error, CheckpointException):
-        failures = [failure for _, (failure, _) in sorted(error.failures.items())]
-        cause = next((failure for failure in failures if isinstance(failure, OSError)), failures[0])
-    if isinstance(cause, KeyboardInterrupt):
-        return cause
+    """One line for the user where a file could not be written; any other error is ours and stays. Collective."""
+    cause = _cause(error)
     if not isinstance(cause, OSError):
-        return error
-    others = broadcast_result(lambda: [old for old in checkpoint_folder.newest_first(path.parent) if old != path])
+        return cause if isinstance(cause, KeyboardInterrupt) else error
+    others = run_in_first(lambda: [old for old in checkpoint_folder.newest_first(path.parent) if old != path])
     advice = "there is none before it"
     if others:
         advice = f"{others[0]} is as it was: once this is mended, resume from it with --resume"
     return Stopped(f"{path}: the checkpoint cannot be written: {cause.strerror or cause}; {advice}")
 
 
+def _cause(error: OSError | CheckpointException) -> BaseException:
+    """The error itself, or of those of several processes the first OSError, where there is one."""
+    if isinstance(error, OSError):
+        return error
+    failures = [failure for _, (failure, _) in sorted(error.failures.items())]
+    return next((failure for failure in failures if isinstance(failure, OSError)), failures[0])
+
+
 @contextlib.contextmanager
-def _one_process() -> Iterator[None]:
-    """Without the warning that one process is meant: it is."""
+def _one_process_is_intended() -> Iterator[None]:
+    """Hide torch's warning that it saves without a process group: with one process that is intended."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
         yield

@@ -6,14 +6,14 @@
                 checksums.json     {file name: SHA-256} of all the others
     checkpoints/best.json          which has the best figure
 
-Only the first process calls these functions.
+All but :func:`path_of` and :func:`sha256` are called in the first process alone.
 """
 
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,17 @@ def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, whole or damaged; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    there = (path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
-    return sorted(there, key=_step, reverse=True)
+    checkpoints = (path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(checkpoints, key=_step, reverse=True)
 
 
 def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint without damage. Newer ones that are damaged are reported through ``warn``."""
+    """The newest checkpoint that is whole. Newer ones that are damaged are reported through ``warn``."""
     for path in newest_first(folder):
-        found = damage(path)
-        if found is None:
+        problem = damage(path)
+        if problem is None:
             return path
-        warn(f"{path}: {found}; going back to the checkpoint before it")
+        warn(f"{path}: {problem}; going back to the checkpoint before it")
     return None
 
 
@@ -86,8 +86,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe(path: Path, checksums: dict[str, str], records: Mapping[str, Any]) -> None:
-    """Write the records, and the checksums of all that a checkpoint consists of.
+def write_checksums(path: Path, checksums: dict[str, str], records: Mapping[str, Any]) -> None:
+    """Write the records, and then the checksums of all files that a checkpoint consists of.
 
     Args:
         path: of the checkpoint, which is being written.
@@ -104,11 +104,10 @@ def describe(path: Path, checksums: dict[str, str], records: Mapping[str, Any]) 
             )
     for name, record in records.items():
         files.write_json(path / name, record)
-    found = {file.name: checksums.get(file.name) or sha256(file) for file in sorted(path.iterdir())}
-    files.write_json(path / CHECKSUMS, found)
+    files.write_json(path / CHECKSUMS, {p.name: checksums.get(p.name) or sha256(p) for p in sorted(path.iterdir())})
 
 
-def note(path: Path, validation: Validation) -> None:
+def add_validation(path: Path, validation: Validation) -> None:
     """Add the result of a checkpoint's validation, and its checksum: the checkpoint is safe before that is measured."""
     files.write_json(path / VALIDATION, asdict(validation))
     checksums = json.loads(files.read_text(path / CHECKSUMS, most=_MOST_CHECKSUM_BYTES))
@@ -116,7 +115,7 @@ def note(path: Path, validation: Validation) -> None:
 
 
 def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None:
-    """Remove all but the best checkpoint and the newest ``keep``, and write down which is the best.
+    """Remove all but the best checkpoint and the newest ``keep``, and write to `best.json` which is the best.
 
     Of equal ones the earliest is the best. Only figures of the benchmark that was used last count.
 
@@ -124,14 +123,14 @@ def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None
         folder: of all checkpoints.
         newest: the one written last. Those of later steps were damaged when the run was resumed: they are removed.
         keep: ≥ 1.
-        keep_best: the best one stays, however old, and is named in `best.json`.
+        keep_best: the best one stays, however old, and `best.json` is written; without it neither.
     """
-    there = newest_first(folder)
-    current = [path for path in there if _step(path) <= _step(newest)]
-    figures = ((path, figure) for path in current if keep_best and (figure := validation_of(path)) is not None)
-    best = _best(figures)
+    checkpoints = newest_first(folder)
+    current = [path for path in checkpoints if _step(path) <= _step(newest)]
+    validated = [(path, result) for path in current if (result := validation_of(path)) is not None]
+    best = _best(validated) if keep_best else None
     kept = {*current[:keep], *([best[0]] if best else [])}
-    for path in there:
+    for path in checkpoints:
         if path not in kept and path.is_symlink():  # the user has moved it elsewhere: only the link is ours
             path.unlink()
         elif path not in kept:
@@ -145,15 +144,14 @@ def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None
             files.write_json(folder / BEST, content)
 
 
-def _best(newest_first: Iterable[tuple[Path, Validation]]) -> tuple[Path, Validation] | None:
-    """The best figure on the benchmark that was used last; of equal ones the earliest."""
-    figures = list(newest_first)
-    same = [(path, figure) for path, figure in figures if figure.benchmark == figures[0][1].benchmark]
+def _best(validated: list[tuple[Path, Validation]]) -> tuple[Path, Validation] | None:
+    """The best of these checkpoints, newest first, on the benchmark that was used last; of equal ones the earliest."""
+    same = [(path, result) for path, result in validated if result.benchmark == validated[0][1].benchmark]
     return max(reversed(same), key=lambda item: item[1].accuracy, default=None)
 
 
 def validation_of(path: Path) -> Validation | None:
-    """The figure that a checkpoint was validated with, where it was."""
+    """The result of a checkpoint's validation, where it has one."""
     content = _content(path / VALIDATION)
     try:
         return Validation(str(content["benchmark"]), float(content["accuracy"]))
@@ -162,7 +160,7 @@ def validation_of(path: Path) -> Validation | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A JSON object that is for information only: an empty one where it is missing or damaged."""
+    """A JSON object, an empty one where it is missing or damaged: no run stops for a figure."""
     try:
         content = json.loads(files.read_text(path))
     except ValueError:  # an InputError among them

@@ -38,7 +38,7 @@ class TrainConfig:
         embedding_size: length of an embedding
         dropout: before the embedding, for backbones that have it
         batch_size: images a step, of all processes together
-        accumulate: parts that a batch is computed in, for less memory; margins are drawn part by part
+        accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
         epochs: times through the data
         max_steps: stop after so many steps, however many epochs that is
@@ -120,19 +120,11 @@ class TrainConfig:
             if get_origin(setting.type) is Literal:
                 names = get_args(setting.type)
                 self._check(setting.name, getattr(self, setting.name) in names, f"one of {', '.join(names)}")
-        for name in ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes"):
+        counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
+        for name in (*counts, "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in (
-            "weight_decay",
-            "clip_norm",
-            "warmup_epochs",
-            "margin_warmup_epochs",
-            "seed",
-            "workers",
-            "augment",
-        ):
+        warmups = ("warmup_epochs", "margin_warmup_epochs")
+        for name in ("weight_decay", "clip_norm", *warmups, "seed", "workers", "augment"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "at least 0")
         for name in ("lr", "scale", "centre_std"):
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
@@ -146,18 +138,19 @@ class TrainConfig:
         self._check("validate", "," not in (self.validate or ""), "one benchmark, without a comma in its path")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 
-    def _check(self, name: str, good: bool, wanted: str) -> None:
-        if not good:
+    def _check(self, name: str, in_range: bool, wanted: str) -> None:
+        if not in_range:
             raise InputError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run."""
-        return min(self.epochs * steps_per_epoch, self.max_steps or self.epochs * steps_per_epoch)
+        steps = self.epochs * steps_per_epoch
+        return min(steps, self.max_steps or steps)
 
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of step 0, 1, …: a pure function, so that nothing of it needs saving."""
         warmup = self.warmup_epochs * steps_per_epoch
-        factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        factor = _ramp(step, warmup)
         if self.schedule == "milestones":
             return self.lr * factor * 0.1 ** sum(step >= m * steps_per_epoch for m in self.milestones)
         progress = (step - warmup) / max(self.total_steps(steps_per_epoch) - warmup, 1)
@@ -165,33 +158,36 @@ class TrainConfig:
 
     def margin_factor(self, step: int, steps_per_epoch: int) -> float:
         """What step 0, 1, … multiplies its margins with."""
-        warmup = self.margin_warmup_epochs * steps_per_epoch
-        return min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return _ramp(step, self.margin_warmup_epochs * steps_per_epoch)
 
     def head_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.heads.head.create`."""
         names = ("scale", "past_pi", "sample_rate", "centre_std", "max_logits_bytes", "seed")
-        given = {name: getattr(self, name) for name in names}
-        given |= {name: value for name, value in {"m": self.margin, "std": self.std}.items() if value is not None}
-        return given | ({"order": self.order} if self.loss.endswith("+") else {})
+        options = {name: getattr(self, name) for name in names}
+        options |= {name: value for name, value in {"m": self.margin, "std": self.std}.items() if value is not None}
+        return options | ({"order": self.order} if self.loss.endswith("+") else {})
 
     def backbone_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.backbones.create`."""
         return {} if self.dropout is None else {"dropout": self.dropout}
 
 
+def _ramp(step: int, warmup: float) -> float:
+    """The factor of step 0, 1, … in a warm-up of so many steps: it grows to 1."""
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a YAML, under the names of today; a name that is no setting is left in.
+    """The settings in a YAML, under today's names; a name that is no setting is left in.
 
     Raises:
         InputError: not a YAML of settings.
     """
     import yaml
 
+    text = files.read_text(path, most=_MOST_CONFIG_BYTES)
     try:
-        content = yaml.safe_load(files.read_text(path, most=_MOST_CONFIG_BYTES))
-    except InputError:
-        raise
+        content = yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date is a ValueError
         raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -209,7 +205,7 @@ def to_yaml(config: TrainConfig) -> str:
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
 
 
-# What may differ when a run is resumed: how long and where it runs and what it tells, but not what it computes.
+# These settings may differ when a run is resumed: how long and where it runs and what it reports, not what it computes.
 FREE_ON_RESUME = frozenset(
     {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped", "checkpoint_activations"}
     | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}

@@ -1,4 +1,4 @@
-"""A step without a finite loss and gradient would ruin the model: what tells it, and what undoes it."""
+"""The outcome of a step, and the snapshot of running statistics that undoes a skipped one."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Outcome:
         target_cosine: mean cos θ_y of the global batch.
         labels: int64 [b].
         lengths: float32 [b], L2 norms of this process's embeddings.
-        images: in the global batch.
+        images: number of images of the global batch that could be read; 0 where there was no forward pass.
     """
 
     loss: float
@@ -28,6 +28,11 @@ class Outcome:
     lengths: Tensor
     images: int
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether there was a backward pass."""
+        return self.images > 0
+
     def worst_labels(self) -> list[int]:
         """Labels of embeddings that are not finite first, then of the longest."""
         lengths = torch.where(torch.isfinite(self.lengths), self.lengths, torch.inf)
@@ -35,7 +40,7 @@ class Outcome:
 
 
 TOO_FEW_IMAGES = Outcome(math.nan, math.nan, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 0)
-"""The outcome where some process cannot read enough images of its share: there is no forward pass."""
+"""The outcome where some process could not read enough images of its share for a forward pass."""
 
 
 class RunningStatistics:
@@ -43,21 +48,21 @@ class RunningStatistics:
 
     def __init__(self, network: nn.Module) -> None:
         self._buffers = [buffer for buffer in network.buffers() if buffer.numel()]
-        self._kept = [buffer.clone() for buffer in self._buffers]
+        self._snapshot = [buffer.clone() for buffer in self._buffers]
 
     @torch.no_grad()
-    def keep(self) -> None:
+    def take_snapshot(self) -> None:
         if self._buffers:
-            torch._foreach_copy_(self._kept, self._buffers)
+            torch._foreach_copy_(self._snapshot, self._buffers)
 
     @torch.no_grad()
     def restore(self) -> None:
         if self._buffers:
-            torch._foreach_copy_(self._buffers, self._kept)
+            torch._foreach_copy_(self._buffers, self._snapshot)
 
 
 def norm_of(gradients: Sequence[Tensor]) -> float:
     """The Euclidean norm of all gradients of one process together, including row-sparse ones."""
     values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
-    norms = torch._foreach_norm([value for value in values if value.numel()]) if values else []
-    return math.sqrt(sum(float(norm) ** 2 for norm in norms)) if norms else 0.0
+    values = [value for value in values if value.numel()]
+    return math.sqrt(sum(float(norm) ** 2 for norm in torch._foreach_norm(values))) if values else 0.0

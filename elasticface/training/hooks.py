@@ -1,12 +1,6 @@
 """What is done after every step: log it, save it, validate the model, stop. Each is a function of (state, run).
 
-Your own hook is any callable; every process calls it after each step, taken or skipped:
-
-    def print_norm(state, run):
-        if state.step % 100 == 0 and state.world.is_first:
-            print(state.step, state.gradient_norm)
-
-    train("faces", "run", config, hooks=[print_norm])
+Your own hook is any such callable (docs/training.md has one); every process calls it after each step, taken or skipped.
 """
 
 import contextlib
@@ -25,44 +19,38 @@ from elasticface.base.errors import Stopped
 from elasticface.base.interrupts import Interrupts
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs, try_pairs
-from elasticface.distributed.agreement import broadcast_result, gather_results, print_only_in_first
+from elasticface.distributed.agreement import gather_results, print_only_in_first, run_in_first
 from elasticface.training.checkpoint_folder import Validation
 from elasticface.training.config import TrainConfig
-from elasticface.training.guard import TOO_FEW_IMAGES
 from elasticface.training.run_files import BAD_ITEMS
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
 Hook = Callable[[TrainState, RunFolder], Any]
 
-_SHORT = ("loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s")
-_COLUMNS = (*_SHORT[:2], "gradient {task.fields[norm]}", "cos θ {task.fields[cosine]}", *_SHORT[2:])
+_LOSS, _LR, _SPEED = "loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
+_NORM, _COSINE = "gradient {task.fields[norm]}", "cos θ {task.fields[cosine]}"
 _WIDE = 120  # columns of a terminal that has room for all of them
 
 
 @contextlib.contextmanager
 def standard_hooks(
-    state: TrainState, run: RunFolder, config: TrainConfig, benchmark: PairBenchmark | None, own: Sequence[Hook] = ()
+    state: TrainState, run: RunFolder, config: TrainConfig, benchmark: PairBenchmark | None, user_hooks: Sequence[Hook]
 ) -> Iterator[list[Hook]]:
-    """The hooks of every run, in their order: the checkpoint is saved before the validation, which can fail.
+    """The hooks of every run, in their order; in the body the bar is shown, and signals are noted for :class:`Stop`.
 
-    The benchmark is tried on a few photos before training, so that a bad one fails early; a validation that an
-    interruption missed is run now.
-
-    Args:
-        state: before its next step.
-        run: open for logging.
-        config: the settings.
-        benchmark: to validate on.
-        own: hooks of the user's, called before the one that stops a run.
+    Log comes before Checkpoint, since it resets the sums that are saved; Checkpoint before Validate, which can fail;
+    the user's before Stop, which ends the run.
     """
-    # Torchrun sends SIGTERM to all processes once one has ended. The handlers stay until the last message is printed,
-    # so that it is not cut off.
     narrow = progress.console.is_terminal and progress.console.width < _WIDE
-    columns = _SHORT if narrow else _COLUMNS
-    with Interrupts() as interrupts, progress.bar(*columns, shown=state.world.is_first) as bar:
-        validation = [Validate(benchmark, state, run, config)] if benchmark else []
-        yield [Log(bar, state, config), Checkpoint(config), *validation, *own, Stop(interrupts, config)]
+    columns = (_LOSS, _LR, _SPEED) if narrow else (_LOSS, _LR, _NORM, _COSINE, _SPEED)
+    # Torchrun sends SIGTERM to all processes once one has ended: the handlers outlast the bar, whose last line is
+    # written when it closes.
+    with Interrupts() as interrupts, progress.bar(*columns) as bar:
+        validation = [Validate(benchmark, config)] if benchmark else []
+        for validate in validation:
+            validate.before_training(state, run)
+        yield [Log(bar, state, config), Checkpoint(config), *validation, *user_hooks, Stop(interrupts, config)]
 
 
 class Log:
@@ -75,34 +63,33 @@ class Log:
         self._since, self._images, self._speed = time.perf_counter(), 0, "–"
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
-        outcome, epoch = state.outcome, (state.step - 1) // state.steps_per_epoch
+        outcome = state.outcome
         self._images += outcome.images
-        due = state.step % self._every == 0 or state.step == state.total_steps
-        if due:
-            speed = self._images / (time.perf_counter() - self._since)
-            self._speed = f"{speed:.0f}"
+        if state.step % self._every == 0 or state.ends_run:
+            self._write(state, run)
         self._bar.update(
             self._task,
             completed=state.step,
-            description=f"epoch {epoch + 1}",
+            description=f"epoch {state.last_epoch + 1}",
             loss=f"{outcome.loss:.3f}",
             lr=f"{state.lr:.4f}",
             norm=f"{state.gradient_norm:.2f}",
             cosine=f"{outcome.target_cosine:.3f}",
             speed=self._speed,
         )
-        if not due:
-            return
+
+    def _write(self, state: TrainState, run: RunFolder) -> None:
+        speed = self._images / (time.perf_counter() - self._since)
+        self._speed = f"{speed:.0f}"
         figures = {
-            "epoch": epoch,
-            "loss": state.loss_sum / state.losses if state.losses else None,
+            "epoch": state.last_epoch,
+            "loss": state.take_mean_loss(),
             "lr": state.lr,
             "images_per_second": round(speed, 1),
             "gradient_norm": _finite(state.gradient_norm),
-            "target_cosine": _finite(outcome.target_cosine),
+            "target_cosine": _finite(state.outcome.target_cosine),
         }
         run.log(state.step, figures | ({"skipped_steps": state.skipped_steps} if state.skipped_steps else {}))
-        state.loss_sum, state.losses = 0.0, 0
         self._since, self._images = time.perf_counter(), 0
 
 
@@ -120,29 +107,28 @@ class Checkpoint:
 class Validate:
     """The model's figures on pairs, every ``validate_every`` epochs and at the end. The first process measures them."""
 
-    def __init__(self, benchmark: PairBenchmark, state: TrainState, run: RunFolder, config: TrainConfig) -> None:
+    def __init__(self, benchmark: PairBenchmark, config: TrainConfig) -> None:
         self._benchmark, self._every = benchmark, config.validate_every
-        broadcast_result(lambda: try_pairs(run.encoder(state), benchmark))
-        state.backbone.train()
-        if not broadcast_result(lambda: run.is_validated):
+
+    def before_training(self, state: TrainState, run: RunFolder) -> None:
+        """Embed a few photos, so that a bad benchmark fails early; make up a validation that an interruption missed."""
+        run_in_first(lambda: try_pairs(run.encoder(state), self._benchmark))
+        if not run_in_first(lambda: run.is_validated):
             self(state, run)
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
-        epochs = state.step // state.steps_per_epoch
-        due = state.ends_epoch and (state.step == state.total_steps or epochs % self._every == 0)
+        due = state.ends_epoch and (state.ends_run or (state.last_epoch + 1) % self._every == 0)
         if due and not state.skipped_in_row:
-            broadcast_result(lambda: self._measure(state, run))
-            state.backbone.train()
+            run_in_first(lambda: self._measure(state, run))
 
     def _measure(self, state: TrainState, run: RunFolder) -> None:
         result = evaluate_pairs(run.encoder(state), self._benchmark, intervals=False)
-        epoch = (state.step - 1) // state.steps_per_epoch
         figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
         figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
-        run.log(state.step, {"epoch": epoch, "benchmark": result.benchmark, **figures})
-        run.note_validation(Validation(result.benchmark, result.accuracy))
+        run.log(state.step, {"epoch": state.last_epoch, "benchmark": result.benchmark, **figures})
+        run.add_validation(Validation(result.benchmark, result.accuracy))
         accuracy = f"{result.accuracy:.2%} ± {result.accuracy_std:.2%}"
-        progress.say(f"epoch {epoch + 1}: {result.benchmark} accuracy {accuracy}")
+        progress.say(f"epoch {state.last_epoch + 1}: {result.benchmark} accuracy {accuracy}")
 
 
 class Stop:
@@ -153,20 +139,20 @@ class Stop:
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
         if state.skipped_in_row >= self._max_skipped:
-            raise print_only_in_first(_diverged(state, run))
+            raise print_only_in_first(_too_many_skipped(state, run))
         number = max(int(number) for (number,) in state.world.gather(self._interrupts.number))
-        if number and state.step < state.total_steps:
+        if number and not state.ends_run:
             run.save(state)
             by = signal.Signals(number)
             message = f"stopped by {by.name}; {run.newest_in_words}; resume with: {run.resume_command}"
             raise print_only_in_first(Stopped(message, Interrupts.EXIT_CODES[by]))
 
 
-def _diverged(state: TrainState, run: RunFolder) -> Stopped:
+def _too_many_skipped(state: TrainState, run: RunFolder) -> Stopped:
     """The error for too many skipped steps: evidence of all processes, and advice. Collective."""
     outcome = state.outcome
     begin = f"{state.skipped_in_row} steps in a row were skipped, the last of them step {state.step}"
-    if outcome is TOO_FEW_IMAGES:
+    if not outcome.has_gradients:
         return Stopped(
             f"{begin}: too few images of its batch can be read; {run.path / BAD_ITEMS} names those that cannot; "
             f"{run.newest_in_words}"

@@ -1,4 +1,4 @@
-"""Whom the class centres of a checkpoint are of, so that a resumed run cannot put other people under them."""
+"""Which identities the class centres of a checkpoint belong to, so that a resumed run cannot mix them up."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from elasticface.training.state import TrainState
 
 IDENTITIES = "identities.json"
 
-_MOST_BYTES = 1 << 32  # of the record: some hundred million names
+_MOST_BYTES = 1 << 32  # a record of some hundred million names
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Identities:
 
     @classmethod
     def of_checkpoint(cls, path: Path) -> "Identities":
-        """What a checkpoint holds of them.
+        """The identities that a checkpoint was trained on.
 
         Raises:
-            InputError: it is missing.
+            InputError: the checkpoint does not say.
         """
         return records.read(path / IDENTITIES, cls, "train into another folder", _MOST_BYTES)
 
     def first_difference(self, now: "Identities") -> str | None:
-        """In words, from these to ``now``; ``None`` where they are the same."""
+        """A sentence on what first differs between these and ``now``; ``None`` where they are the same."""
         if self.digest == now.digest:
             return None
         for label, (before, after) in enumerate(zip(self.names, now.names, strict=False)):
@@ -95,12 +95,12 @@ class ByName(Stateful):
     def state_dict(self) -> dict[str, Tensor]:
         whole = {
             name: torch.empty(self._length, *rows.shape[1:], dtype=rows.dtype)
-            for name, rows in self.state.centres().items()
+            for name, rows in self.state.centre_tensors().items()
         }
         return self.state.state_dict() | whole
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, rows in self.state.centres().items():
+        for name, rows in self.state.centre_tensors().items():
             rows[self._rows.to(rows.device)] = state_dict[name][self._rows_before].to(rows.device)
-        here = self.state.state_dict()
-        self.state.load_state_dict(state_dict | {name: here[name] for name in self.state.centres()})
+        tensors = self.state.state_dict()
+        self.state.load_state_dict(state_dict | {name: tensors[name] for name in self.state.centre_tensors()})

@@ -1,4 +1,4 @@
-"""How the command line is started over several processes: words to be printed, for a person to copy."""
+"""How the command line is started over several processes: commands to be printed, for a person to copy."""
 
 import os
 import shlex
@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 
 def torchrun(per_node: int, nodes: int) -> list[str]:
-    """What starts elasticface in ``per_node`` processes on each of ``nodes``, given on every one of them."""
-    one, many = ["--standalone"], ["--nnodes", str(nodes)]
-    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500"] if nodes > 1 else []
-    return ["torchrun", *(many if nodes > 1 else one), "--nproc-per-node", str(per_node), *meeting, "-m", "elasticface"]
+    """The command that starts elasticface in ``per_node`` processes on each of ``nodes``; to be given on every node."""
+    where, meeting = ["--standalone"], []
+    if nodes > 1:
+        where, meeting = ["--nnodes", str(nodes)], ["--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500"]
+    return ["torchrun", *where, "--nproc-per-node", str(per_node), *meeting, "-m", "elasticface"]
 
 
-def as_now(environment: Mapping[str, str]) -> list[str]:
-    """What has started this process, as torchrun and SLURM say in the environment."""
+def launch_command(environment: Mapping[str, str]) -> list[str]:
+    """The command that has started this process, as torchrun and SLURM say in the environment."""
     if "TORCHELASTIC_RUN_ID" in environment:
         return torchrun(int(environment["LOCAL_WORLD_SIZE"]), int(environment["GROUP_WORLD_SIZE"]))
     several = int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1
@@ -21,5 +22,5 @@ def as_now(environment: Mapping[str, str]) -> list[str]:
 
 
 def resume_command(data: str, out: str) -> str:
-    """What resumes a run, started as this process was, to be typed into a shell."""
-    return shlex.join([*as_now(os.environ), "train", data, "--out", out, "--resume"])
+    """The command that resumes a run, started as this process was, to be typed into a shell."""
+    return shlex.join([*launch_command(os.environ), "train", data, "--out", out, "--resume"])

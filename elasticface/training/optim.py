@@ -23,7 +23,7 @@ def piece_bytes(device: str) -> int:
     return _PIECE_BYTES.get(device, _PIECE_BYTES_ELSEWHERE)
 
 
-class SGD(torch.optim.SGD):
+class RowSparseSGD(torch.optim.SGD):
     """`torch.optim.SGD`, fused, for parameters with gradients of all kinds, some of them row-sparse.
 
     With g the gradient and w the weight,
@@ -44,7 +44,7 @@ class SGD(torch.optim.SGD):
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
         for group in self.param_groups:
             for parameter in group["params"] if group["momentum"] else ():
-                # As backward lays a gradient out, lest the fused step goes through both in different orders.
+                # Laid out like the parameter and its gradient, so that the fused step goes through all in one order.
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
 
     @torch.no_grad()
@@ -60,12 +60,12 @@ class SGD(torch.optim.SGD):
     def _step_rows(self, weight: Tensor, group: dict[str, Any]) -> None:
         assert weight.grad is not None
         momentum = self.state[weight]["momentum_buffer"] if group["momentum"] else None
-        rows, values = rows_and_values(weight.grad)
+        all_rows, values = rows_and_values(weight.grad)
         length = max(piece_bytes(weight.device.type) // (weight.shape[1] * weight.itemsize), 1)
-        for at, change in zip(torch.split(rows, length), torch.split(values, length), strict=True):
-            before = weight.index_select(0, at)
-            change = change.add(before, alpha=group["weight_decay"])
+        for rows, g in zip(torch.split(all_rows, length), torch.split(values, length), strict=True):
+            w = weight.index_select(0, rows)
+            v = g.add(w, alpha=group["weight_decay"])
             if momentum is not None:
-                change = momentum.index_select(0, at).mul_(group["momentum"]).add_(change)
-                momentum.index_copy_(0, at, change)
-            weight.index_copy_(0, at, before.add_(change, alpha=-group["lr"]))
+                v = momentum.index_select(0, rows).mul_(group["momentum"]).add_(v)
+                momentum.index_copy_(0, rows, v)
+            weight.index_copy_(0, rows, w.add_(v, alpha=-group["lr"]))

@@ -1,7 +1,7 @@
 """The processes of a run and their devices; a process that is lost ends the run with one line.
 
-Started by itself, a run is one process. `torchrun` and SLURM's `srun` start several; how many, and which one each is,
-they say in the environment. Nothing here starts a process.
+Started by itself, a run is one process. `torchrun` and SLURM's `srun` start several, and say in the environment how
+many there are and which one each is. Nothing here starts a process.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from elasticface.distributed.communication import Group
 from elasticface.training.config import TrainConfig
 
 _TIMEOUT = timedelta(minutes=30)
-"""Of a collective: another process may be validating, or writing a checkpoint of a hundred gigabytes."""
+"""A collective may take so long: another process may be validating, or writing a checkpoint of a hundred gigabytes."""
 
 _SLURM_PORTS = range(15_000, 25_000)
-"""Of which the number of a SLURM job chooses one: two jobs on one node seldom take the same."""
+"""The number of a SLURM job chooses one of these ports: two jobs on one node seldom take the same."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,9 @@ class Launch:
 
 @contextlib.contextmanager
 def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
-    """Connect the processes; in the body torch's error about a lost process becomes one line.
+    """Choose the device, make torch deterministic, and connect the processes.
 
-    Args:
-        config: whose device and precision are used.
-        resume_command: named where a process is lost.
+    In the body torch's error about a lost process becomes one line, which tells the user to type ``resume_command``.
 
     Raises:
         InputError: a device that is not there, or processes that cannot work together.
@@ -123,12 +121,14 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
 
 
 def _device(config: TrainConfig, launch: Launch) -> torch.device:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = ["cpu"]
+    available += ["cuda"] if torch.cuda.is_available() else []
+    available += ["mps"] if torch.backends.mps.is_available() else []
     kind = config.device
     if kind == "auto":
-        kind = "cuda" if there["cuda"] else "cpu"
-    if not there.get(kind, False):
-        raise InputError(f"no device {kind!r} here; there is {', '.join(name for name in there if there[name])}")
+        kind = "cuda" if "cuda" in available else "cpu"
+    if kind not in available:
+        raise InputError(f"no device {kind!r} here; there is {', '.join(available)}")
     if config.precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; use bf16 or 32 on the CPU")
     if launch.size > 1 and kind == "mps":
@@ -170,11 +170,11 @@ def _init_process_group(launch: Launch, device: torch.device) -> None:
 
 def _first_node(nodes: str) -> str:
     """The first of SLURM's list of nodes: "gpu[007-009,12],cpu1" -> "gpu007"."""
-    found = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\]([^,]*))?", nodes)
-    assert found is not None
-    return "".join(part or "" for part in found.groups())
+    first = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\]([^,]*))?", nodes)
+    assert first is not None
+    return "".join(part or "" for part in first.groups())
 
 
 def _is_of_a_lost_process(error: RuntimeError) -> bool:
-    told = str(error)
-    return isinstance(error, distributed.DistError) or any(name in told for name in ("gloo", "Gloo", "NCCL", "nccl"))
+    message = str(error).lower()
+    return isinstance(error, distributed.DistError) or "gloo" in message or "nccl" in message

@@ -6,16 +6,11 @@ from typing import Any
 
 from elasticface.base import files
 
-CONFIG, METRICS, ENVIRONMENT, CHECKPOINTS, MODEL = (
-    "config.yaml",
-    "metrics.jsonl",
-    "environment.json",
-    "checkpoints",
-    "model",
-)
-_MOST_METRICS_BYTES = 1 << 32
-
+CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 BAD_ITEMS, TENSORBOARD = "bad_items.jsonl", "tensorboard"
+CHECKPOINTS, MODEL = "checkpoints", "model"
+
+_MOST_METRICS_BYTES = 1 << 32
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

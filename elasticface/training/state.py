@@ -17,10 +17,13 @@ from elasticface.data.feed.sampler import steps_per_epoch
 from elasticface.heads.head import MarginHead
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics
-from elasticface.training.optim import SGD
+from elasticface.training.optim import RowSparseSGD
 from elasticface.training.processes import World
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+_COUNTERS = {name: name for name in ("step", "skipped_steps", "skipped_in_row")}
+_COUNTERS |= {"losses": "loss_count", "loss_sum": "loss_sum"}  # name in a checkpoint -> attribute
 
 
 class TrainState(Stateful):
@@ -35,7 +38,7 @@ class TrainState(Stateful):
 
     Attributes:
         backbone: the network itself.
-        replica: DDP around the backbone, which averages gradients over the processes; with one process the backbone.
+        ddp: DDP around the backbone, which averages gradients over the processes; with one process the backbone.
         model: backbone and head as one module: the optimizer and the checkpoint use its names.
         dtype: type of images and embeddings.
         autocast_dtype: type that the backbone computes in, where it is another one.
@@ -44,7 +47,7 @@ class TrainState(Stateful):
         step: number of steps taken or skipped.
         skipped_steps: number of steps without an update.
         skipped_in_row: number of steps skipped since the last update.
-        loss_sum, losses: sum and number of the losses since the last line of the log.
+        loss_sum, loss_count: sum and number of the losses since :meth:`take_mean_loss`.
         outcome: result of the last step.
         gradient_norm: norm over all gradients of all processes in the last step, before clipping.
     """
@@ -53,16 +56,16 @@ class TrainState(Stateful):
         self, config: TrainConfig, world: World, backbone: nn.Module, head: MarginHead, per_epoch: int
     ) -> None:
         self.world, self.backbone, self.head = world, backbone, head
-        self.replica = _replica(backbone, world)
+        self.ddp = _ddp(backbone, world)
         self.model = nn.ModuleDict({"backbone": backbone, "head": head})
         groups = backbones.parameter_groups(self.model, config.weight_decay, config.decay_norm_and_bias)
-        self.optimizer = SGD(groups, lr=config.lr, momentum=config.momentum)
+        self.optimizer = RowSparseSGD(groups, lr=config.lr, momentum=config.momentum)
         self.scaler = _scaler(config, world)
         self.running_statistics = RunningStatistics(backbone)
         self.dtype = torch.float64 if config.precision == "64" else torch.float32
         self.autocast_dtype = _AUTOCAST.get(config.precision)
         self.steps_per_epoch, self.total_steps = per_epoch, config.total_steps(per_epoch)
-        self.step = self.skipped_steps = self.skipped_in_row = self.losses = 0
+        self.step = self.skipped_steps = self.skipped_in_row = self.loss_count = 0
         self.loss_sum = 0.0
         self.outcome, self.gradient_norm = TOO_FEW_IMAGES, math.nan  # no step yet
 
@@ -84,14 +87,19 @@ class TrainState(Stateful):
         return cls(config, world, backbone.train(), head.to(world.device).train(), per_epoch)
 
     @property
-    def epoch(self) -> int:
-        """Which epoch the next step belongs to, from 0."""
-        return self.step // self.steps_per_epoch
+    def last_epoch(self) -> int:
+        """The epoch of the last step, from 0."""
+        return (self.step - 1) // self.steps_per_epoch
 
     @property
     def ends_epoch(self) -> bool:
         """Whether the last step was the last one of an epoch, or of the run."""
-        return self.step > 0 and (self.step % self.steps_per_epoch == 0 or self.step == self.total_steps)
+        return self.step > 0 and (self.step % self.steps_per_epoch == 0 or self.ends_run)
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether the last step was the last one of the run."""
+        return self.step == self.total_steps
 
     @property
     def lr(self) -> float:
@@ -103,84 +111,90 @@ class TrainState(Stateful):
         for group in self.optimizer.param_groups:
             group["lr"] = value
 
-    def update(self, outcome: Outcome) -> None:
+    def update(self, outcome: Outcome, gradient_norm: float) -> None:
         """Take the step; without a finite loss and gradient skip it and count it, on all processes alike.
 
         A skipped step changes no weight, momentum or running statistic; the counters go up all the same.
         """
+        self.outcome, self.gradient_norm = outcome, gradient_norm
         # The same in all processes: the loss is that of the global batch, the norm that of all processes.
-        if math.isfinite(outcome.loss) and math.isfinite(self.gradient_norm):
+        if math.isfinite(outcome.loss) and math.isfinite(gradient_norm):
             self.optimizer.step()  # not by the scaler: the gradients are unscaled, and known to be finite
             self.skipped_in_row = 0
             self.loss_sum += outcome.loss
-            self.losses += 1
+            self.loss_count += 1
         else:
             self.running_statistics.restore()
             self.skipped_steps += 1
             self.skipped_in_row += 1
-        if outcome is not TOO_FEW_IMAGES:  # without a backward pass the scaler has nothing to go by
+        if outcome.has_gradients:  # or the scaler has nothing to go by
             self.scaler.update()
         self.optimizer.zero_grad()
         self.step += 1
-        self.outcome = outcome
+
+    def take_mean_loss(self) -> float | None:
+        """The mean loss of the updates since the last call, None where there were none; the sum begins anew."""
+        mean = self.loss_sum / self.loss_count if self.loss_count else None
+        self.loss_sum, self.loss_count = 0.0, 0
+        return mean
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors by name, to be saved or to be loaded in place."""
         tensors: dict[str, Tensor] = dict(self.model.state_dict())
         for name, parameter in self._parameters().items():
             tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
-        tensors |= {name: self.head.sharded(rows) for name, rows in self.centres().items()}
-        for name, value in self._progress().items():
+        # As DTensors of the rows of all processes; head.weight, which is one already, is overwritten by the same.
+        tensors |= {name: self.head.sharded(rows) for name, rows in self.centre_tensors().items()}
+        for name, value in self._counters().items():
             dtype = torch.float64 if isinstance(value, float) else torch.int64
             tensors[f"progress.{name}"] = torch.tensor(value, dtype=dtype)
         return tensors
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the counters, the head's draws and the scaler; weights and momentum were loaded in place."""
+        """Set the model, with the head's seed and step, the counters and the scaler; momentum was loaded in place."""
         self.model.load_state_dict({name: state_dict[name] for name in self.model.state_dict()})
-        progress = {name: state_dict[f"progress.{name}"].item() for name in self._progress()}
+        counters = {name: state_dict[f"progress.{name}"].item() for name in self._counters()}
         if self.scaler.is_enabled():
-            scale = {"scale": progress.pop("scale"), "_growth_tracker": progress.pop("steps_with_this_scale")}
+            scale = {"scale": counters.pop("scale"), "_growth_tracker": counters.pop("steps_with_this_scale")}
             self.scaler.load_state_dict(self.scaler.state_dict() | scale)
-        for name, value in progress.items():
-            setattr(self, name, value)
+        for name, value in counters.items():
+            setattr(self, _COUNTERS[name], value)
 
-    def centres(self) -> dict[str, Tensor]:
+    def centre_tensors(self) -> dict[str, Tensor]:
         """Class centres, and what the optimizer has for them: this process's rows [c, D] of each, by name."""
         of_optimizer = self.optimizer.state[self.head.weight]
         return {"head.weight": self.head.weight.detach()} | {
             f"optimizer.head.weight.{key}": value for key, value in of_optimizer.items()
         }
 
-    def _progress(self) -> dict[str, int | float]:
-        names = ("step", "skipped_steps", "skipped_in_row", "losses", "loss_sum")
-        progress = {name: getattr(self, name) for name in names}
+    def _counters(self) -> dict[str, int | float]:
+        """The counters and the scaler's numbers, by their names in a checkpoint."""
+        counters = {name: getattr(self, attribute) for name, attribute in _COUNTERS.items()}
         if self.scaler.is_enabled():
             scaler = self.scaler.state_dict()
-            progress |= {"scale": scaler["scale"], "steps_with_this_scale": scaler["_growth_tracker"]}
-        return progress
+            counters |= {"scale": scaler["scale"], "steps_with_this_scale": scaler["_growth_tracker"]}
+        return counters
 
     def _parameters(self) -> dict[str, nn.Parameter]:
         """All parameters by their names in the state dict."""
+        # Not by named_parameters(): the wrapper of `checkpoint_activations` is in those names.
         backbone = self.backbone.state_dict(keep_vars=True, prefix="backbone.")
-        found = {name: value for name, value in backbone.items() if isinstance(value, nn.Parameter)}
-        return found | {f"head.{name}": value for name, value in self.head.named_parameters()}
+        parameters = {name: value for name, value in backbone.items() if isinstance(value, nn.Parameter)}
+        return parameters | {f"head.{name}": value for name, value in self.head.named_parameters()}
 
 
-def _replica(backbone: nn.Module, world: World) -> nn.Module:
+def _ddp(backbone: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return backbone
     devices = [world.device] if world.device.type == "cuda" else None
-    replica = DistributedDataParallel(backbone, device_ids=devices, gradient_as_bucket_view=True)
+    ddp = DistributedDataParallel(backbone, device_ids=devices, gradient_as_bucket_view=True)
     # Each process keeps its own running statistics: training does not read them, and the first one's are saved. As an
     # attribute, since the constructor's argument has another name in newer versions of torch.
-    replica.broadcast_buffers = False
-    return cast(nn.Module, replica)
+    ddp.broadcast_buffers = False
+    return cast(nn.Module, ddp)
 
 
 def _scaler(config: TrainConfig, world: World) -> torch.amp.GradScaler:
-    enabled, device = config.precision == "fp16", world.device.type
-    if world.size > 1:
-        # All processes skip together: an overflow in one's own class centres is seen by that process alone.
-        return ShardedGradScaler(device, enabled=enabled)
-    return torch.amp.GradScaler(device, enabled=enabled)
+    # Sharded so that the scale stays the same in all: only one process may see an overflow, in its own class centres.
+    scaler = ShardedGradScaler if world.size > 1 else torch.amp.GradScaler
+    return scaler(world.device.type, enabled=config.precision == "fp16")

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from elasticface.base import keyed
+from elasticface.base.errors import InputError
 from elasticface.data.feed.transforms import RowsOfBatch, augment, flip, to_input
 from elasticface.heads.row_sparse import coalesced
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, norm_of
 from elasticface.training.state import TrainState
 
-MIN_IMAGES_PER_PART = 2  # a batch norm has no variance of one image
+_MIN_MICRO_BATCH = 2  # a batch norm has no variance of one image
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,10 @@ class Batch:
     """One process's share of a global batch.
 
     Attributes:
-        images: as they are read, uint8 [b, H, W, 3]; once prepared the network's input, float [b, 3, H, W].
+        images: uint8 [b, H, W, 3], as they are read; after :func:`to_network_input` float [b, 3, H, W].
         labels: int64 [b].
         rows: int64 [b], where in the global batch these images stand.
-        size: B, images of the global batch, those that cannot be read among them.
+        size: B, number of images of the global batch, those that cannot be read among them.
         counts: the b of every process.
     """
 
@@ -37,7 +39,18 @@ class Batch:
     counts: tuple[int, ...]
 
 
-def prepare(batch: Batch, state: TrainState, config: TrainConfig) -> Batch:
+def check_batch_size(config: TrainConfig, images: int, processes: int) -> None:
+    """Raise an InputError where a batch of a set of so many images leaves a process too few for a micro-batch."""
+    size = min(config.batch_size, images)
+    if size // processes // config.accumulate < _MIN_MICRO_BATCH:
+        raise InputError(
+            f"a batch of {size} images in {config.accumulate} parts over {processes} processes leaves fewer than "
+            f"{_MIN_MICRO_BATCH} images per part, which a batch norm cannot train on; give a larger --batch-size, a "
+            "smaller --accumulate, or fewer processes"
+        )
+
+
+def to_network_input(batch: Batch, state: TrainState, config: TrainConfig) -> Batch:
     """The images in [-1, 1], on the device of the run, flipped and augmented by draws keyed by (seed, step)."""
 
     def draws_for(purpose: str) -> RowsOfBatch:
@@ -56,58 +69,63 @@ def set_learning_rate_and_margin(state: TrainState, config: TrainConfig) -> None
 
 
 def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Outcome:
-    """Add up the gradients of the mean loss over the global batch, part by part, each by its share of the images."""
-    parts = min(config.accumulate, min(batch.counts) // MIN_IMAGES_PER_PART)
-    if parts == 0:
+    """Add up the gradients of the mean loss over the global batch, micro-batch by micro-batch.
+
+    Where images could not be read there are fewer micro-batches than ``accumulate``, so that none is too small.
+    """
+    state.backbone.train()  # a hook may have embedded with it
+    number = min(config.accumulate, min(batch.counts) // _MIN_MICRO_BATCH)
+    if number == 0:
         return TOO_FEW_IMAGES
     torch.manual_seed(_dropout_seed(config.seed, state.step, state.world.rank))
-    state.running_statistics.keep()
+    state.running_statistics.take_snapshot()
     loss, target_cosine, lengths = 0.0, 0.0, []
-    parts_of_batch = zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True)
-    # As `tensor_split` cuts: the first count % parts have one image more.
-    sizes = [sum(count // parts + (part < count % parts) for count in batch.counts) for part in range(parts)]
-    for part, (images, labels) in enumerate(parts_of_batch):
-        share = sizes[part] / sum(sizes)
-        with _gradients_sent_after_the_last_part(state, part == parts - 1):
-            with torch.autocast(
-                state.world.device.type, state.autocast_dtype, enabled=state.autocast_dtype is not None
-            ):
-                embeddings = state.replica(images)
+    for index, (images, labels, share) in enumerate(_micro_batches(batch, number), 1):
+        with _no_sync_before(state, last=index == number):
+            with torch.autocast(state.world.device.type, state.autocast_dtype, state.autocast_dtype is not None):
+                embeddings = state.ddp(images)
             embeddings = embeddings.to(state.dtype)
             if state.world.size > 1 and embeddings.requires_grad:
                 # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
                 embeddings.register_hook(lambda gradient: gradient * state.world.size)
-            part_loss = state.head(embeddings, labels) * share
-            state.scaler.scale(part_loss).backward()
+            micro_loss = state.head(embeddings, labels) * share
+            state.scaler.scale(micro_loss).backward()
         centres = state.head.weight
         if centres.grad is not None and centres.grad.is_sparse:
-            # The parts of a batch have most of their rows in common: added up now, before they pile up.
+            # Micro-batches have most of their rows in common: these are added up now, before they pile up.
             centres.grad = coalesced(centres.grad)
-        loss += part_loss.item()
+        loss += micro_loss.item()
         target_cosine += share * state.head.target_cosine.item()
         lengths.append(torch.linalg.vector_norm(embeddings.detach().float(), dim=1))
     return Outcome(loss, target_cosine, batch.labels, torch.cat(lengths), sum(batch.counts))
 
 
-def clip_gradients(state: TrainState, config: TrainConfig) -> None:
-    """Clip the backbone's gradients to ``clip_norm``; set ``state.gradient_norm``, of all gradients before that."""
-    centre_gradients = [p.grad for p in state.head.parameters() if p.grad is not None]
-    if not centre_gradients:  # no backward pass was made
-        state.gradient_norm = math.nan
-        return
+def clip_gradients(state: TrainState, outcome: Outcome, config: TrainConfig) -> float:
+    """Clip the backbone's gradients to ``clip_norm``; return the norm of all gradients before that, NaN without any."""
+    if not outcome.has_gradients:
+        return math.nan
     state.scaler.unscale_(state.optimizer)
     backbone = float(torch.nn.utils.clip_grad_norm_(state.backbone.parameters(), config.clip_norm or math.inf))
-    norms = state.world.gather(backbone, norm_of(centre_gradients))
+    norms = state.world.gather(backbone, norm_of([p.grad for p in state.head.parameters() if p.grad is not None]))
     # The backbone's gradients are the same in all processes; the centres' are each process's own.
-    state.gradient_norm = math.hypot(norms[0][0], *(centres for _, centres in norms))
+    return math.hypot(norms[0][0], *(centres for _, centres in norms))
+
+
+def _micro_batches(batch: Batch, number: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """This process's images and labels of each, and its share of the global batch's images."""
+    # As `tensor_split` cuts: the first count % number have one image more.
+    sizes = [sum(count // number + (index < count % number) for count in batch.counts) for index in range(number)]
+    shares = [size / sum(sizes) for size in sizes]
+    return zip(batch.images.tensor_split(number), batch.labels.tensor_split(number), shares, strict=True)
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """A seed per process, or all would drop the same of their images. The first has that of a single process."""
+    """Another seed in each process, or all would drop the same features; the first has that of a single process."""
     return keyed.integer(seed, "dropout", step, *([rank] if rank else []))
 
 
-def _gradients_sent_after_the_last_part(state: TrainState, last: bool) -> contextlib.AbstractContextManager[None]:
-    if isinstance(state.replica, DistributedDataParallel) and not last:
-        return state.replica.no_sync()
+def _no_sync_before(state: TrainState, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Gradients are averaged over the processes once a batch, after its last micro-batch."""
+    if isinstance(state.ddp, DistributedDataParallel) and not last:
+        return state.ddp.no_sync()
     return contextlib.nullcontext()

@@ -346,11 +346,11 @@ def _is_checkpoint(_: Any, path: Path) -> bool:
 POINTS: dict[str, Callable[[], None]] = {
     "while a shard is written": _while_writing,
     "before the metadata is": _before(checkpoint._Writer, "finish"),
-    "before the checksums are": _before(checkpoint_folder, "describe"),
+    "before the checksums are": _before(checkpoint_folder, "write_checksums"),
     "before the checkpoint gets its name": _before(os, "replace", _is_checkpoint),
     "when it has it, before old ones are removed": _before(checkpoint_folder, "prune"),
     "after a checkpoint, before its validation": _before(hooks, "evaluate_pairs"),
-    "after a validation, before its figure is noted": _before(checkpoint_folder, "note"),
+    "after a validation, before its figure is noted": _before(checkpoint_folder, "add_validation"),
     "before the best one is written down": _before(
         files, "write_json", lambda path, _: path.name == checkpoint_folder.BEST
     ),

@@ -27,7 +27,7 @@ def test_own_numbers_are_those_that_one_normal_draws(data, total, at_once):
 
 def test_one_process_starts_with_torchs_own_normal():
     torch.manual_seed(1)
-    weight = centres.start(9, 4, 0.3, None)
+    weight = centres.initial(9, 4, 0.3, None)
     torch.manual_seed(1)
     assert torch.equal(weight, nn.init.normal_(torch.empty(9, 4), std=0.3))
 

@@ -18,7 +18,7 @@ from elasticface.planning.counts import Item, Moment, Sizes, total
 from elasticface.planning.memory import Footprint, footprint
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import norm_of
-from elasticface.training.optim import SGD
+from elasticface.training.optim import RowSparseSGD
 
 
 def config(**settings: Any) -> TrainConfig:
@@ -83,8 +83,8 @@ def test_the_head_is_shared_out_and_sampled_as_the_formulas_say(
     assert sizes.sampled == positives + math.ceil(rate * (sizes.centres - positives))
     assert 0 <= sizes.kept <= sizes.sampled
     if sizes.kept:
-        spare = 0 if sizes.kept == sizes.sampled else sizes.width
-        assert sizes.batch * (sizes.kept + spare) * sizes.itemsize <= budget
+        spare = 0 if sizes.kept == sizes.sampled else sizes.chunk
+        assert sizes.embeddings * (sizes.kept + spare) * sizes.itemsize <= budget
 
 
 @pytest.mark.parametrize(("classes", "budget"), [(5000, 1 << 30), (5000, 1 << 20), (7, 1)])
@@ -207,7 +207,7 @@ def test_what_is_moved_is_what_head_and_optimizer_read_and_write(rate: float, mo
     settings_ = {"embedding_size": size, "batch_size": batch, "sample_rate": rate, "max_logits_bytes": budget}
     made, none = (plan.plan(config(momentum=momentum, **settings_), c, device="cpu") for c in (classes, 1))
     head = heads.create("arcface", classes, size, sample_rate=rate, max_logits_bytes=budget)
-    optimizer = SGD(head.parameters(), lr=0.1, momentum=momentum, weight_decay=5e-4)
+    optimizer = RowSparseSGD(head.parameters(), lr=0.1, momentum=momentum, weight_decay=5e-4)
     for _ in range(2):
         embeddings = torch.randn(batch, size, requires_grad=True)
         with Moved() as moved:

@@ -12,7 +12,6 @@ from made_results import ENVIRONMENT, NASTY, Page, identification
 from elasticface.benchmarks.pairwise.pairs import PROTOCOL
 from elasticface.benchmarks.published import COLUMNS, ROWS
 from elasticface.benchmarks.results import DistractorSearch, TemplateVerification
-from elasticface.report import plots
 from elasticface.report.figures import Results
 from elasticface.report.page import write_report
 from elasticface.report.published_table import PublishedTable, table
@@ -30,13 +29,13 @@ def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearc
 
 
 def made(results: Results) -> PublishedTable | None:
-    return table(results, plots.looks(result.model for result in results))
+    return table(results)
 
 
 def test_own_figures_stand_in_the_columns_of_their_benchmarks() -> None:
     found = made([make_result("a"), make_result("a", "AgeDB-30", 0.9), verification("b"), make_result("b", "heldout")])
     assert found is not None
-    rows = {look.name: [cell.text for cell in cells] for look, cells in found.own}
+    rows = {model: [cell.text for cell in cells] for model, cells in found.own}
     assert rows == {"a": ["98.25", "90.00", "", "", "", "", ""], "b": ["", "", "", "", "", "", "93.34"]}
     (_, cells), _ = found.own
     assert cells[0].interval == (0.9825 - 0.004, 0.9825 + 0.003)
@@ -46,7 +45,7 @@ def test_megaface_has_both_figures_and_columns_of_its_own_alone() -> None:
     found = made([megaface("a"), megaface("a", "MegaFace (R)"), replace(megaface("b"), rank={"1": 0.98})])
     assert found is not None
     assert found.headings[-3:] == [("IJB-C", 1), ("MegaFace", 2), ("MegaFace (R)", 2)]
-    rows = {look.name: cells[7:] for look, cells in found.own}
+    rows = {model: cells[7:] for model, cells in found.own}
     texts = {name: [cell.text for cell in cells] for name, cells in rows.items()}
     assert texts == {"a": ["97.89", "98.11", "97.89", "98.11"], "b": ["98.00", "98.11", "", ""]}
     assert [cell.interval for cell in rows["a"]] == [(0.97, 0.99), None, (0.97, 0.99), None]
@@ -75,8 +74,8 @@ def test_published_rows_are_as_printed_and_empty_where_unknown() -> None:
 def test_best_of_ones_own_is_marked_among_several_and_the_leader_of_all() -> None:
     found = made([make_result("a"), make_result("b", accuracy=0.99834), make_result("b", "cplfw", 0.99)])
     assert found is not None
-    best = {(look.name, COLUMNS[i].title) for look, cells in found.own for i, cell in enumerate(cells) if cell.best}
-    leads = {(look.name, COLUMNS[i].title) for look, cells in found.own for i, cell in enumerate(cells) if cell.leads}
+    best = {(model, COLUMNS[i].title) for model, cells in found.own for i, cell in enumerate(cells) if cell.best}
+    leads = {(model, COLUMNS[i].title) for model, cells in found.own for i, cell in enumerate(cells) if cell.leads}
     assert best == {("b", "LFW")}
     assert leads == {("b", "LFW"), ("b", "CPLFW")}  # LFW as far as it is printed, together with MagFace
     of_all = {(name, COLUMNS[i].title) for name, cells in found.published for i, cell in enumerate(cells) if cell.leads}

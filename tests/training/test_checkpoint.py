@@ -171,7 +171,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage: str, tmp_path: Path) -> None:
     for step in (2, 4):
-        checkpoint_folder.note(ranks.save(tmp_path, step), Validation("lfw", 0.5))
+        checkpoint_folder.add_validation(ranks.save(tmp_path, step), Validation("lfw", 0.5))
     name, change = DAMAGES[damage]
     change(tmp_path / "step-000000004" / name)
     outcome = ranks.load(tmp_path, 2)
@@ -237,8 +237,7 @@ def test_a_loaded_state_makes_the_very_steps_of_the_saved_one(tmp_path: Path) ->
         embeddings = state.backbone(torch.linspace(-1, 1, 40).view(5, 8))
         loss = state.head(embeddings, torch.arange(5))
         loss.backward()
-        state.gradient_norm = 1.0
-        state.update(Outcome(loss.item(), 0.0, torch.arange(5), torch.ones(5), 5))
+        state.update(Outcome(loss.item(), 0.0, torch.arange(5), torch.ones(5), 5), gradient_norm=1.0)
 
     saved, loaded = ranks.trained(3), ranks.fresh()
     for _ in range(3):
@@ -247,7 +246,7 @@ def test_a_loaded_state_makes_the_very_steps_of_the_saved_one(tmp_path: Path) ->
     checkpoint.load(checkpoint.save(tmp_path, saved, saved.step, 1), loaded)
     for state in (saved, loaded):
         step(state)
-    assert (loaded.step, loaded.losses) == (saved.step, saved.losses) == (7, 4)
+    assert (loaded.step, loaded.loss_count) == (saved.step, saved.loss_count) == (7, 4)
     one, other = saved.state_dict(), loaded.state_dict()
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -272,7 +271,7 @@ def test_a_checkpoint_of_more_layers_is_refused(tmp_path: Path) -> None:
 def test_checksums_need_no_memory_of_the_files_size(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(1 << 26))
     (tmp_path / ".metadata").write_bytes(b"")
-    checkpoint_folder.describe(tmp_path, {}, {})
+    checkpoint_folder.write_checksums(tmp_path, {}, {})
     tracemalloc.start()
     assert checkpoint_folder.damage(tmp_path) is None
     assert tracemalloc.get_traced_memory()[1] < 1 << 22
@@ -284,10 +283,10 @@ def save_with(folder: Path, step: int, figure: Validation | None, keep: int = 2)
     path = folder / f"step-{step:09d}"
     path.mkdir(parents=True)
     (path / ".metadata").write_bytes(b"")
-    checkpoint_folder.describe(path, {}, {})
+    checkpoint_folder.write_checksums(path, {}, {})
     checkpoint_folder.prune(folder, path, keep)
     if figure is not None:
-        checkpoint_folder.note(path, figure)
+        checkpoint_folder.add_validation(path, figure)
         checkpoint_folder.prune(folder, path, keep)
         assert checkpoint_folder.damage(path) is None
     return sorted(int(path.name.removeprefix("step-")) for path in checkpoint_folder.newest_first(folder))

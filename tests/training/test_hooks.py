@@ -43,6 +43,18 @@ def test_a_hook_is_called_after_every_step_with_what_the_step_did(people: Path, 
     assert seen == [(line["step"], line["loss"]) for line in read_metrics(tmp_path / "run")]
 
 
+def test_a_hook_that_embeds_changes_nothing(people: Path, tmp_path: Path) -> None:
+    def embed(state: TrainState, run: RunFolder) -> None:
+        run.encoder(state).embed(np.zeros((2, 112, 112, 3), np.uint8))
+        assert not state.backbone.training
+
+    settings = replace(SMALL, max_steps=4)
+    train(people, tmp_path / "plain", settings)
+    train(people, tmp_path / "embedding", settings, hooks=[embed])
+    one, other = (load(tmp_path / run).network.state_dict() for run in ("plain", "embedding"))  # type: ignore[union-attr]
+    assert all((one[name] == other[name]).all() for name in one)
+
+
 def test_a_source_is_trained_on_like_the_folder_that_it_was_opened_from(people: Path, tmp_path: Path) -> None:
     for data, run in ((people, "folder"), (open_dataset(people), "source")):
         train(data, tmp_path / run, replace(SMALL, max_steps=2))

@@ -1,4 +1,4 @@
-"""SGD: torch's SGD, and of a row-sparse gradient the same for its rows and nothing for the others."""
+"""RowSparseSGD: torch's SGD, and of a row-sparse gradient the same for its rows and nothing for the others."""
 
 import copy
 from typing import Any
@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from elasticface import heads
 from elasticface.heads.row_sparse import row_sparse, rows_and_values
 from elasticface.training import optim
-from elasticface.training.optim import SGD
+from elasticface.training.optim import RowSparseSGD
 
 SETTINGS: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
 
@@ -33,7 +33,7 @@ def gradient_of(weight: Tensor, rows: Tensor, seed: int) -> Tensor:
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_dense_gradients_give_the_bits_of_torchs_fused_sgd(momentum):
     ours, theirs = weight_of(), weight_of()
-    mine = SGD([ours], lr=0.1, momentum=momentum, weight_decay=5e-4)
+    mine = RowSparseSGD([ours], lr=0.1, momentum=momentum, weight_decay=5e-4)
     torchs = torch.optim.SGD([theirs], lr=0.1, momentum=momentum, weight_decay=5e-4, fused=True)
     for step in range(5):
         ours.grad = torch.randn(12, 5, generator=torch.Generator().manual_seed(step))
@@ -47,7 +47,7 @@ def test_dense_gradients_give_the_bits_of_torchs_fused_sgd(momentum):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_sample_of_every_row_gives_what_torchs_sgd_gives(momentum, piece):
     ours, theirs = weight_of(), weight_of()
-    mine = SGD([ours], lr=0.1, momentum=momentum, weight_decay=5e-4)
+    mine = RowSparseSGD([ours], lr=0.1, momentum=momentum, weight_decay=5e-4)
     torchs = torch.optim.SGD([theirs], lr=0.1, momentum=momentum, weight_decay=5e-4)
     with mock.patch.dict(optim._PIECE_BYTES, cpu=piece):
         for step in range(5):
@@ -80,7 +80,7 @@ def test_rows_in_any_order_and_more_than_once_are_added_up(rows):
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1, max_size=6), st.sampled_from([0.0, 0.9]))
 def test_rows_follow_the_rule_when_they_are_sampled_and_stay_when_not(samples, momentum):
     weight = weight_of(dtype=torch.float64)
-    sgd = SGD([weight], lr=0.1, momentum=momentum, weight_decay=5e-4)
+    sgd = RowSparseSGD([weight], lr=0.1, momentum=momentum, weight_decay=5e-4)
     rows = [row.clone() for row in weight.detach()]
     speeds = [torch.zeros(5, dtype=torch.float64) for _ in rows]
     for step, sample in enumerate(samples):
@@ -106,14 +106,14 @@ def test_rows_that_come_twice_in_a_gradient_are_added_up():
     once.grad = (a + b).coalesce()
     indices, values = torch.cat([a.indices(), b.indices()], 1), torch.cat([a.values(), b.values()])
     twice.grad = torch.sparse_coo_tensor(indices, values, (12, 5), check_invariants=True)
-    SGD([once], **SETTINGS).step()
-    SGD([twice], **SETTINGS).step()
+    RowSparseSGD([once], **SETTINGS).step()
+    RowSparseSGD([twice], **SETTINGS).step()
     assert torch.equal(once, twice)
 
 
 def test_momentum_is_one_tensor_for_dense_and_row_sparse_gradients():
     weight, dense = weight_of(), weight_of()
-    sgd, torchs = SGD([weight], **SETTINGS), torch.optim.SGD([dense], **SETTINGS)
+    sgd, torchs = RowSparseSGD([weight], **SETTINGS), torch.optim.SGD([dense], **SETTINGS)
     for step in range(4):
         gradient = gradient_of(weight, torch.arange(12), step)
         weight.grad = gradient if step % 2 else gradient.to_dense()
@@ -125,7 +125,7 @@ def test_momentum_is_one_tensor_for_dense_and_row_sparse_gradients():
 
 def test_a_group_may_have_gradients_of_both_kinds_and_none():
     sparse, dense, still = weight_of(), weight_of(), weight_of()
-    sgd = SGD([sparse, dense, still], **SETTINGS)
+    sgd = RowSparseSGD([sparse, dense, still], **SETTINGS)
     sparse.grad, dense.grad = gradient_of(sparse, torch.tensor([2]), 0), torch.ones(12, 5)
     sgd.step()
     assert (sparse != still).any(dim=1).nonzero()[:, 0].tolist() == [2]
@@ -139,7 +139,7 @@ class Model(nn.Module):
         self.backbone = nn.Linear(6, 8)
         self.head = heads.create("elastic-arc", 30, 8, sample_rate=0.3)
 
-    def steps(self, sgd: SGD, count: int) -> None:
+    def steps(self, sgd: RowSparseSGD, count: int) -> None:
         for _ in range(count):
             generator = torch.Generator().manual_seed(self.head.step)
             images, labels = torch.randn(5, 6, generator=generator), torch.randint(30, (5,), generator=generator)
@@ -150,13 +150,13 @@ class Model(nn.Module):
 
 def test_a_run_goes_on_from_its_state_dict_to_the_bit():
     unbroken = Model()
-    sgd = SGD(unbroken.parameters(), **SETTINGS)
+    sgd = RowSparseSGD(unbroken.parameters(), **SETTINGS)
     unbroken.steps(sgd, 3)
     model_state, optimizer_state = copy.deepcopy(get_state_dict(unbroken, sgd))
     unbroken.steps(sgd, 3)
 
     resumed = Model()
-    again = SGD(resumed.parameters(), **SETTINGS)
+    again = RowSparseSGD(resumed.parameters(), **SETTINGS)
     set_state_dict(resumed, again, model_state_dict=model_state, optim_state_dict=optimizer_state)
     resumed.steps(again, 3)
     for mine, theirs in zip(resumed.parameters(), unbroken.parameters(), strict=True):

@@ -101,7 +101,8 @@ def centres_by_name(run: Path, faces: Path) -> dict[str, torch.Tensor]:
     assert path is not None
     checkpoint.load(path, state)
     rows = {
-        name: [own[label].clone() for own in state.centres().values()] for label, name in enumerate(source.class_names)
+        name: [own[label].clone() for own in state.centre_tensors().values()]
+        for label, name in enumerate(source.class_names)
     }
     return {name: torch.stack(both) for name, both in rows.items()}
 
@@ -112,13 +113,13 @@ def test_centres_and_momentum_are_taken_over_by_name(run: Path, faces: Path) -> 
     add_a_person(faces)
     source = open_dataset(faces)
     state = TrainState.create(SMALL, source, World(torch.device("cpu")))
-    fresh = {name: rows.clone() for name, rows in state.centres().items()}
+    fresh = {name: rows.clone() for name, rows in state.centre_tensors().items()}
     path = checkpoint.newest(run / "checkpoints", pytest.fail)
     assert path is not None
     checkpoint.load(path, ByName(state, list(trained), source.class_names))
     assert list(source.class_names) == ["person_01", "person_02", "person_03", "person_07", "person_99"]
     for label, name in enumerate(source.class_names):
-        for number, (key, rows) in enumerate(state.centres().items()):
+        for number, (key, rows) in enumerate(state.centre_tensors().items()):
             expected = trained[name][number] if name in trained else fresh[key][label]
             assert torch.equal(rows[label], expected), (name, key)
     assert state.step == 3

@@ -28,7 +28,6 @@ KINDS = {"ijbb": "IJB-B", "ijbc": "IJB-C"}
 _GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 _IMAGES = "loose_crop"
 _BLOCK = 1 << 20  # pairs whose ids are looked up at a time
-_LARGEST_TABLE = 1 << 22  # ids: 16 MiB
 _MOST_CSV_BYTES = 1 << 29  # twenty times the published files
 
 Ids = NDArray[np.int32]
@@ -148,20 +147,14 @@ def _check_same_images(media: list[str], points: list[str], media_file: Path, po
 
 def _to_rows(ids: Ids, known: Ids, source: Path, media_file: Path) -> None:
     """Each id of ``ids`` [P] becomes, in place, its row in ``known`` [T]."""
-    largest = int(known[-1])
-    table = np.full(largest + 2, -1, np.int32) if largest < _LARGEST_TABLE else None
-    if table is not None:  # four times as fast as a search, and the published ids are small
-        table[known] = np.arange(len(known))
+    import pandas
+
+    index = pandas.Index(known)
     for start in range(0, len(ids), _BLOCK):
         block = ids[start : start + _BLOCK]
-        if table is not None:
-            found = table[np.minimum(block, largest + 1)]
-            wrong = found < 0
-        else:
-            found = np.minimum(np.searchsorted(known, block), len(known) - 1)
-            wrong = known[found] != block
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
+        found = index.get_indexer(block)
+        if len(wrong := np.flatnonzero(found < 0)):
+            row = int(wrong[0])
             raise InputError(
                 f"{printable(source)}, row {start + row + 1}: template {block[row]} has no image in {media_file.name}"
             )

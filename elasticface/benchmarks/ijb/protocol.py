@@ -66,6 +66,9 @@ _ROC_POINTS = 500
 _CMC_RANKS = 20
 _SHOWN_FAR = 1e-4  # whose threshold the pairs to look at are judged by: the one that papers print
 
+Pooled = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""Templates [T, D], and which of them have an image [T]."""
+
 
 @dataclass(frozen=True)
 class TemplateOptions:
@@ -152,16 +155,14 @@ def figures(benchmark: IjbBenchmark, model: str, features: Features) -> list[Lar
     """
     files = benchmark.files
     with progress.status(f"{benchmark.name}: pooling {len(files.names):,} embeddings"):
-        templates, usable = pool(features, files, benchmark.options)
-    results: list[LargeResult] = [_verify(benchmark, model, features, templates, usable)]
+        pooled = pool(features, files, benchmark.options)
+    results: list[LargeResult] = [_verify(benchmark, model, features, pooled)]
     if files.probes is not None:
-        results.append(_identify(benchmark, model, features, templates, usable))
+        results.append(_identify(benchmark, model, features, pooled, files.probes))
     return results
 
 
-def pool(
-    features: Features, files: IjbFiles, options: TemplateOptions
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def pool(features: Features, files: IjbFiles, options: TemplateOptions) -> Pooled:
     """Templates [T, D] of unit length, and which of them have an image [T]; the others are zero.
 
     Raises:
@@ -186,14 +187,8 @@ def pool(
     return pooled, np.isin(files.template_ids, ids)
 
 
-def _verify(
-    benchmark: IjbBenchmark,
-    model: str,
-    features: Features,
-    templates: NDArray[np.float32],
-    usable: NDArray[np.bool_],
-) -> TemplateVerification:
-    files = benchmark.files
+def _verify(benchmark: IjbBenchmark, model: str, features: Features, pooled: Pooled) -> TemplateVerification:
+    files, (templates, usable) = benchmark.files, pooled
     kept = slice(None) if usable.all() else np.flatnonzero(usable[files.first] & usable[files.second])
     first, second, same = files.first[kept], files.second[kept], files.same[kept]
     if not len(same) or same.all() or not same.any():
@@ -235,15 +230,10 @@ def _verify(
 
 
 def _identify(
-    benchmark: IjbBenchmark,
-    model: str,
-    features: Features,
-    templates: NDArray[np.float32],
-    usable: NDArray[np.bool_],
+    benchmark: IjbBenchmark, model: str, features: Features, pooled: Pooled, listed_probes: Templates
 ) -> TemplateIdentification:
-    files = benchmark.files
-    assert files.probes is not None
-    probes = _usable(files.probes, usable)
+    files, (templates, usable) = benchmark.files, pooled
+    probes = _usable(listed_probes, usable)
     galleries = [_usable(listed, usable) for listed in files.galleries]
     found = [_search(benchmark, templates, probes, gallery) for gallery in galleries]
     drawn, of_galleries, digest = samples.of_searches(files, [*galleries, probes], found, RANKS, FPIRS)
@@ -266,12 +256,12 @@ def _identify(
                 },
             )
         )
-    rank = {key: float(np.mean([search.rank[key] for search in searches])) for key in searches[0].rank}
-    tpir = {key: float(np.mean([search.tpir_at_fpir[key] for search in searches])) for key in searches[0].tpir_at_fpir}
+    rank = _means([search.rank for search in searches])
+    tpir = _means([search.tpir_at_fpir for search in searches])
     ranks = range(1, _CMC_RANKS + 1)
     fpirs = metrics.spread_fars(min(search.counts["non_mated"] for search in searches), _ROC_POINTS)
     listed_counts = {gallery.name: len(gallery.subjects) for gallery in files.galleries}
-    listed_counts["probes"] = len(files.probes.subjects)
+    listed_counts["probes"] = len(listed_probes.subjects)
     return TemplateIdentification(
         model=model,
         benchmark=f"{benchmark.name} 1:N",
@@ -285,7 +275,7 @@ def _identify(
             "damaged_images": int((~features.usable).sum()),
             **listed_counts,
             "skipped_templates": sum(
-                int((~usable[listed.templates]).sum()) for listed in (*files.galleries, files.probes)
+                int((~usable[listed.templates]).sum()) for listed in (*files.galleries, listed_probes)
             ),
         },
         options=_options(benchmark.options, features.given),
@@ -355,3 +345,7 @@ def _notes(kind: str, counts: dict[str, int], which: Sequence[str]) -> tuple[str
 
 def _rates(targets: Sequence[float], values: NDArray[np.float64]) -> Rates:
     return {f"{target:g}": float(value) for target, value in zip(targets, values, strict=True)}
+
+
+def _means(rates: Sequence[Rates]) -> Rates:
+    return {key: float(np.mean([one[key] for one in rates])) for key in rates[0]}

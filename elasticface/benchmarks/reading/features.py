@@ -115,9 +115,9 @@ def embed_to(
                 bar.update(task, completed=cache.done)
     damaged = cache.damaged
     for name, why in list(damaged.items())[:_NAMED]:
-        progress.console.print(f"skipped: {printable(why or name)}", markup=False, soft_wrap=True)
+        progress.say(f"skipped: {printable(why or name)}")
     if len(damaged) > _NAMED:
-        progress.console.print(f"… and {len(damaged) - _NAMED} more, see {cache.folder / PROGRESS}", markup=False)
+        progress.say(f"… and {len(damaged) - _NAMED} more, see {printable(cache.folder / PROGRESS)}")
     usable = np.ones(len(names), np.bool_)
     usable[cache.unusable] = False
     return Features(cache.read(), usable, damaged, source=printable(cache.folder))
@@ -256,8 +256,7 @@ def left_over(folder: Path, key: str, shape: tuple[int, int], block: int) -> _Le
             rows = features[start : start + block]
             if checksum is not None and zlib.crc32(np.ascontiguousarray(rows).data) != checksum:
                 last = start + len(rows) - 1
-                said = f"{printable(folder)}: rows {start} to {last} are damaged, and are embedded again"
-                progress.console.print(said, markup=False, soft_wrap=True)
+                progress.say(f"{printable(folder)}: rows {start} to {last} are damaged, and are embedded again")
             else:
                 found.checksums[number] = checksum
         for row, name, why in note["unusable"]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from elasticface.base import files, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.base.tables import Column, read_columns
 from elasticface.data.formats.encoded import MOST_IDENTITIES
 
 MAGIC = 0xCED7230A
@@ -36,9 +37,8 @@ WHOLE, FIRST, MIDDLE, LAST = range(4)
 REBUILD = "remove {} and it is rebuilt from {}"
 
 _MAGIC_BYTES = MAGIC.to_bytes(4, "little")
-_MOST_INDEX = 1 << 30  # bytes of an idx: 40 million records
-_TEXT = 1 << 22  # bytes of it at a time
-_MOST_DIGITS = 18  # fit into 63 bits
+_MOST_RECORDS = 1 << 28  # six times those of WebFace42M, 4.3 GB
+_WHOLE = Column(np.int64, 0, 10**18)  # 63 bits are not filled by an offset, and what is added to it
 _EXACT = 1 << 24  # up to here a float32 counts without gaps
 _CHUNK = 1 << 16  # records at a time
 _LONG = 1 << 26  # bytes that take a while
@@ -150,47 +150,10 @@ def _scan(view: mmap.mmap, rec: Path) -> NDArray[np.int64]:
     return np.frombuffer(offsets, np.int64)
 
 
-def _read_index(idx: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Keys and offsets, in the order of their rows: ``key<TAB>offset``, whole numbers ≥ 0."""
-    content = files.read_bytes(idx, most=_MOST_INDEX).replace(b"\r\n", b"\n").rstrip()
-    found, start, rows = [], 0, 0
-    while start < len(content):
-        end = content.find(b"\n", start + _TEXT)
-        end = len(content) if end < 0 else end
-        text = np.frombuffer(content, np.uint8)[start:end]
-        numbers, wrong = _numbers(text)
-        if wrong is not None:
-            rows += content.count(b"\n", start, start + wrong)
-            line = (
-                content[start : start + wrong].rpartition(b"\n")[2] + content[start + wrong : end].partition(b"\n")[0]
-            )
-            raise InputError(
-                f"{printable(idx)}: row {rows + 1} is {line.decode('ascii', 'replace')[:60]!r}, where a row is a "
-                "record's number, a tab and its byte; remove the file and it is rebuilt"
-            )
-        found.append(numbers)
-        rows += len(numbers)
-        start = end + 1
-    if not found:
-        raise InputError(f"{printable(idx)}: names no records; remove it and it is rebuilt")
-    table = np.concatenate(found)
-    return table[:, 0].copy(), table[:, 1].copy()
-
-
-def _numbers(text: NDArray[np.uint8]) -> tuple[NDArray[np.int64], int | None]:
-    """int64 [rows, 2] of digits, a tab, digits, a line end, …, or where it is something else."""
-    between = np.flatnonzero((text < ord("0")) | (text > ord("9")))
-    wanted = np.where(np.arange(len(between)) % 2 == 0, ord("\t"), ord("\n"))
-    edges = np.concatenate([[-1], between, [len(text)]])
-    digits = np.diff(edges) - 1
-    odd = np.concatenate([between[text[between] != wanted], edges[1:][(digits < 1) | (digits > _MOST_DIGITS)]])
-    if len(odd) or len(between) % 2 == 0:
-        return np.empty((0, 2), np.int64), int(odd.min()) if len(odd) else len(text)
-    values = np.zeros(len(digits), np.int64)
-    for place in range(int(digits.max())):
-        longer = np.flatnonzero(digits > place)
-        values[longer] += (text[edges[longer + 1] - 1 - place].astype(np.int64) - ord("0")) * 10**place
-    return values.reshape(-1, 2), None
+def _read_index(idx: Path) -> list[NDArray[np.int64]]:
+    """Keys and offsets, in the order of their rows: whole numbers ≥ 0, a blank or a tab between them."""
+    wrong = "not a record's number, a tab and its byte"
+    return read_columns(idx, [_WHOLE, _WHOLE], _MOST_RECORDS, wrong, "remove the file and it is rebuilt")
 
 
 def _headers(

@@ -254,14 +254,14 @@ def rows(faces: Path) -> list[str]:
 
 
 ROWS = {
-    "3": "row 3 is '3'",
-    "3 4": "row 3 is '3 4'",
-    "3\t4\t5": "row 3 is '3\\\\t4\\\\t5'",
-    "3\tx": "row 3 is '3\\\\tx'",
-    "": "row 3 is ''",
-    "-3\t40": "row 3 is '-3\\\\t40'",
-    "3\t" + "9" * 30: "row 3 is '3\\\\t999",
-    "2\t3.0": "row 3 is '2\\\\t3.0'",
+    "3": "row 3: not a record's number, a tab and its byte: 3;",
+    "3\t4\t5": "row 3: not a record's number, a tab and its byte: 3\\\\t4\\\\t5;",
+    "3\tx": "row 3: not a record's number, a tab and its byte: 3\\\\tx; remove the file and it is rebuilt",
+    "": "row 3: not a record's number, a tab and its byte: a blank row;",
+    "-3\t40": "row 3: not a record's number, a tab and its byte: -3\\\\t40;",
+    "3\t" + "9" * 30: "row 3: not a record's number, a tab and its byte: 3\\\\t999",
+    "2\t3.0": "row 3: not a record's number, a tab and its byte: 2\\\\t3.0;",
+    "2 41": "row 3 (record 2) leads to byte 41, where train.rec has no whole record",
     "2\t41": "row 3 (record 2) leads to byte 41, where train.rec has no whole record",
     "2\t44": "row 3 (record 2) leads to byte 44, where train.rec has no whole record",
     "2\t99999999": "row 3 (record 2) leads to byte 99,999,999, beyond the end of train.rec",
@@ -276,7 +276,7 @@ def test_a_row_of_the_idx_that_is_wrong_is_named(row: str, faces: Path) -> None:
     lines[2] = row
     (faces / "train.idx").write_text("\n".join(lines) + "\n")
     message = refused(faces)
-    assert "train.idx: " in message
+    assert "train.idx" in message
     assert ROWS[row].replace("\\\\", "\\") in message.replace("\\\\", "\\")
 
 
@@ -348,7 +348,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="not there"):
         assert "no whole record 0 at byte 0" in refused(tmp_path / "x.rec")
     (tmp_path / "x.idx").write_text("\n \n")
-    assert "names no records" in refused(tmp_path / "x.rec")
+    assert "x.idx: the file is empty; remove the file and it is rebuilt" in refused(tmp_path / "x.rec")
 
 
 def test_a_count_that_was_rounded_by_float32_is_put_right() -> None:
