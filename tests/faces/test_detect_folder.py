@@ -23,7 +23,7 @@ def photos(tmp_path, rendered, photo_of):
 
     for number, face in enumerate(rendered):
         put(f"p{number}/0.png", photo_of(200, 220, (face, 150, 20, 30)))
-    put("p0/two.png", photo_of(200, 400, (rendered[0], 120, 10, 40), (rendered[1], 160, 220, 20)))
+    put("p0/two.png", photo_of(200, 400, (rendered[0], 110, 130, 40), (rendered[1], 160, 240, 20)))
     put("p1/none.png", photo_of(100, 100))
     (tmp_path / "photos/p2/bad.jpg").write_bytes(b"nothing")
     return Photos(tmp_path / "photos")

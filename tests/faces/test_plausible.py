@@ -41,7 +41,7 @@ def test_no_pose_of_a_head_is_taken_for_wrong(yaw, pitch):
     [
         (SWAPPED, "left and right of the landmarks are swapped; left is left as seen in the upright picture"),
         (TEMPLATE * [-1, 1] + [112, 0], "left and right of the landmarks are swapped"),
-        (TEMPLATE[[3, 4, 2, 0, 1]] * [-1, 1] + [112, 0], "no face has its landmarks so"),
+        (TEMPLATE[[3, 4, 0, 1, 2]], "no face has its landmarks so"),
         (TEMPLATE / 112, "the landmarks span less than two pixels"),
         (TEMPLATE + 500, "the landmarks lie outside the photo, which has 120x110 pixels"),
         (TEMPLATE * 1e200, "the landmarks lie outside"),
