@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,7 +24,7 @@ from elasticface.faces.detect_folder import detect_photos
 from elasticface.faces.detector import Face
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.faces.landmarks import read_faces
+from elasticface.faces.landmarks import canonical, read_faces
 from elasticface.faces.plausible import implausible
 
 CHUNK = 64
@@ -125,8 +124,8 @@ def align_photos(
 
     names = [name for name in photos.names if wanted(name)]
     listed = [row for row in landmarks if wanted(row.removeprefix("./"))]
-    row_of = {_canonical(row): row for row in listed}
-    rows = {name: row_of.pop(key) for name in names if (key := _canonical(name)) in row_of}
+    row_of = {canonical(row): row for row in listed}
+    rows = {name: row_of.pop(key) for name in names if (key := canonical(name)) in row_of}
     counts = {name: _count(landmarks[row], faces) for name, row in rows.items()}
     targets = _targets({name: count for name, count in counts.items() if count}, f".{format}")
     with locked(out):
@@ -211,7 +210,8 @@ class _Job:
             yield from ((_label(name, number), damage) for number in range(_count(faces, self.choice)))
             return
         height, width = image.shape[:2]
-        for number, face in enumerate(choose(faces, self.choice, width, height)):
+        for number, place in enumerate(choose(faces, self.choice, width, height)):
+            face = faces[place]
             try:
                 reason = implausible(face.points, width, height)
                 if reason is None:
@@ -234,11 +234,6 @@ def _count(found: Sequence[Face] | NDArray[np.float64], choice: Choice) -> int:
     """How many of a photo's faces are wanted."""
     there = 1 if isinstance(found, np.ndarray) else len(found)
     return there if choice == "all" else min(there, 1)
-
-
-def _canonical(name: str) -> str:
-    """The same for all ways to write a name: file systems and tools differ in how they store letters with accents."""
-    return unicodedata.normalize("NFC", name.removeprefix("./"))
 
 
 def _label(name: str, number: int) -> str:

@@ -145,18 +145,20 @@ class _Job:
             except DamagedImage as error:
                 damaged[name] = str(error).removeprefix(f"{printable(name)}: ")
             else:
-                rows[name] = _rows(name, self.finder.find(photo))
+                faces = self.finder.find(photo)
+                rows[name] = [row_of(name, face, number) for number, face in enumerate(faces, start=1)] or [
+                    _empty(name)
+                ]
         return rows, damaged
 
 
-def _rows(name: str, faces: Sequence[Face]) -> list[Row]:
-    """A photo's lines, with coordinates to a hundredth of a pixel."""
-    if not faces:
-        return [[name, *[""] * (len(DETECTED_COLUMNS) - 1)]]
-    return [
-        [name, f"{face.score:.4f}", *(f"{x:.2f}" for x in (*face.points.ravel(), *face.box)), str(number)]
-        for number, face in enumerate(faces, start=1)
-    ]
+def row_of(name: str, face: Face, number: int) -> Row:
+    """The line of a photo's face, with coordinates to a hundredth of a pixel."""
+    return [name, f"{face.score:.4f}", *(f"{x:.2f}" for x in (*face.points.ravel(), *face.box)), str(number)]
+
+
+def _empty(name: str) -> Row:
+    return [name, *[""] * (len(DETECTED_COLUMNS) - 1)]
 
 
 def _has_face(rows: Sequence[Row]) -> bool:

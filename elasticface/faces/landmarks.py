@@ -42,11 +42,21 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
     return {name: faces[0].points for name, faces in read_faces(path).items() if faces}
 
 
+def canonical(name: str) -> str:
+    """A photo's name without a leading ``./`` and in Unicode's form NFC.
+
+    File systems and tools differ in how they store letters with accents: the same name may have other bytes.
+    """
+    return unicodedata.normalize("NFC", name.removeprefix("./"))
+
+
 class ListedFaces(Mapping[str, list[Face]]):
-    """The faces of photos by the photos' names, held as one table: a list of millions takes 140 bytes a face.
+    """The faces of photos by the photos' names, in any form of Unicode (:func:`canonical`).
+
+    They are held as one table: a list of millions takes 140 bytes a face.
 
     Args:
-        rows: name -> the rows of its faces, none where a photo has no face.
+        rows: canonical name -> the rows of its faces, none where a photo has no face.
         table: float64 [R, 15]: score, ten coordinates, box.
     """
 
@@ -54,8 +64,12 @@ class ListedFaces(Mapping[str, list[Face]]):
         self._rows, self._table = rows, table
 
     def __getitem__(self, name: str) -> list[Face]:
-        found = self._table[self._rows[name].start : self._rows[name].stop]
+        rows = self._rows[canonical(name)]
+        found = self._table[rows.start : rows.stop]
         return [Face(row[11:], float(row[0]), row[1:11].reshape(5, 2)) for row in found]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and canonical(name) in self._rows
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -79,8 +93,7 @@ def read_faces(path: str | Path) -> ListedFaces:
             1, or one row that says that it has no face: its name and empty fields. Blank lines are passed over.
 
     Returns:
-        name -> its faces, none where none was found; in the file's order, names in Unicode's form NFC and without a
-        leading ``./``. The box is NaN where the file has none.
+        name -> its faces, none where none was found; in the file's order. The box is NaN where the file has none.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8 or has another first line; a row has too few or too many
@@ -142,7 +155,7 @@ def _parse(cells: list[str], columns: tuple[str, ...], where: str) -> tuple[str,
     if len(cells) != len(columns):
         needed = f"{len(columns)} are needed: {','.join(columns)}"
         raise InputError(f"{where}: {len(cells)} column{'s' if len(cells) > 1 else ''} where {needed}")
-    name = unicodedata.normalize("NFC", cells[0].removeprefix("./"))
+    name = canonical(cells[0])
     if not name:
         raise InputError(f"{where}: no file name in the first column; name the photo")
     if columns == DETECTED_COLUMNS and not any(cell.strip() for cell in cells[1:]):

@@ -44,8 +44,9 @@ def align_faces(image: Any, faces: Choice = "largest", finder: FaceFinder | None
         InputError: no image, a damaged one, or another choice.
     """
     photo = to_pixels(image)
-    chosen = choose((finder or _default_finder()).find(photo), faces, photo.shape[1], photo.shape[0])
-    return np.array([align(photo, face.points) for face in chosen], np.uint8).reshape(-1, SIZE, SIZE, 3)
+    found = detect(photo, finder)
+    chosen = choose(found, faces, photo.shape[1], photo.shape[0])
+    return np.array([align(photo, found[place].points) for place in chosen], np.uint8).reshape(-1, SIZE, SIZE, 3)
 
 
 @cache

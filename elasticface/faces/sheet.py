@@ -44,7 +44,11 @@ def write_sheet(path: Path, photos: Photos, found: Mapping[str, Sequence[Face]],
     Raises:
         InputError: there is nothing to show.
     """
-    names = sorted(found, key=lambda name: min((face.score for face in found[name]), default=0.0))
+
+    def least_score(name: str) -> float:
+        return min((face.score for face in (found[name] if choice == "all" else found[name][:1])), default=0.0)
+
+    names = sorted((name for name in photos.names if name in found), key=least_score)
     tiles = list(itertools.islice(_tiles(photos, found, names, choice), MOST))
     without = sum(not found[name] for name in names)
     title = f"{len(names) - without:,} photos with a face, {without:,} without (red). Shown: {len(tiles):,}"
@@ -65,7 +69,7 @@ def _tiles(
         height, width = photo.shape[:2]
         if not found[name]:
             yield _Tile(_framed(photo), short)
-        for face in choose(list(found[name]), choice, width, height):
+        for face in (found[name][place] for place in choose(found[name], choice, width, height)):
             if implausible(face.points, width, height) is None:
                 yield _Tile(align(photo, face.points), f"{short}\n{face.score:.2f}")
 
