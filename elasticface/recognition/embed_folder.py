@@ -69,9 +69,9 @@ def embed_photos(
 ) -> Embedded:
     """Find the faces of all photos, and write their embeddings.
 
-    ``out/embeddings.npy`` is float32 [N, D], of length 1 each; its rows are of the faces that ``out/faces.csv`` lists, in
-    the same order. ``out/embed.json``, written last, names the photos without a face. Embeddings are of faces in a fixed
-    order and batches of a fixed size, so they do not depend on ``workers`` or on how often the work was resumed.
+    ``out/embeddings.npy`` is float32 [N, D], of length 1 each; its rows are of the faces that ``out/faces.csv`` lists,
+    in the same order. ``out/embed.json``, written last, names the photos without a face. Embeddings are of faces in a
+    fixed order and batches of a fixed size, so they do not depend on ``workers`` or on how often the work was resumed.
 
     Args:
         photos: where to read.
