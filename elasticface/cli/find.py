@@ -22,7 +22,9 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--in", type=str, required=True, help="folder of people, each a folder of photos")
     parser.add_argument("--model", type=str, default="default", help="run folder, model folder or .onnx")
     parser.add_argument("--fmr", type=float | None, default=None, help="of one comparison; the one nearest to 1e-3")
-    parser.add_argument("--faces", type=Literal["largest", "central"], default="largest", help="of several in the photo")
+    parser.add_argument(
+        "--faces", type=Literal["largest", "central"], default="largest", help="of several in the photo"
+    )
     parser.add_argument("--detector", type=str, default="yunet", help="yunet, insightface, uniface, or an .onnx")
     parser.add_argument("--workers", type=int, default=2, help="processes that look for faces")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -59,7 +61,9 @@ def run(options: Namespace) -> None:
     if point is None or rate is None:
         print(f"no decision: {found.threshold.reason}")
     else:
-        print(f"{found.person or 'unknown'}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}")
+        print(
+            f"{found.person or 'unknown'}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}"
+        )
         print(
             f"a stranger matches one of these {found.people:,} people ({found.comparisons:,} photos) in at most "
             f"{rate:.2g} of the searches"

@@ -65,10 +65,11 @@ def run(options: Namespace) -> None:
     if point is None:
         print(f"no decision: {found.threshold.reason}")
     else:
+        answer = "the same person" if found.same else "different people"
         low, high = point.fmr_interval
         print(
-            f"{'the same person' if found.same else 'different people'}: the threshold is {point.threshold:.4f}, with a "
-            f"false match rate of {point.fmr:g} (95 % interval {low:.2g} to {high:.2g})"
+            f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g} (95 % interval "
+            f"{low:.2g} to {high:.2g})"
         )
     if found.llr is not None:
         print(f"log-likelihood ratio {found.llr:+.2f} (above 0 speaks for one person)")

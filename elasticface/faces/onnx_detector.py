@@ -86,9 +86,7 @@ class OnnxDetector:
         decode = _scrfd if self._is_scrfd else _retinaface
         found = decode(outputs, rows, columns)
         if found is None:
-            raise InputError(
-                f"{printable(self.path)}: gave other numbers of rows than its grid has for {columns}x{rows}"
-            )
+            raise InputError(f"{printable(self.path)}: its rows are not those of a grid of {columns}x{rows} pixels")
         boxes, scores, points = found
         likely = scores >= _LEAST_SCORE
         factors = np.array([width / size[0], height / size[1]])
@@ -98,7 +96,7 @@ class OnnxDetector:
     def _normalised(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._is_scrfd:
             return np.asarray(cv2.dnn.blobFromImage(image, 1 / 128, mean=(127.5, 127.5, 127.5)))
-        return np.asarray(cv2.dnn.blobFromImage(image, mean=(123, 117, 104), swapRB=True))  # BGR, less ImageNet's mean
+        return np.asarray(cv2.dnn.blobFromImage(image, mean=(104, 117, 123), swapRB=True))  # BGR, less the mean
 
 
 Decoded = tuple[Floats, Floats, Floats]

@@ -100,7 +100,7 @@ def test_a_stopped_run_is_resumed_to_the_same_bytes(photos, tmp_path, monkeypatc
     detect_photos(photos, out, looked, workers=1, resume=True)
     assert looked.left > 100 - 6  # not all again
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    with pytest.raises(InputError, match="faces.csv: is there already"):
+    with pytest.raises(InputError, match=r"faces.csv: is there already"):
         detect_photos(photos, out, workers=1, resume=True)
 
 
@@ -155,7 +155,7 @@ def test_a_sheet_shows_the_doubtful_first(photos, tmp_path):
 def test_no_face_at_all_is_said(tmp_path, photo_of):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.png").write_bytes(encode(photo_of(50, 50), ".png"))
-    with pytest.raises(InputError, match="no photo could be aligned: 1 photos .* no face was found in 1 of them"):
+    with pytest.raises(InputError, match=r"no photo could be aligned: 1 photos .* no face was found in 1 of them"):
         align_photos(Photos(tmp_path / "photos"), tmp_path / "out", workers=1)
 
 
