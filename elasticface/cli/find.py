@@ -61,12 +61,9 @@ def run(options: Namespace) -> None:
     if point is None or rate is None:
         print(f"no decision: {found.threshold.reason}")
     else:
-        print(
-            f"{found.person or 'unknown'}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}"
-        )
-        print(
-            f"a stranger matches one of these {found.people:,} people ({found.comparisons:,} photos) in at most "
-            f"{rate:.2g} of the searches"
-        )
+        answer = found.person or "unknown"
+        print(f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}")
+        gallery = f"{found.people:,} people ({found.comparisons:,} photos)"
+        print(f"a stranger matches one of these {gallery} in at most {rate:.2g} of the searches")
     for number, candidate in enumerate(found.candidates, start=1):
         print(f"{number}. {candidate.person}  similarity {candidate.similarity:.4f}  {candidate.photo}")

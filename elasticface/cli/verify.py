@@ -66,11 +66,9 @@ def run(options: Namespace) -> None:
         print(f"no decision: {found.threshold.reason}")
     else:
         answer = "the same person" if found.same else "different people"
-        low, high = point.fmr_interval
-        print(
-            f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g} (95 % interval "
-            f"{low:.2g} to {high:.2g})"
-        )
+        answer = "the same person" if found.same else "different people"
+        print(f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}")
+        print("95 % interval of that rate: {:.2g} to {:.2g}".format(*point.fmr_interval))
     if found.llr is not None:
         print(f"log-likelihood ratio {found.llr:+.2f} (above 0 speaks for one person)")
     if options.out:
