@@ -21,6 +21,7 @@ from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.data.images import decoding
+from elasticface.model.calibration import Calibration
 
 FORMAT = 1
 _LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing made of them leaves float32
@@ -68,6 +69,7 @@ class Card:
     options: dict[str, Any] = field(default_factory=dict)  # of the backbone
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: dict[str, Any] = field(default_factory=dict)  # how it was trained, in the trainer's words
+    calibration: Calibration | None = None  # what its similarities mean, where that was measured
 
 
 class FaceEncoder:

@@ -91,7 +91,7 @@ def _read_card(path: Path) -> Card:
     if content.pop("format", None) != FORMAT:
         raise InputError(f"{path}: not a model card of format {FORMAT}, the one this version reads")
     for part in fields(Card):  # those with a default too: the writer's may have been another
-        if part.name not in content:
+        if part.name not in content and part.name != "calibration":  # which older cards do not have
             raise InputError(f"{path}: {part.name} is missing")
     card = records.convert(content, Card, str(path))
     if card.backbone is None:
