@@ -21,18 +21,23 @@ from elasticface.cli import (
     detect,
     embed,
     evaluate,
+    find,
     pack,
     plan,
     quickstart,
     split,
     synthesize,
     train,
+    verify,
 )
 from elasticface.cli.parser import Parser
 
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (quickstart, synthesize, detect, align, embed, convert, split, pack, train, evaluate, compare, plan)
+    for module in (
+        *(quickstart, detect, align, verify, find, embed),
+        *(synthesize, convert, split, pack, train, evaluate, compare, plan),
+    )
 }
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from elasticface.model.calibration import Calibration, gallery_fmr
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
@@ -15,6 +14,7 @@ from elasticface.base.files import printable
 from elasticface.data.images.photos import Photos
 from elasticface.faces.choice import Choice
 from elasticface.faces.finder import FaceFinder
+from elasticface.model.calibration import Calibration, gallery_fmr
 from elasticface.model.encoder import FaceEncoder
 from elasticface.recognition.embed_folder import EMBEDDINGS, FACES, embed_photos
 from elasticface.recognition.verify import ChosenFace, Threshold, choose_face, threshold_of

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from elasticface.model.calibration import Calibration
 
 from elasticface.base import files
 from elasticface.data.images.decoding import cv2
+from elasticface.model.calibration import Calibration
 from elasticface.recognition.verify import ChosenFace, Verification
 from elasticface.report.pictures import jpeg
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from elasticface.model.calibration import Calibration, OperatingPoint
-from elasticface.recognition.conditions import conditions_of
 from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
@@ -14,7 +12,9 @@ from elasticface.data.images.pixels import to_pixels
 from elasticface.faces.choice import Choice, choose
 from elasticface.faces.detector import Face
 from elasticface.faces.finder import FaceFinder
+from elasticface.model.calibration import Calibration, OperatingPoint
 from elasticface.model.encoder import FaceEncoder
+from elasticface.recognition.conditions import conditions_of
 
 USUAL_FMR = 1e-3
 """The false match rate of a decision where none is asked for; the nearest that is calibrated."""
