@@ -38,13 +38,17 @@ class YuNet:
 
     def find(self, image: NDArray[np.uint8]) -> Detections:
         """The faces in an image, uint8 [H, W, 3] RGB; best those that are 12 to 300 pixels wide."""
+        return _averaged(self.candidates(image))
+
+    def candidates(self, image: NDArray[np.uint8]) -> Detections:
+        """All that the network puts out, some tens a face."""
         height, width = image.shape[:2]
         network = self._network()
         network.setInputSize((width, height))
         _, rows = network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         rows = np.zeros((0, 15)) if rows is None else rows.astype(np.float64)
         rows[:, 2:4] += rows[:, :2]  # corner and size -> two corners
-        return _averaged(rows)
+        return Detections(rows[:, :4], rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2))
 
     def _network(self) -> Any:
         if not hasattr(self._of_thread, "network"):
@@ -53,15 +57,18 @@ class YuNet:
         return self._of_thread.network
 
 
-def _averaged(rows: NDArray[np.float64]) -> Detections:
-    """One detection a face from its candidates [N, 15] (box, ten coordinates, score)."""
-    remaining = rows[np.argsort(-rows[:, 14], kind="stable")]
+def _averaged(candidates: Detections) -> Detections:
+    """One detection a face: the mean of its candidates, with the highest of their scores."""
+    boxes, points = candidates.boxes, candidates.points.reshape(-1, 10)
+    remaining = np.argsort(-candidates.scores, kind="stable")
     faces = []
     while len(remaining):
-        same = overlap(remaining[0, :4], remaining[:, :4]) > SAME_FACE
+        same = overlap(boxes[remaining[0]], boxes[remaining]) > SAME_FACE
         same[0] = True  # a box without an area overlaps nothing
-        weights = remaining[same, 14] ** 2
-        faces.append(np.append(weights @ remaining[same, :14] / weights.sum(), remaining[0, 14]))
+        rows = remaining[same]
+        weights = candidates.scores[rows] ** 2
+        values = np.hstack([boxes[rows], points[rows]])
+        faces.append(np.append(weights @ values / weights.sum(), candidates.scores[rows[0]]))
         remaining = remaining[~same]
     table = np.array(faces).reshape(-1, 15)
     return Detections(table[:, :4], table[:, 14], table[:, 4:14].reshape(-1, 5, 2))
