@@ -14,13 +14,24 @@ from typing import Any, NoReturn
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.version import __version__
-from elasticface.cli import align, compare, convert, detect, evaluate, pack, plan, quickstart, split, synthesize, train
+from elasticface.cli import (
+    align,
+    calibrate,
+    compare,
+    convert,
+    detect,
+    evaluate,
+    pack,
+    plan,
+    quickstart,
+    split,
+    synthesize,
+    train,
+)
 from elasticface.cli.parser import Parser
 
-COMMANDS = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (quickstart, synthesize, detect, align, convert, split, pack, train, evaluate, compare, plan)
-}
+_MODULES = (quickstart, synthesize, detect, align, convert, split, pack, train, evaluate, compare, calibrate, plan)
+COMMANDS = {module.__name__.rpartition(".")[2]: module for module in _MODULES}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
