@@ -12,7 +12,7 @@ from elasticface.training.config import Backbone
 
 HELP = "a model on people it has not seen -> thresholds with their false match rates"
 
-DESCRIPTION = """Measure what a model's similarities mean, thresholds and a likelihood ratio, and keep it with the model.
+DESCRIPTION = """Measure what a model's similarities mean, thresholds and a likelihood ratio; keep it with the model.
 
 MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
 pack, photos with a list of pairs, or CFP, as evaluate takes them; or a folder or an uncompressed tar of people,

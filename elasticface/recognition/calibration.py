@@ -156,12 +156,19 @@ def measure(
         raise InputError(f"false match rates must lie between 0 and 1, not {', '.join(f'{fmr:g}' for fmr in fmrs)}")
     there = sum(map(most_impostors, benchmarks))
     asked = sorted({*(fmrs or FMRS)}, reverse=True)
+    if fmrs is not None and asked[-1] * there < RULE_OF_THREE * (1 - 1e-9):  # known before the work
+        raise InputError(
+            f"a false match rate of {asked[-1]:g} takes {_needed(asked[-1]):,} independent impostor comparisons (rule "
+            f"of three), and there are {there:,}; give more people, or a higher rate"
+        )
     if fmrs is None:  # of a billion comparisons a tenth cannot be kept, and need not be
         asked = [fmr for fmr in asked if fmr * there < MOST_KEPT]
-    wanted = int(np.ceil(asked[0] * there)) + 1
+    # Those of the usual rates are kept too, for the message to say which of these could be had.
+    highest = max([asked[0], *(fmr for fmr in FMRS if fmr * there < MOST_KEPT)])
+    wanted = int(np.ceil(highest * there)) + 1
     pool = Pool(tuple(compare(encoder, benchmark, wanted, flip) for benchmark in benchmarks))
     counts = draws(pool)
-    points = operating_points(pool, asked, counts, strict=fmrs is not None)
+    points = operating_points(pool, asked, counts, fmrs is not None, highest)
     ratio, note = likelihood_ratio(pool)
     thresholds = [point.threshold for point in points]
     return Measured(
@@ -193,7 +200,7 @@ def draws(pool: Pool) -> Counts:
 
 
 def operating_points(
-    pool: Pool, fmrs: Sequence[float], counts: Counts, strict: bool = True
+    pool: Pool, fmrs: Sequence[float], counts: Counts, strict: bool = True, highest: float = 1.0
 ) -> tuple[OperatingPoint, ...]:
     """The threshold for each false match rate, by falling rate.
 
@@ -202,40 +209,40 @@ def operating_points(
         fmrs: rates in (0, 1), falling.
         counts: [R, units], of :func:`draws`.
         strict: refuse rates that the data do not allow; else they are left out, unless none remains.
+        highest: rate for which the comparisons were kept.
 
     Raises:
         InputError: such a rate; it names the lowest of ``FMRS`` that they allow.
     """
-    points, refused = [], []
     with progress.status(f"resampling {NOUNS[pool.kind]} {len(counts):,} times"):
-        for fmr, point in zip(fmrs, _points(pool, fmrs, counts), strict=True):
-            if point is not None and point.independent * fmr >= RULE_OF_THREE * (1 - 1e-9):
-                points.append(point)
-            else:
-                refused.append((fmr, 0 if point is None else point.independent))
-        if refused and (strict or not points):
-            allowed = points if not strict else operating_points_allowed(pool, counts)
-            raise InputError(_too_low(pool, *refused[0], allowed))
-    return tuple(points)
+        found = dict(zip(fmrs, _points(pool, fmrs, counts), strict=True))
+        points = [point for point in found.values() if _allowed(point)]
+        refused = next((fmr for fmr, point in found.items() if not _allowed(point)), None)
+        if refused is not None and (strict or not points):
+            usual = _points(pool, [fmr for fmr in FMRS if fmr <= highest], counts)
+            lowest = min((point.fmr for point in usual if point is not None and _allowed(point)), default=None)
+            raise InputError(_too_low(pool, refused, found[refused], lowest))
+    return tuple(point for point in points if point is not None)
 
 
-def operating_points_allowed(pool: Pool, counts: Counts) -> list[OperatingPoint]:
-    """The points of ``FMRS`` that the data allow and whose comparisons were kept."""
-    kept = min((len(part.impostors) for part in pool.parts if part.unit_of is not None), default=pool.impostors)
-    asked = [fmr for fmr in FMRS if fmr * pool.impostors < kept]
-    found = zip(asked, _points(pool, asked, counts), strict=True)
-    return [point for fmr, point in found if point is not None and point.independent * fmr >= RULE_OF_THREE]
+def _allowed(point: OperatingPoint | None) -> bool:
+    """Whether there are as many independent comparisons as the rule of three asks for."""
+    return point is not None and point.independent * point.fmr >= RULE_OF_THREE * (1 - 1e-9)
 
 
-def _too_low(pool: Pool, fmr: float, independent: int, allowed: Sequence[OperatingPoint]) -> str:
-    needed = int(np.ceil(RULE_OF_THREE / fmr - 1e-6))
-    lowest = min((point.fmr for point in allowed), default=None)
+def _too_low(pool: Pool, fmr: float, point: OperatingPoint | None, lowest: float | None) -> str:
+    """The message; ``lowest`` of the usual rates is allowed."""
     advice = f"ask for {lowest:g}, or give" if lowest is not None else "give"
-    worth = f"are worth {independent:,}" if independent else "have none at so low a rate"
+    worth = "are too few for one false match" if point is None else f"are worth {point.independent:,}"
     return (
-        f"a false match rate of {fmr:g} takes {needed:,} independent impostor comparisons (rule of three), and the "
-        f"{pool.impostors:,} of {pool.units:,} {NOUNS[pool.kind]} {worth}; {advice} more people"
+        f"a false match rate of {fmr:g} takes {_needed(fmr):,} independent impostor comparisons (rule of three), and "
+        f"the {pool.impostors:,} of {pool.units:,} {NOUNS[pool.kind]} {worth}; {advice} more people"
     )
+
+
+def _needed(fmr: float) -> int:
+    """Independent impostor comparisons that a false match rate takes."""
+    return int(np.ceil(RULE_OF_THREE / fmr - 1e-6))
 
 
 def _points(pool: Pool, fmrs: Sequence[float], counts: Counts) -> list[OperatingPoint | None]:
@@ -327,10 +334,7 @@ def likelihood_ratio(pool: Pool) -> tuple[LikelihoodRatio | None, str]:
     if people.min() < _FEWEST_PEOPLE or not (genuine.any(axis=1) & impostors.any(axis=1)).all():
         return None, "no likelihood ratio: there are too few people to fit it on one half and to judge it on the other"
     centres = bin_centres()
-    try:
-        slope, offset = likelihood.fit(centres, centres, genuine[0], impostors[0])
-    except likelihood.Separable as error:
-        return None, f"no likelihood ratio: {error}"
+    slope, offset = likelihood.fit(centres, centres, genuine[0], impostors[0], int(people[0]))
     ratios = slope * centres + offset
     cost = likelihood.cllr(ratios, ratios, genuine[1], impostors[1])
     return LikelihoodRatio(slope, offset, cost, int(people[0]), int(people[1])), ""

@@ -7,7 +7,7 @@ Source: Grother, "Face recognition technology evaluation part 8: Summarizing dem
 (2022), after NISTIR 8280 (FRVT part 3, 2019); ISO/IEC 19795-10.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,7 +163,6 @@ def _group(column: str, value: str) -> str:
 
 
 def _by_age(name: str) -> tuple[int, str]:
-    """Sorts age groups by years, others by name."""
-    first: Iterable[str] = name.replace("–", " ").split()
-    number = next(iter(first), "")
-    return (int(number), name) if number.isdecimal() and len(number) < 4 else (0, name)
+    """Sorts age groups by years, and words after them by name."""
+    first = name.replace("–", " ").partition(" ")[0]
+    return (int(first) if first.isdecimal() and len(first) < 4 else 1000, name)

@@ -11,17 +11,17 @@ from elasticface.report.figures import interval, percent, scientific
 
 def tables(measured: Measured) -> list[Table]:
     """The operating points, and for each column of metadata.csv the groups at the lowest false match rate."""
-    points = Table(box=SIMPLE_HEAD, caption="Intervals are 95 %, over people.", caption_justify="left")
-    points.add_column("FMR")
-    for heading in ("Threshold", "FMR observed, interval", "Genuine accepted, %", "Independent\nimpostors"):
-        points.add_column(heading, justify="right")
+    points = Table(box=SIMPLE_HEAD, caption="Genuine in %. Intervals are 95 %, over people.", caption_justify="left")
+    points.add_column("FMR", no_wrap=True)
+    for heading in ("its interval", "threshold", "genuine\naccepted", "its interval", "impostors,\nindep."):
+        points.add_column(heading, justify="right", no_wrap=True)
     for point in measured.calibration.points:
-        low, high = (scientific(f"{end:.2g}") for end in point.fmr_interval)
         points.add_row(
             scientific(str(point.fmr)),
+            _between(point.fmr_interval),
             f"{point.threshold:.4f}",
-            f"{scientific(f'{point.observed_fmr:.2g}')}  ({low} – {high})",
-            f"{percent(point.acceptance)}  ({interval(point.acceptance_interval)})",
+            percent(point.acceptance),
+            interval(point.acceptance_interval),
             f"{point.independent:,}",
         )
     lowest = min(point.fmr for point in measured.calibration.points)
@@ -45,25 +45,34 @@ def lines(measured: Measured) -> list[str]:
 
 def _groups(differential: Differential) -> Table:
     title = f"By {differential.column}, at the threshold {differential.threshold:.4f} (FMR {differential.fmr:g})"
-    worst = [_ratio(differential.fmr_worst_over_mean), _ratio(differential.fnmr_worst_over_mean)]
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", min_width=len(title))
-    table.add_column(differential.column)
-    for heading in ("FMR", "FNMR, %", "Impostors", "Genuine"):
-        table.add_column(heading, justify="right")
+    table.add_column(differential.column, no_wrap=True)
+    for heading in ("FMR", "its interval", "FNMR, %", "its interval", "impostors"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for group in differential.groups:
-        fmr = "–" if group.fmr.value is None else scientific(f"{group.fmr.value:.2g}")
-        if group.fmr.interval is not None:
-            fmr += "  ({} – {})".format(*(scientific(f"{end:.2g}") for end in group.fmr.interval))
-        fnmr = "–" if group.fnmr.value is None else percent(group.fnmr.value)
-        if group.fnmr.interval is not None:
-            fnmr += f"  ({interval(group.fnmr.interval)})"
-        table.add_row(group.name, fmr, fnmr, f"{group.impostors:,}", f"{group.genuine:,}")
+        table.add_row(
+            group.name,
+            "–" if group.fmr.value is None else _rate(group.fmr.value),
+            _between(group.fmr.interval),
+            "–" if group.fnmr.value is None else percent(group.fnmr.value),
+            interval(group.fnmr.interval),
+            f"{group.impostors:,}",
+        )
     table.add_section()
-    table.add_row("worst / geometric mean", *worst, "", "")
+    worst = differential.fmr_worst_over_mean, differential.fnmr_worst_over_mean
+    table.add_row("worst / mean", *(cell for rate in worst for cell in _ratio(rate)))
     return table
 
 
-def _ratio(rate: Rate) -> str:
+def _rate(share: float) -> str:
+    return scientific(f"{share:.1e}") if share else "0"
+
+
+def _between(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f"{_rate(bounds[0])} – {_rate(bounds[1])}"
+
+
+def _ratio(rate: Rate) -> tuple[str, str]:
     if rate.value is None:
-        return "–"
-    return f"{rate.value:.2f}" + ("  ({:.2f} – {:.2f})".format(*rate.interval) if rate.interval else "")
+        return "–", ""
+    return f"{rate.value:.2f}", "{:.2f} – {:.2f}".format(*rate.interval) if rate.interval else ""
