@@ -114,5 +114,5 @@ def test_people_who_are_in_many_comparisons_are_worth_fewer(own: Path, many: Pat
     assert (code, out) == (2, "")
     line = err.splitlines()[-1]
     assert "(rule of three), and the 6,960 of 30 people are " in line
-    assert line.endswith("ask for 0.1, or give more people")
+    assert line.endswith("ask for 0.01, or give more people")
     assert (own / "model.json").read_bytes() == before
