@@ -4,7 +4,7 @@ Every row finds the faces of the same photos in another way, aligns them and jud
 several faces in a photo the central one counts. Raw results go to `studies/results/detection.json`, the table to
 docs/faces.md; rows that are there are not made again.
 
-    python studies/detection.py lfw-deepfunneled-250.tar mobilefacenet.onnx --pairs pairs.txt --landmarks landmarks5.csv
+    python studies/detection.py lfw-250.tar mobilefacenet.onnx --pairs pairs.txt --landmarks landmarks5.csv
 """
 
 import time
@@ -86,7 +86,7 @@ ROWS: dict[str, Callable[[], Finder]] = {
 GIVEN = "five points of RetinaFace, given"
 
 
-def main(photos: str, model: str, pairs: str, landmarks: str, rows: str | None = None) -> None:
+def main(photos: str, model: str, *, pairs: str, landmarks: str, rows: str | None = None) -> None:
     """Find, align, judge, row by row.
 
     Args:

@@ -16,6 +16,7 @@ from elasticface.base.errors import InputError, Stopped
 from elasticface.base.version import __version__
 from elasticface.cli import (
     align,
+    calibrate,
     compare,
     convert,
     detect,
@@ -32,13 +33,9 @@ from elasticface.cli import (
 )
 from elasticface.cli.parser import Parser
 
-COMMANDS = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (
-        *(quickstart, detect, align, verify, find, embed),
-        *(synthesize, convert, split, pack, train, evaluate, compare, plan),
-    )
-}
+_WITH_PHOTOS = (detect, align, verify, find, embed, calibrate)
+_WITH_MODELS = (synthesize, convert, split, pack, train, evaluate, compare, plan)
+COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (quickstart, *_WITH_PHOTOS, *_WITH_MODELS)}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

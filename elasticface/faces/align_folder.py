@@ -30,6 +30,9 @@ from elasticface.faces.plausible import implausible
 CHUNK = 64
 """Photos a task: some tenths of a second, next to which handing a task to another process costs nothing."""
 
+SUMMARY = "align.json"
+"""Where the summary is kept."""
+
 FACES = "faces.csv"
 """Where the faces are listed that were found on the way."""
 
@@ -49,6 +52,7 @@ class Summary:
     without_face: list[str] = field(default_factory=list)  # photos in which none was found
     without_photo: list[str] = field(default_factory=list)  # rows of landmarks
     missing_identities: list[str] = field(default_factory=list)  # asked for by `only`, and no photo of them is there
+    detector: str | None = None  # what found the faces, where that was done on the way
 
     def lines(self) -> list[str]:
         """For the terminal: what was done, and of every kind of gap how many there are and the first few."""
@@ -113,7 +117,10 @@ def align_photos(
             f"format {format}"
         )
     _check_out(photos, out, resume)
+    detector = None
     if landmarks is None:
+        finder = finder or FaceFinder()
+        detector = finder.name
         if not (out / FACES).exists():
             detect_photos(photos, out / FACES, finder, workers=workers, only=only, resume=resume)
         landmarks = read_faces(out / FACES)
@@ -131,7 +138,7 @@ def align_photos(
     with locked(out):
         if resume:
             files.remove_temporaries(out)
-            (out / "align.json").unlink(missing_ok=True)
+            (out / SUMMARY).unlink(missing_ok=True)
         made = _made_before(out, targets, size) if resume else set()
         skipped = {name: reason for name, reason in photos.left_out.items() if wanted(name)}
         left_out = len(skipped)
@@ -164,13 +171,14 @@ def align_photos(
             without_face=[name for name, count in counts.items() if not count],
             without_photo=sorted(row for row in row_of.values() if row.removeprefix("./") not in skipped),
             missing_identities=sorted((identities or set()) - {_identity(name) for name in names}),
+            detector=detector,
         )
         if summary.aligned + summary.kept == 0:
             raise InputError(_nothing_to_align(photos, listed, names, summary))
         # One fsync a file took 7 ms where aligning it took 1.5, so the images were written without. All are on the disk
         # before the summary is, which stands for a folder that is whole.
         os.sync()
-        files.write_json(out / "align.json", asdict(summary))
+        files.write_json(out / SUMMARY, asdict(summary))
         return summary
 
 

@@ -203,3 +203,44 @@ def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, co
         share = gap / (gap - next_gap)  # of the way to the point after
         found[some] = (1 - share) * far + share * next_far
     return found
+
+
+def accepted_weights(
+    scores: ArrayLike, first: ArrayLike, second: ArrayLike, thresholds: ArrayLike, counts: Counts
+) -> NDArray[np.int64]:
+    """How many pairs score a threshold or more in each bootstrap resample, [R, T].
+
+    Args:
+        scores: [P] similarities, of impostor pairs or of genuine ones.
+        first: [P] ints 0..N-1, the person on the first side of each pair.
+        second: [P] ints, on the second side; a pair of one person comes as often as the person.
+        thresholds: [T], the same in all resamples.
+        counts: [R, N], of ``draw_people``.
+
+    Raises:
+        ValueError: shapes that disagree, NaN scores or thresholds, or a person outside 0..N-1.
+    """
+    a, b = (side.astype(np.int32) for side in checked_people(first, second, counts))
+    values, levels = np.asarray(scores), np.asarray(thresholds)
+    if values.shape != a.shape or levels.ndim != 1 or np.isnan(values).any() or np.isnan(levels).any():
+        raise ValueError(f"scores must be [P] and thresholds [T], got shapes {values.shape} and {levels.shape}, or NaN")
+    falling = np.argsort(-levels)
+    # Each pair is counted once, at the highest threshold that it reaches: [P], T where it reaches none.
+    reached = np.searchsorted(-levels[falling], -values)
+    more = with_one_more(counts)
+    steps = [_totals(a[of], b[of], more) for of in (reached == place for place in range(len(levels)))]
+    weights = np.empty((len(counts), len(levels)), np.int64)
+    if steps:
+        weights[:, falling] = np.cumsum(np.stack(steps, axis=1), axis=1)
+    return weights
+
+
+def all_pairs_weights(photos: ArrayLike, counts: Counts) -> NDArray[np.int64]:
+    """How many pairs of photos of different people there are in each bootstrap resample, [R].
+
+    Args:
+        photos: [N] ints, how many photos each person has.
+        counts: [R, N], of ``draw_people``.
+    """
+    drawn = counts.astype(np.int64) * np.asarray(photos, np.int64)
+    return np.asarray((drawn.sum(axis=1) ** 2 - (drawn**2).sum(axis=1)) // 2)

@@ -48,15 +48,19 @@ def store_calibration(path: str | Path, calibration: Calibration) -> Path:
     Raises:
         InputError: the card of a model folder is damaged.
     """
+    place = place_of(path)
+    if place.name == CARD:
+        files.write_json(place, records.read_object(place) | {"calibration": asdict(calibration)})
+    else:
+        files.write_json(place, {"format": FORMAT, **asdict(calibration)})
+    return place
+
+
+def place_of(path: str | Path) -> Path:
+    """The file that holds the calibration of the model at ``path``."""
     path = Path(path)
     beside = beside_model(path)
-    if beside is not None:
-        files.write_json(beside, {"format": FORMAT, **asdict(calibration)})
-        return beside
-    card = (path / "model" if (path / "model" / CARD).exists() else path) / CARD
-    content = records.read_object(card)
-    files.write_json(card, content | {"calibration": asdict(calibration)})
-    return card
+    return beside or (path / "model" if (path / "model" / CARD).exists() else path) / CARD
 
 
 def beside_model(path: Path) -> Path | None:

@@ -38,10 +38,12 @@ from elasticface.faces.align_folder import read_identities
 from elasticface.faces.landmarks import COLUMNS
 from elasticface.model.encoder import Card, FaceEncoder
 from elasticface.model.loading import load
+from elasticface.recognition import gallery_fmr, load_calibration, store_calibration
 from elasticface.report.files import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
 import records
+from compared import made_up
 from large import write_features, write_ijb, write_megaface
 
 SIDE = 8  # pixels of the faces
@@ -430,8 +432,23 @@ _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/
 
 
 def _prepare_model(folder: Path) -> None:
-    card = Card("tiny", "tiny", 16, training={"loss": "elastic-arc", "milestones": [7, 13], "m": None})
+    card = Card(
+        *("tiny", "tiny", 16),
+        training={"loss": "elastic-arc", "milestones": [7, 13], "m": None},
+        calibration=made_up(),
+    )
     FaceEncoder(backbones.create("tiny", 16), card).save(folder / "model")
+
+
+def _read_calibration(folder: Path) -> None:
+    encoder = FaceEncoder(lambda inputs: inputs.flatten(1), Card("made up"))
+    calibration = load_calibration(encoder, folder / "x.onnx")
+    assert calibration is not None
+    for point in calibration.points:
+        assert calibration.threshold(point.fmr).fmr == point.fmr
+        gallery_fmr(point.fmr, calibration.people)
+    calibration.llr(0.5)
+    calibration.difference(calibration.conditions)
 
 
 READERS: dict[str, Reader] = {
@@ -510,5 +527,11 @@ READERS: dict[str, Reader] = {
     ),
     "model cards": Reader(
         read=lambda folder: load(folder / "model"), prepare=_prepare_model, fuzzed=["model/model.json"], words=_JSON
+    ),
+    "calibrations": Reader(
+        read=_read_calibration,
+        prepare=lambda folder: store_calibration(folder / "x.onnx", made_up()),
+        fuzzed=["x.calibration.json"],
+        words=_JSON,
     ),
 }

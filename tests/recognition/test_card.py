@@ -9,37 +9,17 @@ import numpy as np
 import pytest
 import torch
 from command_line import content
+from compared import made_up
 from embedders import trained_a_little
 
 from elasticface.base.errors import InputError
 from elasticface.model.calibration import (
-    Calibration,
-    Conditions,
-    LikelihoodRatio,
-    OperatingPoint,
     gallery_fmr,
 )
 from elasticface.model.encoder import Card, FaceEncoder
 from elasticface.model.loading import load
 from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.storing import load_calibration, store_calibration
-
-
-def made_up(conditions: Conditions | None = None) -> Calibration:
-    points = (
-        OperatingPoint(0.1, 0.21, 0.0995, (0.08, 0.12), 0.99, (0.98, 1.0), 900),
-        OperatingPoint(0.01, 0.35, 0.0099, (0.007, 0.013), 0.95, (0.93, 0.97), 1200),
-    )
-    return Calibration(
-        conditions or Conditions("yunet", "template", True, "float32", (0.5, -1.0)),
-        points,
-        LikelihoodRatio(12.5, -3.25, 0.11, 40, 39),
-        ("lfw",),
-        "people",
-        79,
-        300,
-        20_000,
-    )
 
 
 @pytest.fixture

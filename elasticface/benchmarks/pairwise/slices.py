@@ -27,12 +27,15 @@ NUMBERS, WORDS = ("yaw", "heterogeneity"), ("expression", "occlusion")
 """The columns that are looked at beside `file`: yaw in degrees; an identity's multiplier of how much its photos vary;
 names of an expression and of what covers the face ("none" for nothing)."""
 
+DEMOGRAPHIC = ("sex", "gender", "age", "ancestry", "ethnicity", "race")
+"""Columns that say which group a person belongs to, as words or, for age, in years: :mod:`elasticface.recognition`."""
+
 _MOST_BYTES = 1 << 28  # a million photos with 256 bytes each
 _UNCOVERED = ("none", "")
 _POSES = (15, 30, 45)  # degrees
 
 Metadata = dict[str, dict[str, float] | dict[str, str]]  # column -> photo -> value
-Values = NDArray[Any]  # [P] of one column: float64 for NUMBERS, text for WORDS
+Values = NDArray[Any]  # [P] of one column: float64 for NUMBERS, else text
 Groups = tuple[list[str], NDArray[np.int64]]  # names [G], and which of them each pair belongs to [P]
 
 
@@ -144,7 +147,8 @@ FACTORS: dict[str, tuple[str, Callable[[Values, Values], Groups], str]] = {
 
 
 def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
-    """What is in the photos, from a CSV with the column `file` (a photo's name) and any of ``NUMBERS`` and ``WORDS``.
+    """What is in the photos, from a CSV with the column `file` (a photo's name) and any of ``NUMBERS``, ``WORDS`` and
+    ``DEMOGRAPHIC``.
 
     Args:
         path: the file.
@@ -169,7 +173,7 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
                 raise InputError(f"{label}: more than {_MOST_BYTES:,} bytes; keep the rows of the benchmark's photos")
             rows = _rows(csv.reader(file, strict=True), label)
             _, header = next(rows, (0, []))
-            columns = [column for column in (*NUMBERS, *WORDS) if column in header]
+            columns = [column for column in (*NUMBERS, *WORDS, *DEMOGRAPHIC) if column in header]
             if not columns or "file" not in header:
                 return None
             if len(set(header)) < len(header):
@@ -200,7 +204,7 @@ def _rows(reader: Any, label: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _value(column: str, cell: str, where: str) -> Any:
-    if column in WORDS:
+    if column not in NUMBERS:
         return cell.strip()
     try:
         value = float(cell)

@@ -202,7 +202,7 @@ def test_what_is_known_of_the_photos_is_read_whatever_else_there_is(tmp_path: Pa
     [
         [HEADER, *ROWS[:2]],  # lacks b/0.jpg
         [HEADER],
-        ["file,identity,age", *(",".join(row.split(",")[:3]) for row in ROWS)],  # nothing that is known here
+        ["file,identity,height", *(",".join(row.split(",")[:3]) for row in ROWS)],  # nothing that is known here
         ["name,yaw", "a/0.jpg,3", "a/1.jpg,3", "b/0.jpg,3"],
         ["a file, about something else", "entirely"],
         [],
