@@ -37,7 +37,7 @@ def test_without_the_package_it_is_said_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize("keep", [40, 300])
 def test_an_image_that_is_cut_short_is_damaged(keep):
-    with pytest.raises(DamagedImage, match="a.heic: the image"):
+    with pytest.raises(DamagedImage, match=r"a\.heic: the image"):
         decode(encoded()[:keep], "a.heic")
 
 
