@@ -14,12 +14,25 @@ from typing import Any, NoReturn
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.version import __version__
-from elasticface.cli import align, compare, convert, detect, evaluate, pack, plan, quickstart, split, synthesize, train
+from elasticface.cli import (
+    align,
+    compare,
+    convert,
+    detect,
+    evaluate,
+    export,
+    pack,
+    plan,
+    quickstart,
+    split,
+    synthesize,
+    train,
+)
 from elasticface.cli.parser import Parser
 
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (quickstart, synthesize, detect, align, convert, split, pack, train, evaluate, compare, plan)
+    for module in (quickstart, synthesize, detect, align, convert, split, pack, train, evaluate, compare, export, plan)
 }
 
 

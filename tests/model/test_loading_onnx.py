@@ -95,14 +95,14 @@ NO_EMBEDDERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "two inputs": (two_inputs, "it takes left tensor(float) [1, 3, 112, 112], right"),
     "a text model": (single_node(1, 77, output=[1, 77]), "it takes faces tensor(float) [1, 77]"),
     "a grey image": (single_node(1, 1, 112, 112, output=[1, 1, 112, 112]), "not one float image batch"),
-    "an image out": (single_node(1, 3, 112, 112, output=[1, 3, 112, 112]), "first output is [1, 3, 112, 112]"),
+    "an image out": (single_node(1, 3, 112, 112, output=[1, 3, 112, 112]), "its output embeddings is [1, 3, 112, 112] for 1 images"),
     "a list of boxes out": (
         single_node(1, 3, 112, 112, output=[1, 3, 12544], node="Flatten", axis=2),
-        "first output is [3, 12544]",
+        "embeddings is [3, 12544]",
     ),
     "three dimensions out": (
         single_node("batch", 3, 112, 112, output=["batch", 3, 112], node="ReduceMean", axes=[3], keepdims=0),
-        "first output is [2, 3, 112]",
+        "embeddings is [2, 3, 112]",
     ),
     "one row for all images": (
         single_node("batch", 3, 112, 112, output=[1, "n"], node="Flatten", axis=0),
