@@ -84,7 +84,7 @@ def _load_onnx(path: Path, output: str | None, given: dict[str, Any]) -> FaceEnc
     expects = records.convert(given, Preprocessing, str(path), _TAKES)
     network = OnnxNetwork(path, expects.size, output)
     if network.metadata is not None:
-        card = _card_of_onnx(network, given)
+        card = card_of_onnx(network, given)
     else:
         card = Card(path.stem, None, network.embedding_size, preprocessing=expects)
         warn_if_unlikely(expects, path)
@@ -94,7 +94,7 @@ def _load_onnx(path: Path, output: str | None, given: dict[str, Any]) -> FaceEnc
     return FaceEncoder(network, card)
 
 
-def _card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
+def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
     """What the file says of itself, which ``given``, from the YAML beside it and from options, must not contradict."""
     assert network.metadata is not None
     where = f"{network.path}: metadata"

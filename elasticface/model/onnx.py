@@ -58,6 +58,7 @@ class OnnxNetwork:
         if len(shape) != 4 or 3 not in (shape[1], shape[3]) or inputs[0].type not in _TYPES:
             given = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
             raise InputError(f"{path}: not a face embedder: it takes {given}, not one float image batch")
+        self._found_at, self._side = Path(path).absolute(), size  # the working folder may be another one later
         self.path, self.input, self.dtype = path, inputs[0].name, _TYPES[inputs[0].type]
         self.channels_last = shape[1] != 3
         self.batch = shape[0] if isinstance(shape[0], int) else None
@@ -80,8 +81,11 @@ class OnnxNetwork:
         step = self.batch or len(inputs)
         return torch.cat([self._run(inputs[start : start + step]) for start in range(0, len(inputs), step)])
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a session has no state that could be pickled
-        return OnnxNetwork, (self.path.absolute(), self.size or 112, self.output)
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxNetwork":
+        return self  # nothing in it changes
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a session cannot be pickled
+        return OnnxNetwork, (self._found_at, self.size or self._side, self.output)
 
     def array(self, inputs: Tensor) -> NDArray[Any]:
         """[B, 3, size, size] in the layout and of the type that the file takes."""

@@ -14,7 +14,6 @@ import torch
 from embedders import HALVES, Faces, encoder, faces, halves, halves_longhand, prepared_longhand, trained_a_little
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticface.base.errors import InputError
@@ -169,7 +168,9 @@ def test_paths_bytes_pil_images_and_arrays_are_embedded_alike_and_mixed(tmp_path
 @pytest.mark.parametrize("wrong", [faces(1, 9)[0], faces(1)[0, :7]], ids=["size", "not square"])
 def test_a_face_of_another_size_is_refused_by_its_place_and_told_to_be_aligned(wrong: Faces) -> None:
     for given_as in (wrong, decoding.encode(wrong, ".png"), PIL.Image.fromarray(wrong)):
-        with pytest.raises(InputError, match=r"image 2: .* faces of 8x8; .*elasticface align.*elasticface\.align_faces"):
+        with pytest.raises(
+            InputError, match=r"image 2: .* faces of 8x8; .*elasticface align.*elasticface\.align_faces"
+        ):
             encoder().embed([*faces(2), given_as])
 
 
