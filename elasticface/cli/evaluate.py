@@ -38,6 +38,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--suffix", type=str | None, default=None, help="MegaFace features: <image>_SUFFIX.bin")
     parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--output", type=str | None, default=None, help="of an .onnx: name of the embedding")
     parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
     parser.add_argument("--channels", type=Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
     parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
@@ -66,7 +67,7 @@ def run(options: Namespace) -> None:
     if is_features(options.model):
         models: list[Model] = [FeatureFiles(Path(options.model), options.suffix)]
     else:
-        models = [load(options.model, options.backbone, device=options.device, **preprocessing)]
+        models = [load(options.model, options.backbone, device=options.device, output=options.output, **preprocessing)]
     making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
     benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making)
     model = Path(options.model)

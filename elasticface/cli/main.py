@@ -22,6 +22,7 @@ from elasticface.cli import (
     detect,
     embed,
     evaluate,
+    export,
     find,
     pack,
     plan,
@@ -33,8 +34,8 @@ from elasticface.cli import (
 )
 from elasticface.cli.parser import Parser
 
-_WITH_PHOTOS = (detect, align, verify, find, embed, calibrate)
-_WITH_MODELS = (synthesize, convert, split, pack, train, evaluate, compare, plan)
+_WITH_PHOTOS = (detect, align, verify, find, embed)
+_WITH_MODELS = (synthesize, convert, split, pack, train, evaluate, compare, calibrate, export, plan)
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (quickstart, *_WITH_PHOTOS, *_WITH_MODELS)}
 
 

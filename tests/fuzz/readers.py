@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ from elasticface.data.images.decoding import DamagedImage
 from elasticface.data.images.photos import Photos
 from elasticface.faces.align_folder import read_identities
 from elasticface.faces.landmarks import COLUMNS
-from elasticface.model.encoder import Card, FaceEncoder
-from elasticface.model.loading import load
+from elasticface.model.encoder import FORMAT, Card, FaceEncoder
+from elasticface.model.loading import card_of_onnx, load
+from elasticface.model.onnx import OnnxNetwork
 from elasticface.recognition import gallery_fmr, load_calibration, store_calibration
 from elasticface.report.files import results_json
 
@@ -451,6 +453,19 @@ def _read_calibration(folder: Path) -> None:
     calibration.difference(calibration.conditions)
 
 
+def _onnx_metadata() -> bytes:
+    card = Card("tiny", "tiny", 16, training={"loss": "elastic-arc", "milestones": [7, 13], "m": None})
+    export = {"precision": "int8", "opset": 20, "int8": {"faces": "rendered", "cosine": [0.99, 0.98]}}
+    return json.dumps({"format": FORMAT, **asdict(card), "export": export}).encode()
+
+
+def _read_onnx_metadata(folder: Path) -> None:
+    """The text alone: what else is in the file is ONNX Runtime's to read."""
+    network = mock.Mock(OnnxNetwork, path=folder / "x.onnx", embedding_size=16)
+    network.metadata = (folder / "x.json").read_bytes().decode(errors="replace")
+    card_of_onnx(network, {"size": 112})
+
+
 READERS: dict[str, Reader] = {
     "packs": Reader(
         read=lambda folder: use(open_pairs(folder / "x.bin")),
@@ -533,5 +548,8 @@ READERS: dict[str, Reader] = {
         prepare=lambda folder: store_calibration(folder / "x.onnx", made_up()),
         fuzzed=["x.calibration.json"],
         words=_JSON,
+    ),
+    "onnx metadata": Reader(
+        read=_read_onnx_metadata, prepare=_writes("x.json", _onnx_metadata()), fuzzed=["x.json"], words=_JSON
     ),
 }
