@@ -71,3 +71,22 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike | Sequence[float], size
     matrix = similarity(np.asarray(landmarks, dtype=np.float64).reshape(5, 2), size)
     warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
     return np.asarray(warped, dtype=np.uint8)
+
+
+def central_square(image: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.uint8]:
+    """The largest square in the middle of a photo, resized: what stands for a face where none was found.
+
+    Args:
+        image: [H, W, 3] uint8, any channel order.
+        size: side of the result in pixels.
+
+    Returns:
+        [size, size, 3] uint8.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    resized = cv2.resize(image[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.uint8)
