@@ -36,13 +36,14 @@ class Enrolment:
         """Images that could not be enrolled."""
         return self.without_face + self.damaged
 
-    def sentence(self, what: str, of: str = "photos", trials: str = "pairs") -> str:
+    def sentence(self, what: str, of: str = "photos", trials: str = "pairs", without: str = "") -> str:
         """What happened, for the terminal and the report; "" where all images were enrolled.
 
         Args:
             what: became of the trials with "reject", e.g. "count as non-matches at every threshold".
             of: what the images are called.
             trials: what the comparisons or searches are called.
+            without: what it made of the templates, where images make up templates.
         """
         if not self.failures:
             return ""
@@ -53,9 +54,10 @@ class Enrolment:
         counted = f"{self.trials:,} {trials if self.trials != 1 else trials.removesuffix('s')}"
         lost = f"{counted} with them {'are left out' if self.undetected == 'skip' else what}"
         centres = "the central squares of those without a face are taken for faces"
-        become = {"reject": [lost], "skip": [lost], "centre": [centres] * (self.without_face > 0)}[self.undetected]
-        if self.undetected == "centre" and self.damaged:
-            become.append(lost)
+        become = [centres] if self.undetected == "centre" and self.without_face else []
+        if self.undetected != "centre" or self.damaged:
+            become += [without] if without else []
+            become += [lost] if self.trials or not without else []
         return (
             f"failure to enrol {100 * self.rate:.2f} %: of {self.images:,} {of} {' and '.join(found)}; "
             f"{', and '.join(become)} (--undetected {self.undetected})"

@@ -46,7 +46,7 @@ def open_benchmark(
     options = options or TemplateOptions()
     if pairs is None and landmarks is None:
         if kind_of(path) is not None:
-            return [open_ijb(path, options)]
+            return [open_ijb(path, options, undetected)]
         if is_megaface(path):
             return [open_megaface(path, options.add_mirror_image)]
         within = [name for name in map(str.upper, KINDS) if kind_of(Path(path) / name) is not None]

@@ -171,17 +171,19 @@ def tar_at_far(
     return np.asarray(tars.reshape(targets.shape))
 
 
-def spread_fars(impostors: int, points: int) -> _Floats:
+def spread_fars(impostors: int, points: int, enrolled: int | None = None) -> _Floats:
     """FARs to draw an ROC at: evenly spread on a log axis, each a number of accepted impostors over all of them.
 
     Args:
         impostors: how many there are, >= 1.
         points: how many FARs at most.
+        enrolled: how many of them a threshold may accept, >= 1; None: all.
 
     Returns:
-        float64, ascending from 0 (no impostor accepted) to 1.
+        float64, ascending from 0 (no impostor accepted) to 1, or to where all who were enrolled are accepted.
     """
-    return np.append(0, np.unique(np.geomspace(1, impostors, points - 1).round())) / impostors
+    most = impostors if enrolled is None else enrolled
+    return np.append(0, np.unique(np.geomspace(1, most, points - 1).round())) / impostors
 
 
 def equal_error_rate(scores: npt.ArrayLike, same: npt.ArrayLike, enrolled: npt.ArrayLike | None = None) -> Eer:

@@ -130,8 +130,8 @@ def roc_steps(scores: Scores, same: Bools, enrolled: Bools | None = None) -> tup
         at each; both [N]. Every FAR is a number of
         accepted impostors over all of them, so on a log axis nothing is lost that could be seen.
     """
-    impostors = int(np.count_nonzero(~same if enrolled is None else ~same & enrolled))
-    fars = (spread_fars(impostors, MOST_POINTS) * impostors).round() / np.count_nonzero(~same)
+    accepted = None if enrolled is None else int(np.count_nonzero(~same & enrolled))
+    fars = spread_fars(int(np.count_nonzero(~same)), MOST_POINTS, accepted)
     return fars, tar_at_far(scores, same, fars, rule="at-most", enrolled=enrolled)
 
 

@@ -95,7 +95,7 @@ def pack(benchmark: PairBenchmark, out: str | Path, size: int = SIZE, overwrite:
     if damaged and benchmark.undetected != "skip":
         others = f", and {len(damaged) - 1:,} more photos of {len(listed):,}" if len(damaged) > 1 else ""
         raise InputError(
-            f"{damaged[0]}{others}; or take its pairs out of the list, as --undetected skip does: a pack needs both images"
+            f"{damaged[0]}{others}; or take its pairs out of the list, as --undetected skip does: a pack needs both"
         ) from damaged[0]
     there = [a in encoded and b in encoded for a, b in zip(pairs.first, pairs.second, strict=True)]
     one, other = (tuple(itertools.compress(side, there)) for side in (pairs.first, pairs.second))

@@ -38,18 +38,24 @@ def similarity(landmarks: ArrayLike, size: int = SIZE) -> NDArray[np.float64]:
         raise ValueError(f"landmarks must be [..., 5, 2], got {points.shape}")
     if not np.isfinite(points).all():
         raise ValueError("landmarks must be finite numbers")
+    if in_one_place(points).any():
+        raise ValueError("the five landmarks lie in one place")
     source = points[..., 0] + 1j * points[..., 1]
     target = (TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]) * (size / SIZE)
     source_mean = source.mean(-1, keepdims=True)
     centred = source - source_mean
-    spread = (np.abs(centred) ** 2).sum(-1)
-    # Relative to the coordinates: five equal points leave only the rounding of their mean.
-    if np.any(spread <= 1e-12 * (1 + np.abs(source) ** 2).sum(-1)):
-        raise ValueError("the five landmarks lie in one place")
-    a = (np.conj(centred) * (target - target.mean())).sum(-1) / spread
+    a = (np.conj(centred) * (target - target.mean())).sum(-1) / (np.abs(centred) ** 2).sum(-1)
     b = target.mean() - a * source_mean[..., 0]
     rows = [[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]]
     return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def in_one_place(landmarks: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether five points [..., 5, 2] lie in one place, as where no face was found: they fix no transform."""
+    points = landmarks[..., 0] + 1j * landmarks[..., 1]
+    spread = (np.abs(points - points.mean(-1, keepdims=True)) ** 2).sum(-1)
+    # Relative to the coordinates: five equal points leave only the rounding of their mean.
+    return np.asarray(spread <= 1e-12 * (1 + np.abs(points) ** 2).sum(-1))
 
 
 def align(image: NDArray[np.uint8], landmarks: ArrayLike | Sequence[float], size: int = SIZE) -> NDArray[np.uint8]:
