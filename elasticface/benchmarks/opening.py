@@ -48,7 +48,7 @@ def open_benchmark(
         if kind_of(path) is not None:
             return [open_ijb(path, options, undetected)]
         if is_megaface(path):
-            return [open_megaface(path, options.add_mirror_image)]
+            return [open_megaface(path, options.add_mirror_image, undetected)]
         within = [name for name in map(str.upper, KINDS) if kind_of(Path(path) / name) is not None]
         if within:
             folder = printable(path)
