@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.benchmarks.enrolment import Undetected
 from elasticface.benchmarks.pairwise import slices, two_line_lists
+from elasticface.benchmarks.pairwise.listed_faces import LANDMARKS_FILE, find_landmarks, left_out_of
 from elasticface.benchmarks.pairwise.slices import Metadata
 from elasticface.data.formats.packs import read_pack
 from elasticface.data.images import decoding
-from elasticface.data.images.alignment import align
+from elasticface.data.images.alignment import align, central_square
 from elasticface.data.images.listed import Finder, is_count, numbered_rows
 from elasticface.data.images.photos import Photos
-from elasticface.faces.landmarks import read_landmarks
 
-PAIRS_FILE, LANDMARKS_FILE, PACK_SUFFIX = "pairs.txt", "landmarks5.csv", ".bin"
+PAIRS_FILE, PACK_SUFFIX = "pairs.txt", ".bin"
 _LONGEST_SIDE = 32_766  # of a photo that OpenCV 4 warps
 FOLDS = two_line_lists.FOLDS  # where a list of pairs says nothing else; a pack never does
 
@@ -64,14 +65,21 @@ class PairBenchmark:
         f"give the landmarks ({LANDMARKS_FILE} beside {PAIRS_FILE}, or --landmarks), or run `elasticface align` first"
     )
     content: str = ""  # what tells its images from others where their names do not
+    undetected: Undetected = "reject"  # what becomes of photos without a face, and of damaged ones
+    without_face: frozenset[str] = frozenset()  # listed photos in which no face was found
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
 
         Raises:
+            NoFace: none was found in it; with ``undetected="centre"`` its central square is the face.
             InputError: a damaged photo, one that is not aligned and has no landmarks, or landmarks in one place.
         """
         label = f"{self.name}: {printable(name)}"
+        if name in self.without_face:
+            if self.undetected != "centre":
+                raise decoding.NoFace(f"{label}: no face was found in it")
+            return central_square(decoding.decode(self.photos.read(name), label), size)
         data = self.photos.read(name)
         if self.landmarks is None:
             return decoding.decode_aligned(data, label, size, lambda why: f"{label}: {why}; {self.if_unaligned}")
@@ -85,7 +93,12 @@ class PairBenchmark:
             raise InputError(f"{label}: {error}; mend its row in the landmarks") from error
 
 
-def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str | Path | None = None) -> PairBenchmark:
+def open_pairs(
+    path: str | Path,
+    pairs: str | Path | None = None,
+    landmarks: str | Path | None = None,
+    undetected: Undetected = "reject",
+) -> PairBenchmark:
     """The benchmark at ``path``, with what a `metadata.csv` there says of its photos.
 
     Args:
@@ -93,6 +106,8 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
             a pack (`.bin`). Where there is no `pairs.txt`, `pairs_CALFW.txt` and `pairs_CPLFW.txt` are looked for.
         pairs: the list of pairs, where it is none of these in there or, for a tar, beside it.
         landmarks: five points a photo, where they are not `landmarks5.csv` in there. Without any, photos are aligned.
+        undetected: what becomes of photos in which no face was found, and of damaged ones: their pairs count as
+            non-matches ("reject"), are left out ("skip"), or the central square of the photo is the face ("centre").
 
     Raises:
         InputError: a file that is missing or wrong, or pairs that name photos that are not there.
@@ -101,21 +116,23 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
     if is_pack(root):
         if pairs or landmarks:
             raise InputError(f"{printable(root)}: a pack has pairs and faces itself; leave out --pairs and --landmarks")
-        return open_pack(root)
+        return open_pack(root, undetected)
     if not root.exists():
         raise InputError(f"{root}: no such folder or tar")
     beside = root if root.is_dir() else root.parent
     photos = Photos(photos_path(root))
+    left_out = left_out_of(beside, photos)
     pairs_file = Path(pairs) if pairs else _find_list(root, beside, photos)
     text = (
         files.read_text(pairs_file, "give the file of the list of pairs")
         if pairs or pairs_file.exists()
         else photos.read_text(pairs_file.name)
     )
-    listed = parse_pairs(text, str(pairs_file), photos.names)
-    points = find_landmarks(beside, landmarks, listed, str(pairs_file))
+    listed = parse_pairs(text, str(pairs_file), [*photos.names, *left_out.names])
+    points, without = find_landmarks(beside, landmarks, {*listed.first, *listed.second}, str(pairs_file), left_out)
     metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})
-    return PairBenchmark(root.resolve().name.removesuffix(".tar"), photos, listed, points, metadata)
+    name = root.resolve().name.removesuffix(".tar")
+    return PairBenchmark(name, photos, listed, points, metadata, undetected=undetected, without_face=without)
 
 
 def is_pack(path: Path) -> bool:
@@ -123,7 +140,7 @@ def is_pack(path: Path) -> bool:
     return path.suffix.lower() == PACK_SUFFIX and not path.is_dir()
 
 
-def open_pack(path: str | Path) -> PairBenchmark:
+def open_pack(path: str | Path, undetected: Undetected = "reject") -> PairBenchmark:
     """The benchmark in a pack: ten contiguous folds, as packs always have.
 
     Its images are named by their position, ``000000`` and ``000001`` for the first pair; the later of two that are the
@@ -139,7 +156,8 @@ def open_pack(path: str | Path) -> PairBenchmark:
     photos = _Packed({f"{number:06d}": image for image, number in position.items()})
     unaligned = "a pack holds faces aligned to the model's size; make one of the photos by `elasticface pack`"
     content = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in encoded)).hexdigest()
-    return PairBenchmark(Path(path).stem, photos, pairs, None, if_unaligned=unaligned, content=content)
+    name = Path(path).stem
+    return PairBenchmark(name, photos, pairs, None, if_unaligned=unaligned, content=content, undetected=undetected)
 
 
 def checked(pairs: Pairs, source: str) -> Pairs:
@@ -154,24 +172,6 @@ def checked(pairs: Pairs, source: str) -> Pairs:
     if same.all() or not same.any():
         raise InputError(f"{source}: only {'genuine' if same.all() else 'impostor'} pairs; both kinds are needed")
     return pairs
-
-
-def find_landmarks(
-    folder: Path, given: str | Path | None, pairs: Pairs, source: str
-) -> dict[str, NDArray[np.float64]] | None:
-    """Five points of every listed photo, from ``given`` or `landmarks5.csv` in ``folder``; None where that is absent.
-
-    Raises:
-        InputError: a file that is wrong, or one without a photo that ``source``, the list of pairs, names.
-    """
-    path = Path(given) if given else folder / LANDMARKS_FILE
-    if not given and not path.exists():
-        return None
-    points = read_landmarks(path)
-    for name in sorted({*pairs.first, *pairs.second}):
-        if name not in points:
-            raise InputError(f"{path}: no row for {printable(name)}, which {source} lists")
-    return points
 
 
 def _find_list(root: Path, beside: Path, photos: Photos) -> Path:
