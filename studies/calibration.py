@@ -28,12 +28,14 @@ from elasticface.metrics.resampling import draw_people
 from elasticface.model.loading import load
 from elasticface.recognition.calibration import DRAWS, Pool, likelihood_ratio, operating_points
 from elasticface.recognition.comparisons import Compared, compare_embeddings
+from elasticface.recognition.likelihood import PRIOR
 
 OUT = RESULTS / "calibration.json"
 PAGE = Path(__file__).parent.parent / "docs" / "recognition.md"
 PEOPLE = (200, 1000)
 SPREADS = (0.0, 0.3, 0.7)  # of how much a person looks like others; that of two people's similarity without it is 1
 SHARES = {"half": 0.5, "tenth": 0.1}  # of LFW's people that are calibrated on
+RATIO_PEOPLE = (40, 150, 600, 2400)  # of LFW whose likelihood ratio is fitted on one half and judged on the other
 FMRS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 BATCH = 10  # worlds or splits between two writes
 
@@ -76,6 +78,10 @@ def main(
         for name, share in SHARES.items():
             found = stored["lfw"].setdefault(name, [])
             extend(found, splits, f"LFW, a {name}", lambda n, s=share: split(rows, names, s, n))
+        for people in RATIO_PEOPLE:
+            found = stored.setdefault("ratios", {}).setdefault(str(people), [])
+            extend(found, splits, f"LFW, ratios of {people}", lambda n, p=people: ratios(rows, names, p, n))
+    fill(page, "calibration-ratios", ratio_table(stored["ratios"]))
     fill(page, "calibration-made-up", made_up_table(stored["made up"]))
     fill(page, "calibration-lfw", lfw_table(stored["lfw"]))
 
@@ -172,6 +178,30 @@ def split(rows: Floats, names: Sequence[str], share: float, number: int) -> dict
             for point, fmr, acceptance in zip(points, fmrs, acceptances, strict=True)
         ],
     }
+
+
+def ratios(rows: Floats, names: Sequence[str], people: int, number: int) -> list[list[float]]:
+    """Slope, offset and Cllr on people it was not fitted on, of some random people: with the prior and without."""
+    person = np.unique([name.split("/")[0] for name in names], return_inverse=True)[1]
+    chosen = keyed.generator(number, "ratios of LFW", people).permutation(int(person.max()) + 1)[:people]
+    inside = np.isin(person, chosen)
+    part = compare_embeddings("LFW", rows[inside], [name for name, in_ in zip(names, inside, strict=True) if in_], 1)
+    found = [likelihood_ratio(Pool((part,)), prior)[0] for prior in (PRIOR, np.inf)]
+    return [[] if ratio is None else [ratio.slope, ratio.offset, ratio.cllr] for ratio in found]
+
+
+def ratio_table(stored: dict[str, list[list[list[float]]]]) -> str:
+    """Markdown: slopes and costs by the number of people."""
+    rows = []
+    for people, draws in stored.items():
+        cells = [f"{int(people):,}"]
+        for place in (0, 1):
+            slopes, _, costs = np.array([found[place] for found in draws if found[place]]).T
+            cells += [f"{np.median(slopes):.0f}", f"{np.median(costs):.3f}", f"{np.quantile(costs, 0.95):.3f}"]
+        rows.append(cells)
+    headings = ["people", "slope", "Cllr", "19 of 20 below", "slope without prior", "Cllr", "19 of 20 below"]
+    counted = " or ".join(map(str, sorted({len(draws) for draws in stored.values()})))
+    return f"{markdown(headings, rows)}\n\nMedians of {counted} random draws of people."
 
 
 def rates(rows: Floats, person: NDArray[np.int64], thresholds: Sequence[float]) -> tuple[list[float], list[float]]:

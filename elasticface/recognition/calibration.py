@@ -319,8 +319,13 @@ def independent_comparisons(rate: float, samples: Floats, total: int) -> int:
     return min(total, int(rate * (1 - rate) / variance)) if variance > 0 else 0
 
 
-def likelihood_ratio(pool: Pool) -> tuple[LikelihoodRatio | None, str]:
-    """The likelihood ratio, fitted on one half of the units and judged on the other; and why there is none, if so."""
+def likelihood_ratio(pool: Pool, prior: float = likelihood.PRIOR) -> tuple[LikelihoodRatio | None, str]:
+    """The likelihood ratio, fitted on one half of the units and judged on the other; and why there is none, if so.
+
+    Args:
+        pool: the comparisons.
+        prior: as :func:`elasticface.recognition.likelihood.fit` takes it.
+    """
     genuine = np.zeros((2, len(bin_centres())), np.int64)
     impostors = np.zeros_like(genuine)
     people = np.zeros(2, np.int64)
@@ -334,7 +339,7 @@ def likelihood_ratio(pool: Pool) -> tuple[LikelihoodRatio | None, str]:
     if people.min() < _FEWEST_PEOPLE or not (genuine.any(axis=1) & impostors.any(axis=1)).all():
         return None, "no likelihood ratio: there are too few people to fit it on one half and to judge it on the other"
     centres = bin_centres()
-    slope, offset = likelihood.fit(centres, centres, genuine[0], impostors[0], int(people[0]))
+    slope, offset = likelihood.fit(centres, centres, genuine[0], impostors[0], int(people[0]), prior)
     ratios = slope * centres + offset
     cost = likelihood.cllr(ratios, ratios, genuine[1], impostors[1])
     return LikelihoodRatio(slope, offset, cost, int(people[0]), int(people[1])), ""

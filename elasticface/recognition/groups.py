@@ -13,13 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.benchmarks.pairwise.slices import DEMOGRAPHIC
+from elasticface.benchmarks.pairwise.slices import DEMOGRAPHIC, MOST_GROUPS, group_order
 from elasticface.metrics.resampled_roc import all_pairs_weights
 from elasticface.metrics.resampling import Counts, interval
 from elasticface.recognition.comparisons import Compared, all_weights, weights_at
-
-_AGES = (20, 35, 50, 65)  # years: up to which the groups go
-_MOST_GROUPS = 40  # of a column; of more it names something else than groups
 
 Floats = NDArray[np.float64]
 Parts = Sequence[tuple[Compared, Counts]]
@@ -67,8 +64,8 @@ def differentials(parts: Parts, fmrs: Sequence[float], thresholds: Sequence[floa
     found = []
     for column in DEMOGRAPHIC:
         described = [(part, own, np.array(_names(column, part))) for part, own in parts if column in part.metadata]
-        names = sorted({name for _, _, of_photo in described for name in of_photo.tolist() if name}, key=_by_age)
-        if 2 <= len(names) <= _MOST_GROUPS:
+        names = sorted({name for _, _, of_photo in described for name in of_photo.tolist() if name}, key=group_order)
+        if 2 <= len(names) <= MOST_GROUPS:
             found += _of_column(column, described, names, fmrs, thresholds)
     return found
 
@@ -145,24 +142,4 @@ def _rate(column: Floats) -> Rate:
 def _names(column: str, part: Compared) -> list[str]:
     """The group of each photo [photos], "" of none."""
     values = part.metadata[column]
-    return [_group(column, str(values.get(photo, ""))) for photo in part.photos]
-
-
-def _group(column: str, value: str) -> str:
-    if column != "age":
-        return value
-    try:
-        years = float(value)
-    except ValueError:
-        return value  # groups already, in words
-    if not 0 <= years < 150:
-        return ""
-    bounds = [0, *_AGES]
-    place = int(np.searchsorted(_AGES, years, side="right"))
-    return f"{bounds[place]}–{_AGES[place] - 1}" if place < len(_AGES) else f"{_AGES[-1]} and over"
-
-
-def _by_age(name: str) -> tuple[int, str]:
-    """Sorts age groups by years, and words after them by name."""
-    first = name.replace("–", " ").partition(" ")[0]
-    return (int(first) if first.isdecimal() and len(first) < 4 else 1000, name)
+    return [str(values.get(photo, "")) for photo in part.photos]

@@ -10,15 +10,20 @@ Source: Platt, "Probabilistic outputs for support vector machines" (1999); Brüm
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_PRIOR = 5.0
-"""Standard deviation of the slope beforehand, of similarities whose own is 1; good verifiers have about 10. Gelman et
-al., "A weakly informative default prior distribution for logistic regression" (2008), have half of it."""
+PRIOR = 5.0
+"""As :func:`fit` takes it. Good verifiers have a slope of about 10 in these units. Gelman et al., "A weakly informative
+default prior distribution for logistic regression" (2008), have half of it."""
 
 _STEPS, _SMALL = 100, 1e-12  # of Newton's method
 
 
 def fit(
-    genuine: ArrayLike, impostors: ArrayLike, genuine_counts: ArrayLike, impostor_counts: ArrayLike, people: int
+    genuine: ArrayLike,
+    impostors: ArrayLike,
+    genuine_counts: ArrayLike,
+    impostor_counts: ArrayLike,
+    people: int,
+    prior: float = PRIOR,
 ) -> tuple[float, float]:
     """Slope and offset of the natural log of the likelihood ratio.
 
@@ -31,6 +36,7 @@ def fit(
         genuine_counts: how often each occurs [G].
         impostor_counts: likewise [I].
         people: that the comparisons are of.
+        prior: standard deviation of the slope beforehand, of similarities whose own is 1; inf for none.
 
     Raises:
         ValueError: no comparison of one kind, or similarities that are all one.
@@ -46,7 +52,7 @@ def fit(
     if not spread:
         raise ValueError("the similarities are all one")
     inputs = np.stack([(x - centre) / spread, np.ones(len(x))], axis=1)
-    penalty = np.array([1 / (people * _PRIOR**2), 0.0])
+    penalty = np.array([1 / (people * prior**2), 0.0])
 
     def loss(at: NDArray[np.float64]) -> float:
         return float(weight @ np.logaddexp(0, -sign * (inputs @ at)) + penalty @ at**2 / 2)

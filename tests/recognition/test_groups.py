@@ -11,7 +11,7 @@ from elasticface.recognition.comparisons import Compared, compare_embeddings
 from elasticface.recognition.groups import differentials, worst_over_mean
 
 SEXES = ("f", "m", "f", "m", "")
-AGES = ("17", "20", "34.5", "70", "abc")
+AGES = ("0–19", "20–34", "20–34", "65 and over", "abc")
 
 
 @pytest.fixture

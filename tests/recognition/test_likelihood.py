@@ -39,7 +39,7 @@ def test_it_has_the_least_penalised_cost() -> None:
         spread = np.sqrt(np.sum(weights * (x - np.sum(weights * x)) ** 2))
         costs = sum(np.log(1 + np.exp(-(slope * s + offset))) for s in genuine) / 40
         costs += sum(np.log(1 + np.exp(slope * s + offset)) for s in impostors) / 60
-        return float(costs + (slope * spread / likelihood._PRIOR) ** 2 / (2 * people))
+        return float(costs + (slope * spread / likelihood.PRIOR) ** 2 / (2 * people))
 
     slope, offset = likelihood.fit(genuine, impostors, ones(genuine), ones(impostors), people)
     least = longhand(slope, offset)

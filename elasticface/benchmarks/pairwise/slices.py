@@ -28,11 +28,15 @@ NUMBERS, WORDS = ("yaw", "heterogeneity"), ("expression", "occlusion")
 names of an expression and of what covers the face ("none" for nothing)."""
 
 DEMOGRAPHIC = ("sex", "gender", "age", "ancestry", "ethnicity", "race")
-"""Columns that say which group a person belongs to, as words or, for age, in years: :mod:`elasticface.recognition`."""
+"""Columns that say which group a person belongs to, as words or, for age, in years."""
 
 _MOST_BYTES = 1 << 28  # a million photos with 256 bytes each
 _UNCOVERED = ("none", "")
 _POSES = (15, 30, 45)  # degrees
+_AGES = (20, 35, 50, 65)  # years: up to which the groups go
+
+MOST_GROUPS = 40
+"""Of a demographic column; of more it names something else than groups."""
 
 Metadata = dict[str, dict[str, float] | dict[str, str]]  # column -> photo -> value
 Values = NDArray[Any]  # [P] of one column: float64 for NUMBERS, else text
@@ -134,11 +138,42 @@ def _by_occlusion(a: Values, b: Values) -> Groups:
     return ["none", "one or both"], (~np.isin(a, _UNCOVERED) | ~np.isin(b, _UNCOVERED)).astype(np.int64)
 
 
+def _by_group(a: Values, b: Values) -> Groups:
+    there = set(a.tolist()) | set(b.tolist())
+    names = sorted(there - {""}, key=group_order)
+    if len(names) > MOST_GROUPS:
+        return [""], np.zeros(len(a), np.int64)  # one group is none
+    number = {name: place for place, name in enumerate(names)}
+    which = [number.get(x, len(names)) if x == y else len(names) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    return [*names, "different or unknown"], np.array(which, np.int64)
+
+
+def group_of(column: str, value: str) -> str:
+    """The group that a cell of a demographic column names: an age in years as a range, "" for none."""
+    if column != "age":
+        return value
+    try:
+        years = float(value)
+    except ValueError:
+        return value  # groups already, in words
+    if not 0 <= years < 150:
+        return ""
+    place = int(np.searchsorted(_AGES, years, side="right"))
+    return f"{(0, *_AGES)[place]}–{_AGES[place] - 1}" if place < len(_AGES) else f"{_AGES[-1]} and over"
+
+
+def group_order(name: str) -> tuple[int, str]:
+    """Sorts age groups by years, and words after them by name."""
+    first = name.replace("–", " ").partition(" ")[0]
+    return (int(first) if first.isdecimal() and len(first) < 4 else 1000, name)
+
+
 FACTORS: dict[str, tuple[str, Callable[[Values, Values], Groups], str]] = {
     "pose": ("yaw", _by_pose, "the larger yaw of the two photos"),
     "heterogeneity": ("heterogeneity", _by_heterogeneity, "how much the two people's photos vary, in thirds"),
     "expression": ("expression", _by_expression, "the expressions of the two photos"),
     "occlusion": ("occlusion", _by_occlusion, "photos where something covers the face"),
+    **{column: (column, _by_group, f"pairs within a group, by {column}") for column in DEMOGRAPHIC},
 }
 """Factor -> its column, how it groups pairs, and what it is, in words."""
 
@@ -205,7 +240,7 @@ def _rows(reader: Any, label: str) -> Iterator[tuple[int, list[str]]]:
 
 def _value(column: str, cell: str, where: str) -> Any:
     if column not in NUMBERS:
-        return cell.strip()
+        return group_of(column, cell.strip())
     try:
         value = float(cell)
     except ValueError:
