@@ -7,16 +7,13 @@ their images are known by their bytes alone, so all of it is noted.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-
-if TYPE_CHECKING:
-    from elasticface.benchmarks.pairwise.lists import Pairs
+from elasticface.benchmarks.pairwise.listed_pairs import Pairs
 
 _SHOWN = 100  # characters of a name, in messages
 _LEAST = 10  # pairs of a fold, below which it may well be of one kind by chance
@@ -45,7 +42,7 @@ def check_header(source: str, listed: int, folds: int, said: int, paths: bool) -
     )
 
 
-def check_kinds(pairs: "Pairs", source: str, where: Sequence[str] | None = None) -> None:
+def check_kinds(pairs: Pairs, source: str, where: Sequence[str] | None = None) -> None:
     """Refuse a list with a pair of both kinds, or with folds of one kind alone.
 
     Args:
@@ -75,7 +72,7 @@ def check_kinds(pairs: "Pairs", source: str, where: Sequence[str] | None = None)
         )
 
 
-def notes_on(pairs: "Pairs") -> tuple[str, ...]:
+def notes_on(pairs: Pairs) -> tuple[str, ...]:
     """What is to be said beside the figures of a list that can be judged."""
     kinds = Counter(frozenset(pair) for pair in zip(pairs.first, pairs.second, strict=True))
     labels = Counter({(frozenset(p), s) for *p, s in zip(pairs.first, pairs.second, pairs.same.tolist(), strict=True)})
@@ -96,7 +93,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' if number != 1 else ''}"
 
 
-def _folds_of_one_kind(pairs: "Pairs") -> tuple[int, bool]:
+def _folds_of_one_kind(pairs: Pairs) -> tuple[int, bool]:
     """How many there are, and whether the folds are so large that it is no chance."""
     folds: list[NDArray[np.bool_]] = np.array_split(pairs.same, pairs.folds)
     return sum(bool(fold.all() or not fold.any()) for fold in folds), len(pairs.same) >= _LEAST * pairs.folds

@@ -15,6 +15,7 @@ from elasticface.base.files import printable
 from elasticface.benchmarks.enrolment import Undetected
 from elasticface.benchmarks.pairwise import contradictions, slices, two_line_lists
 from elasticface.benchmarks.pairwise.listed_faces import LANDMARKS_FILE, find_landmarks, left_out_of
+from elasticface.benchmarks.pairwise.listed_pairs import Pairs as Pairs  # who opens a benchmark needs it
 from elasticface.benchmarks.pairwise.slices import Metadata
 from elasticface.data.formats.packs import read_pack
 from elasticface.data.images import decoding
@@ -40,16 +41,6 @@ class Images(Protocol):
         Raises:
             DamagedImage: it cannot be read.
         """
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A list of pairs in the order of its file: P pairs, the folds contiguous."""
-
-    first: tuple[str, ...]  # [P] image names
-    second: tuple[str, ...]  # [P]
-    same: NDArray[np.bool_]  # [P]
-    folds: int
 
 
 @dataclass(frozen=True)
