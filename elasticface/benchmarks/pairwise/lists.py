@@ -13,8 +13,9 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.enrolment import Undetected
-from elasticface.benchmarks.pairwise import slices, two_line_lists
+from elasticface.benchmarks.pairwise import contradictions, slices, two_line_lists
 from elasticface.benchmarks.pairwise.listed_faces import LANDMARKS_FILE, find_landmarks, left_out_of
+from elasticface.benchmarks.pairwise.listed_pairs import Pairs as Pairs  # who opens a benchmark needs it
 from elasticface.benchmarks.pairwise.slices import Metadata
 from elasticface.data.formats.packs import read_pack
 from elasticface.data.images import decoding
@@ -43,16 +44,6 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """A list of pairs in the order of its file: P pairs, the folds contiguous."""
-
-    first: tuple[str, ...]  # [P] image names
-    second: tuple[str, ...]  # [P]
-    same: NDArray[np.bool_]  # [P]
-    folds: int
-
-
-@dataclass(frozen=True)
 class PairBenchmark:
     """Photos and the pairs to judge on them."""
 
@@ -67,6 +58,7 @@ class PairBenchmark:
     content: str = ""  # what tells its images from others where their names do not
     undetected: Undetected = "reject"  # what becomes of photos without a face, and of damaged ones
     without_face: frozenset[str] = frozenset()  # listed photos in which no face was found
+    notes: tuple[str, ...] = ()  # on the list of pairs
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
@@ -132,7 +124,10 @@ def open_pairs(
     points, without = find_landmarks(beside, landmarks, {*listed.first, *listed.second}, str(pairs_file), left_out)
     metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})
     name = root.resolve().name.removesuffix(".tar")
-    return PairBenchmark(name, photos, listed, points, metadata, undetected=undetected, without_face=without)
+    notes = contradictions.notes_on(listed)
+    return PairBenchmark(
+        name, photos, listed, points, metadata, undetected=undetected, without_face=without, notes=notes
+    )
 
 
 def is_pack(path: Path) -> bool:
@@ -157,7 +152,16 @@ def open_pack(path: str | Path, undetected: Undetected = "reject") -> PairBenchm
     unaligned = "a pack holds faces aligned to the model's size; make one of the photos by `elasticface pack`"
     content = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in encoded)).hexdigest()
     name = Path(path).stem
-    return PairBenchmark(name, photos, pairs, None, if_unaligned=unaligned, content=content, undetected=undetected)
+    return PairBenchmark(
+        name,
+        photos,
+        pairs,
+        None,
+        if_unaligned=unaligned,
+        content=content,
+        undetected=undetected,
+        notes=contradictions.notes_on(pairs),
+    )
 
 
 def checked(pairs: Pairs, source: str) -> Pairs:
@@ -200,34 +204,43 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
         names: the photos there are.
 
     Raises:
-        InputError: a row that is neither, or that names a photo that is not there; too few pairs for the folds.
+        InputError: a row that is neither, or that names a photo that is not there; too few pairs for the folds, or
+            another number of them than the first line says; a pair that is both genuine and impostor; a list that is
+            sorted by kind, so that its folds have one each.
     """
     if two_line_lists.is_two_line(text):
         first, second, same = zip(*two_line_lists.read_two_line(text, source, names), strict=True)
-        return checked(Pairs(first, second, np.array(same, np.bool_), FOLDS), source)
+        pairs = checked(Pairs(first, second, np.array(same, np.bool_), FOLDS), source)
+        contradictions.check_kinds(pairs, source)
+        return pairs
     finder = Finder(names)
     rows = [(row, _cells(line)) for row, line in numbered_rows(text)]
-    folds = FOLDS
+    folds, said = FOLDS, 0
     if rows and 1 <= len(rows[0][1]) <= 2 and all(map(is_count, rows[0][1])):
-        folds = int(rows[0][1][0]) if len(rows[0][1]) == 2 else FOLDS
+        folds, said = map(int, rows[0][1]) if len(rows[0][1]) == 2 else (FOLDS, 0)
         rows = rows[1:]
     found: list[tuple[str, str, bool]] = []
+    paths = True
     for row, parts in rows:
         where = f"{source}, row {row}"
         match parts:
             case [a, b, ("0" | "1") as kind] if not is_count(b):
                 two, genuine = (a, b), kind == "1"
             case [name, i, j] if is_count(i) and is_count(j):
-                two, genuine = (_lfw_photo(name, i), _lfw_photo(name, j)), True
+                two, genuine, paths = (_lfw_photo(name, i), _lfw_photo(name, j)), True, False
             case [a, i, b, j] if is_count(i) and is_count(j):
-                two, genuine = (_lfw_photo(a, i), _lfw_photo(b, j)), False
+                two, genuine, paths = (_lfw_photo(a, i), _lfw_photo(b, j)), False, False
             case _:
                 given = printable(" ".join(parts)[:100])
                 raise InputError(f"{where}: neither `name n n`, `name n name n` nor `path path 0|1`: {given}")
         one, other = (finder.require(name.removeprefix("./"), where) for name in two)
         found.append((one, other, genuine))
     first, second, same = zip(*found, strict=True) if found else ((), (), ())
-    return checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
+    pairs = checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
+    if said:
+        contradictions.check_header(source, len(found), folds, said, paths)
+    contradictions.check_kinds(pairs, source, [f"{source}, row {row}" for row, _ in rows])
+    return pairs
 
 
 @dataclass(frozen=True)

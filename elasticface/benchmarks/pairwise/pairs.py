@@ -166,6 +166,7 @@ def figures(
     nearest = {f"nearest@{far}": tar for far, tar in tars["nearest"].items()}
     rates = {ACCURACY: verification.accuracy, **at_most, EER: eer, **nearest}
     found, by = _intervals(rates, scores, same, verification.accepted, units) if intervals else ({}, "")
+    said = enrolment.sentence("count as non-matches at every threshold") if enrolment else ""
     return PairResult(
         model=model,
         benchmark=benchmark.name,
@@ -194,7 +195,7 @@ def figures(
         ),
         units=units,
         intervals_by=by,
-        notes=tuple(filter(None, [enrolment.sentence("count as non-matches at every threshold")] if enrolment else [])),
+        notes=(*benchmark.notes, *([said] if said else [])),
         enrolment=enrolment,
     )
 

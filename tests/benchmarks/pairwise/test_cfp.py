@@ -201,8 +201,11 @@ LIST, SAME, OTHER = (f"Protocol/{name}" for name in ("Pair_list_F.txt", "Split/F
             lambda cfp: (cfp / "Protocol/Split/FP/07/diff.txt").write_text("1,3\n"),
             r"FP/07: 4 pairs where split 01 has 6",
         ),
-        (lambda cfp: [p.write_text("") for p in cfp.rglob("diff.txt")], r"Split/FP: only genuine pairs"),
-        (lambda cfp: [p.write_text("") for p in cfp.glob("Protocol/Split/*/*/*.txt")], r"FP: 0 pairs in 10 folds"),
+        (lambda cfp: [p.write_text("") for p in cfp.rglob("diff.txt")], r"FP/01/diff\.txt: no pairs in it"),
+        (
+            lambda cfp: [p.write_text("") for p in cfp.glob("Protocol/Split/*/*/*.txt")],
+            r"FP/01/same\.txt: no pairs in it",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_row(change: Callable[[Path], object], message: str, cfp: Path) -> None:
