@@ -23,7 +23,8 @@ from elasticface.benchmarks.megaface.files import is_megaface
 from elasticface.benchmarks.opening import open_benchmark
 from elasticface.benchmarks.pairwise import slices, two_line_lists
 from elasticface.benchmarks.pairwise.cfp import protocol_folder
-from elasticface.benchmarks.pairwise.lists import LANDMARKS_FILE, PAIRS_FILE, PairBenchmark, Pairs, is_pack, photos_path
+from elasticface.benchmarks.pairwise.listed_faces import LANDMARKS_FILE
+from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, Pairs, is_pack, photos_path
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.benchmarks.pairwise.slices import Metadata
 from elasticface.data.images import decoding
