@@ -9,8 +9,9 @@ from elasticface.base.lazy import exports
 from elasticface.base.version import __version__
 
 if TYPE_CHECKING:
-    from elasticface import backbones, benchmarks, data, heads, metrics, model
+    from elasticface import backbones, benchmarks, data, faces, heads, metrics, model
     from elasticface.base.errors import InputError
+    from elasticface.faces import align_faces, detect
     from elasticface.heads import ArcFace, CosFace, ElasticArcFace, ElasticCosFace, NormFace
     from elasticface.model import FaceEncoder, load
 
@@ -23,9 +24,12 @@ __all__ = [
     "InputError",
     "NormFace",
     "__version__",
+    "align_faces",
     "backbones",
     "benchmarks",
     "data",
+    "detect",
+    "faces",
     "heads",
     "load",
     "metrics",
@@ -33,11 +37,12 @@ __all__ = [
 ]
 
 _HEADS = ("ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
-_MODULES = ("backbones", "benchmarks", "data", "heads", "metrics", "model")
+_MODULES = ("backbones", "benchmarks", "data", "faces", "heads", "metrics", "model")
 
 __getattr__ = exports(
     __name__,
     dict.fromkeys(_HEADS, "heads")
+    | {"align_faces": "faces", "detect": "faces"}
     | {"FaceEncoder": "model", "load": "model", "InputError": "base.errors"}
     | dict.fromkeys(_MODULES, ""),
 )

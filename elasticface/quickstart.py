@@ -201,8 +201,8 @@ def _steps() -> list[tuple[str, str]]:
     program = _program()
     return [
         (
-            "Warp your photos onto the template that face models expect, from five landmarks each:",
-            f"{program} align photos/ faces/ --landmarks landmarks5.csv",
+            "Find the faces in your photos, and warp them onto the template that face models expect:",
+            f"{program} align photos/ faces/",
         ),
         ("Hold people out, with pairs of their photos to judge on:", f"{program} split faces/ set/ --people 200"),
         (

@@ -51,6 +51,17 @@ def read_object(path: Path, advice: str = "", most: int = MOST) -> dict[str, Any
     return convert(_decoded(path, advice, most), dict[str, Any], printable(path), advice)
 
 
+def parse_object(text: str, where: str, most: int = MOST) -> dict[str, Any]:
+    """As :func:`read_object`, from text that lies in a file of another kind.
+
+    Raises:
+        InputError: it has more than ``most`` characters, or is not JSON with an object.
+    """
+    if len(text) > most:
+        raise InputError(f"{where}: more than {most:,} characters")
+    return convert(_parsed(text, where, ""), dict[str, Any], where)
+
+
 def convert(value: Any, kind: type[T], where: str, advice: str = "") -> T:
     """``value``, of plain types as JSON and YAML give them, as a ``kind``.
 
@@ -81,11 +92,14 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _decoded(path: Path, advice: str, most: int) -> Any:
-    data = files.read_bytes(path, advice, most)
+    return _parsed(files.read_bytes(path, advice, most), printable(path), advice)
+
+
+def _parsed(data: bytes | str, where: str, advice: str) -> Any:
     try:
         return msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(_advised(f"{printable(path)}: not valid JSON: {first_line(error)}", advice)) from error
+        raise InputError(_advised(f"{where}: not valid JSON: {first_line(error)}", advice)) from error
 
 
 def _line(value: Any, where: str, told: str) -> str:

@@ -14,13 +14,29 @@ from typing import Any, NoReturn
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.version import __version__
-from elasticface.cli import align, compare, convert, evaluate, pack, plan, quickstart, split, synthesize, train
+from elasticface.cli import (
+    align,
+    calibrate,
+    compare,
+    convert,
+    detect,
+    embed,
+    evaluate,
+    export,
+    find,
+    pack,
+    plan,
+    quickstart,
+    split,
+    synthesize,
+    train,
+    verify,
+)
 from elasticface.cli.parser import Parser
 
-COMMANDS = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (quickstart, synthesize, align, convert, split, pack, train, evaluate, compare, plan)
-}
+_WITH_PHOTOS = (detect, align, verify, find, embed)
+_WITH_MODELS = (synthesize, convert, split, pack, train, evaluate, compare, calibrate, export, plan)
+COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (quickstart, *_WITH_PHOTOS, *_WITH_MODELS)}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

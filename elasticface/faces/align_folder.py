@@ -17,15 +17,26 @@ from elasticface.base.files import printable
 from elasticface.base.locks import locked
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
-from elasticface.data.images.decoding import DamagedImage, decode, encode
+from elasticface.data.images.decoding import DamagedImage, cv2, decode, encode
 from elasticface.data.images.photos import Photos
+from elasticface.faces.choice import Choice, choose
+from elasticface.faces.detect_folder import detect_photos
+from elasticface.faces.detector import Face
+from elasticface.faces.examples import with_examples
+from elasticface.faces.finder import FaceFinder
+from elasticface.faces.landmarks import canonical, read_faces
+from elasticface.faces.plausible import implausible
 
 CHUNK = 64
 """Photos a task: some tenths of a second, next to which handing a task to another process costs nothing."""
 
-EXAMPLES = 5
+SUMMARY = "align.json"
+"""Where the summary is kept."""
 
-Landmarks = Mapping[str, NDArray[np.float64]]  # a photo's name -> [5, 2]
+FACES = "faces.csv"
+"""Where the faces are listed that were found on the way."""
+
+Landmarks = Mapping[str, Sequence[Face] | NDArray[np.float64]]  # a photo's name -> its faces, or [5, 2]
 
 
 @dataclass(frozen=True)
@@ -37,48 +48,58 @@ class Summary:
     aligned: int = 0  # made in this run
     kept: int = 0  # found there, from an earlier run
     skipped: dict[str, str] = field(default_factory=dict)  # name -> why it could not be aligned
-    without_landmarks: list[str] = field(default_factory=list)  # photos
+    without_landmarks: list[str] = field(default_factory=list)  # photos that are not listed
+    without_face: list[str] = field(default_factory=list)  # photos in which none was found
     without_photo: list[str] = field(default_factory=list)  # rows of landmarks
     missing_identities: list[str] = field(default_factory=list)  # asked for by `only`, and no photo of them is there
+    detector: str | None = None  # what found the faces, where that was done on the way
 
     def lines(self) -> list[str]:
         """For the terminal: what was done, and of every kind of gap how many there are and the first few."""
-        lines = [f"photos aligned to {self.size}x{self.size} {self.format}: {self.aligned:,}"]
+        lines = [f"faces aligned to {self.size}x{self.size} {self.format}: {self.aligned:,}"]
         if self.kept:
-            lines.append(f"photos aligned before and kept: {self.kept:,}")
-        lines += _with_examples("photos skipped", [f"{name}: {why}" for name, why in self.skipped.items()])
-        lines += _with_examples("photos without landmarks", self.without_landmarks)
-        lines += _with_examples("landmarks without a photo", self.without_photo)
-        lines += _with_examples("identities without a photo", self.missing_identities)
+            lines.append(f"faces aligned before and kept: {self.kept:,}")
+        lines += with_examples("photos skipped", [f"{name}: {why}" for name, why in self.skipped.items()])
+        lines += with_examples("photos without a face", self.without_face)
+        lines += with_examples("photos without landmarks", self.without_landmarks)
+        lines += with_examples("landmarks without a photo", self.without_photo)
+        lines += with_examples("identities without a photo", self.missing_identities)
         return lines
 
 
 def align_photos(
     photos: Photos,
     out: str | Path,
-    landmarks: Landmarks,
+    landmarks: Landmarks | None = None,
     *,
     size: int = 112,
     format: Literal["jpg", "png"] = "jpg",
     workers: int = 2,
     only: Collection[str] | None = None,
     resume: bool = False,
+    faces: Choice = "largest",
+    finder: FaceFinder | None = None,
 ) -> Summary:
     """Warp every photo that has landmarks onto the template, into ``out/<its name>``.
 
-    The names keep their folders and get the format's suffix. ``out/align.json``, the summary, is written last: a folder
+    The names keep their folders and get the format's suffix; of several faces in a photo the second becomes
+    ``<name>_face2``, and so on. ``out/align.json``, the summary, is written last: a folder
     that has it is whole. The images do not depend on the number of workers.
 
     Args:
         photos: where to read.
         out: where to write: a folder that is not there or empty, and not inside the photos' own.
-        landmarks: photo's name -> [5, 2], (x, y) in its pixels. Names match exactly, a leading ``./`` apart.
+        landmarks: photo's name -> its faces, largest first, or [5, 2] of one, (x, y) in its pixels. Names match
+            exactly, a leading ``./`` and the form of Unicode (NFC or NFD) apart. Without any the faces are looked for,
+            and what is found is kept in ``out/faces.csv``.
         size: side of the aligned images in pixels, ≥ 1.
         format: ``"jpg"`` (quality 95) or ``"png"``.
         workers: processes that read, warp and write; 1 does it in this one. Like everything that starts processes, more
             need a caller whose main module is guarded by ``if __name__ == "__main__":``.
         only: the identities to keep: the first parts of the photos' names.
         resume: ``out`` may hold what an earlier run with the same settings made; that is kept and not made again.
+        faces: which of a photo's faces: as :func:`elasticface.faces.photo.choose` takes it.
+        finder: looks for faces; :class:`elasticface.faces.finder.FaceFinder` as it is by itself where none is given.
 
     Returns:
         The counts, and whatever could not be aligned by name. Damaged photos and landmarks that fix no transform are
@@ -96,27 +117,35 @@ def align_photos(
             f"format {format}"
         )
     _check_out(photos, out, resume)
-
+    detector = None
+    if landmarks is None:
+        finder = finder or FaceFinder()
+        detector = finder.name
+        if not (out / FACES).exists():
+            detect_photos(photos, out / FACES, finder, workers=workers, only=only, resume=resume)
+        landmarks = read_faces(out / FACES)
     identities = None if only is None else frozenset(only)
 
     def wanted(name: str) -> bool:
         return identities is None or _identity(name) in identities
 
-    landmarks = {name.removeprefix("./"): points for name, points in landmarks.items()}
-    landmarks = {name: points for name, points in landmarks.items() if wanted(name)}
     names = [name for name in photos.names if wanted(name)]
-    with_landmarks = [name for name in names if name in landmarks]
-    targets = _targets(with_landmarks, f".{format}")
+    listed = [row for row in landmarks if wanted(row.removeprefix("./"))]
+    row_of = {canonical(row): row for row in listed}
+    rows = {name: row_of.pop(key) for name in names if (key := canonical(name)) in row_of}
+    counts = {name: _count(landmarks[row], faces) for name, row in rows.items()}
+    targets = _targets({name: count for name, count in counts.items() if count}, f".{format}")
     with locked(out):
         if resume:
             files.remove_temporaries(out)
-            (out / "align.json").unlink(missing_ok=True)
+            (out / SUMMARY).unlink(missing_ok=True)
         made = _made_before(out, targets, size) if resume else set()
         skipped = {name: reason for name, reason in photos.left_out.items() if wanted(name)}
+        left_out = len(skipped)
 
-        job = _Job(photos, out, size, f".{format}")
-        todo = [name for name in with_landmarks if name not in made]
-        chunks = [[(name, landmarks[name]) for name in part] for part in _parts(todo)]
+        job = _Job(photos, out, size, f".{format}", faces)
+        todo = [name for name in targets if name not in made]
+        chunks = [[(name, _faces_of(landmarks[rows[name]])) for name in part] for part in _parts(todo)]
         try:
             # Closed at once whatever happens: only then is it certain that no worker is still writing.
             if_killed = f"what is in {printable(out)} is good: resume with fewer workers"
@@ -125,29 +154,31 @@ def align_photos(
                 contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs,
             ):
                 task = bar.add_task("aligning", total=len(todo))
-                for results in runs:
-                    skipped |= {name: reason for name, reason in results if reason is not None}
-                    bar.advance(task, len(results))
+                for chunk, reasons in runs:
+                    skipped |= reasons
+                    bar.advance(task, chunk)
         except BaseException:
             files.remove_temporaries(out)
             raise
-        failed = sum(name in skipped for name in todo)
+        failed = len(skipped) - left_out
         summary = Summary(
             size=size,
             format=format,
-            aligned=len(todo) - failed,
-            kept=len(made),
+            aligned=sum(counts[name] for name in todo) - failed,
+            kept=sum(counts[name] for name in made),
             skipped=dict(sorted(skipped.items())),
-            without_landmarks=[name for name in names if name not in landmarks],
-            without_photo=sorted(landmarks.keys() - names - skipped.keys()),
+            without_landmarks=[name for name in names if name not in counts],
+            without_face=[name for name, count in counts.items() if not count],
+            without_photo=sorted(row for row in row_of.values() if row.removeprefix("./") not in skipped),
             missing_identities=sorted((identities or set()) - {_identity(name) for name in names}),
+            detector=detector,
         )
         if summary.aligned + summary.kept == 0:
-            raise InputError(_nothing_to_align(photos, landmarks, names, summary))
+            raise InputError(_nothing_to_align(photos, listed, names, summary))
         # One fsync a file took 7 ms where aligning it took 1.5, so the images were written without. All are on the disk
         # before the summary is, which stands for a folder that is whole.
         os.sync()
-        files.write_json(out / "align.json", asdict(summary))
+        files.write_json(out / SUMMARY, asdict(summary))
         return summary
 
 
@@ -173,39 +204,48 @@ class _Job:
     out: Path
     size: int
     suffix: str
+    choice: Choice
 
-    def run(self, chunk: Sequence[tuple[str, NDArray[np.float64]]]) -> list[tuple[str, str | None]]:
-        """Align some photos. Returns for each its name, and why it was skipped if it was."""
-        return [(name, self._align(name, points)) for name, points in chunk]
+    def run(self, chunk: Sequence[tuple[str, list[Face]]]) -> tuple[int, dict[str, str]]:
+        """Align the faces of some photos. Returns how many photos, and why which photos or faces were skipped."""
+        return len(chunk), {label: reason for name, faces in chunk for label, reason in self._align(name, faces)}
 
-    def _align(self, name: str, points: NDArray[np.float64]) -> str | None:
-        import cv2
-
+    def _align(self, name: str, faces: list[Face]) -> Iterator[tuple[str, str]]:
         try:
             image = decode(self.photos.read(name), printable(name))
-            if (reason := _unusable(points, image)) is not None:
-                return reason
-            with np.errstate(all="ignore"):  # absurd coordinates overflow to what `align` refuses
-                face = align(image, points, self.size)
         except DamagedImage as error:
-            return str(error).removeprefix(f"{printable(name)}: ")
-        except ValueError as error:
-            return str(error)
-        except cv2.error as error:  # OpenCV 4 warps no image with a side above 32,767
-            return f"OpenCV cannot warp it: {' '.join(str(error).split())}"
-        files.write_bytes(_target(self.out, name, self.suffix), encode(face, self.suffix), sync=False)
-        return None
+            damage = str(error).removeprefix(f"{printable(name)}: ")
+            yield from ((_label(name, number), damage) for number in range(_count(faces, self.choice)))
+            return
+        height, width = image.shape[:2]
+        for number, place in enumerate(choose(faces, self.choice, width, height)):
+            face = faces[place]
+            try:
+                reason = implausible(face.points, width, height)
+                if reason is None:
+                    data = encode(align(image, face.points, self.size), self.suffix)
+                    files.write_bytes(_target(self.out, name, self.suffix, number), data, sync=False)
+                    continue
+            except ValueError as error:
+                reason = str(error)
+            except cv2.error as error:  # OpenCV 4 warps no image with a side above 32,767
+                reason = f"OpenCV cannot warp it: {' '.join(str(error).split())}"
+            yield _label(name, number), reason
 
 
-def _unusable(points: NDArray[np.float64], image: NDArray[np.uint8]) -> str | None:
-    """What makes five landmarks a picture of nothing, though they fix a transform."""
-    height, width = image.shape[:2]
-    x, y = points[:, 0], points[:, 1]
-    if max(np.ptp(x), np.ptp(y)) < 2:
-        return "the landmarks span less than two pixels; they must be in pixels of the photo"
-    if not np.any((x >= 0) & (x < width) & (y >= 0) & (y < height)):
-        return f"the landmarks lie outside the photo, which has {width}x{height} pixels"
-    return None
+def _faces_of(found: Sequence[Face] | NDArray[np.float64]) -> list[Face]:
+    """The faces of a photo, of one without a box where only its points are known."""
+    return [Face(np.full(4, np.nan), 1.0, found)] if isinstance(found, np.ndarray) else list(found)
+
+
+def _count(found: Sequence[Face] | NDArray[np.float64], choice: Choice) -> int:
+    """How many of a photo's faces are wanted."""
+    there = 1 if isinstance(found, np.ndarray) else len(found)
+    return there if choice == "all" else min(there, 1)
+
+
+def _label(name: str, number: int) -> str:
+    return f"{name} (face {number + 1})" if number else name
 
 
 def _check_out(photos: Photos, out: Path, resume: bool) -> None:
@@ -216,18 +256,19 @@ def _check_out(photos: Photos, out: Path, resume: bool) -> None:
     files.check_writable(out)
 
 
-def _targets(names: Sequence[str], suffix: str) -> dict[str, PurePosixPath]:
-    """Each photo's path below the output folder; all different, and none a folder of another."""
-    targets = {name: _below(name, suffix) for name in names}
+def _targets(counts: Mapping[str, int], suffix: str) -> dict[str, list[PurePosixPath]]:
+    """Each photo's paths below the output folder, one a face; all different, and none a folder of another."""
+    targets = {name: [_below(name, suffix, number) for number in range(count)] for name, count in counts.items()}
     owners: dict[PurePosixPath, str] = {}
-    for name, target in targets.items():
-        if (other := owners.setdefault(target, name)) != name:
-            raise InputError(
-                f"{printable(other)} and {printable(name)} would both become {printable(target.as_posix())}; "
-                "rename or remove one"
-            )
-    for name, target in targets.items():
-        for folder in target.parents:
+    for name, paths in targets.items():
+        for path in paths:
+            if (other := owners.setdefault(path, name)) != name:
+                raise InputError(
+                    f"{printable(other)} and {printable(name)} would both become {printable(path.as_posix())}; "
+                    "rename or remove one"
+                )
+    for name, paths in targets.items():
+        for folder in paths[0].parents:
             if folder in owners:
                 raise InputError(
                     f"{printable(owners[folder])} would become {printable(folder.as_posix())}, which is the folder of "
@@ -236,18 +277,20 @@ def _targets(names: Sequence[str], suffix: str) -> dict[str, PurePosixPath]:
     return targets
 
 
-def _made_before(out: Path, targets: Mapping[str, PurePosixPath], size: int) -> set[str]:
-    """The photos whose aligned image is there. An empty file is none: that is what a power cut can leave."""
+def _made_before(out: Path, targets: Mapping[str, Sequence[PurePosixPath]], size: int) -> set[str]:
+    """The photos whose aligned faces are there. An empty file is none: that is what a power cut can leave."""
     made: set[str] = set()
-    for name, target in targets.items():
-        path = out / target
-        for suffix in (".jpg", ".png"):
-            other = path.with_suffix(suffix)
-            if other != path and other.exists():
-                raise InputError(f"{printable(other)}: made in another format; resume with that, or give a new folder")
-        if path.is_file() and path.stat().st_size > 0:
+    for name, paths in targets.items():
+        for path in (out / path for path in paths):
+            for suffix in (".jpg", ".png"):
+                other = path.with_suffix(suffix)
+                if other != path and other.exists():
+                    raise InputError(
+                        f"{printable(other)}: made in another format; resume with that, or give a new folder"
+                    )
+        if all((out / path).is_file() and (out / path).stat().st_size > 0 for path in paths):
             if not made:
-                _check_size(path, size)
+                _check_size(out / paths[0], size)
             made.add(name)
     return made
 
@@ -261,25 +304,28 @@ def _check_size(path: Path, size: int) -> None:
         )
 
 
-def _nothing_to_align(photos: Photos, landmarks: Landmarks, names: Sequence[str], summary: Summary) -> str:
-    counts = f"{len(photos)} photos ({len(names)} of them asked for), {len(landmarks)} rows of landmarks for these"
+def _nothing_to_align(photos: Photos, listed: Sequence[str], names: Sequence[str], summary: Summary) -> str:
+    counts = f"{len(photos)} photos ({len(names)} of them asked for), {len(listed)} rows of landmarks for these"
     if summary.skipped:
         name, reason = next(iter(summary.skipped.items()))
         why = f"{len(summary.skipped)} could not be used, such as {printable(name)}: {reason}"
-    elif names and landmarks:
-        row = next(iter(landmarks))
-        why = f"photos have names like {printable(names[0])}, landmarks like {printable(row)}; make them the same"
+    elif summary.without_face:
+        why = f"no face was found in {len(summary.without_face)} of them"
+    elif names and listed:
+        why = f"photos have names like {printable(names[0])}, landmarks like {printable(listed[0])}; make them the same"
     else:
         why = "see that the folder or tar, the landmarks and the list of identities belong together"
     return f"{printable(photos.path)}: no photo could be aligned: {counts}; {why}"
 
 
-def _target(out: Path, name: str, suffix: str) -> Path:
-    return out / _below(name, suffix)
+def _target(out: Path, name: str, suffix: str, number: int) -> Path:
+    return out / _below(name, suffix, number)
 
 
-def _below(name: str, suffix: str) -> PurePosixPath:
-    return PurePosixPath(name).with_suffix(suffix)
+def _below(name: str, suffix: str, number: int) -> PurePosixPath:
+    """Where the aligned face goes; ``number`` counts the photo's faces from 0."""
+    path = PurePosixPath(name)
+    return path.with_name(f"{path.stem}_face{number + 1}{suffix}") if number else path.with_suffix(suffix)
 
 
 def _identity(name: str) -> str:
@@ -290,10 +336,3 @@ def _parts(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     remaining = iter(names)
     while part := tuple(itertools.islice(remaining, CHUNK)):
         yield part
-
-
-def _with_examples(what: str, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    more = ["  …"] if len(names) > EXAMPLES else []
-    return [f"{what}: {len(names):,}", *(f"  {printable(name)}" for name in names[:EXAMPLES]), *more]

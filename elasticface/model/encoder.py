@@ -4,8 +4,10 @@ A model on disk is a folder: `model.safetensors` (the weights) and `model.json` 
 and how it was trained); :mod:`elasticface.model.loading` reads it.
 """
 
+import itertools
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,14 +21,17 @@ from torch import Tensor, nn
 
 from elasticface.base import files, records
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.base.limits import LONGEST_EMBEDDING
-from elasticface.data.images import decoding
+from elasticface.data.images.pixels import to_pixels
+from elasticface.model.calibration import Calibration
 
 FORMAT = 1
 _LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing made of them leaves float32
 
 Network = Callable[[Tensor], Tensor]  # [B, 3, size, size], float32 or of its parameters' type -> [B, D]
-Image = NDArray[np.uint8] | str | Path
+Image = Any  # a path, the bytes of a file, a PIL image or an array: what `to_pixels` takes
+_TAKEN = "an array, uint8 [N, H, W, 3], or a list of paths, bytes, PIL images and arrays"
 _Mean = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
 _Positive = Annotated[float, Meta(ge=1 / _LARGEST, le=_LARGEST)]
 
@@ -68,6 +73,7 @@ class Card:
     options: dict[str, Any] = field(default_factory=dict)  # of the backbone
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: dict[str, Any] = field(default_factory=dict)  # how it was trained, in the trainer's words
+    calibration: Calibration | None = None  # what its similarities mean, where that was measured
 
 
 class FaceEncoder:
@@ -83,12 +89,13 @@ class FaceEncoder:
         self.network, self.card, self.device = network, card, torch.device(device)
 
     def embed(
-        self, images: Iterable[Image], flip: bool = True, normalize: bool = True, batch_size: int = 64
+        self, images: Iterable[Image] | Image, flip: bool = True, normalize: bool = True, batch_size: int = 64
     ) -> NDArray[np.float32]:
         """One embedding an image.
 
         Args:
-            images: uint8 [N, size, size, 3] RGB, aligned; or any iterable, lazy ones too, of such images and of paths.
+            images: uint8 [N, size, size, 3] RGB, aligned; or any iterable, lazy ones too, of aligned faces, each a
+                path, the bytes of a file, a PIL image or an array, uint8 [size, size, 3] RGB; or one such face.
             flip: add the embedding of the mirror image, as the verification protocols do.
             normalize: to unit length. A zero embedding stays zero.
             batch_size: images computed at a time.
@@ -97,13 +104,18 @@ class FaceEncoder:
             float32 [N, D].
 
         Raises:
-            InputError: an image of another size or type, or a damaged file.
+            InputError: an image of another size or type, or a damaged file; it is named by its path, or by its place
+                among ``images``, from 0: "image 3".
         """
+        if _is_one_image(images):
+            images = [images]
+        elif not isinstance(images, Iterable):
+            raise InputError(f"{type(images).__name__} where images are needed: {_TAKEN}")
         size = self.card.preprocessing.size
         pixels = np.empty((batch_size, size, size, 3), np.uint8)  # of one batch after the other
         found = [
             self._embed_batch(np.stack(batch, out=pixels[: len(batch)]), flip)
-            for batch in _batches(map(self._checked, images), batch_size)
+            for batch in _batches(map(self._checked, images, itertools.count()), batch_size)
         ]
         if not found:
             return np.zeros((0, self.card.embedding_size), np.float32)
@@ -148,18 +160,26 @@ class FaceEncoder:
         result: NDArray[np.float32] = embeddings.cpu().numpy()
         return result
 
-    def _checked(self, image: Image) -> NDArray[np.uint8]:
-        name = "image"
-        if isinstance(image, str | Path):
-            name = str(image)
-            image = decoding.decode(files.read_bytes(Path(image)), name)
+    def _checked(self, image: Image, number: int) -> NDArray[np.uint8]:
+        name = f"image {number}"
+        pixels = to_pixels(image, name)
         size = self.card.preprocessing.size
-        if image.dtype != np.uint8 or image.shape != (size, size, 3):
+        if pixels.shape != (size, size, 3):
+            name = printable(os.fspath(image)) if isinstance(image, str | os.PathLike) else name
             raise InputError(
-                f"{name}: {image.dtype} {list(image.shape)} where the model takes aligned faces, uint8 "
-                f"[{size}, {size}, 3]; align it first (elasticface align)"
+                f"{name}: {pixels.shape[1]}x{pixels.shape[0]} pixels where the model takes aligned faces of "
+                f"{size}x{size}; align it first (elasticface align, or elasticface.align_faces)"
             )
-        return image
+        return pixels
+
+
+def _is_one_image(images: Any) -> bool:
+    if isinstance(images, np.ndarray):
+        return images.ndim == 3
+    pil = sys.modules.get("PIL.Image")
+    return isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or (
+        pil is not None and isinstance(images, pil.Image)
+    )
 
 
 def _batches(items: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:

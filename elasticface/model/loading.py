@@ -4,7 +4,7 @@ Models come from strangers: nothing is ever unpickled, and what does not fit is 
 """
 
 import reprlib
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
+from elasticface.model.input_range import warn_if_unlikely
 from elasticface.model.onnx import OnnxNetwork
 
 _TAKES = f"preprocessing takes {', '.join(part.name for part in fields(Preprocessing))}"
@@ -28,46 +29,88 @@ def load(
     *,
     device: str | torch.device = "cpu",
     embedding_size: int | None = None,
+    output: str | None = None,
     **preprocessing: Any,
 ) -> FaceEncoder:
     """The encoder at ``path``, whatever it is stored as.
 
     Args:
         path: a model folder, a run folder that holds one, a public iresnet ``.pth`` (with ``backbone``), or any
-            ``.onnx`` embedder. Beside the last two a YAML of the same name may give the preprocessing.
+            ``.onnx`` embedder. Beside the last two a YAML of the same name may give the preprocessing, and ``output``.
+            An .onnx that :func:`elasticface.model.export` wrote says itself what it is.
         backbone: the architecture of a ``.pth``, one of ``elasticface.backbones.names()``.
         device: where to compute.
         embedding_size: of a ``.pth``; 512 unless said otherwise.
+        output: the name of the embedding in an .onnx with several outputs that may be it.
         preprocessing: fields of :class:`Preprocessing` that go over the YAML's; not for a model folder, which knows.
 
+    Warns:
+        UserWarning: a preprocessing whose values are far from what networks are trained on.
+
     Raises:
-        InputError: nothing there, something that is no model (which file, and what is wrong), or no such device.
+        InputError: nothing there, something that is no model (which file, and what is wrong), no such device, or an
+            .onnx that says of itself other things than the YAML beside it or the options. Neither goes over the other:
+            what a network was trained on is a fact, and one of the two is wrong.
     """
     path = Path(path)
     _check_device(device)
     if path.is_dir():
         folder = path / "model" if (path / "model" / "model.json").exists() else path
-        if preprocessing or backbone or embedding_size:
+        if preprocessing or backbone or embedding_size or output:
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
         return _load_folder(folder, device)
     if not path.is_file():
         raise InputError(f"{path}: {'not a file' if path.exists() else 'no such model'}")
-    given = _sidecar(path)
-    expects = records.convert({**given, **preprocessing}, Preprocessing, str(path), _TAKES)
+    given = {**read_sidecar(path), **preprocessing}
     if path.suffix == ".onnx":
         if backbone or embedding_size:
             raise InputError(f"{path}: an .onnx file has its own architecture; leave backbone and embedding_size out")
-        embedder = OnnxNetwork(path, expects.size)
-        if embedder.size is not None and embedder.size != expects.size:
-            raise InputError(f"{path}: takes images of {embedder.size} pixels, not {expects.size}; give size")
-        return FaceEncoder(embedder, Card(path.stem, None, embedder.embedding_size, preprocessing=expects))
+        return _load_onnx(path, given.pop("output", None) if output is None else output, given)
+    if output is not None or "output" in given:
+        raise InputError(f"{path}: output is for .onnx files; leave it out")
+    expects = records.convert(given, Preprocessing, str(path), _TAKES)
     if path.suffix in (".pth", ".pt"):
         if backbone is None:
             raise InputError(f"{path}: a weights file doesn't say its architecture; give the backbone, e.g. iresnet100")
+        warn_if_unlikely(expects, path)
         card = Card(path.stem, backbone, embedding_size or 512, preprocessing=expects)
         network = _filled(_empty(card, path), card, _read_weights(path), path)
         return FaceEncoder(network.to(device), card, device)
     raise InputError(f"{path}: not a model: give a model folder, a run folder, a .pth or an .onnx file")
+
+
+def _load_onnx(path: Path, output: str | None, given: dict[str, Any]) -> FaceEncoder:
+    given = {name: value for name, value in given.items() if name != "output"}
+    expects = records.convert(given, Preprocessing, str(path), _TAKES)
+    network = OnnxNetwork(path, expects.size, output)
+    if network.metadata is not None:
+        card = card_of_onnx(network, given)
+    else:
+        card = Card(path.stem, None, network.embedding_size, preprocessing=expects)
+        warn_if_unlikely(expects, path)
+    size = card.preprocessing.size
+    if network.size is not None and network.size != size:
+        raise InputError(f"{path}: takes images of {network.size} pixels, not {size}; give size")
+    return FaceEncoder(network, card)
+
+
+def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
+    """What the file says of itself, which ``given``, from the YAML beside it and from options, must not contradict."""
+    assert network.metadata is not None
+    where = f"{network.path}: metadata"
+    content = records.parse_object(network.metadata, where)
+    content.pop("export", None)  # how the file was made, for people to read
+    card = _card(content, where)
+    if card.embedding_size != network.embedding_size:
+        raise InputError(f"{where}: embedding_size is {card.embedding_size}, but it gives {network.embedding_size}")
+    says = asdict(card.preprocessing)
+    differences = records.changes(says, asdict(replace(card.preprocessing, **given)))
+    if differences:
+        raise InputError(
+            f"{network.path}: says itself what its input is, and the options or the YAML beside it say otherwise: "
+            f"{', '.join(differences)}; leave them out"
+        )
+    return card
 
 
 def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
@@ -86,21 +129,25 @@ def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
     return FaceEncoder(_filled(network, card, state, weights).to(device), card, device)
 
 
-def _read_card(path: Path) -> Card:
-    content = records.read_object(path)
+def _card(content: dict[str, Any], where: str) -> Card:
+    """The card in a record that ``where`` holds."""
     if content.pop("format", None) != FORMAT:
-        raise InputError(f"{path}: not a model card of format {FORMAT}, the one this version reads")
+        raise InputError(f"{where}: not a model card of format {FORMAT}, the one this version reads")
     for part in fields(Card):  # those with a default too: the writer's may have been another
-        if part.name not in content:
-            raise InputError(f"{path}: {part.name} is missing")
-    card = records.convert(content, Card, str(path))
+        if part.name not in content and part.name != "calibration":  # which older cards do not have
+            raise InputError(f"{where}: {part.name} is missing")
+    return records.convert(content, Card, where)
+
+
+def _read_card(path: Path) -> Card:
+    card = _card(records.read_object(path), str(path))
     if card.backbone is None:
         raise InputError(f"{path}: backbone is missing: a model folder holds one of ours")
     return card
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
-    """The preprocessing that a YAML beside the model gives, e.g. `mean: [0.485, 0.456, 0.406]`."""
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """What a YAML beside the model gives: its preprocessing, e.g. `mean: [0.485, 0.456, 0.406]`, and its `output`."""
     import yaml
 
     source = path.with_suffix(".yaml")
@@ -111,8 +158,11 @@ def _sidecar(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
-    records.convert(content, Preprocessing, str(source), _TAKES)
-    return dict(content)
+    content = records.convert(content, dict[str, Any], str(source), _TAKES)
+    if not isinstance(content.get("output", ""), str):
+        raise InputError(f"{source}: output is {reprlib.repr(content['output'])}: expected the name of an output")
+    records.convert({k: v for k, v in content.items() if k != "output"}, Preprocessing, str(source), _TAKES)
+    return content
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,64 +1,140 @@
 """An .onnx embedder of anybody's making, called like a network of ours."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticface.base.errors import InputError, first_line
+from elasticface.base.files import printable
+from elasticface.base.limits import LONGEST_EMBEDDING
+
+METADATA = "elasticface"
+"""The entry of a file's `metadata_props` in which we say what it is: :mod:`elasticface.model.exporting`."""
+
+_TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+_PROBES = 2  # images with which a file is tried that leaves its batch open
+_MOST_SHOWN = 8  # outputs, in a message
 
 
 class OnnxNetwork:
-    """An .onnx embedder as a network, whatever its layout (NCHW or NHWC) and however its batch is fixed.
+    """An .onnx embedder as a network, whatever its layout (NCHW or NHWC), float32 or float16, and however its batch is
+    fixed. It can be copied and pickled as long as the file stays where it is.
 
     Args:
         path: the file.
         size: side of the images where the file leaves it open.
+        output: the name of the embedding where the file has several outputs that may be it.
+
+    Attributes:
+        size: side of the images where the file fixes it.
+        output: the name of the output that is the embedding.
+        embedding_size: D.
+        metadata: what the file says of itself under ``METADATA``, as it stands there, or None.
 
     Raises:
-        InputError: onnxruntime is missing, the file cannot be read, or it isn't one image in, one embedding out.
+        InputError: onnxruntime is missing, the file cannot be read, it isn't one image in, one embedding out, or
+            several of its outputs may be the embedding.
     """
 
-    def __init__(self, path: Path, size: int = 112) -> None:
+    def __init__(self, path: Path, size: int = 112, output: str | None = None) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise InputError(f"{path}: .onnx models need onnxruntime: pip install 'elasticface[export]'") from error
         try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 4  # what is wrong comes as an exception
+            providers = onnxruntime.get_available_providers()
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self.metadata: str | None = self.session.get_modelmeta().custom_metadata_map.get(METADATA)
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise InputError(f"{path}: not a readable ONNX model: {first_line(error)}") from error
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        inputs = self.session.get_inputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
-        if len(shape) != 4 or 3 not in (shape[1], shape[3]) or inputs[0].type != "tensor(float)":
+        if len(shape) != 4 or 3 not in (shape[1], shape[3]) or inputs[0].type not in _TYPES:
             given = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
             raise InputError(f"{path}: not a face embedder: it takes {given}, not one float image batch")
-        self.path, self.input, self.output = path, inputs[0].name, outputs[0].name
+        self._found_at, self._side = Path(path).absolute(), size  # the working folder may be another one later
+        self.path, self.input, self.dtype = path, inputs[0].name, _TYPES[inputs[0].type]
         self.channels_last = shape[1] != 3
         self.batch = shape[0] if isinstance(shape[0], int) else None
         sides = shape[1:3] if self.channels_last else shape[2:4]
         self.size = sides[0] if isinstance(sides[0], int) else None
         # Dimensions may be left open in the file, or named and not kept; what comes out is what counts.
         side = self.size or size
+        probe = self.array(torch.zeros(self.batch or _PROBES, 3, side, side))
         try:
-            self.embedding_size = self(torch.zeros(2, 3, side, side)).shape[1]
-        except InputError:
-            raise
-        except Exception as error:  # as above, and whatever an output that is no array of numbers leads to
+            outputs = self.session.run(None, {self.input: probe})
+        except Exception as error:  # as above
             raise InputError(f"{path}: cannot embed images of {side}x{side} pixels: {first_line(error)}") from error
+        names = [output.name for output in self.session.get_outputs()]
+        found = dict(zip(names, outputs, strict=True))
+        self.output = self._chosen(found, output, len(probe))
+        self.embedding_size: int = found[self.output].shape[1]
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        array = inputs.permute(0, 2, 3, 1) if self.channels_last else inputs
-        array, step = array.contiguous().cpu(), self.batch or len(array)
-        return torch.cat([self._run(array[start : start + step]) for start in range(0, len(array), step)])
+        """float [B, 3, size, size] -> float32 [B, D]."""
+        step = self.batch or len(inputs)
+        return torch.cat([self._run(inputs[start : start + step]) for start in range(0, len(inputs), step)])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxNetwork":
+        return self  # nothing in it changes
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a session cannot be pickled
+        return OnnxNetwork, (self._found_at, self.size or self._side, self.output)
+
+    def array(self, inputs: Tensor) -> NDArray[Any]:
+        """[B, 3, size, size] in the layout and of the type that the file takes."""
+        ordered = inputs.permute(0, 2, 3, 1) if self.channels_last else inputs
+        array: NDArray[Any] = ordered.contiguous().cpu().to(self.dtype).numpy()
+        return array
 
     def _run(self, part: Tensor) -> Tensor:
         missing = (self.batch or len(part)) - len(part)  # a file of fixed batch takes no less
         full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
-        outputs = torch.from_numpy(self.session.run([self.output], {self.input: full.numpy()})[0])
-        if outputs.shape[2:] == (1, 1):  # the map that a global pooling leaves
-            outputs = outputs.flatten(1)
-        if outputs.ndim != 2 or len(outputs) != len(full):
-            found = f"{list(outputs.shape)} for {len(full)} images"
-            raise InputError(f"{self.path}: not a face embedder: its first output is {found}, not [B, D]")
-        return outputs[: len(part)]
+        found = self.session.run([self.output], {self.input: self.array(full)})[0]
+        if _embedding_length(found, len(full)) != self.embedding_size:
+            raise InputError(
+                f"{self.path}: not a face embedder: its output {_shown(self.output, found)} for {len(full)} images, "
+                f"not [B, {self.embedding_size}]"
+            )
+        return torch.from_numpy(found.reshape(len(full), -1)[: len(part)].astype(np.float32, copy=False))
+
+    def _chosen(self, found: dict[str, Any], output: str | None, images: int) -> str:
+        """The name of the embedding among ``found``, the outputs for so many images."""
+        path = self.path
+        shown = ", ".join(_shown(name, value) for name, value in list(found.items())[:_MOST_SHOWN])
+        if output is not None:
+            if output not in found:
+                raise InputError(f"{path}: has no output {printable(output, 60)}; there are: {shown}")
+            if not _embedding_length(found[output], images):
+                raise InputError(f"{path}: its output {_shown(output, found[output])} for {images} images, not [B, D]")
+            return output
+        # A norm, a quality or a class of two, as networks give beside the embedding, is one number an image.
+        may_be = [name for name, value in found.items() if _embedding_length(value, images) > 1]
+        if not may_be:
+            what = "its output" if len(found) == 1 else "none of its outputs is one:"
+            raise InputError(f"{path}: not a face embedder: {what} {shown} for {images} images, not [B, D]")
+        if len(may_be) > 1:
+            raise InputError(
+                f"{path}: several outputs may be the embedding: {shown}; name the one (--output {printable(may_be[0])}"
+                ", output in Python, or in the YAML beside the file)"
+            )
+        return may_be[0]
+
+
+def _embedding_length(value: Any, images: int) -> int:
+    """D of what may be embeddings of so many images, or 0."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.ndim < 2 or len(value) != images:
+        return 0
+    if value.ndim != 2 and value.shape[2:] != (1, 1):  # the map that a global pooling leaves
+        return 0
+    return value.shape[1] if value.shape[1] <= LONGEST_EMBEDDING else 0
+
+
+def _shown(name: str, value: Any) -> str:
+    return f"{printable(name, 60)} is {list(value.shape) if isinstance(value, np.ndarray) else type(value).__name__}"

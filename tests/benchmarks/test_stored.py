@@ -178,7 +178,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a count below 0": (lambda top, one: one["counts"].update(pairs=-1), "pairs is -1, not a count"),
     "other counts": (lambda top, one: one["counts"].update(pairs=401), "400 pairs where the counts say otherwise"),
     "mathematics in a plot": (lambda top, one: one["slices"][0].update(name="$x$"), "not that of a group"),
-    "unknown factor": (lambda top, one: one["slices"][0].update(factor="age"), "factor is 'age'"),
+    "unknown factor": (lambda top, one: one["slices"][0].update(factor="height"), "factor is 'height'"),
     "nothing stored": (lambda top, one: one.pop("stored"), "its scores were not stored; run `elasticface evaluate`"),
     "a path": (lambda top, one: one["stored"].update(file="/etc/passwd"), "/etc/passwd is no file of scores/"),
     "a path upwards": (lambda top, one: one["stored"].update(file="scores/../results.json"), "is no file of scores/"),

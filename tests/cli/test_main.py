@@ -15,7 +15,19 @@ import elasticface
 from elasticface.base import files
 from elasticface.cli import main
 
-COMMANDS = ("quickstart", "synthesize", "align", "convert", "split", "pack", "train", "evaluate", "compare", "plan")
+COMMANDS = (
+    "quickstart",
+    "synthesize",
+    "align",
+    "convert",
+    "split",
+    "pack",
+    "train",
+    "evaluate",
+    "compare",
+    "export",
+    "plan",
+)
 
 
 def test_without_arguments_it_helps() -> None:
@@ -39,6 +51,7 @@ CONTRACT = {
     " --validate --sync-batchnorm --sample-rate --log-every --device --precision",
     "evaluate": "model benchmarks --out --pairs --landmarks --mean --std --features",
     "compare": "results --out --draws --seed",
+    "export": "model out --int8 --opset --overwrite --backbone --output --size --channels --scale --mean --std",
     "plan": "--identities --gpus --gpus-per-node --batch --batch-size --sample-rate --precision --images --json",
 }
 

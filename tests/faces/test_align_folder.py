@@ -112,11 +112,11 @@ def test_what_cannot_be_aligned_is_skipped_and_named_with_the_reason(photos, tmp
     assert summary.without_photo == []
 
 
-def test_landmarks_that_fix_no_transform_are_skipped(photos, tmp_path):
+def test_landmarks_that_are_far_from_the_photo_are_skipped(photos, tmp_path):
     points = landmarks_for(photos)
     points["d.jpg"] = np.add(TEMPLATE, [[1e200, 0], *[[0, 0]] * 4])
     assert align_photos(photos, tmp_path / "out", points, workers=1).skipped == {
-        "d.jpg": "the five landmarks lie in one place"
+        "d.jpg": "the landmarks lie outside the photo, which has 130x120 pixels"
     }
 
 
@@ -169,7 +169,7 @@ def test_the_summary_is_written_beside_the_faces_and_told_in_lines(photos, tmp_p
     assert Summary(**written) == summary
     assert written["size"] == 112
     assert summary.lines() == [
-        "photos aligned to 112x112 jpg: 1",
+        "faces aligned to 112x112 jpg: 1",
         "photos skipped: 1",
         "  Ann/new\\nline.jpg: the image is empty (0 bytes); put it right or remove it",
         "photos without landmarks: 10",
@@ -182,8 +182,8 @@ def test_the_summary_is_written_beside_the_faces_and_told_in_lines(photos, tmp_p
     ]
     more = Summary(224, "png", kept=13_233, without_photo=["x.jpg"], missing_identities=["Cy"])
     assert more.lines() == [
-        "photos aligned to 224x224 png: 0",
-        "photos aligned before and kept: 13,233",
+        "faces aligned to 224x224 png: 0",
+        "faces aligned before and kept: 13,233",
         "landmarks without a photo: 1",
         "  x.jpg",
         "identities without a photo: 1",

@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,16 @@ from elasticface.data.images.alignment import TEMPLATE
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.data.images.photos import Photos
 from elasticface.faces.align_folder import read_identities
-from elasticface.faces.landmarks import COLUMNS
-from elasticface.model.encoder import Card, FaceEncoder
-from elasticface.model.loading import load
+from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS
+from elasticface.model.encoder import FORMAT, Card, FaceEncoder
+from elasticface.model.loading import card_of_onnx, load
+from elasticface.model.onnx import OnnxNetwork
+from elasticface.recognition import gallery_fmr, load_calibration, store_calibration
 from elasticface.report.files import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
 import records
+from compared import made_up
 from large import write_features, write_ijb, write_megaface
 
 SIDE = 8  # pixels of the faces
@@ -159,6 +163,25 @@ def _prepare_pairs(folder: Path) -> None:
 def _landmarks() -> str:
     points = ",".join(f"{value * SIDE / 112:.2f}" for value in TEMPLATE.ravel())
     return "\n".join([",".join(COLUMNS), *(f"{name},0.99,{points}" for name in photo_names())]) + "\n"
+
+
+def _prepare_detected(folder: Path) -> None:
+    """Landmarks with the columns of `elasticface detect`, one photo without a face."""
+    _prepare_pairs(folder)
+    _, *rows = _landmarks().splitlines()
+    rows = [f"{row},1,1,9,9,1" for row in rows[1:]]
+    faceless = photo_names()[0] + "," * (len(DETECTED_COLUMNS) - 1)
+    (folder / "landmarks5.csv").write_text("\n".join([",".join(DETECTED_COLUMNS), faceless, *rows]) + "\n")
+
+
+def _prepare_aligned(folder: Path) -> None:
+    """A folder that `elasticface align` made, one photo without a face and one that was damaged."""
+    _prepare_pairs(folder)
+    first, second, *_ = photo_names()
+    told = {"without_face": [first], "without_landmarks": [], "skipped": {second: "not an image"}}
+    (folder / "align.json").write_text(json.dumps(told))
+    (folder / first).unlink()
+    (folder / second).unlink()
 
 
 def _prepare_landmarks(folder: Path) -> None:
@@ -430,8 +453,36 @@ _CFP = ("Pair_list_F.txt", "Pair_list_P.txt", "Split/FP/01/same.txt", "Split/FF/
 
 
 def _prepare_model(folder: Path) -> None:
-    card = Card("tiny", "tiny", 16, training={"loss": "elastic-arc", "milestones": [7, 13], "m": None})
+    card = Card(
+        *("tiny", "tiny", 16),
+        training={"loss": "elastic-arc", "milestones": [7, 13], "m": None},
+        calibration=made_up(),
+    )
     FaceEncoder(backbones.create("tiny", 16), card).save(folder / "model")
+
+
+def _read_calibration(folder: Path) -> None:
+    encoder = FaceEncoder(lambda inputs: inputs.flatten(1), Card("made up"))
+    calibration = load_calibration(encoder, folder / "x.onnx")
+    assert calibration is not None
+    for point in calibration.points:
+        assert calibration.threshold(point.fmr).fmr == point.fmr
+        gallery_fmr(point.fmr, calibration.people)
+    calibration.llr(0.5)
+    calibration.difference(calibration.conditions)
+
+
+def _onnx_metadata() -> bytes:
+    card = Card("tiny", "tiny", 16, training={"loss": "elastic-arc", "milestones": [7, 13], "m": None})
+    export = {"precision": "int8", "opset": 20, "int8": {"faces": "rendered", "cosine": [0.99, 0.98]}}
+    return json.dumps({"format": FORMAT, **asdict(card), "export": export}).encode()
+
+
+def _read_onnx_metadata(folder: Path) -> None:
+    """The text alone: what else is in the file is ONNX Runtime's to read."""
+    network = mock.Mock(OnnxNetwork, path=folder / "x.onnx", embedding_size=16)
+    network.metadata = (folder / "x.json").read_bytes().decode(errors="replace")
+    card_of_onnx(network, {"size": 112})
 
 
 READERS: dict[str, Reader] = {
@@ -453,6 +504,18 @@ READERS: dict[str, Reader] = {
         read=lambda folder: use(open_pairs(folder)),
         prepare=_prepare_landmarks,
         fuzzed=["landmarks5.csv"],
+        words=_TEXT,
+    ),
+    "detected": Reader(
+        read=lambda folder: use(open_pairs(folder), most=1),
+        prepare=_prepare_detected,
+        fuzzed=["landmarks5.csv"],
+        words=_TEXT,
+    ),
+    "aligned": Reader(
+        read=lambda folder: use(open_pairs(folder), most=1),
+        prepare=_prepare_aligned,
+        fuzzed=["align.json"],
         words=_TEXT,
     ),
     "metadata": Reader(read=_read_metadata, prepare=_prepare_metadata, fuzzed=["metadata.csv"], words=_TEXT),
@@ -510,5 +573,14 @@ READERS: dict[str, Reader] = {
     ),
     "model cards": Reader(
         read=lambda folder: load(folder / "model"), prepare=_prepare_model, fuzzed=["model/model.json"], words=_JSON
+    ),
+    "calibrations": Reader(
+        read=_read_calibration,
+        prepare=lambda folder: store_calibration(folder / "x.onnx", made_up()),
+        fuzzed=["x.calibration.json"],
+        words=_JSON,
+    ),
+    "onnx metadata": Reader(
+        read=_read_onnx_metadata, prepare=_writes("x.json", _onnx_metadata()), fuzzed=["x.json"], words=_JSON
     ),
 }

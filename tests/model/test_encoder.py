@@ -2,17 +2,18 @@
 
 import copy
 import math
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from embedders import HALVES, Faces, encoder, faces, halves, halves_longhand, prepared_longhand, trained_a_little
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticface.base.errors import InputError
@@ -153,19 +154,54 @@ def test_no_more_than_a_batch_is_held_of_a_lazy_input() -> None:
     assert (done, most_ahead) == (10, 3)
 
 
+def test_paths_bytes_pil_images_and_arrays_are_embedded_alike_and_mixed(tmp_path: Path) -> None:
+    picture = faces(1)[0]
+    png = decoding.encode(picture, ".png")
+    (tmp_path / "a.png").write_bytes(png)
+    mixed = [picture, tmp_path / "a.png", str(tmp_path / "a.png"), png, bytearray(png), PIL.Image.fromarray(picture)]
+    found = encoder().embed(mixed)
+    assert np.array_equal(found, np.repeat(encoder().embed(picture[None]), len(mixed), axis=0))
+    for one in mixed:
+        assert np.array_equal(encoder().embed(one), found[:1])
+
+
+@pytest.mark.parametrize("wrong", [faces(1, 9)[0], faces(1)[0, :7]], ids=["size", "not square"])
+def test_a_face_of_another_size_is_refused_by_its_place_and_told_to_be_aligned(wrong: Faces) -> None:
+    for given_as in (wrong, decoding.encode(wrong, ".png"), PIL.Image.fromarray(wrong)):
+        with pytest.raises(
+            InputError, match=r"image 2: .* faces of 8x8; .*elasticface align.*elasticface\.align_faces"
+        ):
+            encoder().embed([*faces(2), given_as])
+
+
 @pytest.mark.parametrize(
-    "wrong",
-    [faces(1, 9)[0], faces(1)[0, :7], faces(1)[0].astype(np.float32), faces(1)[0, :, :, 0], faces(1)[0, :, :, :2]],
-    ids=["size", "not square", "type", "grey", "two channels"],
+    ("wrong", "said"),
+    [
+        (faces(1)[0].astype(np.float32), "float32"),
+        (faces(1)[0, :, :, 0], r"uint8 \[8, 8\]"),
+        (faces(1)[0, :, :, :2], r"uint8 \[8, 8, 2\]"),
+        (None, "NoneType is no image"),
+        (3, "int is no image"),
+        (torch.zeros(8, 8, 3), "Tensor is no image"),
+        (b"no picture", "not an image"),
+        (b"", "no bytes|empty|not an image"),
+    ],
+    ids=str,
 )
-def test_an_array_of_another_size_or_type_is_refused(wrong: NDArray[Any]) -> None:
-    with pytest.raises(InputError, match=r"image: .*uint8 \[8, 8, 3\].*elasticface align"):
+def test_what_is_no_image_is_refused_by_its_place(wrong: Any, said: str) -> None:
+    with pytest.raises(InputError, match=f"image 2: .*({said})"):
         encoder().embed([*faces(2), wrong])
+
+
+@pytest.mark.parametrize("wrong", [None, 3, 0.5])
+def test_what_holds_no_images_is_refused(wrong: Any) -> None:
+    with pytest.raises(InputError, match=f"{type(wrong).__name__} where images are needed"):
+        encoder().embed(wrong)
 
 
 def test_a_file_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(decoding.encode(faces(1, 9)[0], ".png"))
-    with pytest.raises(InputError, match=r"large\.png: uint8 \[9, 9, 3\]"):
+    with pytest.raises(InputError, match=r"large\.png: 9x9 pixels where .*elasticface align"):
         encoder().embed([tmp_path / "large.png"])
 
 
@@ -190,3 +226,13 @@ def test_a_network_of_another_precision_is_fed_in_its_own(dtype: torch.dtype, cl
     found = FaceEncoder(copy.deepcopy(network).to(dtype), card).embed(faces(3, 112))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=closeness)
+
+
+# ---------------------------------------------------------------------------------------------- copies
+
+
+def test_a_copied_or_pickled_encoder_computes_the_same() -> None:
+    made = FaceEncoder(trained_a_little(), Card("tiny", "tiny", 16))
+    for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert again.card == made.card
+        assert np.array_equal(again.embed(faces(2, 112)), made.embed(faces(2, 112)))

@@ -1,5 +1,6 @@
 """load: .onnx embedders of any making, and the YAML beside them."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,14 +96,17 @@ NO_EMBEDDERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "two inputs": (two_inputs, "it takes left tensor(float) [1, 3, 112, 112], right"),
     "a text model": (single_node(1, 77, output=[1, 77]), "it takes faces tensor(float) [1, 77]"),
     "a grey image": (single_node(1, 1, 112, 112, output=[1, 1, 112, 112]), "not one float image batch"),
-    "an image out": (single_node(1, 3, 112, 112, output=[1, 3, 112, 112]), "first output is [1, 3, 112, 112]"),
+    "an image out": (
+        single_node(1, 3, 112, 112, output=[1, 3, 112, 112]),
+        "its output embeddings is [1, 3, 112, 112] for 1 images",
+    ),
     "a list of boxes out": (
         single_node(1, 3, 112, 112, output=[1, 3, 12544], node="Flatten", axis=2),
-        "first output is [3, 12544]",
+        "embeddings is [3, 12544]",
     ),
     "three dimensions out": (
         single_node("batch", 3, 112, 112, output=["batch", 3, 112], node="ReduceMean", axes=[3], keepdims=0),
-        "first output is [2, 3, 112]",
+        "embeddings is [2, 3, 112]",
     ),
     "one row for all images": (
         single_node("batch", 3, 112, 112, output=[1, "n"], node="Flatten", axis=0),
@@ -162,3 +166,110 @@ def test_a_wrong_yaml_beside_is_refused_by_its_name(content: str, message: str, 
 
 def test_an_unknown_keyword_is_named(tmp_path: Path) -> None:
     assert "gamma: no such field" in refused(halves_onnx(tmp_path / "halves.onnx"), size=8, gamma=2.2)
+
+
+# ---------------------------------------------------------------------------------------------- several outputs
+
+
+def heads_onnx(path: Path, *, images: int | str = "batch", element: int = TensorProto.FLOAT, also: str = "") -> Path:
+    """Two outputs of 8×8 pixels, the norm before the embedding [B, 6]; with ``also`` a third [B, 3], called so."""
+    nodes = [
+        helper.make_node("AveragePool", ["faces"], ["pooled"], kernel_shape=[8, 4], strides=[8, 4]),
+        helper.make_node("Transpose", ["pooled"], ["sides"], perm=[0, 3, 1, 2]),
+        helper.make_node("Flatten", ["sides"], ["features"], axis=1),
+        helper.make_node("ReduceL2", ["features"], ["norm"], axes=[1], keepdims=1),
+        helper.make_node("GlobalAveragePool", ["faces"], ["means"]),
+        helper.make_node("Flatten", ["means"], [also or "unused"], axis=1),
+    ]
+    outputs = [helper.make_tensor_value_info("norm", element, [images, 1])]
+    outputs += [helper.make_tensor_value_info("features", element, [images, HALVES])]
+    outputs += [helper.make_tensor_value_info(also, element, [images, 3])] if also else []
+    graph = helper.make_graph(
+        nodes, "heads", [helper.make_tensor_value_info("faces", element, [images, 3, 8, 8])], outputs
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("images", [1, 4, "batch"])
+def test_the_embedding_is_taken_and_not_the_norm(images: int | str, tmp_path: Path) -> None:
+    loaded = load(heads_onnx(tmp_path / "two.onnx", images=images), size=8)
+    expected = halves_longhand(faces(3), Preprocessing(8))
+    np.testing.assert_allclose(loaded.embed(faces(3), flip=False, normalize=False), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_with_a_norm_alone_is_no_embedder(tmp_path: Path) -> None:
+    model = onnx.load(heads_onnx(tmp_path / "two.onnx"))
+    del model.graph.output[1]
+    onnx.save(model, tmp_path / "norm.onnx")
+    assert "its output norm is [2, 1] for 2 images" in refused(tmp_path / "norm.onnx", size=8)
+
+
+def test_of_several_that_may_be_the_embedding_one_must_be_named(tmp_path: Path) -> None:
+    path = heads_onnx(tmp_path / "three.onnx", also="logits")
+    message = refused(path, size=8)
+    assert "several outputs may be the embedding: norm is [2, 1], features is [2, 6], logits is [2, 3]" in message
+    assert "--output features" in message
+    assert load(path, size=8, output="logits").card.embedding_size == 3
+    (tmp_path / "three.yaml").write_text("size: 8\noutput: features\n")
+    assert load(path).card.embedding_size == HALVES
+    assert load(path, output="logits").card.embedding_size == 3
+    assert "has no output fc; there are: norm is [2, 1]" in refused(path, output="fc")
+
+
+def test_output_is_for_onnx_files_and_a_name(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("output: 3\n")
+    (tmp_path / "x.onnx").write_bytes(b"")
+    with pytest.raises(InputError, match=r"x\.yaml: output is 3: expected the name of an output"):
+        load(tmp_path / "x.onnx")
+    (tmp_path / "y.pth").write_bytes(b"")
+    assert "output is for .onnx files" in refused(tmp_path / "y.pth", backbone="iresnet18", output="x")
+
+
+def test_float16_inputs_are_given_as_such(tmp_path: Path) -> None:
+    loaded = load(heads_onnx(tmp_path / "half.onnx", element=TensorProto.FLOAT16), size=8)
+    found = loaded.embed(faces(3), flip=False, normalize=False)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, halves_longhand(faces(3), Preprocessing(8)), rtol=0, atol=2e-3)
+
+
+# ---------------------------------------------------------------------------------------------- likely preprocessing
+
+
+@pytest.mark.parametrize(
+    ("expects", "message"),
+    [
+        (
+            {"mean": [127.5] * 3},
+            "from -255 to -253.* meant: --scale 1 --mean 127.5,127.5,127.5 --std 127.5,127.5,127.5",
+        ),
+        ({"mean": [127.5] * 3, "std": [128] * 3}, "from -0.9961 to -0.9883.* --scale 1 .*--std 128,128,128"),
+        ({"scale": 1}, "from -1 to 509.* meant: --scale 255 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5"),
+        ({"scale": 1, "mean": [0] * 3, "std": [1] * 3}, "from 0 to 255.* --scale 255 --mean 0,0,0 --std 1,1,1"),
+        ({"mean": [9, 70, 800], "std": [1e-3] * 3}, "Right only where the network itself scales its input"),
+    ],
+    ids=str,
+)
+def test_a_preprocessing_far_from_what_networks_see_is_warned_of(
+    expects: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match=message) as caught:
+        load(halves_onnx(tmp_path / "halves.onnx"), size=8, **expects)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    "expects",
+    [
+        {},
+        {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        {"scale": 1, "mean": [127.5] * 3, "std": [127.5] * 3},
+        {"mean": [0] * 3, "std": [1] * 3},
+        {"std": [0.25] * 3},
+    ],
+    ids=str,
+)
+def test_a_usual_preprocessing_is_not_warned_of(expects: dict[str, Any], tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(halves_onnx(tmp_path / "halves.onnx"), size=8, **expects)

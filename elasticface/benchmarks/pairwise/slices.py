@@ -27,12 +27,19 @@ NUMBERS, WORDS = ("yaw", "heterogeneity"), ("expression", "occlusion")
 """The columns that are looked at beside `file`: yaw in degrees; an identity's multiplier of how much its photos vary;
 names of an expression and of what covers the face ("none" for nothing)."""
 
+DEMOGRAPHIC = ("sex", "gender", "age", "ancestry", "ethnicity", "race")
+"""Columns that say which group a person belongs to, as words or, for age, in years."""
+
 _MOST_BYTES = 1 << 28  # a million photos with 256 bytes each
 _UNCOVERED = ("none", "")
 _POSES = (15, 30, 45)  # degrees
+_AGES = (20, 35, 50, 65)  # years: up to which the groups go
+
+MOST_GROUPS = 40
+"""Of a demographic column; of more it names something else than groups."""
 
 Metadata = dict[str, dict[str, float] | dict[str, str]]  # column -> photo -> value
-Values = NDArray[Any]  # [P] of one column: float64 for NUMBERS, text for WORDS
+Values = NDArray[Any]  # [P] of one column: float64 for NUMBERS, else text
 Groups = tuple[list[str], NDArray[np.int64]]  # names [G], and which of them each pair belongs to [P]
 
 
@@ -131,11 +138,42 @@ def _by_occlusion(a: Values, b: Values) -> Groups:
     return ["none", "one or both"], (~np.isin(a, _UNCOVERED) | ~np.isin(b, _UNCOVERED)).astype(np.int64)
 
 
+def _by_group(a: Values, b: Values) -> Groups:
+    there = set(a.tolist()) | set(b.tolist())
+    names = sorted(there - {""}, key=group_order)
+    if len(names) > MOST_GROUPS:
+        return [""], np.zeros(len(a), np.int64)  # one group is none
+    number = {name: place for place, name in enumerate(names)}
+    which = [number.get(x, len(names)) if x == y else len(names) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    return [*names, "different or unknown"], np.array(which, np.int64)
+
+
+def group_of(column: str, value: str) -> str:
+    """The group that a cell of a demographic column names: an age in years as a range, "" for none."""
+    if column != "age":
+        return value
+    try:
+        years = float(value)
+    except ValueError:
+        return value  # groups already, in words
+    if not 0 <= years < 150:
+        return ""
+    place = int(np.searchsorted(_AGES, years, side="right"))
+    return f"{(0, *_AGES)[place]}–{_AGES[place] - 1}" if place < len(_AGES) else f"{_AGES[-1]} and over"
+
+
+def group_order(name: str) -> tuple[int, str]:
+    """Sorts age groups by years, and words after them by name."""
+    first = name.replace("–", " ").partition(" ")[0]
+    return (int(first) if first.isdecimal() and len(first) < 4 else 1000, name)
+
+
 FACTORS: dict[str, tuple[str, Callable[[Values, Values], Groups], str]] = {
     "pose": ("yaw", _by_pose, "the larger yaw of the two photos"),
     "heterogeneity": ("heterogeneity", _by_heterogeneity, "how much the two people's photos vary, in thirds"),
     "expression": ("expression", _by_expression, "the expressions of the two photos"),
     "occlusion": ("occlusion", _by_occlusion, "photos where something covers the face"),
+    **{column: (column, _by_group, f"pairs within a group, by {column}") for column in DEMOGRAPHIC},
 }
 """Factor -> its column, how it groups pairs, and what it is, in words."""
 
@@ -144,7 +182,8 @@ FACTORS: dict[str, tuple[str, Callable[[Values, Values], Groups], str]] = {
 
 
 def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
-    """What is in the photos, from a CSV with the column `file` (a photo's name) and any of ``NUMBERS`` and ``WORDS``.
+    """What is in the photos, from a CSV with the column `file` (a photo's name) and any of ``NUMBERS``, ``WORDS`` and
+    ``DEMOGRAPHIC``.
 
     Args:
         path: the file.
@@ -169,7 +208,7 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
                 raise InputError(f"{label}: more than {_MOST_BYTES:,} bytes; keep the rows of the benchmark's photos")
             rows = _rows(csv.reader(file, strict=True), label)
             _, header = next(rows, (0, []))
-            columns = [column for column in (*NUMBERS, *WORDS) if column in header]
+            columns = [column for column in (*NUMBERS, *WORDS, *DEMOGRAPHIC) if column in header]
             if not columns or "file" not in header:
                 return None
             if len(set(header)) < len(header):
@@ -200,8 +239,8 @@ def _rows(reader: Any, label: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _value(column: str, cell: str, where: str) -> Any:
-    if column in WORDS:
-        return cell.strip()
+    if column not in NUMBERS:
+        return group_of(column, cell.strip())
     try:
         value = float(cell)
     except ValueError:

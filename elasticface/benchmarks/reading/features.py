@@ -344,6 +344,7 @@ def _model_bytes(encoder: FaceEncoder) -> bytes:
     elif isinstance(network, OnnxNetwork):
         with files.opened(network.path) as file:
             digest = hashlib.file_digest(file, "sha256")
+        digest.update(network.output.encode())
     else:
         size = encoder.card.preprocessing.size
         image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)

@@ -25,9 +25,9 @@ class FolderSource(EncodedImages):
     """The images of a folder of identity folders, with one label per identity folder.
 
     Identities and, within each, images are in the order of their names, so labels and indices are the same on every
-    machine. Hidden files, files without an image's suffix and folders deeper than the second level are passed over.
-    Symbolic links are followed. Whatever has an image's suffix in an identity folder counts as one, a damaged one where
-    it is no file: a folder, a named pipe, a link that leads nowhere.
+    machine. Hidden files are passed over. Files without an image's suffix and folders below identity folders are left
+    out; a warning counts them. Symbolic links are followed. Whatever has an image's suffix in an identity folder counts
+    as one, a damaged one where it is no file: a folder, a named pipe, a link that leads nowhere.
 
     Held in memory, per image: its name's bytes and 16 more. They lie in arrays and not in Python objects, whose
     reference counts every worker process would write to and so copy, page by page, the whole list.
@@ -106,18 +106,22 @@ class _Names:
 
 def _scan(root: Path) -> tuple[_Names, _Names, NDArray[np.int64]]:
     """The identity folders that hold images, all the images' names one identity after the other, images an identity."""
-    folders, images_and_folders = _folders_and_images(root)
+    folders, images_and_folders, _ = _entries(root)
     loose = sorted({*images_and_folders} - {*folders})
     if not folders:
         found = f"{len(loose)} images directly in it, but no identity folders" if loose else "no identity folders"
         raise InputError(f"{printable(root)}: {found}; put each person's images in a folder: <identity>/<image>")
 
     identities, counts, empty = [], array("q"), []
+    deeper: list[str] = []
+    others: list[str] = []
 
     def images() -> Iterator[str]:  # so that the names go into the array as they come
         many = len(folders) > _MANY
         for identity in progress.track(folders, "looking through folders", len(folders), shown=many):
-            names = _folders_and_images(root / identity)[1]
+            below, names, unread = _entries(root / identity)
+            deeper.extend(f"{identity}/{name}" for name in below)
+            others.extend(f"{identity}/{name}" for name in unread)
             if names:
                 identities.append(identity)
                 counts.append(len(names))
@@ -135,21 +139,28 @@ def _scan(root: Path) -> tuple[_Names, _Names, NDArray[np.int64]]:
         _warn_of_left_out(root, "identity folders without images", empty)
     if loose:
         _warn_of_left_out(root, "images outside identity folders", loose)
+    if deeper:
+        _warn_of_left_out(root, "folders below identity folders, with all that is in them", deeper)
+    if others:
+        _warn_of_left_out(root, "files without an image's suffix", others)
     return _Names(identities), packed, np.frombuffer(counts, dtype=np.int64)
 
 
-def _folders_and_images(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the folders in ``folder``, and of all that has an image's suffix; each list sorted."""
-    folders, images = [], []
+def _entries(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """The names of folders, of all that has an image's suffix, and of other files in ``folder``; each list sorted."""
+    folders, images, others = [], [], []
     with files.reading(folder, "give a folder with one folder per identity"), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry):
+            is_folder, suffix = _is_folder(entry), os.path.splitext(entry.name)[1].lower()
+            if is_folder:
                 folders.append(entry.name)
-            if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            if suffix in IMAGE_SUFFIXES:
                 images.append(entry.name)
-    return sorted(folders), sorted(images)
+            elif not is_folder:
+                others.append(entry.name)
+    return sorted(folders), sorted(images), sorted(others)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

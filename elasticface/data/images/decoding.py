@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.data.images import heic
 from elasticface.data.images.sides import JPEG_EOI, JPEG_SOI, JPEG_SOS, jpeg_markers, sides
 
 # OpenCV reads both variables while it is being imported, so they stand before the import; the user's own values win.
@@ -26,7 +27,7 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 # OpenCV logs what it also reports to the caller; with a DamagedImage raised, the log would only say it twice.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
 
-import cv2
+import cv2 as cv2  # re-exported: whoever takes it from here has it with these settings
 
 # OpenCV brings a pool of one thread a core. Images come many at a time from many processes (data workers, ranks), each
 # of which would start such a pool, and all of them would fight for the same cores; a face of 112 × 112 gains nothing
@@ -40,8 +41,13 @@ MAX_BYTES = 2**26
 JPEG_QUALITY = 95
 """The quality :func:`encode` writes JPEG with."""
 
-IMAGE_SUFFIXES = frozenset(".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())
+IMAGE_SUFFIXES = heic.SUFFIXES.union(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+)
 """Suffixes, in lower case, of the files that are taken for images."""
+
+UNREAD_SUFFIXES = frozenset(".arw .cr2 .cr3 .dng .jxl .nef .orf .pef .psd .raf .raw .rw2 .svg .tga".split())
+"""Those of pictures that are not read, and are named where they lie among images."""
 
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of an ``open`` that say nothing about the file: another would fail, too."""
@@ -53,6 +59,10 @@ _NOT_STUFFED = re.compile(rb"\xff[^\x00]")  # a marker, in the data of a scan
 
 class DamagedImage(InputError):
     """The bytes of one image cannot be made into pixels. The message is one line and begins with the image's name."""
+
+
+class NoFace(DamagedImage):
+    """No face was found in an image, so there is none to be aligned; the message is of the same kind."""
 
 
 def read(path: Path, name: str) -> bytes:
@@ -133,6 +143,11 @@ def decode_aligned(data: bytes, name: str, size: int, if_not: Callable[[str], st
 
 
 def _pixels(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    if heic.is_heic(encoded[:64].tobytes()):
+        try:
+            return heic.decode_heic(encoded.tobytes())
+        except ValueError as error:
+            raise DamagedImage(f"{name}: the image {error}") from error
     try:
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:

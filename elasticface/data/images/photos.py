@@ -8,7 +8,7 @@ from pathlib import Path
 from elasticface.base import files, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import MOST_TEXT, printable
-from elasticface.data.images.decoding import IMAGE_SUFFIXES, MAX_BYTES, DamagedImage
+from elasticface.data.images.decoding import IMAGE_SUFFIXES, MAX_BYTES, UNREAD_SUFFIXES, DamagedImage
 from elasticface.data.images.tars import members
 
 _LONG = 1 << 30  # bytes of a tar that take a while to look through
@@ -19,8 +19,9 @@ class Photos:
     """The images below a folder, at any depth, or inside an uncompressed tar.
 
     A photo's name is its path below the folder or in the tar, with ``/`` and without a leading ``./``. Hidden files and
-    files without an image's suffix are passed over. In a folder, whatever has such a suffix counts as a photo, a
-    damaged one where it is no file: a named pipe, a folder, a link that leads nowhere.
+    files without a picture's suffix are passed over; pictures of a kind that is not read (camera raw, …) are left out.
+    In a folder, whatever has an image's suffix counts as a photo, a damaged one where it is no file: a named pipe, a
+    folder, a link that leads nowhere.
 
     No name leads elsewhere: one that has ``..``, a backslash or NUL, or is absolute, is left out, and so are links that
     leave the folder, linked folders, and every link, device and sparse file of a tar. Of a name that a tar holds twice,
@@ -139,10 +140,10 @@ class Photos:
             self.left_out |= {(below / folder).as_posix(): "a link to a folder" for folder in sorted(linked)}
             for file in sorted({*names, *folders} - linked):
                 name = (below / file).as_posix()
-                if file.startswith(".") or not _is_image(name):
+                if file.startswith(".") or not (_is_image(name) or _is_unread(name)):
                     continue
                 path = os.path.join(parent, file)
-                why = flaw(name)
+                why = flaw(name) or (_UNREAD if _is_unread(name) else None)
                 if why is None and os.path.islink(path) and not self._inside(Path(path)):
                     why = "a link that leads out of the folder"
                 if why is None:
@@ -175,10 +176,12 @@ class Photos:
             name = "/".join(parts)
             if not member.isreg() or member.issparse():
                 why = "a link, a device or a sparse file"
+            elif _is_unread(name):
+                why = _UNREAD
         if why is None:  # of members of one name the last one counts
             index[name] = (member.offset_data, member.size)
             self.left_out.pop(name, None)
-        elif _is_image(name):
+        elif _is_image(name) or _is_unread(name):
             self.left_out[name] = why
             index.pop(name, None)
 
@@ -187,12 +190,19 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 2048
 """Bytes: what file systems take, and half of what Linux does, for there is a folder before it."""
 
 
+_UNREAD = "a kind of picture that is not read; convert it to JPEG or PNG"
+
+
 class _Unreadable(Exception):
     """Why a file cannot be had, for the caller to make a sentence with its name."""
 
 
 def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _is_unread(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in UNREAD_SUFFIXES
 
 
 def flaw(name: str) -> str | None:

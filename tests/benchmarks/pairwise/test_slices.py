@@ -18,7 +18,7 @@ from elasticface.benchmarks import samples
 from elasticface.benchmarks.pairwise import slices as module
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
-from elasticface.benchmarks.pairwise.slices import FACTORS, Metadata, Slice, read_metadata, slices
+from elasticface.benchmarks.pairwise.slices import DEMOGRAPHIC, FACTORS, Metadata, Slice, read_metadata, slices
 from elasticface.benchmarks.units import Units
 from elasticface.metrics import binomial_interval
 from elasticface.metrics.resampling import draw_people
@@ -39,6 +39,8 @@ def made_up(seed: int, photos: int = 40, pairs: int = 300) -> tuple[list[str], l
         "expression": dict(zip(names, rng.choice(["smile", "neutral", "frown"], photos).tolist(), strict=True)),
         "occlusion": dict(zip(names, rng.choice(["none", "mask", "hand"], photos).tolist(), strict=True)),
     }
+    for column in DEMOGRAPHIC:
+        metadata[column] = dict(zip(names, rng.choice(["x", "y", ""], photos, p=[0.4, 0.4, 0.2]).tolist(), strict=True))
     first, second = rng.choice(names, (2, pairs)).tolist()
     return first, second, metadata
 
@@ -63,6 +65,8 @@ def longhand_groups(factor: str, first: list[str], second: list[str], metadata: 
         names = f"up to {low:.2f}", f"{low:.2f}–{high:.2f}", f"over {high:.2f}"
         return [names[int(mean > low) + int(mean > high)] for mean in means]
     of = metadata[factor]
+    if factor in DEMOGRAPHIC:
+        return [str(of[a]) if of[a] == of[b] != "" else "different or unknown" for a, b in pairs]
     if factor == "expression":
         return ["the same" if of[a] == of[b] else "different" for a, b in pairs]
     return ["none" if of[a] == "none" and of[b] == "none" else "one or both" for a, b in pairs]
@@ -148,6 +152,27 @@ def test_groups_come_in_their_order_and_lose_no_pair() -> None:
     assert max(thirds) - min(thirds) <= len(first) // 20
 
 
+def test_ages_are_grouped_by_years_and_other_groups_by_name(tmp_path: Path) -> None:
+    ages = ["7", "20", "34.9", "65", "-1", "young", ""]
+    photos = [f"{number}.jpg" for number in range(len(ages))]
+    rows = [f"{photo},{age}, {'fm'[number % 2]}" for number, (photo, age) in enumerate(zip(photos, ages, strict=True))]
+    metadata = read_metadata(write(tmp_path, "file,age,sex", *rows), photos)
+    assert metadata is not None
+    assert list(metadata["age"].values()) == ["0–19", "20–34", "20–34", "65 and over", "", "young", ""]
+    same = np.array([True] * 4 + [False] * 3)
+    found = slices(photos, photos, same, same, metadata)
+    told = {factor: [piece.name for piece in found if piece.factor == factor] for factor in ("age", "sex")}
+    assert told["age"] == ["0–19", "20–34", "65 and over", "young", "different or unknown"]
+    assert told["sex"] == ["f", "m"]
+
+
+def test_a_column_of_very_many_groups_names_none() -> None:
+    photos = [f"{number}.jpg" for number in range(50)]
+    metadata: Metadata = {"race": {photo: photo for photo in photos}}
+    same = np.arange(50) % 2 == 0
+    assert slices(photos, photos, same, same, metadata) == ()
+
+
 def test_a_factor_without_a_difference_is_left_out() -> None:
     first, second, metadata = made_up(1)
     same, accepted = judged(1, len(first))
@@ -202,7 +227,7 @@ def test_what_is_known_of_the_photos_is_read_whatever_else_there_is(tmp_path: Pa
     [
         [HEADER, *ROWS[:2]],  # lacks b/0.jpg
         [HEADER],
-        ["file,identity,age", *(",".join(row.split(",")[:3]) for row in ROWS)],  # nothing that is known here
+        ["file,identity,height", *(",".join(row.split(",")[:3]) for row in ROWS)],  # nothing that is known here
         ["name,yaw", "a/0.jpg,3", "a/1.jpg,3", "b/0.jpg,3"],
         ["a file, about something else", "entirely"],
         [],

@@ -78,13 +78,25 @@ def test_indices_count_from_the_end_and_end(people):
             source[beyond]
 
 
-def test_hidden_files_other_files_and_deeper_folders_are_passed_over(people):
+def test_hidden_files_and_files_beside_the_identity_folders_are_passed_over(people):
     put(people / ".thumbnails" / "0.png")
     put(people / "anna" / ".0.png")
-    put(people / "anna" / "more" / "0.png")
-    (people / "anna" / "notes.txt").write_text("hello")
     (people / "list.csv").write_text("hello")
     assert len(FolderSource(people)) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("anna/more/0.png", "folders below identity folders, with all that is in them, such as anna/more"),
+        ("anna/notes.txt", r"files without an image's suffix, such as anna/notes\.txt"),
+        ("anna/0.png.part", r"files without an image's suffix, such as anna/0\.png\.part"),
+    ],
+)
+def test_what_lies_among_the_images_and_is_none_is_counted(people, name, what):
+    put(people / name)
+    with pytest.warns(UserWarning, match=f"left out: 1 {what}"):
+        assert len(FolderSource(people)) == 6
 
 
 def test_suffixes_count_in_either_case(people):
@@ -97,11 +109,16 @@ def test_links_are_followed_and_circles_do_no_harm(people, tmp_path):
     put(tmp_path / "elsewhere" / "0.png", 77)
     (people / "dora").symlink_to(tmp_path / "elsewhere")
     (people / "anna" / "circle").symlink_to(people)
-    source = FolderSource(people)
+    with pytest.warns(UserWarning, match="such as anna/circle"):
+        source = FolderSource(people)
     assert source.class_names == ["anna", "bert", "carla", "dora"]
     assert source[6][0][0, 0, 0] == 77
     (people / "everyone").symlink_to(people)
-    with pytest.warns(UserWarning, match="1 identity folders without images, such as everyone"):
+    (people / "anna" / "circle").unlink()
+    with (
+        pytest.warns(UserWarning, match="1 identity folders without images, such as everyone"),
+        pytest.warns(UserWarning, match="folders below identity folders"),
+    ):
         assert len(FolderSource(people)) == 7
 
 

@@ -1,0 +1,118 @@
+"""`elasticface calibrate`: its options and what it does."""
+
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import Namespace
+
+from elasticface.base import files
+from elasticface.base.errors import InputError
+from elasticface.cli.parser import Parser
+from elasticface.training.config import Backbone
+
+HELP = "a model on people it has not seen -> thresholds with their false match rates"
+
+DESCRIPTION = """Measure what a model's similarities mean, thresholds and a likelihood ratio; keep it with the model.
+
+MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
+pack, photos with a list of pairs, or CFP, as evaluate takes them; or a folder or an uncompressed tar of people,
+<person>/<photo>, all of whose photos are compared: with --all-pairs, even where there is a list of pairs. Several are
+taken together; they should have no one in common, and no one that the model was trained on.
+
+For each false match rate: the threshold, the rate that was observed and its 95 % interval over people, and the share of
+genuine comparisons that are accepted. A rate that takes more people than there are is refused (rule of three). Where
+metadata.csv says sex, age, ancestry or the like, the rates of each group follow.
+
+The result is in MODEL's model.json, or, for a file, beside it in MODEL.calibration.json. It holds for the detector, the
+alignment, the mirror image, the precision and the very model that it was measured with."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes."""
+    parser.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
+    parser.add_argument("benchmarks", type=str, nargs="+", help="packs, photos with pairs.txt, CFP, folders of people")
+    parser.add_argument("--fmr", type=list[float] | None, default=None, help="rates; 1e-1 to 1e-6 that the data allow")
+    parser.add_argument(
+        "--detector", type=str | None, default=None, help="what found the faces, where align.json does not say it"
+    )
+    parser.add_argument("--all-pairs", action="store_true", help="compare all photos of people; pass over pairs.txt")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
+    parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    parser.add_argument("--flip", type=bool, default=True, help="add the mirror image")
+    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
+    parser.add_argument("--channels", type=Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
+    parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
+    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. 0.485,0.456,0.406")
+    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. 0.229,0.224,0.225")
+
+
+def run(options: Namespace) -> None:
+    """Measure, keep, and print."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from elasticface.base import progress
+    from elasticface.model.calibration import UNKNOWN_DETECTOR
+    from elasticface.model.loading import load
+    from elasticface.recognition.calibration import measure
+    from elasticface.recognition.comparisons import open_comparable
+    from elasticface.recognition.shown import lines, tables
+    from elasticface.recognition.storing import place_of, store_calibration
+
+    if len({*options.benchmarks}) < len(options.benchmarks):
+        raise InputError("a benchmark is given twice")
+    names = ("size", "channels", "scale", "mean", "std")
+    preprocessing = {name: options[name] for name in names if options[name] is not None}
+    encoder = load(options.model, options.backbone, device=options.device, **preprocessing)
+    place = place_of(options.model)
+    files.check_writable(place.parent, place.name)
+    benchmarks = [
+        one
+        for path in options.benchmarks
+        for one in open_comparable(path, options.pairs, options.landmarks, options.all_pairs)
+    ]
+    detector = _detector(options.detector, [Path(path) for path in options.benchmarks])
+    measured = measure(encoder, benchmarks, options.fmr, detector=detector, flip=options.flip)
+    store_calibration(options.model, measured.calibration)
+    if options.json:
+        found = {"calibration": asdict(measured.calibration), "groups": list(map(asdict, measured.differentials))}
+        print(json.dumps({**found, "notes": measured.notes, "file": str(place)}, indent=2, allow_nan=False))
+        return
+    console = Console()
+    console.print(*tables(measured), sep="\n")
+    console.print(*lines(measured), sep="\n", markup=False, highlight=False, soft_wrap=True)
+    for note in measured.notes:
+        progress.say(f"note: {note}")
+    if detector == UNKNOWN_DETECTOR:
+        progress.say(
+            "note: what found the faces is not known, so verify and find will not use this calibration; "
+            "say it with --detector, such as --detector yunet"
+        )
+    print(place)
+
+
+def _detector(given: str | None, benchmarks: list[Path]) -> str:
+    """The name of what found the faces, as its own name has it: given, or what `align` has written with them."""
+    from elasticface.base import records
+    from elasticface.faces.align_folder import SUMMARY
+    from elasticface.faces.finder import FaceFinder
+    from elasticface.model.calibration import UNKNOWN_DETECTOR
+
+    if given is not None:
+        if not given.strip() or len(given) > 500:
+            raise InputError("--detector must be a name, such as yunet")
+        return FaceFinder().name if given == "yunet" else given
+    told = set()
+    for path in benchmarks:
+        summary = path / SUMMARY
+        name = records.read_object(summary, most=files.MOST_TEXT).get("detector") if summary.is_file() else None
+        told.add(name if isinstance(name, str) and 0 < len(name) <= 500 else UNKNOWN_DETECTOR)
+    if len(told) > 1:
+        names = ", ".join(files.printable(name, 100) for name in sorted(told))
+        raise InputError(f"faces of different detectors ({names}) make no common threshold; calibrate on one alone")
+    return told.pop()

@@ -1,0 +1,69 @@
+"""`elasticface find`: who in a folder of people is on a photo."""
+
+import json
+from typing import Literal
+
+from jsonargparse import Namespace
+
+from elasticface.cli.parser import Parser
+
+HELP = "a photo and a folder of people -> who it is, or unknown"
+
+DESCRIPTION = """Search the face on a photo among people, each a folder of photos below PEOPLE.
+
+Named are the most similar people, and whether the first of them is the person on the photo by the threshold that
+`elasticface calibrate` has measured; otherwise the person is unknown. With more photos in PEOPLE a stranger has more
+chances to match one by mistake: that rate is said."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes."""
+    parser.add_argument("photo", type=str, help="photo")
+    parser.add_argument("--in", type=str, required=True, help="folder of people, each a folder of photos")
+    parser.add_argument("--model", type=str, default="default", help="run folder, model folder or .onnx")
+    parser.add_argument("--fmr", type=float | None, default=None, help="of one comparison; the one nearest to 1e-3")
+    parser.add_argument(
+        "--faces", type=Literal["largest", "central"], default="largest", help="of several in the photo"
+    )
+    parser.add_argument("--detector", type=str, default="yunet", help="yunet, insightface, uniface, or an .onnx")
+    parser.add_argument("--workers", type=int, default=2, help="processes that look for faces")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Namespace) -> None:
+    """Search, and say what came out."""
+    from elasticface.base import progress
+    from elasticface.faces.examples import with_examples
+    from elasticface.faces.finder import FaceFinder
+    from elasticface.faces.installed import open_detector
+    from elasticface.model.loading import load
+    from elasticface.recognition import load_calibration
+    from elasticface.recognition.find import find
+
+    encoder = load(options.model)
+    found = find(
+        options.photo,
+        options["in"],
+        encoder,
+        FaceFinder(open_detector(options.detector)),
+        calibration=load_calibration(encoder, options.model),
+        fmr=options.fmr,
+        faces=options.faces,
+        name=options.photo,
+        workers=options.workers,
+    )
+    for line in [*([found.face.note] if found.face.note else []), *with_examples("no face", found.without_face)]:
+        progress.say(f"note: {line}")
+    if options.json:
+        print(json.dumps(found.as_json()))
+        return
+    point, rate = found.threshold.point, found.false_positive_rate
+    if point is None or rate is None:
+        print(f"no decision: {found.threshold.reason}")
+    else:
+        answer = found.person or "unknown"
+        print(f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}")
+        gallery = f"{found.people:,} people ({found.comparisons:,} photos)"
+        print(f"a stranger matches one of these {gallery} in at most {rate:.2g} of the searches")
+    for number, candidate in enumerate(found.candidates, start=1):
+        print(f"{number}. {candidate.person}  similarity {candidate.similarity:.4f}  {candidate.photo}")

@@ -1,0 +1,75 @@
+"""`elasticface verify`: whether two photos are of one person."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import Namespace
+
+from elasticface.cli.parser import Parser
+
+HELP = "two photos -> one person or not, at which false match rate"
+
+DESCRIPTION = """Compare the faces in two photos: similarity, decision, and what the decision is worth.
+
+The decision is by a threshold of the model that `elasticface calibrate` has measured for a false match rate (FMR): the
+share of comparisons of different people that are matched by mistake. A model that is not calibrated gives a similarity
+and no decision. Different people are an answer, not an error: the exit code is 0."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes."""
+    parser.add_argument("first", type=str, help="photo")
+    parser.add_argument("second", type=str, help="photo")
+    parser.add_argument("--model", type=str, default="default", help="run folder, model folder or .onnx")
+    parser.add_argument("--fmr", type=float | None, default=None, help="false match rate; the one nearest to 1e-3")
+    parser.add_argument("--faces", type=Literal["largest", "central"], default="largest", help="of several in a photo")
+    parser.add_argument("--detector", type=str, default="yunet", help="yunet, insightface, uniface, or an .onnx")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--out", type=str | None, default=None, help="HTML page that shows both faces")
+
+
+def run(options: Namespace) -> None:
+    """Compare, and say what came out."""
+    from elasticface.base import files, progress
+    from elasticface.faces.finder import FaceFinder
+    from elasticface.faces.installed import open_detector
+    from elasticface.model.loading import load
+    from elasticface.recognition import load_calibration
+    from elasticface.recognition.page import write_page
+    from elasticface.recognition.verify import verify
+
+    if options.out:
+        files.check_writable(Path(options.out))
+    encoder = load(options.model)
+    found = verify(
+        options.first,
+        options.second,
+        encoder,
+        FaceFinder(open_detector(options.detector)),
+        calibration=load_calibration(encoder, options.model),
+        fmr=options.fmr,
+        faces=options.faces,
+        names=(options.first, options.second),
+    )
+    for note in (face.note for face in found.faces):
+        if note is not None:
+            progress.say(f"note: {note}")
+    if options.out:
+        write_page(Path(options.out), found, encoder.card.name)
+    if options.json:
+        print(json.dumps(found.as_json()))
+        return
+    point = found.threshold.point
+    print(f"similarity {found.similarity:.4f}")
+    if point is None:
+        print(f"no decision: {found.threshold.reason}")
+    else:
+        answer = "the same person" if found.same else "different people"
+        answer = "the same person" if found.same else "different people"
+        print(f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}")
+        print("95 % interval of that rate: {:.2g} to {:.2g}".format(*point.fmr_interval))
+    if found.llr is not None:
+        print(f"log-likelihood ratio {found.llr:+.2f} (above 0 speaks for one person)")
+    if options.out:
+        print(options.out)

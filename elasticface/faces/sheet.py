@@ -1,0 +1,105 @@
+"""A picture of what was found in photos, for a person to look at: the doubtful ones first."""
+
+import io
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base import files, progress
+from elasticface.base.files import printable
+from elasticface.data.images.alignment import SIZE, align
+from elasticface.data.images.decoding import DamagedImage, cv2, decode
+from elasticface.data.images.photos import Photos
+from elasticface.faces.choice import Choice, choose
+from elasticface.faces.detector import Face
+from elasticface.faces.plausible import implausible
+
+MOST = 120
+"""Pictures on a sheet."""
+
+_COLUMNS = 12
+_NAME = 18  # characters of a photo's name below its picture
+_RED = (200, 30, 30)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    picture: NDArray[np.uint8]  # [112, 112, 3]
+    label: str
+
+
+def write_sheet(path: Path, photos: Photos, found: Mapping[str, Sequence[Face]], choice: Choice = "largest") -> None:
+    """Write a PNG: first photos without a face, in a red frame, then aligned faces, the lowest scores first.
+
+    Args:
+        path: the file.
+        photos: where to read.
+        found: a photo's name -> its faces, largest first.
+        choice: which of a photo's faces are shown.
+
+    Raises:
+        InputError: there is nothing to show.
+    """
+
+    def least_score(name: str) -> float:
+        return min((face.score for face in (found[name] if choice == "all" else found[name][:1])), default=0.0)
+
+    names = sorted((name for name in photos.names if name in found), key=least_score)
+    tiles = list(itertools.islice(_tiles(photos, found, names, choice), MOST))
+    without = sum(not found[name] for name in names)
+    title = f"{len(names) - without:,} photos with a face, {without:,} without (red). Shown: {len(tiles):,}"
+    with progress.status(f"drawing {printable(path)}"):
+        files.write_bytes(path, _drawn(tiles, f"{title}, lowest scores first"))
+
+
+def _tiles(
+    photos: Photos, found: Mapping[str, Sequence[Face]], names: Sequence[str], choice: Choice
+) -> Iterator[_Tile]:
+    for name in names:
+        try:
+            photo = decode(photos.read(name), printable(name))
+        except DamagedImage:
+            continue
+        short = printable(Path(name).name)
+        short = short if len(short) <= _NAME else f"…{short[-_NAME:]}"
+        height, width = photo.shape[:2]
+        if not found[name]:
+            yield _Tile(_framed(photo), short)
+        for face in (found[name][place] for place in choose(found[name], choice, width, height)):
+            if implausible(face.points, width, height) is None:
+                yield _Tile(align(photo, face.points), f"{short}\n{face.score:.2f}")
+
+
+def _framed(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The whole photo, small, in a red frame."""
+    scale = (SIZE - 8) / max(photo.shape[:2])
+    size = max(round(photo.shape[1] * scale), 1), max(round(photo.shape[0] * scale), 1)
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    tile = np.empty((SIZE, SIZE, 3), np.uint8)
+    tile[:] = _RED
+    top, left = (SIZE - small.shape[0]) // 2, (SIZE - small.shape[1]) // 2
+    tile[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return tile
+
+
+def _drawn(tiles: Sequence[_Tile], title: str) -> bytes:
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, max(len(tiles), 4))
+    rows = max(-(-len(tiles) // columns), 1)
+    figure = Figure(figsize=(columns * 1.2, rows * 1.5 + 0.5), dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, tile in itertools.zip_longest(grid.ravel(), tiles):
+        axes.set_axis_off()
+        if tile is not None:
+            axes.imshow(tile.picture)
+            place = {"transform": axes.transAxes, "ha": "center", "va": "top"}
+            axes.text(0.5, -0.04, tile.label, fontsize=6, parse_math=False, **place)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,66 @@
+"""A page that shows two faces as the model saw them, and what it made of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from elasticface.base import files
+from elasticface.data.images.decoding import cv2
+from elasticface.model.calibration import Calibration
+from elasticface.recognition.verify import ChosenFace, Verification
+from elasticface.report.pictures import jpeg
+
+_WIDTH = 420  # of a photo on the page, pixels
+
+
+def write_page(path: Path, found: Verification, model: str) -> None:
+    """Write one self-contained HTML page, whole or not at all.
+
+    Args:
+        path: the file.
+        found: what it shows.
+        model: the name of the model.
+    """
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("elasticface.recognition", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = templates.get_template("verify.html").render(
+        found=found,
+        point=found.threshold.point,
+        calibration=found.threshold.calibration,
+        model=model,
+        faces=[{"face": face, "photo": jpeg(_small(face)), "aligned": jpeg(face.aligned)} for face in found.faces],
+        places=_places(found),
+        percent=lambda value: f"{100 * value:.3g} %",
+    )
+    files.write_text(path, page.encode(errors="replace").decode())
+
+
+def _small(face: ChosenFace) -> np.ndarray:
+    """The photo at the page's width, with the face's box and points drawn in."""
+    height, width = face.photo.shape[:2]
+    scale = min(_WIDTH / width, 1.5 * _WIDTH / height)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    picture = cv2.resize(face.photo, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    x1, y1, x2, y2 = (int(value) for value in (face.face.box * scale).round())
+    cv2.rectangle(picture, (x1, y1), (x2, y2), (255, 255, 255), 2)
+    for x, y in (face.face.points * scale).round().astype(int).tolist():
+        cv2.circle(picture, (x, y), 3, (80, 220, 120), -1)
+    return np.asarray(picture)
+
+
+def _places(found: Verification) -> dict[str, float]:
+    """Where similarity and thresholds lie on a scale from -0.2 to 1, in percent of its length."""
+
+    def place(similarity: float) -> float:
+        return round(100 * float(np.clip((similarity + 0.2) / 1.2, 0, 1)), 2)
+
+    calibration: Calibration | None = found.threshold.calibration
+    points = {} if calibration is None else {f"{p.fmr:g}": place(p.threshold) for p in calibration.points}
+    return {"similarity": place(found.similarity)} | points

@@ -1,0 +1,68 @@
+"""Where a calibration lies: in the card of a model folder, or in a file beside a model that is one file."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from elasticface.base import files, records
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.model.calibration import Calibration
+from elasticface.model.encoder import FaceEncoder
+from elasticface.model.onnx import OnnxNetwork
+
+FORMAT = 1
+CARD = "model.json"
+_ADVICE = "calibrate again (elasticface calibrate), or remove the file"
+
+
+def load_calibration(encoder: FaceEncoder, path: str | Path | None = None) -> Calibration | None:
+    """The calibration of a model, valid or not; None where it has none.
+
+    A file beside a model goes over what is in the model itself: it is the later one.
+
+    Args:
+        encoder: the model.
+        path: where it was loaded from. Of an .onnx the encoder knows.
+
+    Raises:
+        InputError: a file beside the model that is damaged.
+    """
+    if path is None and isinstance(encoder.network, OnnxNetwork):
+        path = encoder.network.path
+    beside = None if path is None else beside_model(Path(path))
+    if beside is None or not beside.is_file():
+        return encoder.card.calibration
+    content = records.read_object(beside, _ADVICE)
+    if content.pop("format", None) != FORMAT:
+        raise InputError(f"{printable(beside)}: not a calibration of format {FORMAT}, the one this version reads")
+    return records.convert(content, Calibration, printable(beside), _ADVICE)
+
+
+def store_calibration(path: str | Path, calibration: Calibration) -> Path:
+    """Keep a calibration with the model at ``path``, in place of an earlier one. Returns the file it is in.
+
+    Args:
+        path: a model folder, a run folder that holds one, or the file of a model.
+        calibration: of that model.
+
+    Raises:
+        InputError: the card of a model folder is damaged.
+    """
+    place = place_of(path)
+    if place.name == CARD:
+        files.write_json(place, records.read_object(place) | {"calibration": asdict(calibration)})
+    else:
+        files.write_json(place, {"format": FORMAT, **asdict(calibration)})
+    return place
+
+
+def place_of(path: str | Path) -> Path:
+    """The file that holds the calibration of the model at ``path``."""
+    path = Path(path)
+    beside = beside_model(path)
+    return beside or (path / "model" if (path / "model" / CARD).exists() else path) / CARD
+
+
+def beside_model(path: Path) -> Path | None:
+    """The file beside a model that is one file, `MODEL.calibration.json`; None for a folder, whose card holds it."""
+    return None if path.is_dir() else path.with_suffix(".calibration.json")

@@ -1,0 +1,187 @@
+"""Two photos, a decision: are they of one person, at which false match rate?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base.errors import InputError
+from elasticface.data.images.alignment import align
+from elasticface.data.images.pixels import to_pixels
+from elasticface.faces.choice import Choice, choose
+from elasticface.faces.detector import Face
+from elasticface.faces.finder import FaceFinder
+from elasticface.model.calibration import Calibration, OperatingPoint
+from elasticface.model.encoder import FaceEncoder
+from elasticface.recognition.conditions import conditions_of
+
+USUAL_FMR = 1e-3
+"""The false match rate of a decision where none is asked for; the nearest that is calibrated."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenFace:
+    """The face of a photo that was compared.
+
+    Attributes:
+        name: of the photo.
+        photo: uint8 [H, W, 3] RGB, upright.
+        face: the one that was taken.
+        aligned: uint8 [size, size, 3] RGB, as the model sees it.
+        found: how many faces the photo has.
+    """
+
+    name: str
+    photo: NDArray[np.uint8]
+    face: Face
+    aligned: NDArray[np.uint8]
+    found: int
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said where there was a choice."""
+        if self.found == 1:
+            return None
+        x1, y1, x2, y2 = self.face.box.round().astype(int)
+        return f"{self.name}: {self.found} faces; the one at ({x1}, {y1}) to ({x2}, {y2}) was taken"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a decision was made by, or why none was made.
+
+    Attributes:
+        point: None where the model is not calibrated for this use.
+        calibration: of which ``point`` is a part.
+        reason: why ``point`` is None.
+    """
+
+    point: OperatingPoint | None
+    calibration: Calibration | None = None
+    reason: str | None = None
+
+    def same(self, similarity: float) -> bool | None:
+        """Whether it is one person; None where that is not calibrated."""
+        return None if self.point is None else similarity >= self.point.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """Two faces compared."""
+
+    similarity: float  # cosine, -1 to 1
+    threshold: Threshold
+    faces: tuple[ChosenFace, ChosenFace]
+
+    @property
+    def same(self) -> bool | None:
+        """Whether it is one person; None where the model is not calibrated."""
+        return self.threshold.same(self.similarity)
+
+    @property
+    def llr(self) -> float | None:
+        """The natural logarithm of the likelihood ratio of one person to two; None where that is not calibrated."""
+        calibration = self.threshold.calibration
+        return None if calibration is None else calibration.llr(self.similarity)
+
+    def as_json(self) -> dict[str, Any]:
+        """As `elasticface verify --json` writes it."""
+        point = self.threshold.point
+        return {
+            "similarity": self.similarity,
+            "same": self.same,
+            "threshold": point and point.threshold,
+            "fmr": point and point.fmr,
+            "fmr_interval": point and list(point.fmr_interval),
+            "llr": self.llr,
+            "reason": self.threshold.reason,
+            "faces": [
+                {
+                    "file": face.name,
+                    "box": face.face.box.round(2).tolist(),
+                    "score": face.face.score,
+                    "found": face.found,
+                }
+                for face in self.faces
+            ],
+        }
+
+
+def verify(
+    first: Any,
+    second: Any,
+    encoder: FaceEncoder,
+    finder: FaceFinder | None = None,
+    *,
+    calibration: Calibration | None = None,
+    fmr: float | None = None,
+    faces: Choice = "largest",
+    names: tuple[str, str] = ("first", "second"),
+) -> Verification:
+    """Compare the faces in two photos.
+
+    Args:
+        first, second: each a path, the bytes of a file, a PIL image, or an array, uint8 [H, W, 3] RGB.
+        encoder: the model.
+        finder: of faces; :class:`FaceFinder` as it is by itself where none is given.
+        calibration: of the model; without one there is a similarity and no decision.
+        fmr: the false match rate of the decision, one of those calibrated; the nearest to 1e-3 where none is given.
+        faces: which face of a photo that has several: the "largest" or the "central" one.
+        names: of the photos, for messages.
+
+    Raises:
+        InputError: a photo that cannot be read, one without a face, or an ``fmr`` that was not calibrated.
+    """
+    finder = finder or FaceFinder()
+    threshold = threshold_of(encoder, finder, calibration, fmr)
+    size = encoder.card.preprocessing.size
+    found = (
+        choose_face(first, names[0], finder, size, faces),
+        choose_face(second, names[1], finder, size, faces),
+    )
+    embeddings = encoder.embed([face.aligned for face in found])
+    return Verification(float(embeddings[0] @ embeddings[1]), threshold, found)
+
+
+def choose_face(image: Any, name: str, finder: FaceFinder, size: int, choice: Choice = "largest") -> ChosenFace:
+    """The face of a photo that is to be compared.
+
+    Args:
+        image: as in :func:`verify`.
+        name: of the photo.
+        finder: of faces.
+        size: side of the aligned face in pixels.
+        choice: "largest" or "central".
+
+    Raises:
+        InputError: a photo that cannot be read, or has no face.
+    """
+    photo = to_pixels(image, name)
+    faces = finder.find(photo)
+    if not faces:
+        height, width = photo.shape[:2]
+        raise InputError(
+            f"{name}: no face was found in {width}x{height} pixels; give a photo in which a face is at least "
+            f"{finder.smallest} pixels wide and seen from the front or half from the side"
+        )
+    face = faces[choose(faces, choice, photo.shape[1], photo.shape[0])[0]]
+    return ChosenFace(name, photo, face, align(photo, face.points, size), len(faces))
+
+
+def threshold_of(
+    encoder: FaceEncoder, finder: FaceFinder, calibration: Calibration | None, fmr: float | None
+) -> Threshold:
+    """What to decide by, if the calibration is valid for this model and detector.
+
+    Raises:
+        InputError: an ``fmr`` that was not calibrated.
+    """
+    if calibration is None:
+        return Threshold(None, reason="the model is not calibrated: see `elasticface calibrate`")
+    difference = calibration.difference(conditions_of(encoder, finder.name))
+    if difference is not None:
+        return Threshold(None, reason=f"the model's calibration is void: {difference}; calibrate it again")
+    if fmr is None:
+        fmr = min((point.fmr for point in calibration.points), key=lambda rate: abs(np.log(rate / USUAL_FMR)))
+    return Threshold(calibration.threshold(fmr), calibration)

@@ -1,0 +1,118 @@
+"""`elasticface calibrate`: where its result goes, what it says, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import done, refused, run
+from conftest import write_pairs, write_people
+
+import elasticface
+from elasticface.faces.finder import FaceFinder
+from elasticface.recognition import conditions_of, load_calibration
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty people of four photos, with pairs."""
+    return write_pairs(write_people(tmp_path_factory.mktemp("many") / "faces", 30, 4), 30, 4)
+
+
+@pytest.fixture
+def own(model: Path) -> Path:
+    return Path(shutil.copytree(model, "own"))
+
+
+def test_a_folder_of_people_gives_thresholds_in_the_models_card(own: Path, many: Path) -> None:
+    weights = (own / "model.safetensors").read_bytes()
+    found = json.loads(
+        done("calibrate", own, many, "--all-pairs", "--fmr", "0.1,0.05", "--detector", "yunet", "--json")
+    )
+    encoder = elasticface.load(own)
+    calibration = load_calibration(encoder)
+    assert calibration is not None
+    assert [point.fmr for point in calibration.points] == [0.1, 0.05]
+    assert (calibration.genuine, calibration.impostors, calibration.people) == (180, 120 * 119 // 2 - 180, 30)
+    assert calibration.difference(conditions_of(encoder, FaceFinder().name)) is None
+    assert "mirror" in str(calibration.difference(conditions_of(encoder, FaceFinder().name, flip=False)))
+    assert found["file"] == "own/model.json"
+    assert found["calibration"]["points"][1]["threshold"] == calibration.threshold(0.05).threshold
+    assert (own / "model.safetensors").read_bytes() == weights
+
+    # The share of all impostor comparisons, longhand.
+    paths = sorted(many.glob("*/*.png"))
+    rows = encoder.embed(paths)
+    different = np.array([[a.parent != b.parent and i < j for j, b in enumerate(paths)] for i, a in enumerate(paths)])
+    scores = (rows.astype(np.float64) @ rows.T)[different]
+    for point in calibration.points:
+        assert np.mean(scores >= point.threshold - 1e-6) == pytest.approx(point.observed_fmr, abs=2 / len(scores))
+        assert point.observed_fmr <= point.fmr
+
+
+def test_a_list_of_pairs_and_a_pack_of_it_have_the_same_thresholds(own: Path, many: Path) -> None:
+    done("pack", many, "faces.bin")
+    points = []
+    for benchmark in (many, Path("faces.bin")):
+        found = json.loads(done("calibrate", own, benchmark, "--fmr", "0.2", "--json"))["calibration"]
+        assert (found["genuine"], found["impostors"]) == (90, 90)
+        points.append((found["points"][0]["threshold"], found["points"][0]["observed_fmr"]))
+    assert points[0] == points[1]
+
+
+def test_the_table_says_what_was_found(own: Path, many: Path) -> None:
+    code, out, err = run("calibrate", own, many, "--all-pairs")
+    assert code == 0, err
+    assert "1e-1" in out
+    assert "180 genuine and 6,960 impostor comparisons of 30 people" in out
+    assert "log likelihood ratio = " in out
+    assert out.endswith("own/model.json\n")
+    assert "what found the faces is not known" in err
+
+
+def test_what_aligned_the_faces_is_known_from_its_summary(own: Path, many: Path) -> None:
+    shutil.copytree(many, "faces")
+    Path("faces/align.json").write_text(json.dumps({"detector": "some-detector"}))
+    found = json.loads(done("calibrate", own, "faces", "--all-pairs", "--fmr", "0.1", "--json"))
+    assert found["calibration"]["conditions"]["detector"] == "some-detector"
+    line = refused("calibrate", own, "faces", many, "--all-pairs")
+    assert "faces of different detectors (some-detector, unknown)" in line
+
+
+def test_groups_are_told_by_metadata(own: Path, many: Path) -> None:
+    shutil.copytree(many, "faces")
+    rows = [f"{p.parent.name}/{p.name},{'fm'[int(p.parent.name[-2:]) % 2]}" for p in sorted(many.glob("*/*.png"))]
+    Path("faces/metadata.csv").write_text("\n".join(["file,sex", *rows]) + "\n")
+    found = json.loads(done("calibrate", own, "faces", "--all-pairs", "--fmr", "0.1", "--json"))
+    (differential,) = found["groups"]
+    assert differential["column"] == "sex"
+    assert [group["name"] for group in differential["groups"]] == ["f", "m"]
+    assert [group["impostors"] for group in differential["groups"]] == [15 * 14 // 2 * 16] * 2
+    assert differential["fmr_worst_over_mean"]["value"] >= 1
+    out = done("calibrate", own, "faces", "--all-pairs", "--fmr", "0.1")
+    assert "By sex" in out
+    assert "worst / mean" in out
+
+
+def test_what_cannot_be_calibrated_is_refused_in_one_line(own: Path, many: Path) -> None:
+    line = refused("calibrate", own, many, "--fmr", "0.1,1e-3")
+    assert "0.001 takes 3,000 independent impostor comparisons (rule of three), and there are 90;" in line
+    assert "must lie between 0 and 1" in refused("calibrate", own, many, "--fmr", "0")
+    assert "--fmr must be numbers separated by commas" in refused("calibrate", own, many, "--fmr", "low")
+    assert "no such file or folder" in refused("calibrate", own, "nowhere")
+    assert "given twice" in refused("calibrate", own, many, many)
+    Path("loose").mkdir()
+    assert "fewer than two people" in refused("calibrate", own, "loose")
+    done("pack", many, "faces.bin")
+    assert "does not say who" in refused("calibrate", own, "faces.bin", "--all-pairs")
+
+
+def test_people_who_are_in_many_comparisons_are_worth_fewer(own: Path, many: Path) -> None:
+    before = (own / "model.json").read_bytes()
+    code, out, err = run("calibrate", own, many, "--all-pairs", "--fmr", "1e-3")
+    assert (code, out) == (2, "")
+    line = err.splitlines()[-1]
+    assert "(rule of three), and the 6,960 of 30 people are " in line
+    assert line.endswith("ask for 0.01, or give more people")
+    assert (own / "model.json").read_bytes() == before

@@ -1,0 +1,57 @@
+"""`elasticface export`."""
+
+import warnings
+from pathlib import Path
+
+import onnx
+import pytest
+from command_line import done, refused, run
+
+from elasticface.data.formats.packs import write_pack
+from elasticface.data.images import decoding
+from elasticface.model import load
+
+
+def test_a_model_is_exported_and_evaluated_like_the_model(model: Path, people: Path) -> None:
+    told = done("export", model, "small.onnx", "--opset", "20")
+    assert told.startswith("float32, ")
+    assert "checked: ONNX Runtime gives the network's embeddings" in told
+    assert told.endswith("small.onnx\n")
+    assert load("small.onnx").card == load(model).card
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["small.onnx"]
+    done("evaluate", "small.onnx", people, "--out", "results")
+    assert "is there already" in refused("export", model, "small.onnx")
+
+    faces = [
+        decoding.encode(decoding.decode(path.read_bytes(), "x"), ".png") for path in sorted(people.glob("*/*.png"))
+    ]
+    write_pack(Path("faces.bin"), faces[:30], [True] * 15)
+    told = done("export", "small.onnx", "small8.onnx", "--int8", "faces.bin")
+    assert told.startswith("int8, ")
+    assert "cosine to float32: mean " in told
+    assert load("small8.onnx").card.name == "small int8"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("absent out.onnx", "absent: no such model"),
+        ("MODEL out.pt", "must end in .onnx"),
+        ("MODEL out.onnx --mean 0.5,0.5,0.5", "a model folder says itself what it is"),
+        ("MODEL out.onnx --int8 absent", "absent"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(arguments: str, message: str, model: Path) -> None:
+    words = [model if word == "MODEL" else word for word in arguments.split()]
+    assert message in refused("export", *words)
+
+
+def test_an_unlikely_preprocessing_is_a_line_on_stderr(model: Path) -> None:
+    done("export", model, "bare.onnx")
+    bare = onnx.load("bare.onnx")
+    del bare.metadata_props[:]
+    onnx.save(bare, "bare.onnx")
+    with warnings.catch_warnings():
+        code, _, err = run("export", "bare.onnx", "x.onnx", "--mean", "127.5,127.5,127.5")
+    assert code == 0
+    assert "Probably meant: --scale 1 --mean 127.5,127.5,127.5 --std 127.5,127.5,127.5" in err

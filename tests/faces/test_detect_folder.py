@@ -1,0 +1,172 @@
+"""elasticface.faces.detect_folder: every photo is in the file, or named with the reason why it is not."""
+
+import numpy as np
+import pytest
+
+from elasticface.base.errors import InputError
+from elasticface.data.images.alignment import TEMPLATE
+from elasticface.data.images.decoding import decode, encode
+from elasticface.data.images.photos import Photos
+from elasticface.faces import Detections, FaceFinder, detect_folder
+from elasticface.faces.align_folder import align_photos
+from elasticface.faces.detect_folder import detect_photos
+from elasticface.faces.landmarks import DETECTED_COLUMNS, read_faces, read_landmarks
+from elasticface.faces.sheet import write_sheet
+
+
+@pytest.fixture
+def photos(tmp_path, rendered, photo_of):
+    def put(name, image):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(image, ".png"))
+
+    for number, face in enumerate(rendered):
+        put(f"p{number}/0.png", photo_of(200, 220, (face, 150, 20, 30)))
+    put("p0/two.png", photo_of(200, 400, (rendered[0], 110, 130, 40), (rendered[1], 160, 240, 20)))
+    put("p1/none.png", photo_of(100, 100))
+    (tmp_path / "photos/p2/bad.jpg").write_bytes(b"nothing")
+    return Photos(tmp_path / "photos")
+
+
+def test_the_file_has_a_line_a_face_and_one_for_a_photo_without(photos, tmp_path):
+    out = tmp_path / "faces.csv"
+    found = detect_photos(photos, out, workers=1)
+    lines = out.read_text().splitlines()
+    assert lines[0] == ",".join(DETECTED_COLUMNS)
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        *["p0/0.png", "p0/two.png", "p0/two.png", "p1/0.png", "p1/none.png", "p2/0.png", "p3/0.png"]
+    ]
+    assert lines[5] == "p1/none.png" + "," * 16
+    assert [line.split(",")[-1] for line in lines[2:4]] == ["1", "2"]
+    assert (found.photos, found.faces, found.without_face) == (6, 6, ["p1/none.png"])
+    assert list(found.damaged) == ["p2/bad.jpg"]
+    assert found.lines()[:3] == [
+        "faces found in 5 of 6 photos: 6",
+        "photos without a face (16.67%): 1",
+        "  p1/none.png",
+    ]
+    assert not (tmp_path / "faces.csv.partial").exists()
+
+
+def test_what_is_written_is_what_was_found(photos, tmp_path):
+    detect_photos(photos, tmp_path / "faces.csv", workers=1)
+    listed = read_faces(tmp_path / "faces.csv")
+    assert listed["p1/none.png"] == []
+    photo = decode(photos.read("p0/two.png"), "two")
+    for told, face in zip(listed["p0/two.png"], FaceFinder().find(photo), strict=True):
+        np.testing.assert_allclose(told.points, face.points, atol=0.006)
+        np.testing.assert_allclose(told.box, face.box, atol=0.006)
+        assert told.score == pytest.approx(face.score, abs=1e-4)
+    landmarks = read_landmarks(tmp_path / "faces.csv")
+    assert "p1/none.png" not in landmarks
+    np.testing.assert_array_equal(landmarks["p0/two.png"], listed["p0/two.png"][0].points)
+
+
+def test_two_processes_write_the_same_file(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect_folder, "CHUNK", 2)
+    for workers in (1, 2):
+        detect_photos(photos, tmp_path / f"{workers}.csv", workers=workers)
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+
+
+class Stopping(FaceFinder):
+    """Is interrupted at its n-th photo."""
+
+    def __init__(self, photos):
+        super().__init__()
+        self.left = photos
+
+    def find(self, photo):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().find(photo)
+
+
+def test_a_stopped_run_is_resumed_to_the_same_bytes(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect_folder, "CHUNK", 1)
+    detect_photos(photos, tmp_path / "whole.csv", workers=1)
+    out = tmp_path / "faces.csv"
+    with pytest.raises(KeyboardInterrupt):
+        detect_photos(photos, out, Stopping(4), workers=1)
+    rows = tmp_path / "faces.csv.partial" / "rows.csv"
+    rows.write_bytes(rows.read_bytes()[:-7])  # a kill can cut the last line short
+    with pytest.raises(InputError, match=r"faces.csv.partial: an unfinished run; resume it"):
+        detect_photos(photos, out, workers=1)
+    with pytest.raises(InputError, match="was begun with another detector"):
+        detect_photos(photos, out, FaceFinder(smallest=50), workers=1, resume=True)
+    looked = Stopping(100)
+    detect_photos(photos, out, looked, workers=1, resume=True)
+    assert looked.left > 100 - 6  # not all again
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    with pytest.raises(InputError, match=r"faces.csv: is there already"):
+        detect_photos(photos, out, workers=1, resume=True)
+
+
+def test_only_the_identities_that_are_asked_for(photos, tmp_path):
+    assert detect_photos(photos, tmp_path / "a.csv", workers=1, only=["p3"]).photos == 1
+    with pytest.raises(InputError, match="no photo to look at, of 7"):
+        detect_photos(photos, tmp_path / "b.csv", workers=1, only=["nobody"])
+
+
+def test_aligning_without_landmarks_finds_the_faces(photos, tmp_path):
+    summary = align_photos(photos, tmp_path / "out", workers=1)
+    assert (summary.aligned, summary.without_face) == (5, ["p1/none.png"])
+    assert summary.without_landmarks == ["p2/bad.jpg"]
+    detect_photos(photos, tmp_path / "faces.csv", workers=1)
+    assert (tmp_path / "out/faces.csv").read_bytes() == (tmp_path / "faces.csv").read_bytes()
+    align_photos(photos, tmp_path / "again", read_faces(tmp_path / "faces.csv"), workers=1)
+    for path in (tmp_path / "out").rglob("*.jpg"):
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "out")).read_bytes()
+
+
+def test_all_faces_of_a_photo_get_a_name_each_and_the_central_one_is_by_its_place(photos, tmp_path):
+    align_photos(photos, tmp_path / "all", workers=1, faces="all")
+    assert sorted(path.name for path in (tmp_path / "all/p0").iterdir()) == ["0.jpg", "two.jpg", "two_face2.jpg"]
+    assert align_photos(photos, tmp_path / "all", workers=1, faces="all", resume=True).kept == 6
+    images = {}
+    for faces in ("largest", "central"):
+        align_photos(photos, tmp_path / faces, workers=1, faces=faces)
+        images[faces] = (tmp_path / faces / "p0/two.jpg").read_bytes()
+    assert images["largest"] == (tmp_path / "all/p0/two.jpg").read_bytes()
+    assert images["largest"] != images["central"]
+
+
+def test_names_are_the_same_in_all_forms_of_unicode(tmp_path):
+    composed, decomposed = "Jos\u00e9/0.png", "Jose\u0301/0.png"
+    path = tmp_path / "photos" / decomposed
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode(np.zeros((112, 112, 3), np.uint8), ".png"))
+    summary = align_photos(Photos(tmp_path / "photos"), tmp_path / "out", {composed: TEMPLATE}, workers=1)
+    assert (summary.aligned, summary.without_photo, summary.without_landmarks) == (1, [], [])
+
+
+def test_a_sheet_shows_the_doubtful_first(photos, tmp_path):
+    detect_photos(photos, tmp_path / "faces.csv", workers=1)
+    write_sheet(tmp_path / "sheet.png", photos, read_faces(tmp_path / "faces.csv"), "all")
+    picture = decode((tmp_path / "sheet.png").read_bytes(), "sheet")
+    assert picture.shape[1] > 4 * picture.shape[0] / 2
+    red = (picture[..., 0] == 200) & (picture[..., 1] == 30)
+    assert red.any()
+    assert np.flatnonzero(red.any(axis=0)).max() < picture.shape[1] / 4  # in the first column alone
+
+
+def test_no_face_at_all_is_said(tmp_path, photo_of):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(encode(photo_of(50, 50), ".png"))
+    with pytest.raises(InputError, match=r"no photo could be aligned: 1 photos .* no face was found in 1 of them"):
+        align_photos(Photos(tmp_path / "photos"), tmp_path / "out", workers=1)
+
+
+def test_another_detector_plugs_in(photos, tmp_path):
+    class Everywhere:
+        name, upright_score = "everywhere", 0.5
+
+        def find(self, image):
+            middle = np.array(image.shape[1::-1]) / 2
+            points = (TEMPLATE / 112 - 0.5) * 50 + middle
+            return Detections(np.array([[*middle - 25, *middle + 25]]), np.array([0.9]), points[None])
+
+    found = detect_photos(photos, tmp_path / "faces.csv", FaceFinder(Everywhere()), workers=1)
+    assert (found.photos, found.faces, found.without_face) == (6, 6, [])
