@@ -26,7 +26,6 @@ def add_options(parser: Parser) -> None:
         "--int8",
         type=str | None,
         default=None,
-        metavar="FACES|rendered",
         help="quantise; ranges from rendered faces, or from a folder, set or pack of aligned faces",
     )
     parser.add_argument("--opset", type=int | None, default=None, help="version of ONNX's operators; torch's default")

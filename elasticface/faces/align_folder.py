@@ -118,6 +118,7 @@ def align_photos(
         )
     _check_out(photos, out, resume)
     detector = None
+    were_looked_for = landmarks is None
     if landmarks is None:
         finder = finder or FaceFinder()
         detector = finder.name
@@ -174,6 +175,8 @@ def align_photos(
             detector=detector,
         )
         if summary.aligned + summary.kept == 0:
+            if were_looked_for:
+                (out / FACES).unlink()
             raise InputError(_nothing_to_align(photos, listed, names, summary))
         # One fsync a file took 7 ms where aligning it took 1.5, so the images were written without. All are on the disk
         # before the summary is, which stands for a folder that is whole.

@@ -1,17 +1,17 @@
-"""Which of a photo's faces are meant. Importing this brings no OpenCV: the command line does it at once."""
+"""Which of a photo's faces are meant. Importing this brings no numpy: the command line does it at once."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal, get_args
 
 from elasticface.base.errors import InputError
-from elasticface.faces.detector import Face
+
+if TYPE_CHECKING:
+    from elasticface.faces.detector import Face
 
 Choice = Literal["largest", "central", "all"]
 
 
-def choose(faces: Sequence[Face], choice: Choice, width: int, height: int) -> list[int]:
+def choose(faces: "Sequence[Face]", choice: Choice, width: int, height: int) -> list[int]:
     """Which of a photo's faces are wanted.
 
     Args:
@@ -31,5 +31,7 @@ def choose(faces: Sequence[Face], choice: Choice, width: int, height: int) -> li
         return list(range(len(faces)))
     if choice == "largest":
         return [0]
+    import numpy as np
+
     middle = np.array([width, height]) / 2
     return [int(np.argmin([np.linalg.norm(face.points.mean(axis=0) - middle) for face in faces]))]

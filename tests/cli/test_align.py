@@ -33,7 +33,6 @@ def test_align_then_split_then_evaluate(model: Path) -> None:
     [
         ("align", "photos"),
         ("align FACES", "out"),
-        ("align FACES out", "landmarks"),
         ("align absent out --landmarks five.csv", "absent: cannot be read"),
         ("align FACES out --landmarks absent.csv", "absent.csv: cannot be read"),
     ],

@@ -157,6 +157,7 @@ def test_no_face_at_all_is_said(tmp_path, photo_of):
     (tmp_path / "photos/a.png").write_bytes(encode(photo_of(50, 50), ".png"))
     with pytest.raises(InputError, match=r"no photo could be aligned: 1 photos .* no face was found in 1 of them"):
         align_photos(Photos(tmp_path / "photos"), tmp_path / "out", workers=1)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_another_detector_plugs_in(photos, tmp_path):
