@@ -81,7 +81,7 @@ def main(
             extend(found, splits, f"LFW, a {name}", lambda n, s=share: split(rows, names, s, n))
         for people in RATIO_PEOPLE:
             found = stored.setdefault("ratios", {}).setdefault(str(people), [])
-            extend(found, splits, f"LFW, ratios of {people}", lambda n, p=people: ratios(rows, names, p, n))
+            extend(found, splits // 4, f"LFW, ratios of {people}", lambda n, p=people: ratios(rows, names, p, n))
     fill(page, "calibration-ratios", ratio_table(stored["ratios"]))
     fill(page, "calibration-made-up", made_up_table(stored["made up"]))
     fill(page, "calibration-lfw", lfw_table(stored["lfw"]))
