@@ -19,6 +19,7 @@ from common import RESULTS, fill, markdown, run
 from numpy.typing import NDArray
 
 from elasticface.base import environment, files, keyed
+from elasticface.base.errors import InputError
 from elasticface.base.progress import track
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
@@ -80,7 +81,7 @@ def main(
             extend(found, splits, f"LFW, a {name}", lambda n, s=share: split(rows, names, s, n))
         for people in RATIO_PEOPLE:
             found = stored.setdefault("ratios", {}).setdefault(str(people), [])
-            extend(found, splits, f"LFW, ratios of {people}", lambda n, p=people: ratios(rows, names, p, n))
+            extend(found, splits // 4, f"LFW, ratios of {people}", lambda n, p=people: ratios(rows, names, p, n))
     fill(page, "calibration-ratios", ratio_table(stored["ratios"]))
     fill(page, "calibration-made-up", made_up_table(stored["made up"]))
     fill(page, "calibration-lfw", lfw_table(stored["lfw"]))
@@ -120,7 +121,10 @@ def made_up(people: int, spread: float, world: int) -> list[list[float] | None]:
 
 def allowed(part: Compared, counts: NDArray[np.int32]) -> Sequence[Any]:
     """The operating points of those FMRs that the data allow."""
-    return operating_points(Pool((part,)), FMRS, counts, strict=False)
+    try:
+        return operating_points(Pool((part,)), FMRS, counts, strict=False)
+    except InputError:  # it allows none of them
+        return ()
 
 
 def made_up_table(stored: dict[str, list[Any]]) -> str:
@@ -166,7 +170,10 @@ def split(rows: Floats, names: Sequence[str], share: float, number: int) -> dict
     chosen[generator.permutation(people)[: round(share * people)]] = True
     inside = chosen[person]
     part = compare_embeddings(
-        "LFW", rows[inside], [name for name, in_ in zip(names, inside, strict=True) if in_], int(1e8 * FMRS[0])
+        "LFW",
+        rows[inside],
+        [name for name, in_ in zip(names, inside, strict=True) if in_],
+        wanted=int(FMRS[0] * inside.sum() ** 2 / 2) + 1,
     )
     points = allowed(part, draw_people(part.units, DRAWS, 0))
     ratio, _ = likelihood_ratio(Pool((part,)))

@@ -47,6 +47,8 @@ def fit(
         raise ValueError("no comparison of one kind")
     sign = np.concatenate([np.ones(len(shares[0])), -np.ones(len(shares[1]))])
     weight = np.concatenate([share / share.sum() for share in shares])
+    there = weight > 0  # of the bins of a histogram most are empty
+    x, sign, weight = x[there], sign[there], weight[there]
     centre = np.average(x, weights=weight)
     spread = np.sqrt(np.average((x - centre) ** 2, weights=weight))
     if not spread:
