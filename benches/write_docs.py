@@ -1,6 +1,6 @@
 """What the programs beside this one have stored, as pages of the docs: ``python benches/write_docs.py``.
 
-docs/performance.md is made as a whole, of docs/scaling.md and docs/training.md what is between markers.
+docs/performance.md is made as a whole, of docs/scaling.md, docs/training.md and docs/export.md what is between markers.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ import backbones
 import benchmarks
 import data
 import equality
+import export
 import faults
 import head
 import head_processes
@@ -88,7 +89,7 @@ left of it when worker processes hand batches over.
 
 """
 
-SCALING, TRAINING = PAGE.with_name("scaling.md"), PAGE.with_name("training.md")
+SCALING, TRAINING, EXPORT = (PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export"))
 
 
 def fill(path: Path, texts: dict[str, str]) -> None:
@@ -132,6 +133,7 @@ def main() -> None:
             parts[program.OUT.stem] = program.table(stored(program.OUT))
     fill(SCALING, parts | plan.parts(stored(plan.OUT)))
     fill(TRAINING, {"faults": faults.table()})
+    fill(EXPORT, {"export": export.table(stored(export.OUT))})
 
 
 if __name__ == "__main__":
