@@ -149,6 +149,13 @@ class Otherwise(nn.Module):
         return halves(inputs) + (3 * inputs[:, :1, 0, 0] if torch.compiler.is_exporting() else 0)
 
 
+class OtherwiseAndHuge(Otherwise):
+    """Its squares leave float32."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) * 1e25
+
+
 class Branches(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         return halves(inputs) if inputs.sum() > 0 else -halves(inputs)
@@ -158,10 +165,11 @@ class Branches(nn.Module):
     ("network", "message"),
     [
         (Otherwise(), "gives other embeddings than the network for a batch of 1"),
+        (OtherwiseAndHuge(), "gives other embeddings than the network for a batch of 1"),
         (Branches(), "cannot be exported"),
         (halves, "only an nn.Module or an .onnx can be exported, not a function"),
     ],
-    ids=["differs", "branches", "function"],
+    ids=["differs", "huge", "branches", "function"],
 )
 def test_what_is_not_the_same_in_onnx_leaves_no_file(network: Any, message: str, tmp_path: Path) -> None:
     (tmp_path / "old.onnx").write_text("old")
@@ -170,6 +178,21 @@ def test_what_is_not_the_same_in_onnx_leaves_no_file(network: Any, message: str,
     assert len(str(error.value).splitlines()) == 1
     assert os.listdir(tmp_path) == ["old.onnx"]
     assert (tmp_path / "old.onnx").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        (Card("x", embedding_size=7), "gives embeddings of 6, and its card says 7"),
+        (Card("x", embedding_size=6, training={"loss": float("nan")}), "cannot be written as JSON"),
+        (Card("x", embedding_size=6, training={"loss": halves}), "cannot be written as JSON"),
+    ],
+    ids=["length", "nan", "function"],
+)
+def test_a_card_that_could_not_be_read_again_is_refused(card: Card, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        export(FaceEncoder(Halves(), card), tmp_path / "x.onnx")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_name_that_will_not_do_is_refused_before_the_work(
