@@ -157,8 +157,8 @@ def judge(encoder: FaceEncoder, benchmark: PairBenchmark) -> dict[str, Any]:
 
 
 def of_result(result: PairResult) -> dict[str, Any]:
-    if result.counts["skipped_pairs"]:
-        raise InputError(f"{result.benchmark}: photos are damaged; a study needs all of them")
+    if result.counts["skipped_pairs"] or not result.enrolled.all():
+        raise InputError(f"{result.benchmark}: photos are damaged or without a face; a study needs all of them")
     return figures(result.accuracy, result.scores, result.same, result.accepted)
 
 

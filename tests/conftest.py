@@ -27,7 +27,9 @@ def write_pairs(folder: Path, people: int, photos: int, folds: int = 2) -> Path:
     """`pairs.txt` of all genuine pairs with a person's first photo, and as many impostor pairs, folds contiguous."""
     genuine = [f"person_{p:02d}\t1\t{k}" for p in range(people) for k in range(2, photos + 1)]
     impostor = [
-        f"person_{p:02d}\t{k}\tperson_{(p + k) % people:02d}\t1" for p in range(people) for k in range(2, photos + 1)
+        f"person_{p:02d}\t{k}\tperson_{(p + (k % people or 1)) % people:02d}\t1"
+        for p in range(people)
+        for k in range(2, photos + 1)
     ]
     lines = [f"{folds}\t{len(genuine) // folds}"]
     for fold in range(folds):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.benchmarks.enrolment import Undetected
 from elasticface.benchmarks.ijb.files import KINDS, kind_of
 from elasticface.benchmarks.ijb.protocol import IjbBenchmark, TemplateOptions, open_ijb
 from elasticface.benchmarks.megaface.files import SETS, is_megaface
@@ -27,6 +28,7 @@ def open_benchmark(
     pairs: str | Path | None = None,
     landmarks: str | Path | None = None,
     options: TemplateOptions | None = None,
+    undetected: Undetected = "reject",
 ) -> list[Benchmark]:
     """The benchmarks at ``path``: a pack, a folder of IJB-B, IJB-C, MegaFace or CFP, or photos with a list of pairs.
 
@@ -35,6 +37,8 @@ def open_benchmark(
         pairs: a list of pairs, or CFP's `Protocol` folder; with it ``path`` is photos.
         landmarks: five points a photo; likewise.
         options: how images become IJB templates; the mirror image is MegaFace's, too.
+        undetected: what becomes of images without a face, and of damaged ones: see
+            :mod:`elasticface.benchmarks.enrolment`.
 
     Raises:
         InputError: nothing there, or something missing or wrong in it.
@@ -42,17 +46,17 @@ def open_benchmark(
     options = options or TemplateOptions()
     if pairs is None and landmarks is None:
         if kind_of(path) is not None:
-            return [open_ijb(path, options)]
+            return [open_ijb(path, options, undetected)]
         if is_megaface(path):
-            return [open_megaface(path, options.add_mirror_image)]
+            return [open_megaface(path, options.add_mirror_image, undetected)]
         within = [name for name in map(str.upper, KINDS) if kind_of(Path(path) / name) is not None]
         if within:
             folder = printable(path)
             raise InputError(f"{folder}: not a benchmark itself; give {' or '.join(f'{folder}/{n}' for n in within)}")
     root = Path(path)
     if not is_pack(root) and (pairs or not (root / PAIRS_FILE).exists()) and protocol_folder(root, pairs):
-        return list(open_cfp(root, pairs, landmarks))
-    return [open_pairs(root, pairs, landmarks)]
+        return list(open_cfp(root, pairs, landmarks, undetected))
+    return [open_pairs(root, pairs, landmarks, undetected)]
 
 
 def open_benchmarks(
@@ -60,6 +64,7 @@ def open_benchmarks(
     pairs: str | Path | None = None,
     landmarks: str | Path | None = None,
     options: TemplateOptions | None = None,
+    undetected: Undetected = "reject",
 ) -> list[Benchmark]:
     """The benchmarks at all ``paths``, of different names: where two have one, their paths are put before it.
 
@@ -70,7 +75,7 @@ def open_benchmarks(
     for path in paths:
         if str(path) in (given for given, _ in found):
             raise InputError(f"{printable(path)}: is given twice")
-        found += [(str(path), one) for one in open_benchmark(path, pairs, landmarks, options)]
+        found += [(str(path), one) for one in open_benchmark(path, pairs, landmarks, options, undetected)]
     names = [benchmark.name for _, benchmark in found]
     alone = {given for given, _ in found if sum(given == other for other, _ in found) == 1}
     return [

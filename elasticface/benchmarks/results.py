@@ -4,6 +4,7 @@ import abc
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from elasticface.benchmarks.enrolment import Enrolment
 from elasticface.benchmarks.hardest import Hardest
 from elasticface.benchmarks.samples import Intervals, Rates, Samples
 from elasticface.metrics.resampled_roc import Rule
@@ -51,6 +52,7 @@ class LargeResult(abc.ABC):
     options: dict[str, bool]
     roc: RocPoints | None = None  # of a search `open_set` takes its place
     notes: tuple[str, ...] = ()
+    enrolment: Enrolment | None = None  # images without a face, and damaged ones; None: it is not known
     intervals_by: str = ""  # how the intervals were found, in words
     samples: Samples | None = field(default=None, compare=False, repr=False)
     hardest: tuple[Hardest, ...] = field(default=(), compare=False, repr=False)

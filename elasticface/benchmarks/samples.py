@@ -7,6 +7,7 @@ ones, so an effect on both models cancels in their difference.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class Drawn:
     said: str  # how the intervals were found, in words
 
     def intervals(self, rates: Rates, counted: int, start: int = 0) -> Intervals:
-        """The 95 % intervals of figures; none where nothing could be resampled.
+        """The 95 % intervals of figures that are numbers; none where nothing could be resampled.
 
         The spread of a figure that is the same in every resample, such as one without any error, is unknown: it gets
         the exact binomial interval of as many trials as there are units that count in it.
@@ -66,6 +67,7 @@ class Drawn:
         return {
             target: interval_of(column, round(rate * counted), counted)
             for (target, rate), column in zip(rates.items(), columns, strict=False)
+            if not math.isnan(rate)
         }
 
     def samples(self, digest: str) -> Samples | None:
@@ -122,7 +124,7 @@ def of_pairs(
     Accuracy, TAR at each FAR by the rule "at-most", equal error rate, and TAR at each FAR by the rule "nearest".
 
     Args:
-        scores: [P] similarities.
+        scores: [P] similarities; -inf of a pair that was not enrolled.
         same: [P], whether the pairs are genuine.
         accepted: [P], by the threshold of each pair's fold.
         units: of the pairs.
@@ -134,11 +136,11 @@ def of_pairs(
     """
     more = with_one_more(counts)
     first, second = units.first, other_sides(units.first, units.second, same, counts.shape[1])
-    right = accepted == same
+    right, enrolled = accepted == same, scores > -np.inf
     kinds = [accepted_shares(right[of], first[of], second[of], more) for of in (same, ~same)]
     share = float(same.mean())
-    accuracy, eer = share * kinds[0] + (1 - share) * kinds[1], equal_error_rates(scores, first, second, more)
-    tars = tars_at_fars(scores, first, second, fars, more)
+    accuracy, eer = share * kinds[0] + (1 - share) * kinds[1], equal_error_rates(scores, first, second, more, enrolled)
+    tars = tars_at_fars(scores, first, second, fars, more, enrolled=enrolled)
     return np.column_stack([accuracy, tars["at-most"], eer, tars["nearest"]])
 
 

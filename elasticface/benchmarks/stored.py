@@ -1,10 +1,10 @@
 """Results that are kept, read again: `results.json`, and beside it in `scores/` what a comparison needs.
 
-A file there is a .npy. Of a benchmark of pairs it has one record a pair: the cosine, whether the pair is genuine,
-whether it was accepted by the threshold of its fold, and the units on either side
-(:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has a row for each bootstrap resample, with
-every figure (:mod:`elasticface.benchmarks.samples`). Its name is the beginning of its SHA-256, so results and their
-files always fit together, even if an evaluation was killed while it wrote them. What is read may be a stranger's:
+A file there is a .npy. Of a benchmark of pairs it has one record a pair: the cosine, or -2 where a photo could not be
+enrolled, whether the pair is genuine, whether it was accepted by the threshold of its fold, and the units on either
+side (:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has a row for each bootstrap resample,
+with every figure (:mod:`elasticface.benchmarks.samples`). Its name is the beginning of its SHA-256, so results and
+their files always fit together, even if an evaluation was killed while it wrote them. What is read may be a stranger's:
 nothing in it is executed, sizes are bounded, types and ranges are checked; the figures are not computed again.
 """
 
@@ -54,12 +54,16 @@ _FILE = re.compile(SCORES + r"/[0-9a-f]{16}\.npy")
 _MOST_JSON = 1 << 26  # a thousand ROCs
 _MOST_SCORES = 1 << 28  # bytes: nineteen million pairs
 _MOST_COSINE = 1.01  # rounded
+_NOT_ENROLLED = -2.0  # in the place of a cosine, where a photo of the pair could not be enrolled
 _LONGEST_TEXT = 4096  # of a text, in characters
 _MOST_ENTRIES = 10_000  # entries of a list or an object
 _MOST_COUNT = 1 << 53
 _HIGHEST_RANK = 1e9
 _MOST_DISTANCE = 4.0  # squared L2, of embeddings of unit length
 _ROUNDING = 1e-9  # of an end of an interval to what the samples give: rounded
+_ADDED = ("enrolment", "notes")
+"""Fields that results of the format had not from the start, the second one those on pairs."""
+
 _GROUP_NAME = re.compile(r"[\w .–°-]{1,40}")  # of photos; its name gets into a plot
 
 References = list[dict[str, str] | None]
@@ -118,6 +122,7 @@ def _stored(result: PairResult | LargeResult) -> tuple[NDArray[Any], dict[str, s
     columns = (result.scores, result.same, result.accepted, units.first, units.second)
     for name, column in zip(_RECORD.names or (), columns, strict=True):
         pairs[name] = column
+    pairs["score"][~result.enrolled] = _NOT_ENROLLED
     return pairs, {"units": units.kind, "pairs": units.digest}
 
 
@@ -193,8 +198,13 @@ def _with_scores(result: PairResult, pairs: NDArray[Any], kind: str, trials: str
     counted = (result.counts.get("pairs"), result.counts.get("genuine"), result.counts.get("impostor"))
     if counted != (len(same), int(same.sum()), int((~same).sum())):
         raise InputError(f"{where}: {len(same):,} pairs where the counts say otherwise; {AGAIN}")
+    scores = np.where(pairs["score"] == _NOT_ENROLLED, np.float32(-np.inf), pairs["score"])
+    rejects = result.enrolment is not None and result.enrolment.undetected != "skip"
+    failed = result.enrolment.trials if result.enrolment is not None and rejects else 0
+    if int((scores == -np.inf).sum()) != failed:
+        raise InputError(f"{where}: not {failed:,} pairs without a score, as its enrolment says; {AGAIN}")
     units = Units(kind, pairs["first"], pairs["second"], trials)
-    return dataclasses.replace(result, scores=pairs["score"], same=same, accepted=pairs["accepted"], units=units)
+    return dataclasses.replace(result, scores=scores, same=same, accepted=pairs["accepted"], units=units)
 
 
 def with_samples(result: LargeResult, samples: Samples, where: str) -> LargeResult:
@@ -225,8 +235,11 @@ def with_samples(result: LargeResult, samples: Samples, where: str) -> LargeResu
 def _json_type(kind: str, result: type, elsewhere: Sequence[str]) -> Any:
     """The object in `results.json` for a class of results: all its fields but those that are kept ``elsewhere``."""
     hints = get_type_hints(result)
-    fields = [(field.name, hints[field.name]) for field in dataclasses.fields(result) if field.name not in elsewhere]
-    optional = [("stored", _Reference | None, None), ("threshold_cosine", Any, None)]
+    named = [field for field in dataclasses.fields(result) if field.name not in elsewhere]
+    added = _ADDED if kind == PAIRS else _ADDED[:1]
+    fields = [(field.name, hints[field.name]) for field in named if field.name not in added]
+    optional: list[tuple[str, Any, Any]] = [("stored", _Reference | None, None), ("threshold_cosine", Any, None)]
+    optional += [(field.name, hints[field.name], field.default) for field in named if field.name in added]
     return msgspec.defstruct(result.__name__, [*fields, *optional], tag_field="kind", tag=kind)
 
 
@@ -254,14 +267,14 @@ def figures_of(told: Any, where: str) -> tuple[PairResult | LargeResult, _Refere
     Raises:
         InputError: a kind that is unknown, or an entry that is missing or wrong, of ``where``.
     """
-    if isinstance(told, dict) and told.get("roc", 0) is None:  # identification has none
-        told = {name: value for name, value in told.items() if name != "roc"}
+    if isinstance(told, dict):  # identification has no roc; the enrolment may be unknown
+        told = {name: value for name, value in told.items() if value is not None or name not in ("roc", "enrolment")}
     read = records.convert(_with_nan(told), _ANY_KIND, where, AGAIN)
     fields = {name: getattr(read, name) for name in read.__struct_fields__}
     reference = fields.pop("stored")
     del fields["threshold_cosine"]
     result: PairResult | LargeResult = _RESULT_OF_JSON[type(read)](**fields)
-    plain = [*msgspec.to_builtins(fields).items()]
+    plain = [(name, value) for name, value in msgspec.to_builtins(fields).items() if value is not None]
     for fault in itertools.chain(*(_out_of_range(value, name) for name, value in plain), _inconsistencies(result)):
         raise InputError(f"{where}: {fault}; {AGAIN}")
     return result, reference
@@ -382,7 +395,11 @@ def records_of(data: bytes, label: str) -> NDArray[Any]:
     count = len(records)
     flags = np.concatenate([np.ascontiguousarray(records[name]).view(np.uint8) for name in ("same", "accepted")])
     same, first, second = records["same"], records["first"], records["second"]
-    if flags.max() > 1 or not (np.abs(records["score"]) < _MOST_COSINE).all() or same.all() or not same.any():
+    scores = records["score"]
+    enrolled = scores != _NOT_ENROLLED
+    kinds = same[enrolled]
+    good = np.where(enrolled, np.abs(scores) < _MOST_COSINE, ~records["accepted"])
+    if flags.max() > 1 or not good.all() or kinds.all() or not kinds.any():
         raise InputError(f"{label}: no scores of genuine and impostor pairs; {AGAIN}")
     least, most = min(first.min(), second.min()), max(first.max(), second.max())
     if least < 0 or most >= 2 * count or (first != second)[same].any():

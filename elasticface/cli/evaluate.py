@@ -6,6 +6,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from elasticface.base import files
+from elasticface.benchmarks.enrolment import Undetected
 from elasticface.cli.parser import Parser
 from elasticface.training.config import Backbone
 
@@ -18,7 +19,14 @@ pack (lfw.bin, agedb_30.bin, …); a folder or an uncompressed tar with pairs.tx
 `path path 0|1`), pairs_CALFW.txt or pairs_CPLFW.txt (as their authors publish them), its photos aligned or with
 landmarks5.csv beside it; the folder of CFP, likewise, which is measured as cfp_fp and cfp_ff; or a folder of IJB-B,
 IJB-C or MegaFace, for which MODEL may also be ready-made features: a .npy with a row an image, or a folder of
-MegaFace's matrix files. A stopped evaluation of these resumes with the embeddings in --features."""
+MegaFace's matrix files. A stopped evaluation of these resumes with the embeddings in --features.
+
+No detector finds every face. --undetected says how a comparison counts that has a photo without a face, or a damaged
+one: as a non-match at every threshold (reject, as NIST does); not at all (skip); or with the central square of the
+photo for a face (centre, as in many public packs; a damaged photo has none, and is rejected). The number of such photos
+and their rate are in the results and the report, and compare refuses to mix the three."""
+
+UNDETECTED_HELP = "photos without a face, and damaged ones: their comparisons are non-matches, are left out, or centred"
 
 
 def add_options(parser: Parser) -> None:
@@ -30,6 +38,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
     parser.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    parser.add_argument("--undetected", type=Undetected, default="reject", help=UNDETECTED_HELP)
     parser.add_argument("--features", type=str | None, default=None, help="folder for embeddings; OUT/features")
     parser.add_argument("--baseline", type=str | None, default=None, help="training faces; shows whitened PCA beside")
     parser.add_argument("--flip", type=bool, default=True, help="add the mirror image")
@@ -68,7 +77,7 @@ def run(options: Namespace) -> None:
     else:
         models = [load(options.model, options.backbone, device=options.device, **preprocessing)]
     making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
-    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making)
+    benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making, options.undetected)
     model = Path(options.model)
     run = model if (model / "model").is_dir() else None
     out = Path(options.out) if options.out else run or Path("results")

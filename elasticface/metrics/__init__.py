@@ -6,6 +6,7 @@ Arrays in, plain numbers or small dataclasses out. The bootstrap over people is 
 
 from elasticface.metrics.distractors import DistractorSearch, DistractorTally, distractor_search
 from elasticface.metrics.identification import (
+    NEVER,
     Searches,
     closed_set_rank,
     mean_over_galleries,
@@ -22,6 +23,7 @@ from elasticface.metrics.templates import pair_scores, pool_templates, template_
 from elasticface.metrics.verification import Verification, accuracy_from_distances, verification_accuracy
 
 __all__ = [
+    "NEVER",
     "DistractorSearch",
     "DistractorTally",
     "Eer",

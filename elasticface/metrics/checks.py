@@ -24,6 +24,22 @@ def checked_pairs(
     return numbers, genuine
 
 
+def checked_trials(
+    values: npt.ArrayLike, same: npt.ArrayLike, enrolled: npt.ArrayLike | None, name: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None]:
+    """``checked_pairs``, and which of the pairs were enrolled [P]: None for all. The others' values are not looked at.
+
+    A pair of which a photo gave no embedding, say since no face was found in it, is accepted by no threshold, as NIST's
+    FRTE counts a failure to enrol: a genuine one is a false non-match everywhere, an impostor a true non-match.
+    """
+    if enrolled is None:
+        return *checked_pairs(values, same, name), None
+    numbers, there = np.asarray(values), np.asarray(enrolled, np.bool_)
+    if there.shape != numbers.shape:
+        raise ValueError(f"{name} and enrolled must both be [P], got shapes {numbers.shape} and {there.shape}")
+    return *checked_pairs(np.where(there, numbers, 0), same, name), None if there.all() else there
+
+
 def checked_ids(values: npt.ArrayLike, count: int, name: str, of: str) -> npt.NDArray[np.integer[Any]]:
     """Ids as an int array [count], one per row of ``of``."""
     ids = np.asarray(values)

@@ -29,12 +29,13 @@ class DistractorSearch:
     tars: _Floats  # like the FARs asked for, by the "at-most" rule
     hits: npt.NDArray[np.int64]  # [M] of each ordered mate pair, the best rank among those asked for; 0: beyond them
     pairs: npt.NDArray[np.int64]  # [M, 2], probe and mate, rows of probes
-    mate_scores: _Scores  # [M]
-    best_distractor: _Scores  # [N], of each probe
+    mate_scores: _Scores  # [M]; -inf of a pair that was not enrolled
+    best_distractor: _Scores  # [N], of each probe; -inf of one that was not enrolled
     best_at: npt.NDArray[np.int64]  # [N], which it is, the first of several as good, by its place among all
     highest: _Scores  # the highest scores of all pairs of probe and distractor, descending
     highest_of: npt.NDArray[np.int64]  # whose they are, rows of probes
     distractors: int
+    compared: int  # pairs of probe and distractor that were both enrolled
 
 
 def distractor_search(
@@ -80,7 +81,14 @@ def distractor_search(
 class DistractorTally:
     """:func:`distractor_search` for who has the distractors one chunk after the other: several searches, one reading.
 
-    Args and raises: those of :func:`distractor_search`.
+    Probes and distractors that were not enrolled, since no face was found on them, count and are never found: a mate
+    pair with one is a miss at every rank and is accepted at no threshold, and no false alarm comes of them.
+
+    Args and raises: those of :func:`distractor_search`, and
+
+    Args:
+        enrolled: [N] bool, False for a probe whose vector counts for nothing; None: all were enrolled.
+        missing: how many of the ``count`` distractors were not, and so are not seen.
     """
 
     def __init__(
@@ -92,9 +100,16 @@ class DistractorTally:
         ranks: Sequence[int] = (1,),
         fars: npt.ArrayLike = (1e-6,),
         keep: int = 0,
+        enrolled: npt.ArrayLike | None = None,
+        missing: int = 0,
     ) -> None:
-        self._images = checked_rows(probes, "probes")
-        people = checked_ids(subjects, len(self._images), "subjects", "probes")
+        listed = checked_rows(probes, "probes")
+        people = checked_ids(subjects, len(listed), "subjects", "probes")
+        there = np.ones(len(listed), np.bool_) if enrolled is None else np.asarray(enrolled, np.bool_)
+        if there.shape != people.shape or not 0 <= missing <= count:
+            raise ValueError(
+                f"enrolled must be [{len(people)}] and missing 0..{count}, got shape {there.shape} and {missing}"
+            )
         self._ranks, targets = np.asarray(ranks), checked_rates(fars, "fars")
         if count < 1 or keep < 0:
             raise ValueError(f"count must be at least 1 and keep at least 0, got {count} and {keep}")
@@ -103,13 +118,19 @@ class DistractorTally:
             np.issubdtype(wanted.dtype, np.integer) and wanted.min() >= 1 and wanted.max() <= count
         ):
             raise ValueError(f"ranks must be ints in 1..{count}, the number of distractors; got {wanted.tolist()}")
-        self._pairs, self._mate_scores = _mates(self._images, people)
-        self._count, self._seen = count, 0
-        self._impostors = len(self._images) * count
-        self._room = most_within(targets, self._impostors)  # how many impostors each target may accept
+        self._pairs, self._mate_scores = _mates(listed, people)
+        failed = ~there[self._pairs].all(axis=1)
+        self._mate_scores[failed] = -np.inf
+        if failed.all() or missing == count:
+            raise ValueError("no two probes of one subject were enrolled, or no distractor was")
+        self._probes, self._searched = len(listed), np.flatnonzero(there)  # rows of probes
+        self._images = listed if there.all() else listed[there]
+        self._count, self._missing, self._seen = count, missing, 0
+        self._compared = len(self._images) * (count - missing)
+        self._room = most_within(targets, len(listed) * count)  # how many impostors each target may accept
         # One more than there is room for decides; with room for all of them none does.
         self._best = _Best(len(self._images), int(wanted.max(initial=1)), self._images.dtype)
-        kept = min(max(keep, int(self._room.max(initial=0)) + 1), self._impostors)
+        kept = min(max(keep, int(self._room.max(initial=0)) + 1), self._compared)
         self._highest = _Highest(kept, self._images.dtype)
         self._step = max(_BLOCK_CELLS // len(self._images), 1)
         self._memory = np.empty(len(self._images) * self._step, self._images.dtype)
@@ -121,8 +142,8 @@ class DistractorTally:
         if rows.shape[1] != images.shape[1]:
             raise ValueError(f"probes and distractors must be [N, D] and [n, D], got {images.shape} and {rows.shape}")
         self._seen += len(rows)
-        if self._seen > self._count:
-            raise ValueError(f"there are more distractors than the {self._count} that count says")
+        if self._seen > self._count - self._missing:
+            raise ValueError(f"there are more distractors than the {self._count - self._missing} that count says")
         for start in range(0, len(rows), self._step):
             block = rows[start : start + self._step].astype(images.dtype, copy=False)
             scores = self._memory[: len(images) * len(block)].reshape(len(images), len(block))
@@ -135,19 +156,20 @@ class DistractorTally:
 
     def figures(self) -> DistractorSearch:
         """What came of it, once all distractors were seen."""
-        if self._seen != self._count:
-            raise ValueError(f"there are {self._seen} distractors where count says {self._count}")
+        if self._seen != self._count - self._missing:
+            raise ValueError(f"there are {self._seen} distractors where count says {self._count - self._missing}")
         pairs, mate_scores, wanted = self._pairs, self._mate_scores, self._ranks
+        compared = mate_scores > -np.inf
         # Rank k: at least the k-th best distractor's score, in ascending order at place -k.
-        best = self._best.scores
-        within = np.stack([mate_scores >= best[pairs[:, 0], -k] for k in wanted.ravel()] or [[]])  # [ranks, M]
+        best, best_at = self._of_all(self._best.scores, -np.inf), self._of_all(self._best.at, 0)
+        reached = [compared & (mate_scores >= best[pairs[:, 0], -k]) for k in wanted.ravel()]
+        within = np.stack(reached or [[]])  # [ranks, M]
         hits = np.zeros(len(pairs), np.int64)
         for k, row in sorted(zip(wanted.ravel().tolist(), within, strict=False), key=lambda of: -of[0]):
             hits[row] = k
         highest, highest_of = self._highest.descending()
-        rejected = highest[np.minimum(self._room, self._impostors - 1)]
-        accepted = mate_scores > rejected[..., None]
-        tars = np.where(self._room == self._impostors, 1.0, np.count_nonzero(accepted, axis=-1) / len(pairs))
+        rejected = np.where(self._room < self._compared, highest[np.minimum(self._room, self._compared - 1)], -np.inf)
+        tars = np.count_nonzero(mate_scores > rejected[..., None], axis=-1) / len(pairs)
         rates = np.count_nonzero(within, axis=1).reshape(wanted.shape) / len(pairs) if wanted.size else np.empty(0)
         return DistractorSearch(
             rank_rates=rates,
@@ -156,11 +178,18 @@ class DistractorTally:
             pairs=pairs,
             mate_scores=mate_scores,
             best_distractor=best[:, -1].copy(),
-            best_at=self._best.at,
+            best_at=best_at,
             highest=highest,
-            highest_of=highest_of,
+            highest_of=self._searched[highest_of],
             distractors=self._count,
+            compared=self._compared,
         )
+
+    def _of_all(self, rows: npt.NDArray[Any], otherwise: float) -> npt.NDArray[Any]:
+        """``rows`` of the probes that were searched, among those of all probes [N, …]."""
+        made = np.full((self._probes, *rows.shape[1:]), otherwise, rows.dtype)
+        made[self._searched] = rows
+        return made
 
 
 def _mates(images: _Scores, people: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], _Scores]:

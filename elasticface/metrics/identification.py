@@ -13,6 +13,9 @@ import numpy.typing as npt
 from elasticface.metrics.checks import checked_ids, checked_rates, checked_rows, floats, most_within
 
 _Floats = npt.NDArray[np.float64]
+NEVER = int(np.iinfo(np.int64).max)
+"""The rank of a mate that no search finds: it, or the probe, was not enrolled."""
+
 _CELLS = 1 << 22  # scores that are looked at together
 
 
@@ -22,20 +25,32 @@ class Searches:
 
     mate: npt.NDArray[np.floating[Any]]  # score of the best gallery entry of the probe's subject, -inf for none
     other: npt.NDArray[np.floating[Any]]  # score of the best entry of anybody else, -inf for none
-    rank: npt.NDArray[np.int64]  # 1 + others that score at least as much as the mate: ties count against; 0 unmated
+    # 1 + others that score at least as much as the mate: ties count against; 0 unmated, NEVER where not enrolled
+    rank: npt.NDArray[np.int64]
 
     @property
     def mated(self) -> npt.NDArray[np.bool_]:
         return self.rank > 0
 
 
-def searches(scores: npt.ArrayLike, probe_subjects: npt.ArrayLike, gallery_subjects: npt.ArrayLike) -> Searches:
+def searches(
+    scores: npt.ArrayLike,
+    probe_subjects: npt.ArrayLike,
+    gallery_subjects: npt.ArrayLike,
+    enrolled_probes: npt.ArrayLike | None = None,
+    enrolled_gallery: npt.ArrayLike | None = None,
+) -> Searches:
     """The outcome of each search, from all scores.
+
+    Who was not enrolled, since no face was found, is not found: such a probe finds nobody, at whatever threshold, and
+    an entry of the gallery is found by no probe. Their subjects still are listed, so their searches count.
 
     Args:
         scores: [Q, G] similarities, higher is more alike.
         probe_subjects: [Q] ints, who is on each probe.
         gallery_subjects: [G] ints, G >= 1; a subject may have several entries, of which the best counts.
+        enrolled_probes: [Q] bool; None: all were.
+        enrolled_gallery: [G] bool; likewise.
 
     Raises:
         ValueError: shapes that disagree, an empty gallery, subjects that are not ints, or scores with NaN or inf.
@@ -45,9 +60,11 @@ def searches(scores: npt.ArrayLike, probe_subjects: npt.ArrayLike, gallery_subje
         raise ValueError(f"scores must be [Q, G] with G >= 1, got shape {values.shape}")
     probes = checked_ids(probe_subjects, len(values), "probe_subjects", "scores")
     gallery = checked_ids(gallery_subjects, values.shape[1], "gallery_subjects", "the gallery")
+    asked = _checked_enrolled(enrolled_probes, len(probes), "enrolled_probes")
+    there = _checked_enrolled(enrolled_gallery, len(gallery), "enrolled_gallery")
     result = _empty(len(values), values.dtype)
     for rows in _blocks(*values.shape):
-        _search(values[rows], probes[rows], gallery, result, rows)
+        _search(values[rows], probes[rows], gallery, result, rows, asked[rows], there)
     return result
 
 
@@ -73,8 +90,9 @@ def search_templates(
     who = checked_ids(probe_subjects, len(queries), "probe_subjects", "probes")
     enrolled = checked_ids(gallery_subjects, len(entries), "gallery_subjects", "gallery")
     result = _empty(len(queries), np.result_type(queries, entries))
+    asked, there = np.ones(len(queries), np.bool_), np.ones(len(entries), np.bool_)
     for rows in _blocks(len(queries), len(entries)):
-        _search(queries[rows] @ entries.T, who[rows], enrolled, result, rows)
+        _search(queries[rows] @ entries.T, who[rows], enrolled, result, rows, asked[rows], there)
     return result
 
 
@@ -148,7 +166,8 @@ def open_set_rates(outcome: Searches, fpirs: npt.ArrayLike, rank: int | None = N
     room = most_within(targets, len(alarms))  # how many false alarms each target may raise
     # The strongest of the false alarms that there is no room for stays below the threshold, and so does who ties.
     silenced = alarms[np.maximum(len(alarms) - 1 - room, 0)]
-    found = len(hits) - np.where(room == len(alarms), 0, np.searchsorted(hits, silenced, side="right"))
+    silenced = np.where(room == len(alarms), -np.inf, silenced)  # who was not enrolled stays below any threshold
+    found = len(hits) - np.searchsorted(hits, silenced, side="right")
     return np.asarray(found / int(np.count_nonzero(mated)))
 
 
@@ -215,14 +234,27 @@ def _search(
     gallery: npt.NDArray[Any],
     result: Searches,
     rows: slice,
+    asked: npt.NDArray[np.bool_],
+    there: npt.NDArray[np.bool_],
 ) -> None:
-    """The outcome of some probes' searches, scores [q, G], into their ``rows`` of the result."""
+    """The outcome of some probes' searches, scores [q, G], into their ``rows`` of the result.
+
+    ``asked`` [q] and ``there`` [G] are the probes and the entries that were enrolled.
+    """
     if not np.isfinite(scores).all():
         broken = int(np.count_nonzero(~np.isfinite(scores).all(axis=1)))
         raise ValueError(f"{broken} of probes {rows.start} to {rows.stop - 1} have scores that are NaN or inf")
-    mates = probes[:, None] == gallery  # [q, G]
-    best = np.where(mates, scores, -np.inf).max(axis=1)
-    others = np.where(mates, -np.inf, scores)
+    mates, compared = probes[:, None] == gallery, asked[:, None] & there  # [q, G]
+    best = np.where(mates & compared, scores, -np.inf).max(axis=1)
+    others = np.where(mates | ~compared, -np.inf, scores)
     result.mate[rows] = best
     result.other[rows] = others.max(axis=1)
-    result.rank[rows] = np.where(best > -np.inf, 1 + np.count_nonzero(others >= best[:, None], axis=1), 0)
+    rank = np.where(best > -np.inf, 1 + np.count_nonzero(others >= best[:, None], axis=1), NEVER)
+    result.rank[rows] = np.where(mates.any(axis=1), rank, 0)
+
+
+def _checked_enrolled(enrolled: npt.ArrayLike | None, count: int, name: str) -> npt.NDArray[np.bool_]:
+    there = np.ones(count, np.bool_) if enrolled is None else np.asarray(enrolled, np.bool_)
+    if there.shape != (count,):
+        raise ValueError(f"{name} must be [{count}], got shape {there.shape}")
+    return there

@@ -6,12 +6,12 @@ lists like IJB-C's: the weights of pairs are summed in blocks, a few resamples a
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elasticface.metrics.checks import checked_pairs, checked_rates, most_within
+from elasticface.metrics.checks import checked_rates, checked_trials, most_within
 from elasticface.metrics.resampling import CannotDraw, Counts, checked_people
 
 Rule = Literal["at-most", "nearest"]
@@ -31,6 +31,7 @@ def tars_at_fars(
     counts: Counts,
     *,
     impostors: ArrayLike | None = None,
+    enrolled: ArrayLike | None = None,
 ) -> dict[Rule, NDArray[np.float64]]:
     """TAR at FAR in each bootstrap resample, by both rules of ``tar_at_far``.
 
@@ -45,6 +46,7 @@ def tars_at_fars(
         counts: [R, N], of ``draw_people``.
         impostors: [R] how many impostor pairs each sample has, where only those of the highest scores are given; None:
             all are given.
+        enrolled: [P] bool, False for a pair that no threshold accepts, whatever its score. None: all are.
 
     Returns:
         For each rule [R, F], fractions in [0, 1].
@@ -57,7 +59,7 @@ def tars_at_fars(
 
     a, b = checked_people(first, second, counts)
     same = a == b
-    values, _ = checked_pairs(scores, same, "scores")
+    values = _with_never(scores, same, enrolled)
     targets = checked_rates(fars, "fars")
     if targets.ndim != 1:
         raise ValueError(f"fars must be [F], got shape {targets.shape}")
@@ -86,9 +88,9 @@ def tars_at_fars(
         if totals is not None and (cuts.max(axis=0) == len(rising))[rooms < found[:, None]].any():
             raise CannotDraw(f"the {len(rising):,} highest impostor pairs are too few for a FAR in some sample")
         for tars, cut in zip((at_most, nearest), cuts, strict=True):
-            # Who scores no more than the cut is rejected with it.
-            level = -rising[np.minimum(cut, len(rising) - 1)]
-            lost = np.where(cut < len(rising), np.searchsorted(genuine, level, side="right"), 0)
+            # Who scores no more than the cut is rejected with it; without one, who was not enrolled.
+            level = np.where(cut < len(rising), -rising[np.minimum(cut, len(rising) - 1)], -np.inf)
+            lost = np.searchsorted(genuine, level, side="right")
             tars[some] = (mates - np.take_along_axis(below, lost, axis=1)) / mates
     return {"at-most": at_most, "nearest": nearest}
 
@@ -167,7 +169,15 @@ def _some_at_a_time(counts: Counts) -> Iterator[tuple[slice, NDArray[np.uint16]]
         yield some, times
 
 
-def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, counts: Counts) -> NDArray[np.float64]:
+def _with_never(scores: ArrayLike, same: NDArray[np.bool_], enrolled: ArrayLike | None) -> NDArray[Any]:
+    """Scores [P], -inf for a pair that was not enrolled."""
+    values, _, there = checked_trials(scores, same, enrolled, "scores")
+    return values if there is None else np.where(there, values, -np.inf)
+
+
+def equal_error_rates(
+    scores: ArrayLike, first: ArrayLike, second: ArrayLike, counts: Counts, enrolled: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """The equal error rate in each bootstrap resample, [R].
 
     Args:
@@ -175,23 +185,25 @@ def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, co
         first: [P] ints 0..N-1, the person on the first side of each pair.
         second: [P] ints, on the second side; the same person makes a genuine pair.
         counts: [R, N], of ``draw_people``.
+        enrolled: [P] bool, False for a pair that no threshold accepts, whatever its score. None: all are.
 
     Raises:
-        CannotDraw: a resample without pairs of one kind: there are too few people.
+        CannotDraw: a resample without pairs of one kind: there are too few people; or one in which the two rates are
+            equal nowhere, since too many pairs were not enrolled.
         ValueError: shapes that disagree, NaN or inf scores, or a person outside 0..N-1.
     """
     from elasticface.metrics.roc_kernels import SAMPLES, find_crossings
 
     a, b = (side.astype(np.int32) for side in checked_people(first, second, counts))
     same = a == b
-    values, _ = checked_pairs(scores, same, "scores")
-    order = np.argsort(-values)
-    falling, same, a, b = values[order], same[order], a[order], b[order]
-    ends = np.append(falling[1:] != falling[:-1], True)[: len(falling)]
+    values = _with_never(scores, same, enrolled)
     more = with_one_more(counts)
     totals = np.stack([_totals(a[of], b[of], more) for of in (~same, same)])
     if not totals.all():
         raise CannotDraw(_TOO_FEW)
+    order = np.argsort(-values)[: np.count_nonzero(values > -np.inf)]
+    falling, same, a, b = values[order], same[order], a[order], b[order]
+    ends = np.append(falling[1:] != falling[:-1], True)[: len(falling)]
     before, after = np.empty((2, 2, SAMPLES), np.int64)
     found = np.empty(len(counts))
     for some, times in _some_at_a_time(counts):
@@ -200,6 +212,8 @@ def equal_error_rates(scores: ArrayLike, first: ArrayLike, second: ArrayLike, co
         find_crossings(ends, a, b, same, times, np.pad(pairs, ((0, 0), (0, SAMPLES - samples))), before, after)
         (far, tar), (next_far, next_tar) = (accepted[:, :samples] / pairs for accepted in (before, after))
         gap, next_gap = 1 - tar - far, 1 - next_tar - next_far
+        if (gap == next_gap).any():
+            raise CannotDraw("so many pairs were not enrolled that in a resample the error rates are equal nowhere")
         share = gap / (gap - next_gap)  # of the way to the point after
         found[some] = (1 - share) * far + share * next_far
     return found

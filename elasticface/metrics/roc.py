@@ -1,10 +1,15 @@
 """The ROC of scored pairs and what is read off it: TAR at a FAR under both rules, operating points, equal error rate.
 
+A pair that was not ``enrolled``, since no face was found in a photo of it, is accepted by no threshold, as NIST's FRTE
+counts a failure to enrol: a genuine one is a false non-match everywhere, an impostor a true non-match, and so neither
+rate need reach 1.
+
 Made for lists like IJB-C's 15,658,489 pairs: beside the scores it holds one sorted copy of them, or of the impostors
 above the lowest threshold that is asked for, and walks along the curve in blocks.
 """
 
 import bisect
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from elasticface.metrics.checks import checked_pairs, checked_rates, most_within
+from elasticface.metrics.checks import checked_rates, checked_trials, most_within
 
 _Floats = npt.NDArray[np.float64]
 _Counts = npt.NDArray[np.int64]
@@ -43,7 +48,7 @@ class Eer:
     threshold: float
 
 
-def roc(scores: npt.ArrayLike, same: npt.ArrayLike) -> Roc:
+def roc(scores: npt.ArrayLike, same: npt.ArrayLike, enrolled: npt.ArrayLike | None = None) -> Roc:
     """The whole ROC curve: what share of impostors and of genuine pairs each threshold accepts.
 
     A threshold t accepts every score >= t: pairs that tie are accepted together. The first point is (0, 0) at threshold
@@ -52,24 +57,27 @@ def roc(scores: npt.ArrayLike, same: npt.ArrayLike) -> Roc:
     Args:
         scores: [P] similarities, higher is more alike.
         same: [P] bool or 0/1, whether the pair is genuine.
+        enrolled: [P] bool, False for a pair that no threshold accepts, whatever its score. None: all are.
 
     Raises:
         ValueError: shapes that disagree, NaN or inf scores, no genuine pair, or no impostor pair.
     """
-    values, genuine = _checked(scores, same)
+    values, genuine, listed_mates, listed_impostors = _checked(scores, same, enrolled)
     ascending, mates = np.sort(values), np.sort(values[genuine])
     points = 2 + int(np.count_nonzero(ascending[1:] != ascending[:-1]))
     far, tar, thresholds = np.zeros(points), np.zeros(points), np.full(points, np.inf)
     end = 1
     for false_accepts, true_accepts, levels in _curve(ascending, mates):
         begin, end = end, end + len(levels)
-        far[begin:end] = false_accepts / (len(values) - len(mates))
-        tar[begin:end] = true_accepts / len(mates)
+        far[begin:end] = false_accepts / listed_impostors
+        tar[begin:end] = true_accepts / listed_mates
         thresholds[begin:end] = levels
     return Roc(far, tar, thresholds)
 
 
-def operating_points(scores: npt.ArrayLike, same: npt.ArrayLike, fars: npt.ArrayLike) -> Roc:
+def operating_points(
+    scores: npt.ArrayLike, same: npt.ArrayLike, fars: npt.ArrayLike, enrolled: npt.ArrayLike | None = None
+) -> Roc:
     """The last point of the ROC curve within each FAR: the largest TAR whose FAR is <= the target, and its threshold.
 
     For a threshold to put into use, and for ROC and DET plots of as many points as one likes.
@@ -78,6 +86,7 @@ def operating_points(scores: npt.ArrayLike, same: npt.ArrayLike, fars: npt.Array
         scores: [P] similarities, higher is more alike.
         same: [P] bool or 0/1, whether the pair is genuine.
         fars: target rates in [0, 1], any shape.
+        enrolled: [P] bool, False for a pair that no threshold accepts, whatever its score. None: all are.
 
     Returns:
         Points of the shape of ``fars``: the observed FAR (<= target), its TAR, and the lowest score that is accepted,
@@ -88,11 +97,11 @@ def operating_points(scores: npt.ArrayLike, same: npt.ArrayLike, fars: npt.Array
             [0, 1].
     """
     targets = checked_rates(fars, "fars")
-    values, genuine = _checked(scores, same)
+    values, genuine, listed_mates, listed_impostors = _checked(scores, same, enrolled)
     mates = np.sort(values[genuine])
     impostors = values[~genuine]
     total = len(impostors)
-    room = most_within(targets.ravel(), total)  # how many impostors each target may accept
+    room = np.minimum(most_within(targets.ravel(), listed_impostors), total)  # how many each target may accept
     # The best impostor that there is no room for is rejected, and so is who ties with it. None above the lowest of
     # those is needed in order, and none below it at all.
     cut = total - 1 - int(min(room.max(initial=0), total - 1))
@@ -106,8 +115,8 @@ def operating_points(scores: npt.ArrayLike, same: npt.ArrayLike, fars: npt.Array
     lowest = np.minimum(_at(top, above), _at(mates, mates_above))
     shape = targets.shape
     return Roc(
-        ((len(top) - above) / total).reshape(shape),
-        ((len(mates) - mates_above) / len(mates)).reshape(shape),
+        ((len(top) - above) / listed_impostors).reshape(shape),
+        ((len(mates) - mates_above) / listed_mates).reshape(shape),
         lowest.reshape(shape),
     )
 
@@ -117,6 +126,7 @@ def tar_at_far(
     same: npt.ArrayLike,
     fars: npt.ArrayLike,
     rule: Literal["at-most", "nearest"] = "at-most",
+    enrolled: npt.ArrayLike | None = None,
 ) -> _Floats:
     """True accept rate at given false accept rates.
 
@@ -135,6 +145,7 @@ def tar_at_far(
         same: [P] bool or 0/1, whether the pair is genuine.
         fars: target rates in [0, 1], any shape.
         rule: which reading.
+        enrolled: [P] bool, False for a pair that no threshold accepts, whatever its score. None: all are.
 
     Returns:
         float64 of the shape of ``fars``, fractions in [0, 1].
@@ -146,53 +157,58 @@ def tar_at_far(
     Source: Maze et al., "IARPA Janus Benchmark - C" (2018); "nearest" as in the IJB evaluation of InsightFace.
     """
     if rule == "at-most":
-        return operating_points(scores, same, fars).tar
+        return operating_points(scores, same, fars, enrolled).tar
     if rule != "nearest":
         raise ValueError(f'rule must be "at-most" or "nearest", got {rule!r}')
     targets = checked_rates(fars, "fars")
-    values, genuine = _checked(scores, same)
-    nearest = _Nearest(targets.ravel(), len(values) - int(np.count_nonzero(genuine)))
+    values, genuine, listed_mates, listed_impostors = _checked(scores, same, enrolled)
+    nearest = _Nearest(targets.ravel(), listed_impostors)
     for false_accepts, true_accepts in _without_halfway_points(np.sort(values), np.sort(values[genuine])):
         nearest.see(false_accepts, true_accepts)
         if nearest.passed(false_accepts[-1]):
             break
-    tars = nearest.true_accepts / int(np.count_nonzero(genuine))
+    tars = nearest.true_accepts / listed_mates
     return np.asarray(tars.reshape(targets.shape))
 
 
-def spread_fars(impostors: int, points: int) -> _Floats:
+def spread_fars(impostors: int, points: int, enrolled: int | None = None) -> _Floats:
     """FARs to draw an ROC at: evenly spread on a log axis, each a number of accepted impostors over all of them.
 
     Args:
         impostors: how many there are, >= 1.
         points: how many FARs at most.
+        enrolled: how many of them a threshold may accept, >= 1; None: all.
 
     Returns:
-        float64, ascending from 0 (no impostor accepted) to 1.
+        float64, ascending from 0 (no impostor accepted) to 1, or to where all who were enrolled are accepted.
     """
-    return np.append(0, np.unique(np.geomspace(1, impostors, points - 1).round())) / impostors
+    most = impostors if enrolled is None else enrolled
+    return np.append(0, np.unique(np.geomspace(1, most, points - 1).round())) / impostors
 
 
-def equal_error_rate(scores: npt.ArrayLike, same: npt.ArrayLike) -> Eer:
+def equal_error_rate(scores: npt.ArrayLike, same: npt.ArrayLike, enrolled: npt.ArrayLike | None = None) -> Eer:
     """Where FAR and FRR (1 − TAR) are equal.
 
     Rate and threshold are interpolated linearly between the last ROC point with FAR < FRR and the next one. If the
-    former is (0, 0), whose threshold is infinite, the threshold is that of the latter.
+    former is (0, 0), whose threshold is infinite, the threshold is that of the latter. Both are NaN where so many pairs
+    were not enrolled that FAR stays below FRR at every threshold.
 
     Args:
         scores: [P] similarities, higher is more alike.
         same: [P] bool or 0/1, whether the pair is genuine.
+        enrolled: [P] bool, False for a pair that no threshold accepts, whatever its score. None: all are.
 
     Raises:
         ValueError: shapes that disagree, NaN or inf scores, no genuine pair, or no impostor pair.
     """
-    values, genuine = _checked(scores, same)
+    values, genuine, listed_mates, listed_impostors = _checked(scores, same, enrolled)
     kinds = impostors, mates = np.sort(values[~genuine]), np.sort(values[genuine])
+    lost = listed_mates - len(mates)
 
     def rates(threshold: Any) -> tuple[float, float]:
         """FAR and FRR."""
         false_accepts = len(impostors) - int(np.searchsorted(impostors, threshold))
-        return false_accepts / len(impostors), int(np.searchsorted(mates, threshold)) / len(mates)
+        return false_accepts / listed_impostors, (lost + int(np.searchsorted(mates, threshold))) / listed_mates
 
     def undecided(threshold: Any) -> bool:
         far, frr = rates(threshold)
@@ -200,6 +216,8 @@ def equal_error_rate(scores: npt.ArrayLike, same: npt.ArrayLike) -> Eer:
 
     # The gap FAR − FRR grows from −1 to 1 with falling thresholds: each point accepts somebody new.
     met = [kind[place - 1] for kind in kinds if (place := bisect.bisect_left(kind, True, key=undecided))]
+    if not met:
+        return Eer(rate=math.nan, threshold=math.nan)
     after = max(met)
     higher = [kind[place] for kind in kinds if (place := np.searchsorted(kind, after, side="right")) < len(kind)]
     far, frr = rates(after)
@@ -210,14 +228,21 @@ def equal_error_rate(scores: npt.ArrayLike, same: npt.ArrayLike) -> Eer:
     return Eer(rate=(1 - share) * far_before + share * far, threshold=threshold)
 
 
-def _checked(scores: npt.ArrayLike, same: npt.ArrayLike) -> tuple[_Scores, npt.NDArray[np.bool_]]:
-    values, genuine = checked_pairs(scores, same, "scores")
+def _checked(
+    scores: npt.ArrayLike, same: npt.ArrayLike, enrolled: npt.ArrayLike | None
+) -> tuple[_Scores, npt.NDArray[np.bool_], int, int]:
+    """Scores of the pairs that were enrolled, which of them are genuine, and how many of either kind are listed."""
+    values, genuine, there = checked_trials(scores, same, enrolled, "scores")
     pairs, mates = len(genuine), int(np.count_nonzero(genuine))
     if not mates:
         raise ValueError(f"no genuine pair among {pairs}: TAR is undefined")
     if mates == pairs:
         raise ValueError(f"no impostor pair among {pairs}: FAR is undefined")
-    return values, genuine
+    if there is not None:
+        values, genuine = values[there], genuine[there]
+        if genuine.all() or not genuine.any():
+            raise ValueError(f"of {pairs} pairs none of one kind was enrolled")
+    return values, genuine, mates, pairs - mates
 
 
 def _at(ascending: _Scores, places: npt.NDArray[Any]) -> _Floats:

@@ -56,7 +56,7 @@ def find_cuts(
     """The impostor pair whose score is the first to be rejected at each FAR in each sample; P where none is.
 
     Args:
-        rising: [P] scores of impostor pairs, negated: the highest come first.
+        rising: [P] scores of impostor pairs, negated: the highest come first; inf is never accepted.
         first: int32 [P], a unit of each.
         second: int32 [P], the other.
         times: uint16 [N, SAMPLES].
@@ -74,6 +74,8 @@ def find_cuts(
             cut = _first_beyond(rooms[sample, f], first, second, of, block, of_ends)
             at_most[sample, f] = nearest[sample, f] = cut
             if cut == len(first):
+                continue
+            if rising[cut] == np.inf:  # of a pair that was not enrolled: there is no point beyond
                 continue
             # The two points of the ROC about the target: before and after all that tie with the cut.
             tie, after = np.searchsorted(rising, rising[cut]), np.searchsorted(rising, rising[cut], side="right")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from elasticface.metrics.checks import checked_pairs, unit_rows
+from elasticface.metrics.checks import checked_trials, unit_rows
 
 # LFW protocol: squared L2 distance of unit vectors lies in [0, 4].
 _DISTANCE_THRESHOLDS = np.arange(0, 4, 0.01)
@@ -25,7 +25,13 @@ class Verification:
     )  # [P], which pairs their fold's threshold calls the same person
 
 
-def verification_accuracy(a: npt.ArrayLike, b: npt.ArrayLike, same: npt.ArrayLike, folds: int = 10) -> Verification:
+def verification_accuracy(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    same: npt.ArrayLike,
+    folds: int = 10,
+    enrolled: npt.ArrayLike | None = None,
+) -> Verification:
     """Accuracy of telling same from different by distance, cross-validated over folds: the LFW protocol.
 
     Embeddings are L2-normalised in float64 (an all-zero one stays zero) and compared by squared L2 distance; the rest
@@ -36,6 +42,7 @@ def verification_accuracy(a: npt.ArrayLike, b: npt.ArrayLike, same: npt.ArrayLik
         b: second embeddings, [P, D].
         same: [P] bool or 0/1, whether the two are the same person.
         folds: number of contiguous folds, 2..P.
+        enrolled: [P] bool, as in ``accuracy_from_distances``.
 
     Raises:
         ValueError: shapes that disagree, embeddings with NaN or inf, or folds outside 2..P.
@@ -47,10 +54,12 @@ def verification_accuracy(a: npt.ArrayLike, b: npt.ArrayLike, same: npt.ArrayLik
     if broken:
         raise ValueError(f"{broken} of {len(first)} pairs have an embedding with NaN or inf")
     distances = np.sum(np.square(unit_rows(first) - unit_rows(second)), axis=1)
-    return accuracy_from_distances(distances, same, folds)
+    return accuracy_from_distances(distances, same, folds, enrolled)
 
 
-def accuracy_from_distances(distances: npt.ArrayLike, same: npt.ArrayLike, folds: int = 10) -> Verification:
+def accuracy_from_distances(
+    distances: npt.ArrayLike, same: npt.ArrayLike, folds: int = 10, enrolled: npt.ArrayLike | None = None
+) -> Verification:
     """The LFW protocol on distances that are already there.
 
     A pair is called the same if its distance is < threshold; thresholds are 0, 0.01, … 3.99. Folds are contiguous, the
@@ -61,6 +70,8 @@ def accuracy_from_distances(distances: npt.ArrayLike, same: npt.ArrayLike, folds
         distances: [P] squared L2 distances of unit embeddings; they should lie in [0, 4] for the thresholds to fit.
         same: [P] bool or 0/1, whether the two are the same person.
         folds: number of contiguous folds, 2..P.
+        enrolled: [P] bool, False for a pair of which a photo gave no embedding: no threshold accepts it, whatever its
+            distance. None: all pairs are.
 
     Raises:
         ValueError: shapes that disagree, NaN or inf distances, or folds outside 2..P.
@@ -68,7 +79,9 @@ def accuracy_from_distances(distances: npt.ArrayLike, same: npt.ArrayLike, folds
     Source: Huang et al., "Labeled Faces in the Wild" (2007), View 2, with the thresholds and the tie rule of the
     verification scripts of FaceNet and ArcFace.
     """
-    values, genuine = checked_pairs(distances, same, "distances")
+    values, genuine, there = checked_trials(distances, same, enrolled, "distances")
+    if there is not None:
+        values = np.where(there, values, np.inf)
     pairs, levels = len(values), len(_DISTANCE_THRESHOLDS)
     if not 2 <= folds <= pairs:
         raise ValueError(f"folds must lie in 2..{pairs}, the number of pairs; got {folds}")

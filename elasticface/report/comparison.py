@@ -138,6 +138,8 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
     contrasts: list[Contrast] = []
     notes: list[str] = []
     groups: list[Sequence[Result]] = [*pairs.values(), *large.values()]
+    for rows in groups:
+        _check_same_rule(rows)
     for listed in pairs.values():
         if _are_several(listed, notes):
             with progress.status(f"{listed[0].benchmark}: drawing {draws:,} times"):
@@ -156,6 +158,20 @@ def compare(results: Sequence[Result], draws: int = DRAWS, seed: int = 0) -> Com
         raise InputError("no benchmark that two of the models were measured on; evaluate them on the same")
     borda, over = _borda(models, pairs, notes)
     return Comparison(models, tuple(contrasts), borda, over, draws, seed, tuple(notes))
+
+
+def _check_same_rule(rows: Sequence[Result]) -> None:
+    """That images which could not be enrolled were counted in one way; without any, the way does not matter."""
+    rules: dict[str, Result] = {}
+    for row in rows:
+        if row.enrolment is not None and row.enrolment.failures:
+            rules.setdefault(row.enrolment.undetected, row)
+    if len(rules) > 1:
+        (one, first), (two, other) = list(rules.items())[:2]
+        raise InputError(
+            f"{printable(first.benchmark)}: images could not be enrolled, and {printable(first.model)} was measured "
+            f"with --undetected {one}, {printable(other.model)} with --undetected {two}; evaluate both with one of them"
+        )
 
 
 def _are_several(rows: Sequence[Result], notes: list[str]) -> bool:

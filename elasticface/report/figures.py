@@ -94,11 +94,16 @@ class Note:
 
 def remarks(result: "PairResult | LargeResult") -> tuple[str, ...]:
     """What is to be said of one result."""
-    return (*getattr(result, "notes", ()), *left_out(result))  # results on pairs have no notes
+    if result.enrolment is not None:  # the notes have a sentence of it
+        return result.notes
+    return (*result.notes, *left_out(result))
 
 
 def left_out(result: "PairResult | LargeResult") -> tuple[str, ...]:
     """What one result was measured without."""
+    if result.enrolment is not None and result.enrolment.failures:
+        failed = counted(result.enrolment.failures, "images")
+        return (f"{failed} not enrolled, --undetected {result.enrolment.undetected}",)
     return tuple(
         text.format(counted(result.counts[what], what.partition("_")[2]))
         for what, text in _LEFT_OUT.items()

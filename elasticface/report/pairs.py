@@ -57,7 +57,7 @@ def section(number: int, results: list["PairResult"], looks: Looks, pictures: Pi
             Entry(
                 result=result,
                 best=len(results) > 1 and result.accuracy == highest,
-                roc=plots.roc_steps(result.scores, result.same),
+                roc=plots.roc_steps(result.scores, result.same, result.enrolled),
                 strip=strip,
                 cosine_threshold=threshold,
                 errors=int(wrong.sum()),
@@ -78,7 +78,8 @@ def section(number: int, results: list["PairResult"], looks: Looks, pictures: Pi
 
 def _histograms(results: list["PairResult"], salt: str) -> list[plots.Plot]:
     legend = [plots.Look(kind, kind) for kind in ("genuine", "impostor")]
-    drawn = plots.histograms([(r.scores, r.same, cosine_threshold(r)) for r in results], salt)
+    scored = [(r.scores[r.enrolled], r.same[r.enrolled], cosine_threshold(r)) for r in results]
+    drawn = plots.histograms(scored, salt)
     return [
         plots.Plot(
             title=f"Scores: {result.model}" if len(results) > 1 else "Scores",
@@ -125,9 +126,11 @@ def _galleries(result: "PairResult", wrong: NDArray[np.bool_], pictures: Picture
         ("genuine", "rejected", result.same, result.scores),
         ("impostor", "accepted", ~result.same, -result.scores),
     ):
-        errors = int((wrong & among).sum())
+        errors, failed = int((wrong & among).sum()), int((wrong & among & ~result.enrolled).sum())
         said = f"{counted(errors, 'pairs')} falsely {error}" if errors else f"none falsely {error}; these come closest"
-        pairs = np.flatnonzero(among)
+        if failed:
+            said += f", {failed:,} of them without a face to compare, which are not shown"
+        pairs = np.flatnonzero(among & result.enrolled)
         trials = [
             HardTrial((float(result.scores[i]),), (result.first[i], result.second[i]), bool(wrong[i]))
             for i in pairs[lowest(easiness[pairs])]

@@ -114,7 +114,7 @@ def roc_and_det(lines: Sequence[tuple[Look, Floats, Floats]], benchmark: str, sa
 # ---------------------------------------------------------------------------------------------- what a line shows
 
 
-def roc_steps(scores: Scores, same: Bools) -> tuple[Floats, Floats]:
+def roc_steps(scores: Scores, same: Bools, enrolled: Bools | None = None) -> tuple[Floats, Floats]:
     """The ROC by the rule "at-most" as at most 500 steps, evenly spread on a log axis.
 
     The whole curve of ``metrics.roc`` has a point per distinct score, millions on the large benchmarks: too many for a
@@ -123,13 +123,16 @@ def roc_steps(scores: Scores, same: Bools) -> tuple[Floats, Floats]:
     Args:
         scores: [P], higher is more alike.
         same: [P], True for genuine pairs.
+        enrolled: [P], False for pairs that no threshold accepts; None: there are none.
 
     Returns:
-        FARs, ascending from 0 (no impostor accepted) to 1, and the TAR at each; both [N]. Every FAR is a number of
+        FARs, ascending from 0 (no impostor accepted) to 1, or to where all who were enrolled are accepted, and the TAR
+        at each; both [N]. Every FAR is a number of
         accepted impostors over all of them, so on a log axis nothing is lost that could be seen.
     """
-    fars = spread_fars(int(np.count_nonzero(~same)), MOST_POINTS)
-    return fars, tar_at_far(scores, same, fars, rule="at-most")
+    accepted = None if enrolled is None else int(np.count_nonzero(~same & enrolled))
+    fars = spread_fars(int(np.count_nonzero(~same)), MOST_POINTS, accepted)
+    return fars, tar_at_far(scores, same, fars, rule="at-most", enrolled=enrolled)
 
 
 def thin(steps: Floats, values: Floats) -> tuple[Floats, Floats]:

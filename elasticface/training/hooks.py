@@ -125,6 +125,7 @@ class Validate:
         result = evaluate_pairs(run.encoder(state), self._benchmark, intervals=False)
         figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
         figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
+        figures = {name: rate for name, rate in figures.items() if math.isfinite(rate)}  # there may be no EER
         run.log(state.step, {"epoch": state.last_epoch, "benchmark": result.benchmark, **figures})
         run.add_validation(Validation(result.benchmark, result.accuracy))
         accuracy = f"{result.accuracy:.2%} ± {result.accuracy_std:.2%}"

@@ -35,7 +35,7 @@ from elasticface.data.images.alignment import TEMPLATE
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.data.images.photos import Photos
 from elasticface.faces.align_folder import read_identities
-from elasticface.faces.landmarks import COLUMNS
+from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS
 from elasticface.model.encoder import Card, FaceEncoder
 from elasticface.model.loading import load
 from elasticface.recognition import gallery_fmr, load_calibration, store_calibration
@@ -161,6 +161,25 @@ def _prepare_pairs(folder: Path) -> None:
 def _landmarks() -> str:
     points = ",".join(f"{value * SIDE / 112:.2f}" for value in TEMPLATE.ravel())
     return "\n".join([",".join(COLUMNS), *(f"{name},0.99,{points}" for name in photo_names())]) + "\n"
+
+
+def _prepare_detected(folder: Path) -> None:
+    """Landmarks with the columns of `elasticface detect`, one photo without a face."""
+    _prepare_pairs(folder)
+    _, *rows = _landmarks().splitlines()
+    rows = [f"{row},1,1,9,9,1" for row in rows[1:]]
+    faceless = photo_names()[0] + "," * (len(DETECTED_COLUMNS) - 1)
+    (folder / "landmarks5.csv").write_text("\n".join([",".join(DETECTED_COLUMNS), faceless, *rows]) + "\n")
+
+
+def _prepare_aligned(folder: Path) -> None:
+    """A folder that `elasticface align` made, one photo without a face and one that was damaged."""
+    _prepare_pairs(folder)
+    first, second, *_ = photo_names()
+    told = {"without_face": [first], "without_landmarks": [], "skipped": {second: "not an image"}}
+    (folder / "align.json").write_text(json.dumps(told))
+    (folder / first).unlink()
+    (folder / second).unlink()
 
 
 def _prepare_landmarks(folder: Path) -> None:
@@ -470,6 +489,18 @@ READERS: dict[str, Reader] = {
         read=lambda folder: use(open_pairs(folder)),
         prepare=_prepare_landmarks,
         fuzzed=["landmarks5.csv"],
+        words=_TEXT,
+    ),
+    "detected": Reader(
+        read=lambda folder: use(open_pairs(folder), most=1),
+        prepare=_prepare_detected,
+        fuzzed=["landmarks5.csv"],
+        words=_TEXT,
+    ),
+    "aligned": Reader(
+        read=lambda folder: use(open_pairs(folder), most=1),
+        prepare=_prepare_aligned,
+        fuzzed=["align.json"],
         words=_TEXT,
     ),
     "metadata": Reader(read=_read_metadata, prepare=_prepare_metadata, fuzzed=["metadata.csv"], words=_TEXT),

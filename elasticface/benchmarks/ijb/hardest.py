@@ -21,6 +21,7 @@ def pairs_of_templates(
     scores: Floats,
     threshold: float,
     far: str,
+    enrolled: Bools | None = None,
 ) -> tuple[Hardest, Hardest]:
     """Genuine pairs of the lowest scores, and impostor pairs of the highest; a template shows its surest face.
 
@@ -33,17 +34,23 @@ def pairs_of_templates(
         scores: [P].
         threshold: a pair is accepted if its score is >= this.
         far: what the threshold is for, in words.
+        enrolled: [P], False for pairs with a template without images, which no threshold accepts; None: all have some.
     """
+    there = np.ones(len(same), np.bool_) if enrolled is None else enrolled
     made = []
     for kind, genuine, error in (("Genuine", True, "rejected"), ("Impostor", False, "accepted")):
         of_kind = same if genuine else ~same
-        wrong = (scores < threshold if genuine else scores >= threshold) & of_kind
-        hardest = lowest(np.where(of_kind, scores if genuine else -scores, np.inf))
+        accepted = (scores >= threshold) & there
+        wrong = (accepted != genuine) & of_kind
+        shown = of_kind & there
+        hardest = lowest(np.where(shown, scores if genuine else -scores, np.inf))
         trials = []
-        for pair in hardest[of_kind[hardest]].tolist():
+        for pair in hardest[shown[hardest]].tolist():
             images = tuple(_surest_face(files, usable, side[pair]) for side in (first, second))
             trials.append(HardTrial((float(scores[pair]),), images, bool(wrong[pair])))
         count = f"{int(wrong.sum()):,} of {int(of_kind.sum()):,} pairs of templates {error} at FAR {far}"
+        if failed := int((wrong & ~there).sum()):
+            count += f", {failed:,} of them without a face to compare, which are not shown"
         made.append(Hardest(f"{kind}: {count}", error, ("", ""), tuple(trials)))
     return made[0], made[1]
 
@@ -66,20 +73,28 @@ def searches_of_templates(
         galleries: where.
         found: what came of it.
     """
-    mated = np.flatnonzero(np.concatenate([one.mated for one in found]))
-    leads = np.concatenate([one.mate for one in found])[mated] - np.concatenate([one.other for one in found])[mated]
+    rank, mate_scores, others = (
+        np.concatenate(of) for of in zip(*((f.rank, f.mate, f.other) for f in found), strict=True)
+    )
+    searched = int(np.count_nonzero(rank))
+    mated = np.flatnonzero((rank > 0) & (rank < metrics.NEVER))
+    leads = mate_scores[mated] - others[mated]
+    enrolled = np.isin(files.template_ids, files.templates[usable])
     trials = []
     for place in lowest(leads).tolist():
         which, probe = divmod(int(mated[place]), len(probes.subjects))
         gallery = galleries[which]
         scores = vectors[gallery.templates] @ vectors[probes.templates[probe]]
         own = gallery.subjects == probes.subjects[probe]
-        mate, other = np.flatnonzero(own)[0], np.argmax(np.where(own, -np.inf, scores))
+        mate = np.flatnonzero(own)[0]
+        other = np.argmax(np.where(own | ~enrolled[gallery.templates], -np.inf, scores))
         shown = probes.templates[probe], gallery.templates[mate], gallery.templates[other]
         images = tuple(_surest_face(files, usable, template) for template in shown)
         trials.append(HardTrial((float(scores[mate]), float(scores[other])), images, bool(leads[place] <= 0)))
     missed = int(np.count_nonzero(leads <= 0))
-    title = f"{missed:,} of {len(mated):,} searches with a mate find somebody else first"
+    title = f"{missed:,} of {searched:,} searches with a mate find somebody else first"
+    if searched > len(mated):
+        title += f", and {searched - len(mated):,} find nobody, without a face to compare"
     return (Hardest(title, "not first", ("probe", "mate", "best of the others"), tuple(trials)),)
 
 

@@ -17,6 +17,7 @@ from elasticface import metrics
 from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.benchmarks.enrolment import Enrolment, Undetected
 from elasticface.benchmarks.ijb import hardest, samples
 from elasticface.benchmarks.ijb.files import KINDS, IjbFiles, Templates, read_ijb
 from elasticface.benchmarks.reading.features import FeatureFiles, Features, embed_to, open_features
@@ -30,7 +31,7 @@ from elasticface.benchmarks.results import (
 )
 from elasticface.benchmarks.samples import Drawn, Intervals, Rates
 from elasticface.data.images import decoding
-from elasticface.data.images.alignment import align
+from elasticface.data.images.alignment import align, central_square, in_one_place
 from elasticface.data.images.listed import ListedPhotos
 from elasticface.data.images.photos import Photos
 from elasticface.model.encoder import FaceEncoder
@@ -86,6 +87,7 @@ class IjbBenchmark:
     name: str
     files: IjbFiles
     options: TemplateOptions = TemplateOptions()
+    undetected: Undetected = "reject"  # what becomes of images without a face, and of damaged ones
 
     def measure(self, model: FaceEncoder | FeatureFiles, folder: Path) -> list[LargeResult]:
         """1:1, and 1:N where the folder has galleries.
@@ -107,6 +109,11 @@ class IjbBenchmark:
     def _photos(self) -> ListedPhotos:
         return ListedPhotos(Photos(self.files.images), self.files.names)
 
+    @cached_property
+    def without_face(self) -> NDArray[np.bool_]:
+        """[N], the images whose five points lie in one place: no detector found a face there."""
+        return in_one_place(self.files.landmarks)
+
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one image, uint8 [size, size, 3] RGB.
 
@@ -118,10 +125,11 @@ class IjbBenchmark:
     def _face(self, row: int, size: int) -> NDArray[np.uint8]:
         name = self.files.names[row]
         photo = decoding.decode(self._photos.read(name), name)
-        try:
-            return align(photo, self.files.landmarks[row], size)
-        except ValueError as error:  # five points in one place: no detector found a face there
-            raise decoding.DamagedImage(f"{name}: {error}") from error
+        if self.without_face[row]:
+            if self.undetected == "centre":
+                return central_square(photo, size)
+            raise decoding.NoFace(f"{name}: the five landmarks lie in one place: no face was found")
+        return align(photo, self.files.landmarks[row], size)
 
     def _embed(self, encoder: FaceEncoder, folder: Path) -> Features:
         files, size = self.files, encoder.card.preprocessing.size
@@ -131,24 +139,36 @@ class IjbBenchmark:
 
         flip, title = self.options.add_mirror_image, f"{self.name}: embedding"
         what = [str(files.images.resolve()).encode(errors="surrogateescape"), files.landmarks.tobytes()]
+        if self.undetected == "centre" and self.without_face.any():
+            what.append(b"centre")
         return embed_to(folder, encoder, files.names, face, what, flip=flip, title=title, before=lambda: self._photos)
 
 
-def open_ijb(path: str | Path, options: TemplateOptions | None = None) -> IjbBenchmark:
+def open_ijb(
+    path: str | Path, options: TemplateOptions | None = None, undetected: Undetected = "reject"
+) -> IjbBenchmark:
     """The benchmark in the folder ``path``; see :mod:`elasticface.benchmarks.ijb.files` for what belongs in it.
+
+    Args:
+        path: the folder.
+        options: how images become templates.
+        undetected: what becomes of images without a face, and of damaged ones. They have no part in their template; a
+            template without any other image is a failure to enrol, and its pairs are non-matches and its searches find
+            nobody ("reject"), or they are left out ("skip"); or the central square of an image is its face ("centre").
 
     Raises:
         InputError: a piece that is missing or wrong.
     """
     files = read_ijb(path)
-    return IjbBenchmark(KINDS[files.kind], files, options or TemplateOptions())
+    return IjbBenchmark(KINDS[files.kind], files, options or TemplateOptions(), undetected)
 
 
 def figures(benchmark: IjbBenchmark, model: str, features: Features) -> list[LargeResult]:
     """The protocol's figures from the embeddings of all images, not normalised.
 
-    An image without an embedding is left out of its medium's mean. A template without any image takes its pairs and
-    searches with it: they are left out and counted, as long as some of each kind remain.
+    An image without an embedding is left out of its medium's mean. With a template without any image no pair matches at
+    any threshold, and no search finds it; with ``benchmark.undetected == "skip"`` they are left out. Either is counted,
+    as long as some of each kind remain.
 
     Raises:
         InputError: embeddings that are no numbers, or nothing left to judge.
@@ -189,19 +209,25 @@ def pool(features: Features, files: IjbFiles, options: TemplateOptions) -> Poole
 
 def _verify(benchmark: IjbBenchmark, model: str, features: Features, pooled: Pooled) -> TemplateVerification:
     files, (templates, usable) = benchmark.files, pooled
-    kept = slice(None) if usable.all() else np.flatnonzero(usable[files.first] & usable[files.second])
-    first, second, same = files.first[kept], files.second[kept], files.same[kept]
-    if not len(same) or same.all() or not same.any():
-        raise InputError(f"{benchmark.name}: {len(same)} of {len(files.same)} pairs have images; too few to judge")
+    first, second, same = files.first, files.second, files.same
+    enrolled = None if usable.all() else usable[first] & usable[second]
+    if enrolled is not None:
+        left = same[enrolled]
+        if not len(left) or left.all() or not left.any():
+            raise InputError(f"{benchmark.name}: {len(left)} of {len(same)} pairs have images; too few to judge")
+        if benchmark.undetected == "skip":
+            first, second, same, enrolled = first[enrolled], second[enrolled], left, None
+    failed = 0 if enrolled is None else int((~enrolled).sum())
     scores = metrics.pair_scores(templates, first, second)
     genuine, impostors = int(same.sum()), int((~same).sum())
-    fars = metrics.spread_fars(impostors, _ROC_POINTS)
-    at_most = metrics.operating_points(scores, same, np.append(FARS, fars))  # at once: each time the scores are sorted
+    fars = metrics.spread_fars(impostors, _ROC_POINTS, None if enrolled is None else int((~same & enrolled).sum()))
+    # At once: each time the scores are sorted.
+    at_most = metrics.operating_points(scores, same, np.append(FARS, fars), enrolled)
     tars = {
-        "nearest": _rates(FARS, metrics.tar_at_far(scores, same, FARS, "nearest")),
+        "nearest": _rates(FARS, metrics.tar_at_far(scores, same, FARS, "nearest", enrolled)),
         "at-most": _rates(FARS, at_most.tar[: len(FARS)]),
     }
-    drawn, counted, digest = samples.of_pairs(files, first, second, same, scores, FARS)
+    drawn, counted, digest = samples.of_pairs(files, first, second, same, scores, FARS, enrolled)
     counts = {
         "images": len(files.names),
         "damaged_images": int((~features.usable).sum()),
@@ -211,6 +237,8 @@ def _verify(benchmark: IjbBenchmark, model: str, features: Features, pooled: Poo
         "impostor": impostors,
         "skipped_pairs": len(files.same) - len(same),
     }
+    told = _enrolment(benchmark, features, failed + counts["skipped_pairs"])
+    said = _sentence(told, int((~usable).sum()), "pairs", "count as non-matches at every threshold")
     return TemplateVerification(
         model=model,
         benchmark=f"{benchmark.name} 1:1",
@@ -220,11 +248,20 @@ def _verify(benchmark: IjbBenchmark, model: str, features: Features, pooled: Poo
         counts=counts,
         options=_options(benchmark.options, features.given),
         roc=RocPoints(tuple(fars.tolist()), tuple(at_most.tar[len(FARS) :].tolist())),
-        notes=_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")),
+        notes=(*_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")), *said),
+        enrolment=told,
         intervals_by=drawn.said,
         samples=drawn.samples(digest),
         hardest=hardest.pairs_of_templates(
-            files, features.usable, first, second, same, scores, at_most.thresholds[FARS.index(_SHOWN_FAR)], "1e-4"
+            files,
+            features.usable,
+            first,
+            second,
+            same,
+            scores,
+            at_most.thresholds[FARS.index(_SHOWN_FAR)],
+            "1e-4",
+            enrolled,
         ),
     )
 
@@ -233,9 +270,10 @@ def _identify(
     benchmark: IjbBenchmark, model: str, features: Features, pooled: Pooled, listed_probes: Templates
 ) -> TemplateIdentification:
     files, (templates, usable) = benchmark.files, pooled
-    probes = _usable(listed_probes, usable)
-    galleries = [_usable(listed, usable) for listed in files.galleries]
-    found = [_search(benchmark, templates, probes, gallery) for gallery in galleries]
+    probes, galleries = listed_probes, [*files.galleries]
+    if benchmark.undetected == "skip":
+        probes, *galleries = [_usable(listed, usable) for listed in (probes, *galleries)]
+    found = [_search(benchmark, templates, usable, probes, gallery) for gallery in galleries]
     drawn, of_galleries, digest = samples.of_searches(files, [*galleries, probes], found, RANKS, FPIRS)
     searches: list[Search] = []
     closed = [_mated(search) for search in found]
@@ -259,9 +297,18 @@ def _identify(
     rank = _means([search.rank for search in searches])
     tpir = _means([search.tpir_at_fpir for search in searches])
     ranks = range(1, _CMC_RANKS + 1)
-    fpirs = metrics.spread_fars(min(search.counts["non_mated"] for search in searches), _ROC_POINTS)
+    alarms = min(int(np.count_nonzero(one.other[~one.mated] > -np.inf)) for one in found)
+    fpirs = metrics.spread_fars(min(search.counts["non_mated"] for search in searches), _ROC_POINTS, max(alarms, 1))
     listed_counts = {gallery.name: len(gallery.subjects) for gallery in files.galleries}
     listed_counts["probes"] = len(listed_probes.subjects)
+    lost = sum(int((~usable[listed.templates]).sum()) for listed in (*files.galleries, listed_probes))
+    if benchmark.undetected == "skip":
+        skipped, trials = lost, (len(listed_probes.subjects) - len(probes.subjects)) * len(galleries)
+    else:
+        nobody = [~usable[probes.templates] | (one.rank == metrics.NEVER) for one in found]
+        skipped, trials = 0, int(np.sum(nobody))
+    told = _enrolment(benchmark, features, trials)
+    said = _sentence(told, lost, "searches", "find nobody")
     return TemplateIdentification(
         model=model,
         benchmark=f"{benchmark.name} 1:N",
@@ -274,26 +321,53 @@ def _identify(
             "images": len(files.names),
             "damaged_images": int((~features.usable).sum()),
             **listed_counts,
-            "skipped_templates": sum(
-                int((~usable[listed.templates]).sum()) for listed in (*files.galleries, listed_probes)
-            ),
+            "skipped_templates": skipped,
         },
         options=_options(benchmark.options, features.given),
         cmc=tuple(np.mean([metrics.rank_rates(one, ranks) for one in closed], axis=0).tolist()),
         open_set=RocPoints(tuple(fpirs.tolist()), tuple(metrics.mean_over_galleries(found, fpirs).tolist())),
-        notes=_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
+        notes=(*_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)), *said),
+        enrolment=told,
         intervals_by=drawn.said,
         samples=drawn.samples(digest),
         hardest=hardest.searches_of_templates(files, features.usable, templates, probes, galleries, found),
     )
 
 
+def _enrolment(benchmark: IjbBenchmark, features: Features, trials: int) -> Enrolment | None:
+    """What became of the images; None where their features came ready-made."""
+    if features.given:
+        return None
+    faceless, centre = benchmark.without_face, benchmark.undetected == "centre"
+    without_face = faceless & (features.usable if centre else ~features.usable)
+    return Enrolment.counted(
+        benchmark.undetected,
+        images=len(faceless),
+        without_face=int(without_face.sum()),
+        damaged=int((~features.usable & (~faceless | centre)).sum()),
+        trials=trials,
+    )
+
+
+def _sentence(told: Enrolment | None, templates: int, trials: str, what: str) -> list[str]:
+    """The note on images that could not be enrolled, and on templates without any other; none where all could."""
+    if told is None or not told.failures:
+        return []
+    without = f"{templates:,} template{'s have' if templates != 1 else ' has'} no image left"
+    return [told.sentence(what, "images", trials, without if templates else "every template has another image")]
+
+
 def _search(
-    benchmark: IjbBenchmark, templates: NDArray[np.float32], probes: Templates, gallery: Templates
+    benchmark: IjbBenchmark,
+    templates: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+    probes: Templates,
+    gallery: Templates,
 ) -> metrics.Searches:
     """What came of all probes in one gallery."""
+    asked, there = usable[probes.templates], usable[gallery.templates]
     scores = templates[probes.templates] @ templates[gallery.templates].T
-    found = metrics.searches(scores, probes.subjects, gallery.subjects)
+    found = metrics.searches(scores, probes.subjects, gallery.subjects, asked, there)
     mated = found.mated
     if mated.all() or not mated.any():
         which = "without" if mated.all() else "with"

@@ -21,7 +21,13 @@ Bools = NDArray[np.bool_]
 
 
 def of_pairs(
-    files: IjbFiles, first: Rows, second: Rows, same: Bools, scores: Scores, fars: Sequence[float]
+    files: IjbFiles,
+    first: Rows,
+    second: Rows,
+    same: Bools,
+    scores: Scores,
+    fars: Sequence[float],
+    enrolled: Bools | None = None,
 ) -> tuple[Drawn, int, str]:
     """TAR at each FAR by each of RULES in each sample, rule after rule; units with a genuine pair; the draws' digest.
 
@@ -34,6 +40,7 @@ def of_pairs(
         same: [P].
         scores: [P].
         fars: targets.
+        enrolled: [P], False for pairs that no threshold accepts; None: there are none.
     """
     lists = [*files.galleries, *([files.probes] if files.probes else [])]
     listed = np.concatenate([first[:0], *(one.templates for one in lists)])
@@ -48,7 +55,7 @@ def of_pairs(
     a, b = unit[first], other_sides(unit[first], unit[second], same, number)
 
     def figures(counts: Counts) -> Floats:
-        tars = tars_at_fars(scores, a, b, fars, with_one_more(counts))
+        tars = tars_at_fars(scores, a, b, fars, with_one_more(counts), enrolled=enrolled)
         return np.concatenate([tars[rule] for rule in RULES], axis=1)
 
     kind = "subjects" if np.isin(np.flatnonzero(paired), listed).all() else "templates"
@@ -87,7 +94,8 @@ def of_searches(
             hits = np.stack([of_gallery.rank[mated] <= rank for rank in ranks])
             scores = np.where(mated, of_gallery.mate, of_gallery.other)
             others = np.where(mated, subjects, number)
-            tpirs = tars_at_fars(scores, subjects, others, fpirs, with_one_more(counts))["at-most"]
+            more, enrolled = with_one_more(counts), scores > -np.inf
+            tpirs = tars_at_fars(scores, subjects, others, fpirs, more, enrolled=enrolled)["at-most"]
             made.append(np.concatenate([unit_shares(hits, subjects[mated], counts), tpirs], axis=1))
         return np.concatenate([np.mean(made, axis=0), *made], axis=1)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from elasticface import metrics
 from elasticface.base import progress
 from elasticface.base.errors import InputError
+from elasticface.benchmarks.enrolment import Enrolment, Undetected
 from elasticface.benchmarks.megaface.files import (
     SETS,
     ArrayRows,
@@ -38,6 +39,7 @@ from elasticface.metrics.resampled_roc import tars_at_fars, with_one_more
 from elasticface.metrics.resampling import Counts, unit_shares
 from elasticface.model.encoder import FaceEncoder
 
+_REJECTED = "are misses at rank 1 and non-matches, and no damaged distractor is found"
 FAR = 1e-6
 PUBLISHED = {"probes": 3_530, "people": 80, "distractors": 1_000_000, "mate_pairs": 153_634}
 PROTOCOL = (
@@ -60,6 +62,7 @@ class MegaFaceBenchmark:
     name: str
     files: MegaFaceFiles
     add_mirror_image: bool = True
+    undetected: Undetected = "reject"  # what becomes of missing and damaged images; the others are faces
 
     def measure(self, model: FaceEncoder | FeatureFiles, folder: Path) -> list[LargeResult]:
         """MegaFace, and MegaFace (R) where the folder has the lists of noise; the distractors are read once.
@@ -116,13 +119,22 @@ class MegaFaceBenchmark:
         return ArrayRows(made.rows), made.usable
 
 
-def open_megaface(path: str | Path, add_mirror_image: bool = True) -> MegaFaceBenchmark:
+def open_megaface(
+    path: str | Path, add_mirror_image: bool = True, undetected: Undetected = "reject"
+) -> MegaFaceBenchmark:
     """The benchmark in the folder ``path``; see :mod:`elasticface.benchmarks.megaface.files` for what belongs in it.
+
+    Args:
+        path: the folder.
+        add_mirror_image: add the embedding of the mirror image.
+        undetected: what becomes of images that are missing, as are those in which no face was found to be aligned, or
+            damaged. They are never found ("reject"), or are left out ("skip"); they have no centre ("centre": as
+            "reject").
 
     Raises:
         InputError: a list that is missing or wrong.
     """
-    return MegaFaceBenchmark("MegaFace", read_megaface(path), add_mirror_image)
+    return MegaFaceBenchmark("MegaFace", read_megaface(path), add_mirror_image, undetected)
 
 
 def figures(
@@ -142,7 +154,8 @@ def figures(
         model: its name.
         probes: features of the P probes, of any length.
         distractors: features of the M distractors.
-        usable_probes: [P], False for one without a feature, which is left out and counted.
+        usable_probes: [P], False for one without a feature: it counts and is never found, or is left out where
+            ``benchmark.undetected`` is "skip".
         usable_distractors: [M], likewise.
         given: the features came ready-made, for the record.
 
@@ -150,15 +163,25 @@ def figures(
         InputError: features of different lengths or that are no numbers, or no mates or distractors left.
     """
     files = benchmark.files
-    kept = [(usable_probes, usable_distractors)]
+    usable = usable_probes, usable_distractors
+    everything = usable if benchmark.undetected == "skip" else tuple(np.ones_like(of) for of in usable)
+    kept = [(everything[0], everything[1])]
     if files.noisy_probes is not None and files.noisy_distractors is not None:
-        kept.append((usable_probes & ~files.noisy_probes, usable_distractors & ~files.noisy_distractors))
+        kept.append((everything[0] & ~files.noisy_probes, everything[1] & ~files.noisy_distractors))
     features = _unit(probes.read(np.arange(len(probes))), "facescrub")
     people = np.unique(np.array(files.people), return_inverse=True)[1]
     tallies = []
     for rows, columns in kept:
         try:
-            tally = metrics.DistractorTally(features[rows], people[rows], int(columns.sum()), fars=[FAR], keep=HIGHEST)
+            tally = metrics.DistractorTally(
+                features[rows],
+                people[rows],
+                int(columns.sum()),
+                fars=[FAR],
+                keep=HIGHEST,
+                enrolled=usable_probes[rows],
+                missing=int((columns & ~usable_distractors).sum()),
+            )
         except ValueError as error:
             raise InputError(f"{benchmark.name}: no mates, or no distractors, are left to judge ({error})") from error
         tallies.append((tally, rows, columns))
@@ -173,13 +196,44 @@ def figures(
         made = _result(
             benchmark, model, found, people[rows], drawn, refined, ~usable_probes, ~usable_distractors, given
         )
+        told = None if given else _enrolment(benchmark, people, usable, refined)
+        said = told.sentence(_REJECTED, "probes and distractors", "ordered mate pairs") if told else ""
+        made = dataclasses.replace(made, enrolment=told, notes=(*made.notes, *([said] if said else [])))
         named = [
-            [f"{which}/{names[row]}" for row in np.flatnonzero(usable)]
-            for which, names, usable in zip(SETS, (files.probes, files.distractors), (rows, columns), strict=True)
+            [f"{which}/{names[row]}" for row in np.flatnonzero(shown)]
+            for which, names, shown in zip(
+                SETS, (files.probes, files.distractors), (rows, columns & usable_distractors), strict=True
+            )
         ]
         samples, hardest = drawn.samples(digest_of([lists], rows, columns)), searches_among_distractors(found, *named)
         results.append(dataclasses.replace(made, samples=samples, hardest=hardest))
     return results
+
+
+def _enrolment(
+    benchmark: MegaFaceBenchmark, people: NDArray[np.intp], usable: tuple[Bools, Bools], refined: bool
+) -> Enrolment:
+    """What became of the images, of (R) of those that are no noise."""
+    files = benchmark.files
+    noise = files.noisy_probes, files.noisy_distractors
+    listed = [
+        ~of if refined and of is not None else np.ones_like(there) for of, there in zip(noise, usable, strict=True)
+    ]
+    damaged = [of & ~there for of, there in zip(listed, usable, strict=True)]
+    pairs = [_mate_pairs(people[of]) for of in (listed[0], listed[0] & usable[0])]
+    return Enrolment.counted(
+        benchmark.undetected,
+        images=sum(int(of.sum()) for of in listed),
+        without_face=0,
+        damaged=sum(int(of.sum()) for of in damaged),
+        trials=pairs[0] - pairs[1],
+    )
+
+
+def _mate_pairs(people: NDArray[np.intp]) -> int:
+    """How many ordered pairs of two photos of a person there are."""
+    photos = np.bincount(people)
+    return int((photos * (photos - 1)).sum())
 
 
 def _draw(found: metrics.DistractorSearch, people: NDArray[np.intp]) -> Drawn:
@@ -190,12 +244,13 @@ def _draw(found: metrics.DistractorSearch, people: NDArray[np.intp]) -> Drawn:
     impostors = of_probe[found.highest_of]
     first, second = np.append(mates, impostors), np.append(mates, np.full_like(impostors, number))
     scores = np.append(found.mate_scores, found.highest)
+    enrolled = scores > -np.inf
 
     def figures(counts: Counts) -> NDArray[np.float64]:
         more = with_one_more(counts)
         totals = found.distractors * counts.astype(np.int64) @ np.bincount(of_probe)
         ranks = unit_shares([found.hits == 1], mates, counts)
-        tars = tars_at_fars(scores, first, second, [FAR], more, impostors=totals)
+        tars = tars_at_fars(scores, first, second, [FAR], more, impostors=totals, enrolled=enrolled)
         return np.concatenate([ranks, tars["at-most"]], axis=1)
 
     return bootstrap(figures, number, "subjects")
@@ -204,11 +259,11 @@ def _draw(found: metrics.DistractorSearch, people: NDArray[np.intp]) -> Drawn:
 def _roc(found: metrics.DistractorSearch, probes: int) -> RocPoints:
     """As far as the impostors' scores were kept."""
     kept, impostors = len(found.highest), probes * found.distractors
-    last = kept - (kept < impostors)  # so many may be accepted that the next score is known, or all of them
+    last = kept - (kept < found.compared)  # so many may be accepted that the next score is known, or all of them
     room = np.append(0, np.unique(np.geomspace(1, last, _ROC_POINTS).round().astype(np.int64)))
     mates = np.sort(found.mate_scores)
-    lost = np.searchsorted(mates, found.highest[np.minimum(room, kept - 1)], side="right")
-    tars = 1 - np.where(room == impostors, 0, lost) / len(mates)
+    rejected = np.where(room < found.compared, found.highest[np.minimum(room, kept - 1)], -np.inf)
+    tars = 1 - np.searchsorted(mates, rejected, side="right") / len(mates)
     return RocPoints(tuple((room / impostors).tolist()), tuple(tars.tolist()))
 
 

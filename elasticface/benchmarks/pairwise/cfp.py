@@ -19,7 +19,10 @@ import numpy as np
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.benchmarks.pairwise.lists import FOLDS, PairBenchmark, Pairs, checked, find_landmarks
+from elasticface.benchmarks.enrolment import Undetected
+from elasticface.benchmarks.pairwise.contradictions import check_kinds, notes_on
+from elasticface.benchmarks.pairwise.listed_faces import find_landmarks, left_out_of
+from elasticface.benchmarks.pairwise.lists import FOLDS, PairBenchmark, Pairs, checked
 from elasticface.data.images.listed import Finder, is_count, numbered_rows
 from elasticface.data.images.photos import Photos
 
@@ -36,7 +39,10 @@ def protocol_folder(path: Path, given: str | Path | None = None) -> Path | None:
 
 
 def open_cfp(
-    path: str | Path, protocol: str | Path | None = None, landmarks: str | Path | None = None
+    path: str | Path,
+    protocol: str | Path | None = None,
+    landmarks: str | Path | None = None,
+    undetected: Undetected = "reject",
 ) -> list[PairBenchmark]:
     """The benchmarks ``cfp_fp`` and ``cfp_ff``, or the one of them whose splits there are.
 
@@ -45,17 +51,21 @@ def open_cfp(
             Photos may have another suffix than in the lists.
         protocol: the `Protocol` folder, where it is not in there.
         landmarks: five points a photo, where they are not `landmarks5.csv` in there.
+        undetected: what becomes of photos without a face, as :func:`elasticface.benchmarks.pairwise.lists.open_pairs`
+            takes it.
 
     Raises:
-        InputError: a file that is missing or wrong; a pair that names a photo that is not there; splits of unequal
-            size, which make no folds.
+        InputError: a file that is missing or wrong; a pair that names a photo that is not there, or that is both
+            genuine and impostor; splits of unequal size, which make no folds, or of one kind of pairs.
     """
     root = Path(path)
     folder = protocol_folder(root, protocol)
     if folder is None:
         raise InputError(f"{printable(root)}: no {PROTOCOL}/{LISTS['F']} in it, which CFP has")
     photos = Photos(root)
-    finder = Finder(photos.names)
+    beside = root if root.is_dir() else root.parent
+    left_out = left_out_of(beside, photos)
+    finder = Finder([*photos.names, *left_out.names])
     lists: dict[str, _List] = {}
     found = []
     for name, kind in KINDS.items():
@@ -66,8 +76,12 @@ def open_cfp(
             if letter not in lists:
                 lists[letter] = _List.read(folder / LISTS[letter])
         pairs = _pairs(splits, (lists[kind[0]], lists[kind[1]]), finder)
-        points = find_landmarks(root if root.is_dir() else root.parent, landmarks, pairs, str(splits))
-        found.append(PairBenchmark(name, photos, pairs, points))
+        points, without = find_landmarks(beside, landmarks, {*pairs.first, *pairs.second}, str(splits), left_out)
+        found.append(
+            PairBenchmark(
+                name, photos, pairs, points, undetected=undetected, without_face=without, notes=notes_on(pairs)
+            )
+        )
     if not found:
         raise InputError(f"{printable(folder)}: neither Split/FP nor Split/FF in it, which CFP has")
     return found
@@ -115,6 +129,7 @@ def _pairs(splits: Path, lists: tuple[_List, _List], finder: Finder) -> Pairs:
     first: list[str] = []
     second: list[str] = []
     same: list[bool] = []
+    rows: list[str] = []
     sizes = []
     for number in range(1, FOLDS + 1):
         before = len(same)
@@ -128,7 +143,14 @@ def _pairs(splits: Path, lists: tuple[_List, _List], finder: Finder) -> Pairs:
                 first.append(_find(finder, lists[0], int(cells[0]), where))
                 second.append(_find(finder, lists[1], int(cells[1]), where))
                 same.append(name == "same")
+                rows.append(where)
+            if not same or same[-1] != (name == "same"):
+                raise InputError(
+                    f"{printable(path)}: no pairs in it, and a split has pairs of both kinds; is it whole?"
+                )
         sizes.append(len(same) - before)
         if sizes[-1] != sizes[0]:  # folds are cut at equal lengths
             raise InputError(f"{printable(path.parent)}: {sizes[-1]} pairs where split 01 has {sizes[0]}; is it whole?")
-    return checked(Pairs(tuple(first), tuple(second), np.array(same, np.bool_), FOLDS), printable(splits))
+    pairs = checked(Pairs(tuple(first), tuple(second), np.array(same, np.bool_), FOLDS), printable(splits))
+    check_kinds(pairs, printable(splits), rows)
+    return pairs

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.benchmarks.pairwise import slices, two_line_lists
+from elasticface.benchmarks.enrolment import Undetected
+from elasticface.benchmarks.pairwise import contradictions, slices, two_line_lists
+from elasticface.benchmarks.pairwise.listed_faces import LANDMARKS_FILE, find_landmarks, left_out_of
+from elasticface.benchmarks.pairwise.listed_pairs import Pairs as Pairs  # who opens a benchmark needs it
 from elasticface.benchmarks.pairwise.slices import Metadata
 from elasticface.data.formats.packs import read_pack
 from elasticface.data.images import decoding
-from elasticface.data.images.alignment import align
+from elasticface.data.images.alignment import align, central_square
 from elasticface.data.images.listed import Finder, is_count, numbered_rows
 from elasticface.data.images.photos import Photos
-from elasticface.faces.landmarks import read_landmarks
 
-PAIRS_FILE, LANDMARKS_FILE, PACK_SUFFIX = "pairs.txt", "landmarks5.csv", ".bin"
+PAIRS_FILE, PACK_SUFFIX = "pairs.txt", ".bin"
 _LONGEST_SIDE = 32_766  # of a photo that OpenCV 4 warps
 FOLDS = two_line_lists.FOLDS  # where a list of pairs says nothing else; a pack never does
 
@@ -42,16 +44,6 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """A list of pairs in the order of its file: P pairs, the folds contiguous."""
-
-    first: tuple[str, ...]  # [P] image names
-    second: tuple[str, ...]  # [P]
-    same: NDArray[np.bool_]  # [P]
-    folds: int
-
-
-@dataclass(frozen=True)
 class PairBenchmark:
     """Photos and the pairs to judge on them."""
 
@@ -64,14 +56,22 @@ class PairBenchmark:
         f"give the landmarks ({LANDMARKS_FILE} beside {PAIRS_FILE}, or --landmarks), or run `elasticface align` first"
     )
     content: str = ""  # what tells its images from others where their names do not
+    undetected: Undetected = "reject"  # what becomes of photos without a face, and of damaged ones
+    without_face: frozenset[str] = frozenset()  # listed photos in which no face was found
+    notes: tuple[str, ...] = ()  # on the list of pairs
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
 
         Raises:
+            NoFace: none was found in it; with ``undetected="centre"`` its central square is the face.
             InputError: a damaged photo, one that is not aligned and has no landmarks, or landmarks in one place.
         """
         label = f"{self.name}: {printable(name)}"
+        if name in self.without_face:
+            if self.undetected != "centre":
+                raise decoding.NoFace(f"{label}: no face was found in it")
+            return central_square(decoding.decode(self.photos.read(name), label), size)
         data = self.photos.read(name)
         if self.landmarks is None:
             return decoding.decode_aligned(data, label, size, lambda why: f"{label}: {why}; {self.if_unaligned}")
@@ -85,7 +85,12 @@ class PairBenchmark:
             raise InputError(f"{label}: {error}; mend its row in the landmarks") from error
 
 
-def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str | Path | None = None) -> PairBenchmark:
+def open_pairs(
+    path: str | Path,
+    pairs: str | Path | None = None,
+    landmarks: str | Path | None = None,
+    undetected: Undetected = "reject",
+) -> PairBenchmark:
     """The benchmark at ``path``, with what a `metadata.csv` there says of its photos.
 
     Args:
@@ -93,6 +98,8 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
             a pack (`.bin`). Where there is no `pairs.txt`, `pairs_CALFW.txt` and `pairs_CPLFW.txt` are looked for.
         pairs: the list of pairs, where it is none of these in there or, for a tar, beside it.
         landmarks: five points a photo, where they are not `landmarks5.csv` in there. Without any, photos are aligned.
+        undetected: what becomes of photos in which no face was found, and of damaged ones: their pairs count as
+            non-matches ("reject"), are left out ("skip"), or the central square of the photo is the face ("centre").
 
     Raises:
         InputError: a file that is missing or wrong, or pairs that name photos that are not there.
@@ -101,21 +108,26 @@ def open_pairs(path: str | Path, pairs: str | Path | None = None, landmarks: str
     if is_pack(root):
         if pairs or landmarks:
             raise InputError(f"{printable(root)}: a pack has pairs and faces itself; leave out --pairs and --landmarks")
-        return open_pack(root)
+        return open_pack(root, undetected)
     if not root.exists():
         raise InputError(f"{root}: no such folder or tar")
     beside = root if root.is_dir() else root.parent
     photos = Photos(photos_path(root))
+    left_out = left_out_of(beside, photos)
     pairs_file = Path(pairs) if pairs else _find_list(root, beside, photos)
     text = (
         files.read_text(pairs_file, "give the file of the list of pairs")
         if pairs or pairs_file.exists()
         else photos.read_text(pairs_file.name)
     )
-    listed = parse_pairs(text, str(pairs_file), photos.names)
-    points = find_landmarks(beside, landmarks, listed, str(pairs_file))
+    listed = parse_pairs(text, str(pairs_file), [*photos.names, *left_out.names])
+    points, without = find_landmarks(beside, landmarks, {*listed.first, *listed.second}, str(pairs_file), left_out)
     metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})
-    return PairBenchmark(root.resolve().name.removesuffix(".tar"), photos, listed, points, metadata)
+    name = root.resolve().name.removesuffix(".tar")
+    notes = contradictions.notes_on(listed)
+    return PairBenchmark(
+        name, photos, listed, points, metadata, undetected=undetected, without_face=without, notes=notes
+    )
 
 
 def is_pack(path: Path) -> bool:
@@ -123,7 +135,7 @@ def is_pack(path: Path) -> bool:
     return path.suffix.lower() == PACK_SUFFIX and not path.is_dir()
 
 
-def open_pack(path: str | Path) -> PairBenchmark:
+def open_pack(path: str | Path, undetected: Undetected = "reject") -> PairBenchmark:
     """The benchmark in a pack: ten contiguous folds, as packs always have.
 
     Its images are named by their position, ``000000`` and ``000001`` for the first pair; the later of two that are the
@@ -139,7 +151,17 @@ def open_pack(path: str | Path) -> PairBenchmark:
     photos = _Packed({f"{number:06d}": image for image, number in position.items()})
     unaligned = "a pack holds faces aligned to the model's size; make one of the photos by `elasticface pack`"
     content = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in encoded)).hexdigest()
-    return PairBenchmark(Path(path).stem, photos, pairs, None, if_unaligned=unaligned, content=content)
+    name = Path(path).stem
+    return PairBenchmark(
+        name,
+        photos,
+        pairs,
+        None,
+        if_unaligned=unaligned,
+        content=content,
+        undetected=undetected,
+        notes=contradictions.notes_on(pairs),
+    )
 
 
 def checked(pairs: Pairs, source: str) -> Pairs:
@@ -154,24 +176,6 @@ def checked(pairs: Pairs, source: str) -> Pairs:
     if same.all() or not same.any():
         raise InputError(f"{source}: only {'genuine' if same.all() else 'impostor'} pairs; both kinds are needed")
     return pairs
-
-
-def find_landmarks(
-    folder: Path, given: str | Path | None, pairs: Pairs, source: str
-) -> dict[str, NDArray[np.float64]] | None:
-    """Five points of every listed photo, from ``given`` or `landmarks5.csv` in ``folder``; None where that is absent.
-
-    Raises:
-        InputError: a file that is wrong, or one without a photo that ``source``, the list of pairs, names.
-    """
-    path = Path(given) if given else folder / LANDMARKS_FILE
-    if not given and not path.exists():
-        return None
-    points = read_landmarks(path)
-    for name in sorted({*pairs.first, *pairs.second}):
-        if name not in points:
-            raise InputError(f"{path}: no row for {printable(name)}, which {source} lists")
-    return points
 
 
 def _find_list(root: Path, beside: Path, photos: Photos) -> Path:
@@ -200,34 +204,43 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
         names: the photos there are.
 
     Raises:
-        InputError: a row that is neither, or that names a photo that is not there; too few pairs for the folds.
+        InputError: a row that is neither, or that names a photo that is not there; too few pairs for the folds, or
+            another number of them than the first line says; a pair that is both genuine and impostor; a list that is
+            sorted by kind, so that its folds have one each.
     """
     if two_line_lists.is_two_line(text):
         first, second, same = zip(*two_line_lists.read_two_line(text, source, names), strict=True)
-        return checked(Pairs(first, second, np.array(same, np.bool_), FOLDS), source)
+        pairs = checked(Pairs(first, second, np.array(same, np.bool_), FOLDS), source)
+        contradictions.check_kinds(pairs, source)
+        return pairs
     finder = Finder(names)
     rows = [(row, _cells(line)) for row, line in numbered_rows(text)]
-    folds = FOLDS
+    folds, said = FOLDS, 0
     if rows and 1 <= len(rows[0][1]) <= 2 and all(map(is_count, rows[0][1])):
-        folds = int(rows[0][1][0]) if len(rows[0][1]) == 2 else FOLDS
+        folds, said = map(int, rows[0][1]) if len(rows[0][1]) == 2 else (FOLDS, 0)
         rows = rows[1:]
     found: list[tuple[str, str, bool]] = []
+    paths = True
     for row, parts in rows:
         where = f"{source}, row {row}"
         match parts:
             case [a, b, ("0" | "1") as kind] if not is_count(b):
                 two, genuine = (a, b), kind == "1"
             case [name, i, j] if is_count(i) and is_count(j):
-                two, genuine = (_lfw_photo(name, i), _lfw_photo(name, j)), True
+                two, genuine, paths = (_lfw_photo(name, i), _lfw_photo(name, j)), True, False
             case [a, i, b, j] if is_count(i) and is_count(j):
-                two, genuine = (_lfw_photo(a, i), _lfw_photo(b, j)), False
+                two, genuine, paths = (_lfw_photo(a, i), _lfw_photo(b, j)), False, False
             case _:
                 given = printable(" ".join(parts)[:100])
                 raise InputError(f"{where}: neither `name n n`, `name n name n` nor `path path 0|1`: {given}")
         one, other = (finder.require(name.removeprefix("./"), where) for name in two)
         found.append((one, other, genuine))
     first, second, same = zip(*found, strict=True) if found else ((), (), ())
-    return checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
+    pairs = checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
+    if said:
+        contradictions.check_header(source, len(found), folds, said, paths)
+    contradictions.check_kinds(pairs, source, [f"{source}, row {row}" for row, _ in rows])
+    return pairs
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from elasticface.base import progress
 from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError
 from elasticface.benchmarks import samples
+from elasticface.benchmarks.enrolment import Enrolment
 from elasticface.benchmarks.pairwise import slices
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs
 from elasticface.benchmarks.pairwise.slices import Slice
@@ -46,7 +47,7 @@ class PairResult:
     tar_at_far: dict[str, dict[str, float]]  # rule ("at-most", "nearest") -> FAR -> TAR
     eer: float
     counts: dict[str, int]
-    scores: NDArray[np.float32]  # [P] cosine similarity
+    scores: NDArray[np.float32]  # [P] cosine similarity; -inf of a pair that was not enrolled
     same: NDArray[np.bool_]  # [P]
     first: tuple[str, ...]  # [P] image names
     second: tuple[str, ...]  # [P]
@@ -57,6 +58,13 @@ class PairResult:
     slices: tuple[Slice, ...] = ()  # by what is in the photos, where metadata.csv says it
     units: Units | None = None  # what a comparison with another model resamples
     intervals_by: str = ""  # how the intervals were found, in words
+    notes: tuple[str, ...] = ()
+    enrolment: Enrolment | None = None  # photos without a face, and damaged ones; None: it is not known
+
+    @property
+    def enrolled(self) -> NDArray[np.bool_]:
+        """[P], False for a pair with a photo that could not be enrolled: it is accepted at no threshold."""
+        return self.scores > -np.inf
 
 
 def evaluate_pairs(
@@ -64,7 +72,8 @@ def evaluate_pairs(
 ) -> PairResult:
     """All figures of one model on one benchmark; every photo is embedded once.
 
-    A damaged photo takes its pairs with it: they are left out and counted, as long as some of both kinds remain.
+    A pair with a photo in which no face was found, or with a damaged one, is a non-match at every threshold; with
+    ``benchmark.undetected == "skip"`` it is left out. Either is counted, as long as some of both kinds remain.
 
     Args:
         encoder: the model.
@@ -83,9 +92,23 @@ def evaluate_pairs(
     same = pairs.same[usable]
     if len(same) < pairs.folds or same.all() or not same.any():
         raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
-    first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
-    a, b = (embeddings[[position[name] for name in side]] for side in (first, second))
-    return figures(encoder.card.name, benchmark, a, b, Pairs(first, second, same, pairs.folds), flip, intervals)
+    listed = {*pairs.first, *pairs.second}
+    damaged = listed - position.keys() - (benchmark.without_face if benchmark.undetected != "centre" else set())
+    enrolment = Enrolment.counted(
+        benchmark.undetected,
+        images=len(listed),
+        without_face=len(benchmark.without_face - damaged),
+        damaged=len(damaged),
+        trials=len(usable) - len(same),
+    )
+    if benchmark.undetected == "skip" and not usable.all():
+        first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
+        pairs, usable = Pairs(first, second, same, pairs.folds), usable[usable]
+    nothing = len(embeddings)  # the row of photos that could not be enrolled
+    if not usable.all():
+        embeddings = np.pad(embeddings, ((0, 1), (0, 0)))
+    a, b = (embeddings[[position.get(name, nothing) for name in side]] for side in (pairs.first, pairs.second))
+    return figures(encoder.card.name, benchmark, a, b, pairs, flip, intervals, usable, enrolment)
 
 
 def try_pairs(encoder: FaceEncoder, benchmark: PairBenchmark, photos: int = 4) -> None:
@@ -108,6 +131,8 @@ def figures(
     pairs: Pairs,
     flip: bool = True,
     intervals: bool = True,
+    usable: NDArray[np.bool_] | None = None,
+    enrolment: Enrolment | None = None,
 ) -> PairResult:
     """The protocol's figures from embeddings.
 
@@ -119,21 +144,29 @@ def figures(
         pairs: P of the benchmark's, in its order; the others are counted as skipped.
         flip: whether the mirror image was added, for the record.
         intervals: whether intervals are wanted.
+        usable: [P], False for a pair of which an embedding is missing: whatever stands in its place, no threshold
+            accepts it. None: all are there.
+        enrolment: how many photos those are, for the record.
     """
     first, second, same, folds = pairs.first, pairs.second, pairs.same, pairs.folds
-    verification = metrics.verification_accuracy(a, b, same, folds)
+    verification = metrics.verification_accuracy(a, b, same, folds, usable)
     scores = _cosines(a, b)
     tars = {
-        rule: dict(zip(map("{:g}".format, FARS), metrics.tar_at_far(scores, same, FARS, rule).tolist(), strict=True))
+        rule: dict(
+            zip(map("{:g}".format, FARS), metrics.tar_at_far(scores, same, FARS, rule, usable).tolist(), strict=True)
+        )
         for rule in ("at-most", "nearest")
     }
-    eer = metrics.equal_error_rate(scores, same).rate
+    eer = metrics.equal_error_rate(scores, same, usable).rate
+    if usable is not None:
+        scores[~usable] = -np.inf
     genuine = int(same.sum())
     units = units_of(first, second, same, folds, benchmark.content)
     at_most = {f"tar@{far}": tar for far, tar in tars["at-most"].items()}
     nearest = {f"nearest@{far}": tar for far, tar in tars["nearest"].items()}
     rates = {ACCURACY: verification.accuracy, **at_most, EER: eer, **nearest}
     found, by = _intervals(rates, scores, same, verification.accepted, units) if intervals else ({}, "")
+    said = enrolment.sentence("count as non-matches at every threshold") if enrolment else ""
     return PairResult(
         model=model,
         benchmark=benchmark.name,
@@ -162,6 +195,8 @@ def figures(
         ),
         units=units,
         intervals_by=by,
+        notes=(*benchmark.notes, *([said] if said else [])),
+        enrolment=enrolment,
     )
 
 
@@ -188,8 +223,11 @@ def _intervals(
 
 
 def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[NDArray[np.float32], dict[str, int]]:
-    """Embeddings [N, D] of the listed photos, and where each photo's is; a damaged photo has none."""
+    """Embeddings [N, D] of the listed photos, and where each photo's is; one that cannot be enrolled has none."""
     listed = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
+    if benchmark.undetected != "centre":
+        listed = [name for name in listed if name not in benchmark.without_face]
+    lost = "skipped" if benchmark.undetected == "skip" else "not enrolled"
     position: dict[str, int] = {}
 
     def read(name: str) -> NDArray[np.uint8]:
@@ -199,7 +237,7 @@ def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[
         found = zip(listed, map_ahead(read, listed, caught=decoding.DamagedImage), strict=True)
         for name, face in progress.track(found, f"{benchmark.name}: embedding", len(listed)):
             if isinstance(face, decoding.DamagedImage):
-                progress.say(f"skipped: {face}")
+                progress.say(f"{lost}: {face}")
                 continue
             position[name] = len(position)
             yield face

@@ -38,18 +38,24 @@ def similarity(landmarks: ArrayLike, size: int = SIZE) -> NDArray[np.float64]:
         raise ValueError(f"landmarks must be [..., 5, 2], got {points.shape}")
     if not np.isfinite(points).all():
         raise ValueError("landmarks must be finite numbers")
+    if in_one_place(points).any():
+        raise ValueError("the five landmarks lie in one place")
     source = points[..., 0] + 1j * points[..., 1]
     target = (TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]) * (size / SIZE)
     source_mean = source.mean(-1, keepdims=True)
     centred = source - source_mean
-    spread = (np.abs(centred) ** 2).sum(-1)
-    # Relative to the coordinates: five equal points leave only the rounding of their mean.
-    if np.any(spread <= 1e-12 * (1 + np.abs(source) ** 2).sum(-1)):
-        raise ValueError("the five landmarks lie in one place")
-    a = (np.conj(centred) * (target - target.mean())).sum(-1) / spread
+    a = (np.conj(centred) * (target - target.mean())).sum(-1) / (np.abs(centred) ** 2).sum(-1)
     b = target.mean() - a * source_mean[..., 0]
     rows = [[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]]
     return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def in_one_place(landmarks: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether five points [..., 5, 2] lie in one place, as where no face was found: they fix no transform."""
+    points = landmarks[..., 0] + 1j * landmarks[..., 1]
+    spread = (np.abs(points - points.mean(-1, keepdims=True)) ** 2).sum(-1)
+    # Relative to the coordinates: five equal points leave only the rounding of their mean.
+    return np.asarray(spread <= 1e-12 * (1 + np.abs(points) ** 2).sum(-1))
 
 
 def align(image: NDArray[np.uint8], landmarks: ArrayLike | Sequence[float], size: int = SIZE) -> NDArray[np.uint8]:
@@ -71,3 +77,22 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike | Sequence[float], size
     matrix = similarity(np.asarray(landmarks, dtype=np.float64).reshape(5, 2), size)
     warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
     return np.asarray(warped, dtype=np.uint8)
+
+
+def central_square(image: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.uint8]:
+    """The largest square in the middle of a photo, resized: what stands for a face where none was found.
+
+    Args:
+        image: [H, W, 3] uint8, any channel order.
+        size: side of the result in pixels.
+
+    Returns:
+        [size, size, 3] uint8.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    resized = cv2.resize(image[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.uint8)

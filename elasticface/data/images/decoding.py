@@ -61,6 +61,10 @@ class DamagedImage(InputError):
     """The bytes of one image cannot be made into pixels. The message is one line and begins with the image's name."""
 
 
+class NoFace(DamagedImage):
+    """No face was found in an image, so there is none to be aligned; the message is of the same kind."""
+
+
 def read(path: Path, name: str) -> bytes:
     """The bytes of an image file, not decoded.
 

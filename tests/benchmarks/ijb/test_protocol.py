@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.benchmarks import samples
+from elasticface.benchmarks.enrolment import UNDETECTED, Undetected
 from elasticface.benchmarks.ijb.protocol import FARS, FPIRS, RANKS, TemplateOptions, figures, open_ijb
 from elasticface.benchmarks.reading.features import FeatureFiles, Features
 from elasticface.benchmarks.results import TemplateIdentification, TemplateVerification
 from elasticface.data.images import decoding
-from elasticface.data.images.alignment import align
+from elasticface.data.images.alignment import align, central_square
 from elasticface.metrics import binomial_interval
 from elasticface.metrics.resampling import draw_people
 
@@ -55,12 +56,17 @@ def dot(a: Vector, b: Vector) -> float:
     return math.fsum(x * y for x, y in zip(a, b, strict=True))
 
 
+def score_of(templates: dict[int, Vector], a: int, b: int) -> float:
+    """-inf, below every threshold, where a template has no image."""
+    return dot(templates[a], templates[b]) if a in templates and b in templates else -math.inf
+
+
 def longhand_tar(scores: list[float], same: list[int], far: float, rule: str) -> float:
     genuine = [s for s, label in zip(scores, same, strict=True) if label]
     impostor = [s for s, label in zip(scores, same, strict=True) if not label]
     curve = [(0, 0)] + [
         (sum(s >= threshold for s in impostor), sum(s >= threshold for s in genuine))
-        for threshold in sorted(set(scores), reverse=True)
+        for threshold in sorted({*scores} - {-math.inf}, reverse=True)
     ]
     if rule == "at-most":
         return max(hits / len(genuine) for alarms, hits in curve if alarms / len(impostor) <= far)
@@ -80,20 +86,21 @@ def longhand_search(
     wanted: Sequence[int] = RANKS,
     fpirs: Sequence[float] = FPIRS,
 ) -> tuple[list[float], list[float]]:
-    """Shares at the ranks that are wanted, and at the FPIRs."""
+    """Shares at the ranks that are wanted, and at the FPIRs; who is not in ``templates`` is never found."""
     mates, places, largest = [], [], []
     for probe, subject in probes.items():
-        scores = {owner: dot(templates[probe], templates[template]) for template, owner in gallery.items()}
+        scores = {owner: score_of(templates, probe, template) for template, owner in gallery.items()}
         if subject in scores:
             mates.append(scores[subject])
-            places.append(sum(score >= scores[subject] for score in scores.values()))
+            found = scores[subject] > -math.inf
+            places.append(sum(score >= scores[subject] for score in scores.values()) if found else math.inf)
         else:
             largest.append(max(scores.values()))
     ranks = [sum(place <= k for place in places) / len(places) for k in wanted]
     tpirs = []
     for fpir in fpirs:
         best = 0
-        for threshold in [*mates, math.inf]:
+        for threshold in {*mates, math.inf} - {-math.inf}:
             if sum(score >= threshold for score in largest) / len(largest) <= fpir:
                 best = max(best, sum(score >= threshold for score in mates))
         tpirs.append(best / len(mates))
@@ -101,14 +108,19 @@ def longhand_search(
 
 
 def assert_is_longhand(
-    rows: IjbRows, features: list[Vector | None], options: TemplateOptions, found: list[object]
+    rows: IjbRows,
+    features: list[Vector | None],
+    options: TemplateOptions,
+    found: list[object],
+    undetected: Undetected = "reject",
 ) -> None:
     verification, identification = found
     assert isinstance(verification, TemplateVerification)
     assert isinstance(identification, TemplateIdentification)
     templates = longhand_templates(rows, features, options)
-    pairs = [pair for pair in rows.pairs if pair[0] in templates and pair[1] in templates]
-    scores, same = [dot(templates[a], templates[b]) for a, b, _ in pairs], [label for *_, label in pairs]
+    known = {*templates} if undetected == "skip" else {template for _, template, _ in rows.faces}
+    pairs = [pair for pair in rows.pairs if pair[0] in known and pair[1] in known]
+    scores, same = [score_of(templates, a, b) for a, b, _ in pairs], [label for *_, label in pairs]
     for rule in ("nearest", "at-most"):
         expected = [longhand_tar(scores, same, far, rule) for far in FARS]
         assert list(verification.tar_at_far[rule].values()) == pytest.approx(expected, abs=1e-12)
@@ -117,8 +129,8 @@ def assert_is_longhand(
     assert verification.counts["skipped_pairs"] == len(rows.pairs) - len(pairs)
     assert (verification.counts["genuine"], verification.counts["impostor"]) == (sum(same), len(same) - sum(same))
 
-    probes = {template: subject for template, subject in rows.probes.items() if template in templates}
-    galleries = [{t: s for t, s in gallery.items() if t in templates} for gallery in rows.galleries]
+    probes = {template: subject for template, subject in rows.probes.items() if template in known}
+    galleries = [{t: s for t, s in gallery.items() if t in known} for gallery in rows.galleries]
     searched = [longhand_search(gallery, probes, templates) for gallery in galleries]
     for search, (ranks, tpirs) in zip(identification.galleries, searched, strict=True):
         assert list(search.rank.values()) == pytest.approx(ranks, abs=1e-12)
@@ -131,7 +143,8 @@ def assert_is_longhand(
     curves = [longhand_search(gallery, probes, templates, range(1, 21), curve.fars) for gallery in galleries]
     assert identification.cmc == pytest.approx(np.mean([ranks for ranks, _ in curves], axis=0), abs=1e-12)
     assert curve.tars == pytest.approx(np.mean([tpirs for _, tpirs in curves], axis=0), abs=1e-12)
-    assert (curve.fars[0], curve.fars[-1]) == (0, 1)
+    assert curve.fars[0] == 0
+    assert curve.fars[-1] == 1 or undetected == "reject"
 
 
 def random_features(rows: IjbRows, seed: int = 1, size: int = 6) -> NDArray[np.float32]:
@@ -184,19 +197,82 @@ def ijb(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, IjbRows]:
     return root, write_ijb(root, subjects=6)
 
 
-def test_images_without_a_feature_are_left_out_and_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("undetected", UNDETECTED)
+def test_images_without_a_feature_are_left_out_and_counted(undetected: Undetected, tmp_path: Path) -> None:
     rows = write_ijb(tmp_path, subjects=12, pictures=False)
     values = random_features(rows)
     usable = np.random.default_rng(3).random(len(values)) < 0.8
-    lost = next(iter(rows.galleries[0]))  # a whole gallery template
-    usable &= np.array([template != lost for _, template, _ in rows.faces])
+    lost = {next(iter(rows.galleries[0])), next(iter(rows.probes))}  # whole templates
+    usable &= np.array([template not in lost for _, template, _ in rows.faces])
     values[~usable] = 0
-    found = figures(open_ijb(tmp_path), "m", Features(values, usable, {}))
+    found = figures(open_ijb(tmp_path, undetected=undetected), "m", Features(values, usable, {}))
     kept = [value if there else None for value, there in zip(values.tolist(), usable, strict=True)]
-    assert_is_longhand(rows, kept, TemplateOptions(), list(found))
+    assert_is_longhand(rows, kept, TemplateOptions(), list(found), "skip" if undetected == "skip" else "reject")
     assert found[0].counts["damaged_images"] == int((~usable).sum())
-    assert found[0].counts["skipped_pairs"] > 0
-    assert found[1].counts["skipped_templates"] > 0
+    assert (found[0].counts["skipped_pairs"] > 0) == (undetected == "skip")
+    assert (found[1].counts["skipped_templates"] > 0) == (undetected == "skip")
+    templates = longhand_templates(rows, kept, TemplateOptions())
+    pairs = sum(not {a, b} <= {*templates} for a, b, _ in rows.pairs)
+    probes = [probe for probe in rows.probes if probe not in templates]
+    unsearched = 2 * len(probes)
+    if undetected != "skip":
+        missing = {s for gallery in rows.galleries for t, s in gallery.items() if t not in templates}
+        unsearched += sum(s in missing for t, s in rows.probes.items() if t in templates)
+    for result, trials in zip(found, (pairs, unsearched), strict=True):
+        told = result.enrolment
+        assert told is not None
+        assert (told.undetected, told.images, told.damaged) == (undetected, len(usable), int((~usable).sum()))
+        assert told.trials == trials > 0
+        assert "have no image left" in result.notes[-1]
+        assert f"{trials} " in result.notes[-1]
+
+
+@pytest.mark.parametrize("undetected", UNDETECTED)
+def test_with_all_images_the_figures_are_the_same_bit_for_bit(undetected: Undetected, tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, pictures=False)
+    features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
+    found = figures(open_ijb(tmp_path, undetected=undetected), "m", features)
+    for one, other in zip(found, figures(open_ijb(tmp_path), "m", features), strict=True):
+        assert (one.groups(), one.counts, one.hardest) == (other.groups(), other.counts, other.hardest)
+        assert one.enrolment is not None
+        assert one.enrolment.failures == 0
+
+
+def test_who_was_not_enrolled_is_not_shown_and_still_counted(tmp_path: Path) -> None:
+    rows = write_ijb(tmp_path, subjects=12, pictures=False)
+    values = random_features(rows)
+    lost = {next(iter(rows.galleries[0])), next(iter(rows.probes))}
+    usable = np.array([template not in lost for _, template, _ in rows.faces])
+    one, many = figures(open_ijb(tmp_path), "m", Features(values, usable, {}))
+    gone = {name for name, template, _ in rows.faces if template in lost}
+    trials = [trial for result in (one, many) for kind in result.hardest for trial in kind.trials]
+    shown = {name for trial in trials for name in trial.images}
+    assert gone.isdisjoint(shown)
+    assert "without a face to compare, which are not shown" in one.hardest[0].title
+    assert "find nobody, without a face to compare" in many.hardest[0].title
+    assert all(np.isfinite(trial.scores).all() for trial in trials)
+
+
+@pytest.mark.parametrize("undetected", UNDETECTED)
+def test_an_image_whose_points_lie_in_one_place_has_no_face(undetected: Undetected, tmp_path: Path) -> None:
+    root = tmp_path / "IJBC"
+    rows = write_ijb(root, subjects=6)
+    rows.points[4] = (np.full((5, 2), 50.0), 0.9)
+    write_rows(root, "ijbc", rows)
+    open_ijb(root).measure(patch_encoder(), tmp_path / "features")  # what it keeps is not taken for the centre
+    benchmark = open_ijb(root, undetected=undetected)
+    found = benchmark.measure(patch_encoder(), tmp_path / "features")[0]
+    assert found.enrolment is not None
+    assert (found.enrolment.without_face, found.enrolment.damaged) == (1, 0)
+    if undetected != "centre":
+        assert found.counts["damaged_images"] == 1
+        assert "of 81 images no face was found in 1; every template has another image" in found.notes[-1]
+        return
+    name = rows.faces[4][0]
+    photo = decoding.decode((root / "loose_crop" / name).read_bytes(), name)
+    np.testing.assert_array_equal(benchmark.face(name), central_square(photo))
+    assert found.counts["damaged_images"] == 0
+    assert "no face was found in 1; the central squares of those without a face are taken for faces" in found.notes[-1]
 
 
 def test_the_protocol_says_what_was_done(tmp_path: Path) -> None:
@@ -235,18 +311,21 @@ def longhand_nearest(scores: list[float], same: list[int], far: float) -> float:
     """As :func:`longhand_tar` reads it, of all points of the curve."""
     impostors, mates = ([s for s, label in zip(scores, same, strict=True) if label == kind] for kind in (0, 1))
     points = []
-    for threshold in [math.inf, *set(scores)]:
+    for threshold in {math.inf, *scores} - {-math.inf}:
         alarms, hits = (sum(s >= threshold for s in of) / len(of) for of in (impostors, mates))
         points.append((abs(alarms - far), -alarms, -hits))
     return -min(points)[2]
 
 
 def longhand_samples(
-    rows: IjbRows, templates: dict[int, Vector], unit: dict[int, int], counts: NDArray[np.int32]
+    rows: IjbRows, templates: dict[int, Vector], known: set[int], unit: dict[int, int], counts: NDArray[np.int32]
 ) -> tuple[list[list[float]], list[list[list[float]]]]:
-    """TARs in each sample, rule after rule; and of each gallery shares at RANKS and FPIRS. ``unit`` is a subject's."""
+    """TARs in each sample, rule after rule; and of each gallery shares at RANKS and FPIRS.
+
+    ``known`` are the templates that count, with images or without, and ``unit`` is a subject's.
+    """
     owner = {**rows.probes, **rows.galleries[0], **rows.galleries[1]}
-    pairs = [(a, b, dot(templates[a], templates[b]), label) for a, b, label in rows.pairs if {a, b} <= {*templates}]
+    pairs = [(a, b, score_of(templates, a, b), label) for a, b, label in rows.pairs if {a, b} <= known]
     one, many = [], []
     for drawn in counts:
         scores, same = [], []
@@ -256,19 +335,20 @@ def longhand_samples(
             same += [label] * times
         nearest = [longhand_nearest(scores, same, far) for far in FARS]
         one.append([*nearest, *(longhand_tar(scores, same, far, "at-most") for far in FARS)])
-        subjects = sorted({s for t, s in rows.probes.items() if t in templates})
+        subjects = sorted({s for t, s in rows.probes.items() if t in known})
         again = draws_of(len(subjects), counts.shape[0])
         times_of = dict(zip(subjects, again[len(many)].tolist(), strict=True))
         made = []
         for gallery in rows.galleries:
-            enrolled = {t: s for t, s in gallery.items() if t in templates}
+            enrolled = {t: s for t, s in gallery.items() if t in known}
             # Each copy of a probe is searched by itself.
             searched: dict[int, int] = {}
             copies = dict(templates)
             for probe, subject in rows.probes.items():
-                for copy in range(times_of[subject] if probe in templates else 0):
+                for copy in range(times_of[subject] if probe in known else 0):
                     searched[1_000_000 * (copy + 1) + probe] = subject
-                    copies[1_000_000 * (copy + 1) + probe] = templates[probe]
+                    if probe in templates:
+                        copies[1_000_000 * (copy + 1) + probe] = templates[probe]
             ranks, tpirs = longhand_search(enrolled, searched, copies)
             made.append([*ranks, *tpirs])
         many.append(made)
@@ -279,26 +359,27 @@ def draws_of(units: int, draws: int) -> NDArray[np.int32]:
     return draw_people(units, draws, samples.SEED)
 
 
-@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize(("damaged", "undetected"), [(False, "reject"), (True, "skip"), (True, "reject")])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_samples_are_those_of_people_drawn_one_by_one(
-    tmp_path: Path, seed: int, damaged: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seed: int, damaged: bool, undetected: Undetected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samples, "DRAWS", 5)
     rows = write_ijb(tmp_path, subjects=12, pictures=False)
     values = random_features(rows, seed)
     usable = np.random.default_rng(3).random(len(values)) < (0.7 if damaged else 2)
-    one, many = figures(open_ijb(tmp_path), "m", Features(values, usable, {}))
+    one, many = figures(open_ijb(tmp_path, undetected=undetected), "m", Features(values, usable, {}))
     kept = [value if there else None for value, there in zip(values.tolist(), usable, strict=True)]
     templates = longhand_templates(rows, kept, TemplateOptions())
+    known = {*templates} if undetected == "skip" else {template for _, template, _ in rows.faces}
     owner = {**rows.probes, **rows.galleries[0], **rows.galleries[1]}
-    paired = {template for a, b, _ in rows.pairs if {a, b} <= {*templates} for template in (a, b)}
+    paired = {template for a, b, _ in rows.pairs if {a, b} <= known for template in (a, b)}
     # Units are numbered in the order of each subject's first template.
     order = dict.fromkeys(
         owner[template] for template in sorted(owner) if owner[template] in {owner[t] for t in paired}
     )
     unit = {subject: number for number, subject in enumerate(order)}
-    expected, searches = longhand_samples(rows, templates, unit, draws_of(len(unit), 5))
+    expected, searches = longhand_samples(rows, templates, known, unit, draws_of(len(unit), 5))
     assert isinstance(one, TemplateVerification)
     assert isinstance(many, TemplateIdentification)
     assert one.samples is not None
@@ -373,7 +454,8 @@ def test_draws_belong_to_the_lists_and_not_to_the_features(tmp_path: Path) -> No
     everything = np.ones(len(rows.faces), np.bool_)
 
     def digests(usable: NDArray[np.bool_] = everything, seed: int = 1) -> list[str]:
-        found = figures(open_ijb(tmp_path), "m", Features(random_features(rows, seed), usable, {}))
+        benchmark = open_ijb(tmp_path, undetected="skip")
+        found = figures(benchmark, "m", Features(random_features(rows, seed), usable, {}))
         return [result.samples.digest for result in found if result.samples]
 
     before = digests()

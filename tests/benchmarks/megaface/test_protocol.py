@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.benchmarks import samples
+from elasticface.benchmarks.enrolment import UNDETECTED, Undetected
 from elasticface.benchmarks.megaface import protocol
-from elasticface.benchmarks.megaface.protocol import open_megaface
+from elasticface.benchmarks.megaface.files import ArrayRows
+from elasticface.benchmarks.megaface.protocol import figures, open_megaface
 from elasticface.benchmarks.reading.features import FeatureFiles
 from elasticface.benchmarks.results import DistractorSearch, LargeResult
 from elasticface.data.images import decoding
@@ -38,19 +40,23 @@ def cosine(a: Floats, b: Floats) -> float:
 
 
 def longhand(people: list[str], probes: Floats, distractors: Floats, far: float) -> tuple[int, int, int]:
-    """Ordered mate pairs, rank-1 hits among them, and how many are accepted."""
-    impostors = [[cosine(probe, other) for other in distractors] for probe in probes]
+    """Ordered mate pairs, rank-1 hits among them, and how many are accepted; NaN for an image without a face."""
+
+    def cosine_or_never(a: Floats, b: Floats) -> float:
+        return -math.inf if np.isnan(a[0]) or np.isnan(b[0]) else cosine(a, b)
+
+    impostors = [[cosine_or_never(probe, other) for other in distractors] for probe in probes]
     everyone = [score for scores in impostors for score in scores]
     pairs, hits, mates = 0, 0, []
     for i, person in enumerate(people):
         for j, other in enumerate(people):
             if i != j and person == other:
-                score = cosine(probes[i], probes[j])
+                score = cosine_or_never(probes[i], probes[j])
                 pairs += 1
-                hits += score >= max(impostors[i])
+                hits += score > -math.inf and score >= max(impostors[i])
                 mates.append(score)
     accepted = 0
-    for threshold in mates:
+    for threshold in {*mates} - {-math.inf}:
         if sum(score >= threshold for score in everyone) / len(everyone) <= far:
             accepted = max(accepted, sum(score >= threshold for score in mates))
     return pairs, hits, accepted
@@ -250,12 +256,75 @@ def test_figures_from_images_are_the_longhand(tmp_path: Path) -> None:
         assert found[0].options == {"add_mirror_image": mirror}
 
 
+@pytest.mark.parametrize("far", [1e-6, 0.002, 0.01, 0.3, 0.95])
+@pytest.mark.parametrize("undetected", UNDETECTED)
+def test_images_without_a_feature_are_never_found_or_left_out(
+    undetected: Undetected, far: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "FAR", far)
+    monkeypatch.setattr(samples, "DRAWS", 4)
+    rows = write_megaface(tmp_path / "megaface")
+    probes, distractors = features(rows, spread=1)
+    lost, gone = [0, 6], [2, 3, 11]  # one of the distractors is noise as well
+    usable = [~np.isin(np.arange(len(of)), out) for of, out in ((probes, lost), (distractors, gone))]
+    benchmark = open_megaface(tmp_path / "megaface", undetected=undetected)
+    stored = [np.where(there[:, None], of, 0) for of, there in zip((probes, distractors), usable, strict=True)]
+    results = figures(benchmark, "m", *map(ArrayRows, stored), *usable, given=False)
+    never = [np.where(there[:, None], of, np.nan) for of, there in zip((probes, distractors), usable, strict=True)]
+    for result, noise in zip(results, (([], []), ([5], [3, 8])), strict=True):
+        left_out = [[*of] for of in noise]
+        if undetected == "skip":
+            left_out = [[*of, *out] for of, out in zip(noise, (lost, gone), strict=True)]
+        people = [person for i, person in enumerate(rows.people) if i not in left_out[0]]
+        first, second = (np.delete(of, out, 0) for of, out in zip(never, left_out, strict=True))
+        assert_is_longhand(result, people, first, second, far)
+        told = result.enrolment
+        assert told is not None
+        listed = len(probes) + len(distractors) - len(noise[0]) - len(noise[1])
+        damaged = len(lost) + len({*gone} - {*noise[1]})
+        assert (told.undetected, told.images, told.damaged) == (undetected, listed, damaged)
+        assert told.rate == damaged / listed
+        there = [person for i, person in enumerate(rows.people) if i not in noise[0]]
+        kept = [person for i, person in enumerate(rows.people) if i not in (*noise[0], *lost)]
+        pairs = [sum(of.count(person) - 1 for person in of) for of in (there, kept)]
+        assert told.trials == pairs[0] - pairs[1] > 0
+        assert f"{damaged} are missing or damaged; {told.trials} ordered mate pairs with them" in result.notes[-1]
+        shown = {name for kind in result.hardest for trial in kind.trials for name in trial.images}
+        assert shown.isdisjoint({f"facescrub/{rows.probes[i]}" for i in lost})
+        assert shown.isdisjoint({f"megaface/{rows.distractors[i]}" for i in gone})
+        assert result.roc is not None
+        assert result.roc.tars[-1] <= 1 - (told.trials / pairs[0] if undetected != "skip" else 0)
+
+
+def test_resamples_count_who_was_not_enrolled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a probe that is the farthest from everybody would: at FARs this low none of its pairs is accepted."""
+    monkeypatch.setattr(protocol, "FAR", 0.05)
+    monkeypatch.setattr(samples, "DRAWS", 20)
+    rows = write_megaface(tmp_path / "megaface", people=6, distractors=20)
+    probes, distractors = (np.abs(of) for of in features(rows, spread=1))
+    usable = [np.arange(len(of)) != 3 for of in (probes, distractors)]
+    given = [ArrayRows(of) for of in (probes, distractors)]
+    found = figures(open_megaface(tmp_path / "megaface"), "m", *given, *usable, given=False)
+    far_off = [np.where(there[:, None], of, -of) for of, there in zip((probes, distractors), usable, strict=True)]
+    everything = [np.ones(len(of), np.bool_) for of in far_off]
+    expected = figures(open_megaface(tmp_path / "megaface"), "m", *map(ArrayRows, far_off), *everything, given=False)
+    for one, other in zip(found, expected, strict=True):
+        assert one.samples is not None
+        assert other.samples is not None
+        tar = np.stack([of.rates[:, 1] for of in (one.samples, other.samples)])
+        np.testing.assert_array_equal(tar[0], tar[1])
+        assert np.ptp(tar) > 0
+
+
 def test_damaged_images_are_left_out_and_counted(tmp_path: Path) -> None:
     root = tmp_path / "megaface"
     rows = write_megaface(root, people=3, photos=3, distractors=20, pictures=True)
     (root / "facescrub_images" / rows.probes[0]).write_bytes(b"x")
     (root / "megaface_images" / rows.distractors[3]).unlink()
-    found = open_megaface(root).measure(patch_encoder(), tmp_path / "features")
+    rejected = open_megaface(root).measure(patch_encoder(), tmp_path / "features")
+    assert (rejected[0].counts["probes"], rejected[0].counts["distractors"]) == (len(rows.probes), 20)
+    assert "2 are missing or damaged" in rejected[0].notes[-1]
+    found = open_megaface(root, undetected="skip").measure(patch_encoder(), tmp_path / "features")
     assert found[0].counts["damaged_images"] == 2
     assert (found[0].counts["probes"], found[0].counts["distractors"]) == (len(rows.probes) - 1, 19)
     assert found[1].counts["distractors"] == 18  # one is noise as well

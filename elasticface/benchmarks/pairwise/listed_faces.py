@@ -1,0 +1,93 @@
+"""The faces of the photos that a list of pairs names: their five points, and in which photos none was found."""
+
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base import records
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.data.images.listed import without_suffix
+from elasticface.data.images.photos import Photos, flaw
+from elasticface.faces.landmarks import read_faces
+
+LANDMARKS_FILE = "landmarks5.csv"
+ALIGNED_FILE = "align.json"  # what `elasticface align` says of a folder that it made
+_ALIGN_AGAIN = "align the photos again"
+_MOST_ALIGNED = 1 << 28  # bytes of it
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The photos that `elasticface align` could not align, by their names: they are listed, and not there."""
+
+    without_face: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.without_face + self.damaged
+
+
+def left_out_of(folder: Path, photos: Photos) -> LeftOut:
+    """What the `align.json` in ``folder`` says; nothing where there is none.
+
+    Raises:
+        InputError: one that is damaged.
+    """
+    path = folder / ALIGNED_FILE
+    if not path.is_file():
+        return LeftOut()
+    told = records.read_object(path, _ALIGN_AGAIN, _MOST_ALIGNED)
+    there = {without_suffix(name) for name in photos.names}
+
+    def names(kind: str, of: Any = list[str]) -> tuple[str, ...]:
+        listed = records.convert(told.get(kind, []), of, f"{printable(path)}: {kind}", _ALIGN_AGAIN)
+        return tuple(sorted(name for name in listed if not flaw(name) and without_suffix(name) not in there))
+
+    return LeftOut(names("without_face") + names("without_landmarks"), names("skipped", dict[str, str] | list[str]))
+
+
+def find_landmarks(
+    folder: Path, given: str | Path | None, listed: Collection[str], source: str, left_out: LeftOut
+) -> tuple[dict[str, NDArray[np.float64]] | None, frozenset[str]]:
+    """Five points of the listed photos, from ``given`` or `landmarks5.csv` in ``folder``; and in which no face is.
+
+    A file with the columns of `elasticface detect` has a row of its own kind for a photo without a face. One with the
+    points alone cannot say it: a photo that it has no row for has no face, as long as it has rows for most.
+
+    Args:
+        folder: where the benchmark lies.
+        given: the file, where it is another one.
+        listed: the names of the photos in a list of pairs.
+        source: the list's name, for messages.
+        left_out: photos that are not there, as ``left_out_of`` gives them.
+
+    Returns:
+        Points by name, None where there is no file and the photos are aligned; and the listed photos without a face.
+
+    Raises:
+        InputError: a file that is wrong, or one without a photo that ``source`` names where it should have one.
+    """
+    listed = sorted(listed)
+    path = Path(given) if given else folder / LANDMARKS_FILE
+    if not given and not path.exists():
+        return None, frozenset(left_out.without_face).intersection(listed)
+    rows = read_faces(path)
+    found = {name: rows.get(unicodedata.normalize("NFC", name)) for name in listed}
+    boxes = [faces[0].box for faces in found.values() if faces]
+    missing = [name for name, faces in found.items() if faces is None]
+    points = {name: faces[0].points for name, faces in found.items() if faces}
+    if missing:
+        first = f"{printable(path)}: no row for {printable(missing[0], 200)}, which {printable(source)} lists"
+        if len(points) + len(missing) < len(listed) or not np.isnan(boxes).all():  # the columns of `detect`
+            raise InputError(f"{first}; `elasticface detect` lists every photo: let it finish (--resume)")
+        if 2 * len(missing) > len(listed):
+            raise InputError(f"{first}, nor for {len(missing) - 1:,} others of {len(listed):,}; give the photos' own")
+    return points, frozenset(name for name in listed if name not in points)
