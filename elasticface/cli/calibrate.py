@@ -7,6 +7,8 @@ from jsonargparse import Namespace
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.benchmarks.enrolment import Undetected
+from elasticface.cli.evaluate import UNDETECTED_HELP
 from elasticface.cli.parser import Parser
 from elasticface.training.config import Backbone
 
@@ -39,6 +41,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
+    parser.add_argument("--undetected", type=Undetected, default="reject", help=UNDETECTED_HELP)
     parser.add_argument("--flip", type=bool, default=True, help="add the mirror image")
     parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
@@ -74,7 +77,7 @@ def run(options: Namespace) -> None:
     benchmarks = [
         one
         for path in options.benchmarks
-        for one in open_comparable(path, options.pairs, options.landmarks, options.all_pairs)
+        for one in open_comparable(path, options.pairs, options.landmarks, options.all_pairs, options.undetected)
     ]
     detector = _detector(options.detector, [Path(path) for path in options.benchmarks])
     measured = measure(encoder, benchmarks, options.fmr, detector=detector, flip=options.flip)

@@ -183,8 +183,14 @@ def measure(
             impostors=pool.impostors,
         ),
         tuple(differentials(pool.of_parts(counts), [point.fmr for point in points], thresholds)),
-        (note,) if note else (),
+        tuple(filter(None, [*map(_failures, pool.parts), note])),
     )
+
+
+def _failures(part: Compared) -> str:
+    """What became of photos that could not be enrolled, in words; "" where all were."""
+    told = part.enrolment.sentence("count as non-matches", trials="comparisons") if part.enrolment else ""
+    return f"{part.name}: {told}" if told else ""
 
 
 def draws(pool: Pool) -> Counts:

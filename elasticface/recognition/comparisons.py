@@ -6,7 +6,7 @@ counts them in a fine histogram, a second one keeps those that the highest false
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,18 @@ from elasticface.base import keyed, progress
 from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.benchmarks.enrolment import Enrolment, Undetected
 from elasticface.benchmarks.ijb.files import kind_of
 from elasticface.benchmarks.megaface.files import is_megaface
 from elasticface.benchmarks.opening import open_benchmark
 from elasticface.benchmarks.pairwise import slices, two_line_lists
 from elasticface.benchmarks.pairwise.cfp import protocol_folder
-from elasticface.benchmarks.pairwise.listed_faces import LANDMARKS_FILE
+from elasticface.benchmarks.pairwise.listed_faces import find_landmarks, left_out_of
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, Pairs, is_pack, photos_path
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.benchmarks.pairwise.slices import Metadata
 from elasticface.data.images import decoding
 from elasticface.data.images.photos import Photos
-from elasticface.faces.landmarks import read_landmarks
 from elasticface.metrics.resampled_roc import accepted_weights, all_pairs_weights
 from elasticface.metrics.resampling import Counts
 from elasticface.model.encoder import FaceEncoder
@@ -70,16 +70,17 @@ class Compared:
     name: str
     kind: str  # what the units are, a key of benchmarks.units.UNITS
     photos: tuple[str, ...]  # names
-    genuine: Scores  # [G]
+    genuine: Scores  # [G], -inf of those with a photo that could not be enrolled
     genuine_photos: Places  # [G, 2]
     genuine_units: Places  # [G, 2], the same twice
-    impostors: Scores  # [K]: all, or of a folder of people the highest
+    impostors: Scores  # [K], likewise: all, or of a folder of people the highest
     impostor_photos: Places  # [K, 2]
     impostor_units: Places  # [K, 2]
     units: int
     unit_of: Places | None  # of a folder of people, whose photos are all compared: [photos]
     histogram: NDArray[np.int64]  # [2, BINS], of all impostors within either half of the units
     metadata: Metadata = field(default_factory=dict)
+    enrolment: Enrolment | None = None  # photos without a face, and damaged ones
 
     @cached_property
     def impostor_count(self) -> int:
@@ -108,6 +109,7 @@ def open_comparable(
     pairs: str | Path | None = None,
     landmarks: str | Path | None = None,
     all_pairs: bool = False,
+    undetected: Undetected = "reject",
 ) -> list[Comparable]:
     """What there is to compare at ``path``: a benchmark of pairs, or the people of a folder or tar.
 
@@ -116,6 +118,8 @@ def open_comparable(
         pairs: as :func:`elasticface.benchmarks.opening.open_benchmark` takes it.
         landmarks: likewise; of people, too.
         all_pairs: take photos for people even where there is a list of pairs.
+        undetected: what becomes of photos without a face, and of damaged ones: see
+            :mod:`elasticface.benchmarks.enrolment`.
 
     Raises:
         InputError: nothing there, something wrong in it, or a benchmark that is not of pairs.
@@ -128,8 +132,8 @@ def open_comparable(
     if pairs is None and (kind_of(root) is not None or is_megaface(root)):
         raise InputError(f"{printable(root)}: neither a list of pairs nor a folder of people, <person>/<photo>")
     if all_pairs or not (pairs or is_pack(root) or _has_list(root)):
-        return [_open_people(root, landmarks)]
-    found = open_benchmark(root, pairs, landmarks)
+        return [_open_people(root, landmarks, undetected)]
+    found = open_benchmark(root, pairs, landmarks, undetected=undetected)
     return [benchmark for benchmark in found if isinstance(benchmark, PairBenchmark)]
 
 
@@ -169,6 +173,7 @@ def compare(encoder: FaceEncoder, benchmark: Comparable, wanted: int, flip: bool
         unit_of=None,
         histogram=np.stack(histogram),
         metadata=benchmark.metadata or {},
+        enrolment=result.enrolment,
     )
 
 
@@ -215,32 +220,58 @@ def _has_list(root: Path) -> bool:
     return root.is_file() and any(name in Photos(root) for name in names)
 
 
-def _open_people(root: Path, landmarks: str | Path | None) -> People:
+def _open_people(root: Path, landmarks: str | Path | None, undetected: Undetected) -> People:
     photos = Photos(photos_path(root))
-    names = tuple(name for name in photos.names if "/" in name)
+    beside = root if root.is_dir() else root.parent
+    left_out = left_out_of(beside, photos)
+    names = tuple(name for name in sorted([*photos.names, *left_out.names]) if "/" in name)
     if len({name.split("/", 1)[0] for name in names}) < 2:
         raise InputError(
             f"{printable(root)}: fewer than two people: give a benchmark of pairs, or a folder of people with their "
             "photos, <person>/<photo>"
         )
-    if loose := len(photos.names) - len(names):
+    if loose := len(photos.names) + len(left_out.names) - len(names):
         progress.say(f"{printable(root)}: left out: {loose:,} photos outside the folders of people")
-    beside = root if root.is_dir() else root.parent
-    path = Path(landmarks) if landmarks else beside / LANDMARKS_FILE
-    points = read_landmarks(path) if landmarks or path.exists() else None
-    if points is not None and (missing := [name for name in names if name not in points]):
-        raise InputError(f"{printable(path)}: no row for {printable(missing[0], 200)}, one of {len(missing):,} photos")
-    pairs = Pairs(names, names, np.ones(len(names), np.bool_), 1)
-    metadata = slices.read_metadata(beside / slices.METADATA_FILE, names)
-    name = root.resolve().name.removesuffix(".tar")
-    return People(PairBenchmark(name, photos, pairs, points, metadata))
+    points, without = find_landmarks(beside, landmarks, names, str(root), left_out)
+    return People(
+        PairBenchmark(
+            name=root.resolve().name.removesuffix(".tar"),
+            photos=photos,
+            pairs=Pairs(names, names, np.ones(len(names), np.bool_), 1),
+            landmarks=points,
+            metadata=slices.read_metadata(beside / slices.METADATA_FILE, names),
+            undetected=undetected,
+            without_face=without,
+        )
+    )
 
 
 def _compare_people(encoder: FaceEncoder, faces: PairBenchmark, wanted: int, flip: bool) -> Compared:
-    embeddings, names = _embed(encoder, faces, flip)
-    if not np.isfinite(embeddings).all():
+    embedded, found = _embed(encoder, faces, flip)
+    if not np.isfinite(embedded).all():
         raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
-    return compare_embeddings(faces.name, embeddings, names, wanted, faces.metadata)
+    listed = faces.pairs.first
+    there = set(found)
+    damaged = set(listed) - there - (faces.without_face if faces.undetected != "centre" else set())
+    if faces.undetected == "skip":
+        listed = tuple(found)
+    enrolled = np.array([name in there for name in listed])
+    embeddings = np.zeros((len(listed), embedded.shape[1]), np.float32)
+    embeddings[enrolled] = embedded
+    compared = compare_embeddings(faces.name, embeddings, listed, wanted, faces.metadata, enrolled)
+    enrolment = Enrolment.counted(
+        faces.undetected,
+        images=len(faces.pairs.first),
+        without_face=len(faces.without_face - damaged),
+        damaged=len(damaged),
+        trials=comparisons(len(faces.pairs.first)) - comparisons(len(found)),
+    )
+    return replace(compared, enrolment=enrolment)
+
+
+def comparisons(photos: int) -> int:
+    """How many pairs so many photos make."""
+    return photos * (photos - 1) // 2
 
 
 def compare_embeddings(
@@ -249,6 +280,7 @@ def compare_embeddings(
     photos: Sequence[str],
     wanted: int,
     metadata: Metadata | None = None,
+    enrolled: NDArray[np.bool_] | None = None,
 ) -> Compared:
     """All comparisons of photos of people.
 
@@ -258,6 +290,7 @@ def compare_embeddings(
         photos: their names [N], ``<person>/<photo>``, those of a person side by side.
         wanted: how many impostor comparisons, the highest, are wanted at least, as far as there are as many.
         metadata: of the photos.
+        enrolled: [N], False for a photo whose comparisons are non-matches; None: all are.
 
     Raises:
         InputError: fewer than two people, nobody with two photos, or more comparisons than can be kept.
@@ -265,6 +298,7 @@ def compare_embeddings(
     people, unit_of = np.unique([photo.split("/", 1)[0] for photo in photos], return_inverse=True)
     order = np.argsort(unit_of, kind="stable")
     embeddings, units = embeddings[order], unit_of[order].astype(np.int32)
+    there = np.ones(len(units), np.bool_) if enrolled is None else enrolled[order]
     sizes = np.bincount(units)
     mates = int((sizes * (sizes - 1) // 2).sum())
     if len(people) < 2 or not mates:
@@ -277,7 +311,7 @@ def compare_embeddings(
         )
     half = first_half(len(people))[units]
     counted = np.zeros((3, BINS), np.int64)  # between the halves, within the second, within the first
-    for start, begin, scores, strangers in _blocks(embeddings, units, f"{name}: counting comparisons"):
+    for start, begin, scores, strangers in _blocks(embeddings, units, there, f"{name}: counting comparisons"):
         rows = half[start : start + len(scores), None]
         cells = BINS * np.where(rows == half[begin:], rows + 1, 0) + _bins(scores)
         counted += np.bincount(cells[strangers], minlength=3 * BINS).reshape(3, BINS)
@@ -286,11 +320,12 @@ def compare_embeddings(
     if above[lowest] > 2 * MOST_KEPT:
         raise InputError(f"{name}: {int(above[lowest]):,} impostor comparisons have nearly one similarity")
     kept, kept_pairs = [], []
-    for start, begin, scores, strangers in _blocks(embeddings, units, f"{name}: comparing"):
+    for start, begin, scores, strangers in _blocks(embeddings, units, there, f"{name}: comparing"):
         one, other = np.nonzero(strangers & (_bins(scores) >= lowest))
         kept.append(scores[one, other])
         kept_pairs.append(np.stack([one + start, other + begin]).astype(np.int32))
     genuine, genuine_pairs = _mates(embeddings, sizes)
+    genuine[~there[genuine_pairs].all(axis=1)] = -np.inf
     high_pairs = np.concatenate(kept_pairs, axis=1).T
     return Compared(
         name=name,
@@ -310,10 +345,10 @@ def compare_embeddings(
 
 
 def _blocks(
-    embeddings: NDArray[np.float32], units: Places, told: str
+    embeddings: NDArray[np.float32], units: Places, enrolled: NDArray[np.bool_], told: str
 ) -> Iterator[tuple[int, int, Scores, NDArray[np.bool_]]]:
     """The comparisons of some photos at a time with those after them: the first of either side, scores [n, m], and
-    which of these are impostor comparisons [n, m]."""
+    which of these are impostor comparisons of enrolled photos [n, m]."""
     count = len(units)
     last = np.searchsorted(units, units, side="right")  # where the strangers begin that come after each photo
     step = max(_BLOCK_CELLS // count, 1)
@@ -321,7 +356,8 @@ def _blocks(
     for start in progress.track(starts, told, len(starts), shown=len(starts) > 10):
         begin = int(last[start])
         scores = embeddings[start : start + step] @ embeddings[begin:].T
-        yield start, begin, scores, np.arange(begin, count) >= last[start : start + step, None]
+        strangers = np.arange(begin, count) >= last[start : start + step, None]
+        yield start, begin, scores, strangers & enrolled[start : start + step, None] & enrolled[begin:]
 
 
 def _mates(embeddings: NDArray[np.float32], sizes: NDArray[np.int64]) -> tuple[Scores, Places]:
@@ -348,7 +384,7 @@ def _embed(encoder: FaceEncoder, faces: PairBenchmark, flip: bool) -> tuple[NDAr
         found = zip(names, map_ahead(read, names, caught=decoding.DamagedImage), strict=True)
         for name, face in progress.track(found, f"{faces.name}: embedding", len(names)):
             if isinstance(face, decoding.DamagedImage):
-                progress.say(f"skipped: {face}")
+                progress.say(f"{'skipped' if faces.undetected == 'skip' else 'not enrolled'}: {face}")
                 continue
             embedded.append(name)
             yield face

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import done, refused, run
+from command_line import done, refused, run, words
 from conftest import write_pairs, write_people
 
 import elasticface
@@ -78,6 +78,18 @@ def test_what_aligned_the_faces_is_known_from_its_summary(own: Path, many: Path)
     assert found["calibration"]["conditions"]["detector"] == "some-detector"
     line = refused("calibrate", own, "faces", many, "--all-pairs")
     assert "faces of different detectors (some-detector, unknown)" in line
+
+
+def test_photos_without_a_face_are_non_matches_unless_they_are_skipped(own: Path, many: Path) -> None:
+    shutil.copytree(many, "faces")
+    Path("faces/person_00/person_00_0001.png").unlink()
+    Path("faces/align.json").write_text(json.dumps({"without_face": ["person_00/person_00_0001.jpg"]}))
+    counts = []
+    for rule in ("reject", "skip"):
+        found = json.loads(done("calibrate", own, "faces", *words(f"--all-pairs --fmr 0.1 --json --undetected {rule}")))
+        assert f"--undetected {rule}" in found["notes"][0]
+        counts.append((found["calibration"]["genuine"], found["calibration"]["impostors"]))
+    assert counts == [(180, 6960), (177, 6960 - 116)]
 
 
 def test_groups_are_told_by_metadata(own: Path, many: Path) -> None:

@@ -103,6 +103,21 @@ def test_all_comparisons_of_a_folder_are_those_of_two_loops() -> None:
     assert part.histogram.sum() < part.impostor_count  # of pairs within either half alone
 
 
+def test_comparisons_of_photos_that_were_not_enrolled_are_non_matches() -> None:
+    rows, names = photos_of(20, 3)
+    enrolled = np.arange(len(names)) % 7 != 0
+    part = compare_embeddings("folder", rows, names, 10**6, enrolled=enrolled)
+    whole = compare_embeddings("folder", rows, names, 10**6)
+    assert (part.impostor_count, len(part.genuine)) == (whole.impostor_count, len(whole.genuine))
+    lost = ~enrolled[[names.index(photo) for photo in part.photos]][part.genuine_photos].all(axis=1)
+    np.testing.assert_array_equal(part.genuine, np.where(lost, -np.inf, whole.genuine))
+    kept = enrolled[whole.impostor_photos].all(axis=1)
+    np.testing.assert_array_equal(np.sort(part.impostors), np.sort(whole.impostors[kept]))
+    (point,) = operating_points(Pool((part,)), [0.05], draws(Pool((part,))))
+    assert point.observed_fmr == np.mean(whole.impostors[kept] >= point.threshold) * kept.sum() / len(kept)
+    assert point.acceptance <= 1 - lost.mean()
+
+
 def test_the_highest_comparisons_are_kept_and_all_are_counted() -> None:
     rows, names = photos_of(40, 4)
     whole, some = (compare_embeddings("folder", rows, names, wanted) for wanted in (10**6, 200))
