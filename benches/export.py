@@ -79,7 +79,7 @@ def bench(
             "cosine": {"mean": float(cosines.mean()), "least": float(cosines.min())},
             "seconds": seconds,
             "accuracy": {kind: [result.accuracy, result.accuracy_std] for kind, result in results.items()},
-            "threshold": {kind: result.threshold_cosine for kind, result in results.items()},
+            "threshold": {kind: 1 - result.threshold / 2 for kind, result in results.items()},
         },
     )
     console.print(table(figures))

@@ -113,6 +113,7 @@ def export(
     """
     encoder = model if isinstance(model, FaceEncoder) else load(model)
     out = Path(out)
+    _metadata(encoder.card, {})  # that it can be written
     _check_out(out, encoder, overwrite)
     network = encoder.network
     if isinstance(network, OnnxNetwork):
@@ -282,16 +283,19 @@ def _read_onnx(network: OnnxNetwork) -> "ModelProto":
     return proto
 
 
-def _write(proto: "ModelProto", card: Card, made: dict[str, Any], path: Path) -> None:
-    """The graph with what it says of itself."""
+def _metadata(card: Card, made: dict[str, Any]) -> str:
     try:
-        content = json.dumps({"format": FORMAT, **asdict(card), "export": made}, allow_nan=False)
+        return json.dumps({"format": FORMAT, **asdict(card), "export": made}, allow_nan=False)
     except (TypeError, ValueError) as error:  # options or training of a card of one's own
         raise InputError(f"{card.name}: its card cannot be written as JSON: {first_line(error)}") from error
+
+
+def _write(proto: "ModelProto", card: Card, made: dict[str, Any], path: Path) -> None:
+    """The graph with what it says of itself."""
     others = [part for part in proto.metadata_props if part.key != METADATA]
     del proto.metadata_props[:]
     proto.metadata_props.extend(others)
-    proto.metadata_props.add(key=METADATA, value=content)
+    proto.metadata_props.add(key=METADATA, value=_metadata(card, made))
     try:
         data = proto.SerializeToString()
     except Exception as error:  # protobuf's own kinds
