@@ -18,8 +18,8 @@ DESCRIPTION = """Measure what a model's similarities mean, thresholds and a like
 
 MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). A BENCHMARK is a
 pack, photos with a list of pairs, or CFP, as evaluate takes them; or a folder or an uncompressed tar of people,
-<person>/<photo>, all of whose photos are compared: with --all-pairs, even where there is a list of pairs. Several are
-taken together; they should have no one in common, and no one that the model was trained on.
+<person>/<photo>, whose photos are compared all with all, five of each person: with --all-pairs, even where there is a
+list of pairs. Several are taken together; they should have no one in common, and no one that the model was trained on.
 
 For each false match rate: the threshold, the rate that was observed and its 95 % interval over people, and the share of
 genuine comparisons that are accepted. A rate that takes more people than there are is refused (rule of three). Where
@@ -38,6 +38,9 @@ def add_options(parser: Parser) -> None:
         "--detector", type=str | None, default=None, help="what found the faces, where align.json does not say it"
     )
     parser.add_argument("--all-pairs", action="store_true", help="compare all photos of people; pass over pairs.txt")
+    parser.add_argument(
+        "--most-photos", type=int, default=5, help="of a person in a folder that are compared; 0 for all"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
@@ -69,6 +72,8 @@ def run(options: Namespace) -> None:
 
     if len({*options.benchmarks}) < len(options.benchmarks):
         raise InputError("a benchmark is given twice")
+    if options.most_photos < 0:
+        raise InputError(f"--most-photos must be 0 or more, not {options.most_photos}")
     names = ("size", "channels", "scale", "mean", "std")
     preprocessing = {name: options[name] for name in names if options[name] is not None}
     encoder = load(options.model, options.backbone, device=options.device, **preprocessing)
@@ -77,7 +82,9 @@ def run(options: Namespace) -> None:
     benchmarks = [
         one
         for path in options.benchmarks
-        for one in open_comparable(path, options.pairs, options.landmarks, options.all_pairs, options.undetected)
+        for one in open_comparable(
+            path, options.pairs, options.landmarks, options.all_pairs, options.undetected, options.most_photos
+        )
     ]
     detector = _detector(options.detector, [Path(path) for path in options.benchmarks])
     measured = measure(encoder, benchmarks, options.fmr, detector=detector, flip=options.flip)

@@ -92,6 +92,12 @@ def test_photos_without_a_face_are_non_matches_unless_they_are_skipped(own: Path
     assert counts == [(180, 6960), (177, 6960 - 116)]
 
 
+def test_of_a_person_no_more_than_so_many_photos_are_compared(own: Path, many: Path) -> None:
+    found = json.loads(done("calibrate", own, many, *words("--all-pairs --fmr 0.1 --json --most-photos 2")))
+    assert (found["calibration"]["genuine"], found["calibration"]["impostors"]) == (30, 60 * 59 // 2 - 30)
+    assert "--most-photos must be 0 or more" in refused("calibrate", own, many, "--most-photos", "-1")
+
+
 def test_groups_are_told_by_metadata(own: Path, many: Path) -> None:
     shutil.copytree(many, "faces")
     rows = [f"{p.parent.name}/{p.name},{'fm'[int(p.parent.name[-2:]) % 2]}" for p in sorted(many.glob("*/*.png"))]

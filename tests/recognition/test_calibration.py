@@ -21,7 +21,7 @@ from elasticface.recognition.calibration import (
     operating_points,
     threshold_for,
 )
-from elasticface.recognition.comparisons import Compared, compare_embeddings
+from elasticface.recognition.comparisons import Compared, compare_embeddings, some_of_each
 
 Pairs = np.ndarray
 
@@ -274,6 +274,12 @@ def test_folders_of_any_shape_are_counted_right(sizes: Sequence[int]) -> None:
     pairs = len(rows) * (len(rows) - 1) // 2
     assert len(part.genuine) + part.impostor_count == pairs
     assert len(part.impostors) == part.impostor_count
+
+
+def test_of_each_person_some_photos_are_taken_spread_evenly() -> None:
+    names = [*(f"a/{k}" for k in range(10)), "b/0", *(f"c/{k}" for k in range(3))]
+    assert some_of_each(names, 3) == ("a/1", "a/5", "a/8", "b/0", "c/0", "c/1", "c/2")
+    assert some_of_each(names, 0) == some_of_each(names, 10) == tuple(names)
 
 
 def test_a_folder_without_a_genuine_pair_is_refused() -> None:
