@@ -6,6 +6,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from elasticface.cli.parser import Parser
+from elasticface.cli.photos import add_finder_options, add_photos, open_finder, wanted_people
 from elasticface.faces.choice import Choice
 
 HELP = "photos -> aligned faces"
@@ -20,30 +21,21 @@ picture)."""
 
 def add_options(parser: Parser) -> None:
     """What the command takes."""
-    parser.add_argument("photos", type=str, help="folder or uncompressed tar of photos")
+    add_photos(parser)
     parser.add_argument("out", type=str, help="folder for the aligned faces")
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a face")
     parser.add_argument("--faces", type=Choice, default="largest", help="which of a photo's faces")
     parser.add_argument("--sheet", type=str | None, default=None, help="PNG to look at, doubtful faces first")
-    parser.add_argument(
-        "--identities", type=str | None, default=None, help="text file of the people to take, one a line"
-    )
     parser.add_argument("--size", type=int, default=112, help="side in pixels")
     parser.add_argument("--format", type=Literal["jpg", "png"], default="jpg", help="JPEG of quality 95, or PNG")
-    parser.add_argument(
-        "--detector", type=str, default="yunet", help="yunet, insightface or uniface (if installed), or an .onnx"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--resume", action="store_true", help="keep what is in OUT and add what is missing")
+    add_finder_options(parser)
 
 
 def run(options: Namespace) -> None:
     """Do it, and say what was made."""
     from elasticface.base import files
     from elasticface.data.images.photos import Photos
-    from elasticface.faces.align_folder import FACES, align_photos, read_identities
-    from elasticface.faces.finder import FaceFinder
-    from elasticface.faces.installed import open_detector
+    from elasticface.faces.align_folder import FACES, align_photos
     from elasticface.faces.landmarks import read_faces
     from elasticface.faces.sheet import write_sheet
 
@@ -58,10 +50,10 @@ def run(options: Namespace) -> None:
         size=options.size,
         format=options.format,
         workers=options.workers,
-        only=read_identities(Path(options.identities)) if options.identities else None,
+        only=wanted_people(options),
         resume=options.resume,
         faces=options.faces,
-        finder=None if options.landmarks else FaceFinder(open_detector(options.detector)),
+        finder=None if options.landmarks else open_finder(options),
     )
     print("\n".join(summary.lines()))
     if options.sheet:

@@ -1,7 +1,6 @@
 """`elasticface calibrate`: its options and what it does."""
 
 from pathlib import Path
-from typing import Literal
 
 from jsonargparse import Namespace
 
@@ -9,8 +8,8 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.enrolment import Undetected
 from elasticface.cli.evaluate import UNDETECTED_HELP
+from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
-from elasticface.training.config import Backbone
 
 HELP = "a model on people it has not seen -> thresholds with their false match rates"
 
@@ -31,7 +30,7 @@ alignment, the mirror image, the precision and the very model that it was measur
 
 def add_options(parser: Parser) -> None:
     """What the command takes."""
-    parser.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
+    parser.add_argument("model", type=str, help=MODEL_HELP)
     parser.add_argument("benchmarks", type=str, nargs="+", help="packs, photos with pairs.txt, CFP, folders of people")
     parser.add_argument("--fmr", type=list[float] | None, default=None, help="rates; 1e-1 to 1e-6 that the data allow")
     parser.add_argument(
@@ -46,13 +45,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
     parser.add_argument("--undetected", type=Undetected, default="reject", help=UNDETECTED_HELP)
     parser.add_argument("--flip", type=bool, default=True, help="add the mirror image")
-    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
-    parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
-    parser.add_argument("--channels", type=Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
-    parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
-    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. 0.485,0.456,0.406")
-    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. 0.229,0.224,0.225")
+    add_model_options(parser)
 
 
 def run(options: Namespace) -> None:
@@ -64,7 +57,6 @@ def run(options: Namespace) -> None:
 
     from elasticface.base import progress
     from elasticface.model.calibration import UNKNOWN_DETECTOR
-    from elasticface.model.loading import load
     from elasticface.recognition.calibration import measure
     from elasticface.recognition.comparisons import open_comparable
     from elasticface.recognition.shown import lines, tables
@@ -74,9 +66,7 @@ def run(options: Namespace) -> None:
         raise InputError("a benchmark is given twice")
     if options.most_photos < 0:
         raise InputError(f"--most-photos must be 0 or more, not {options.most_photos}")
-    names = ("size", "channels", "scale", "mean", "std")
-    preprocessing = {name: options[name] for name in names if options[name] is not None}
-    encoder = load(options.model, options.backbone, device=options.device, **preprocessing)
+    encoder = load_model(options)
     place = place_of(options.model)
     files.check_writable(place.parent, place.name)
     benchmarks = [

@@ -3,6 +3,7 @@
 from jsonargparse import Namespace
 
 from elasticface.cli.parser import Parser
+from elasticface.cli.photos import add_finder_options, add_photos, open_finder, wanted_people
 
 HELP = "photos -> a CSV file of the faces in them"
 
@@ -15,33 +16,22 @@ detector is YuNet, which comes with the package; photos may be turned by 90, 180
 
 def add_options(parser: Parser) -> None:
     """What the command takes."""
-    parser.add_argument("photos", type=str, help="folder or uncompressed tar of photos")
+    add_photos(parser)
     parser.add_argument("out", type=str, help="CSV file to write")
-    parser.add_argument(
-        "--identities", type=str | None, default=None, help="text file of the people to take, one a line"
-    )
-    parser.add_argument("--smallest", type=int, default=20, help="width in pixels of the smallest face looked for")
-    parser.add_argument(
-        "--detector", type=str, default="yunet", help="yunet, insightface or uniface (if installed), or an .onnx"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--resume", action="store_true", help="keep what an earlier run has found")
+    add_finder_options(parser)
 
 
 def run(options: Namespace) -> None:
     """Do it, and say what was found."""
     from elasticface.data.images.photos import Photos
-    from elasticface.faces.align_folder import read_identities
     from elasticface.faces.detect_folder import detect_photos
-    from elasticface.faces.finder import FaceFinder
-    from elasticface.faces.installed import open_detector
 
     found = detect_photos(
         Photos(options.photos),
         options.out,
-        FaceFinder(open_detector(options.detector), options.smallest),
+        open_finder(options),
         workers=options.workers,
-        only=read_identities(options.identities) if options.identities else None,
+        only=wanted_people(options),
         resume=options.resume,
     )
     print(*found.lines(), options.out, sep="\n")

@@ -1,14 +1,13 @@
 """`elasticface evaluate`: its options and what it does."""
 
 from pathlib import Path
-from typing import Literal
 
 from jsonargparse import Namespace
 
 from elasticface.base import files
 from elasticface.benchmarks.enrolment import Undetected
+from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
-from elasticface.training.config import Backbone
 
 HELP = "a model on benchmarks -> figures and a report"
 
@@ -31,7 +30,7 @@ UNDETECTED_HELP = "photos without a face, and damaged ones: their comparisons ar
 
 def add_options(parser: Parser) -> None:
     """What the command takes."""
-    parser.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
+    parser.add_argument("model", type=str, help=MODEL_HELP)
     parser.add_argument(
         "benchmarks", type=str, nargs="+", help="packs, folders or tars with pairs.txt, CFP, IJB, MegaFace"
     )
@@ -45,14 +44,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--keep-norm", type=bool, default=True, help="IJB: an image counts by its norm")
     parser.add_argument("--weigh-by-detector-score", type=bool, default=True, help="IJB: and by that score")
     parser.add_argument("--suffix", type=str | None, default=None, help="MegaFace features: <image>_SUFFIX.bin")
-    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
-    parser.add_argument("--output", type=str | None, default=None, help="of an .onnx: name of the embedding")
-    parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
-    parser.add_argument("--channels", type=Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
-    parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
-    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. 0.485,0.456,0.406")
-    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. 0.229,0.224,0.225")
+    add_model_options(parser)
 
 
 def run(options: Namespace) -> None:
@@ -67,16 +59,13 @@ def run(options: Namespace) -> None:
     from elasticface.benchmarks.stored import RESULTS
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, evaluate
-    from elasticface.model.loading import load
     from elasticface.report.terminal import terminal_notes, terminal_tables
     from elasticface.training.run_files import read_metrics
 
-    names = ("size", "channels", "scale", "mean", "std")
-    preprocessing = {name: options[name] for name in names if options[name] is not None}
     if is_features(options.model):
         models: list[Model] = [FeatureFiles(Path(options.model), options.suffix)]
     else:
-        models = [load(options.model, options.backbone, device=options.device, output=options.output, **preprocessing)]
+        models = [load_model(options)]
     making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
     benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making, options.undetected)
     model = Path(options.model)

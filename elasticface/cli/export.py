@@ -1,11 +1,9 @@
 """`elasticface export`: a model as one .onnx file that says all about itself."""
 
-from typing import Literal
-
 from jsonargparse import Namespace
 
+from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
-from elasticface.training.config import Backbone
 
 HELP = "a model -> one .onnx file, in int8 too"
 
@@ -20,7 +18,7 @@ calibrated anew."""
 
 def add_options(parser: Parser) -> None:
     """What the command takes."""
-    parser.add_argument("model", type=str, help="run folder, model folder, .onnx or .pth")
+    parser.add_argument("model", type=str, help=MODEL_HELP)
     parser.add_argument("out", type=str, help="the file to write, which ends in .onnx")
     parser.add_argument(
         "--int8",
@@ -30,21 +28,13 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument("--opset", type=int | None, default=None, help="version of ONNX's operators; torch's default")
     parser.add_argument("--overwrite", action="store_true", help="take the place of a file that is there")
-    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
-    parser.add_argument("--output", type=str | None, default=None, help="of an .onnx: name of the embedding")
-    parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
-    parser.add_argument("--channels", type=Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
-    parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
-    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. 0.485,0.456,0.406")
-    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. 0.229,0.224,0.225")
+    add_model_options(parser)
 
 
 def run(options: Namespace) -> None:
     """Do it, and say what was written."""
-    from elasticface.model import export, load
+    from elasticface.model import export
 
-    names = ("size", "channels", "scale", "mean", "std")
-    preprocessing = {name: options[name] for name in names if options[name] is not None}
-    encoder = load(options.model, options.backbone, output=options.output, **preprocessing)
+    encoder = load_model(options)
     made = export(encoder, options.out, int8=options.int8, opset=options.opset, overwrite=options.overwrite)
     print(*made.lines(), made.path, sep="\n")

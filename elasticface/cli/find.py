@@ -5,7 +5,9 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
+from elasticface.cli.photos import add_finder_options, open_finder
 
 HELP = "a photo and a folder of people -> who it is, or unknown"
 
@@ -20,12 +22,13 @@ def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("photo", type=str, help="photo")
     parser.add_argument("--in", type=str, required=True, help="folder of people, each a folder of photos")
-    parser.add_argument("--model", type=str, default="default", help="run folder, model folder or .onnx")
+    parser.add_argument("--model", type=str, default="default", help=MODEL_HELP)
     parser.add_argument("--fmr", type=float | None, default=None, help="of one comparison; the one nearest to 1e-3")
     parser.add_argument(
         "--faces", type=Literal["largest", "central"], default="largest", help="of several in the photo"
     )
-    parser.add_argument("--detector", type=str, default="yunet", help="yunet, insightface, uniface, or an .onnx")
+    add_finder_options(parser)
+    add_model_options(parser)
     parser.add_argument("--workers", type=int, default=2, help="processes that look for faces")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -34,18 +37,15 @@ def run(options: Namespace) -> None:
     """Search, and say what came out."""
     from elasticface.base import progress
     from elasticface.faces.examples import with_examples
-    from elasticface.faces.finder import FaceFinder
-    from elasticface.faces.installed import open_detector
-    from elasticface.model.loading import load
     from elasticface.recognition import load_calibration
     from elasticface.recognition.find import find
 
-    encoder = load(options.model)
+    encoder = load_model(options)
     found = find(
         options.photo,
         options["in"],
         encoder,
-        FaceFinder(open_detector(options.detector)),
+        open_finder(options),
         calibration=load_calibration(encoder, options.model),
         fmr=options.fmr,
         faces=options.faces,

@@ -12,7 +12,13 @@ from elasticface.cli.values import placeholder, read
 
 
 class _Help(argparse.HelpFormatter):
-    """Defaults are shown where an option has one that says something."""
+    """Defaults are shown where an option has one that says something, and the paragraphs of a description are kept."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs stay paragraphs, and what has indented lines, such as a list, stays as it is."""
+        fill = super()._fill_text
+        parts = text.split("\n\n")
+        return "\n\n".join(part if "\n  " in part else fill(part, width, indent) for part in parts)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         told = action.help or ""

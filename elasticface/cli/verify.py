@@ -6,7 +6,9 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
+from elasticface.cli.photos import add_finder_options, open_finder
 
 HELP = "two photos -> one person or not, at which false match rate"
 
@@ -21,10 +23,11 @@ def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("first", type=str, help="photo")
     parser.add_argument("second", type=str, help="photo")
-    parser.add_argument("--model", type=str, default="default", help="run folder, model folder or .onnx")
+    parser.add_argument("--model", type=str, default="default", help=MODEL_HELP)
     parser.add_argument("--fmr", type=float | None, default=None, help="false match rate; the one nearest to 1e-3")
     parser.add_argument("--faces", type=Literal["largest", "central"], default="largest", help="of several in a photo")
-    parser.add_argument("--detector", type=str, default="yunet", help="yunet, insightface, uniface, or an .onnx")
+    add_finder_options(parser)
+    add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--out", type=str | None, default=None, help="HTML page that shows both faces")
 
@@ -32,21 +35,18 @@ def add_options(parser: Parser) -> None:
 def run(options: Namespace) -> None:
     """Compare, and say what came out."""
     from elasticface.base import files, progress
-    from elasticface.faces.finder import FaceFinder
-    from elasticface.faces.installed import open_detector
-    from elasticface.model.loading import load
     from elasticface.recognition import load_calibration
-    from elasticface.recognition.page import write_page
+    from elasticface.recognition.page import write_verification
     from elasticface.recognition.verify import verify
 
     if options.out:
         files.check_writable(Path(options.out))
-    encoder = load(options.model)
+    encoder = load_model(options)
     found = verify(
         options.first,
         options.second,
         encoder,
-        FaceFinder(open_detector(options.detector)),
+        open_finder(options),
         calibration=load_calibration(encoder, options.model),
         fmr=options.fmr,
         faces=options.faces,
@@ -56,7 +56,7 @@ def run(options: Namespace) -> None:
         if note is not None:
             progress.say(f"note: {note}")
     if options.out:
-        write_page(Path(options.out), found, encoder.card.name)
+        write_verification(Path(options.out), found, encoder.card.name)
     if options.json:
         print(json.dumps(found.as_json()))
         return
@@ -65,7 +65,6 @@ def run(options: Namespace) -> None:
     if point is None:
         print(f"no decision: {found.threshold.reason}")
     else:
-        answer = "the same person" if found.same else "different people"
         answer = "the same person" if found.same else "different people"
         print(f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}")
         print("95 % interval of that rate: {:.2g} to {:.2g}".format(*point.fmr_interval))

@@ -83,8 +83,8 @@ def align_photos(
     """Warp every photo that has landmarks onto the template, into ``out/<its name>``.
 
     The names keep their folders and get the format's suffix; of several faces in a photo the second becomes
-    ``<name>_face2``, and so on. ``out/align.json``, the summary, is written last: a folder
-    that has it is whole. The images do not depend on the number of workers.
+    ``<name>_face2``, and so on. ``out/align.json``, the summary, is written last: a folder that has it is whole. The
+    images do not depend on the number of workers.
 
     Args:
         photos: where to read.
@@ -98,7 +98,7 @@ def align_photos(
             need a caller whose main module is guarded by ``if __name__ == "__main__":``.
         only: the identities to keep: the first parts of the photos' names.
         resume: ``out`` may hold what an earlier run with the same settings made; that is kept and not made again.
-        faces: which of a photo's faces: as :func:`elasticface.faces.photo.choose` takes it.
+        faces: which of a photo's faces: as :func:`elasticface.faces.choice.choose` takes it.
         finder: looks for faces; :class:`elasticface.faces.finder.FaceFinder` as it is by itself where none is given.
 
     Returns:
@@ -117,8 +117,7 @@ def align_photos(
             f"format {format}"
         )
     _check_out(photos, out, resume)
-    detector = None
-    were_looked_for = landmarks is None
+    detector = None  # what looks for the faces, if anything does
     if landmarks is None:
         finder = finder or FaceFinder()
         detector = finder.name
@@ -175,7 +174,7 @@ def align_photos(
             detector=detector,
         )
         if summary.aligned + summary.kept == 0:
-            if were_looked_for:
+            if detector is not None:
                 (out / FACES).unlink()
             raise InputError(_nothing_to_align(photos, listed, names, summary))
         # One fsync a file took 7 ms where aligning it took 1.5, so the images were written without. All are on the disk

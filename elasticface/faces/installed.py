@@ -1,5 +1,6 @@
 """Detectors by name: ours, those of installed packages, and `.onnx` files."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def open_detector(name: str) -> Detector:
     raise InputError(f"no detector {printable(name, 100)!r}: give yunet, insightface, uniface or the path of an .onnx")
 
 
-class _Installed:
+class _Installed(ABC):
     """A detector of another package, made in the process that uses it."""
 
     upright_score = 0.8
@@ -58,8 +59,8 @@ class _Installed:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
 
-    def _made(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _made(self) -> Any: ...
 
 
 class _InsightFace(_Installed):

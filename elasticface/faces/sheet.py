@@ -40,9 +40,6 @@ def write_sheet(path: Path, photos: Photos, found: Mapping[str, Sequence[Face]],
         photos: where to read.
         found: a photo's name -> its faces, largest first.
         choice: which of a photo's faces are shown.
-
-    Raises:
-        InputError: there is nothing to show.
     """
 
     def least_score(name: str) -> float:

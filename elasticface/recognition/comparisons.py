@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base import keyed, progress
-from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.enrolment import Enrolment, Undetected
@@ -27,9 +26,8 @@ from elasticface.benchmarks.pairwise import slices, two_line_lists
 from elasticface.benchmarks.pairwise.cfp import protocol_folder
 from elasticface.benchmarks.pairwise.listed_faces import find_landmarks, left_out_of
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, Pairs, is_pack, photos_path
-from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
+from elasticface.benchmarks.pairwise.pairs import embed_enrolled, evaluate_pairs
 from elasticface.benchmarks.pairwise.slices import Metadata
-from elasticface.data.images import decoding
 from elasticface.data.images.photos import Photos
 from elasticface.metrics.resampled_roc import accepted_weights, all_pairs_weights
 from elasticface.metrics.resampling import Counts
@@ -265,7 +263,7 @@ def some_of_each(names: Sequence[str], most: int) -> tuple[str, ...]:
 
 
 def _compare_people(encoder: FaceEncoder, faces: PairBenchmark, wanted: int, flip: bool) -> Compared:
-    embedded, found = _embed(encoder, faces, flip)
+    embedded, found = embed_enrolled(encoder, faces, faces.pairs.first, flip)
     if not np.isfinite(embedded).all():
         raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
     listed = faces.pairs.first
@@ -388,23 +386,3 @@ def _mates(embeddings: NDArray[np.float32], sizes: NDArray[np.int64]) -> tuple[S
         scores.append(np.einsum("nd,nd->n", rows[one], rows[other]) if len(rows) < 64 else (rows @ rows.T)[one, other])
         pairs.append(np.stack([one + start, other + start], axis=1))
     return np.concatenate(scores).astype(np.float32), np.concatenate(pairs).astype(np.int32)
-
-
-def _embed(encoder: FaceEncoder, faces: PairBenchmark, flip: bool) -> tuple[NDArray[np.float32], list[str]]:
-    """Embeddings [N, D] of all photos that can be read, and their names [N]."""
-    names = faces.pairs.first
-    embedded: list[str] = []
-
-    def read(name: str) -> NDArray[np.uint8]:
-        return faces.face(name, encoder.card.preprocessing.size)
-
-    def images() -> Iterator[NDArray[np.uint8]]:
-        found = zip(names, map_ahead(read, names, caught=decoding.DamagedImage), strict=True)
-        for name, face in progress.track(found, f"{faces.name}: embedding", len(names)):
-            if isinstance(face, decoding.DamagedImage):
-                progress.say(f"{'skipped' if faces.undetected == 'skip' else 'not enrolled'}: {face}")
-                continue
-            embedded.append(name)
-            yield face
-
-    return encoder.embed(images(), flip), embedded

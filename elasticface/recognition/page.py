@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from elasticface.base import files
 from elasticface.data.images.decoding import cv2
 from elasticface.model.calibration import Calibration
 from elasticface.recognition.verify import ChosenFace, Verification
+from elasticface.report.page_templates import templates_of, write_page
 from elasticface.report.pictures import jpeg
 
 _WIDTH = 420  # of a photo on the page, pixels
 
 
-def write_page(path: Path, found: Verification, model: str) -> None:
+def write_verification(path: Path, found: Verification, model: str) -> None:
     """Write one self-contained HTML page, whole or not at all.
 
     Args:
@@ -21,15 +21,7 @@ def write_page(path: Path, found: Verification, model: str) -> None:
         found: what it shows.
         model: the name of the model.
     """
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("elasticface.recognition", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = templates_of("elasticface.recognition")
     page = templates.get_template("verify.html").render(
         found=found,
         point=found.threshold.point,
@@ -39,7 +31,7 @@ def write_page(path: Path, found: Verification, model: str) -> None:
         places=_places(found),
         percent=lambda value: f"{100 * value:.3g} %",
     )
-    files.write_text(path, page.encode(errors="replace").decode())
+    write_page(path, page)
 
 
 def _small(face: ChosenFace) -> np.ndarray:

@@ -4,7 +4,7 @@ The page loads nothing: its CSS, its plots (SVG) and its pictures (base64 JPEG) 
 the same bytes. Whatever comes from outside (model, benchmark and file names) is escaped by the template and never gets
 into a plot.
 
-jinja2 and cv2 are imported where they are needed: the command line imports this module and must start fast.
+cv2 is imported where it is needed: the command line imports this module and must start fast.
 """
 
 import json
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elasticface.base.files import write_text
 from elasticface.benchmarks.results import TemplateIdentification
 from elasticface.report import comparison_section, files, large, pairs, plots, published_table, training
 from elasticface.report.figures import RULES, Results, apart, by_benchmark, counted, fars_of, interval, percent
+from elasticface.report.page_templates import templates_of, write_page
 from elasticface.report.pictures import Picture, Pictures, data_uri, jpeg
 
 if TYPE_CHECKING:
@@ -60,15 +60,7 @@ def write_report(
     """
     if not results:
         raise ValueError("a report needs at least one result")
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("elasticface.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = templates_of("elasticface.report")
     templates.filters |= {"percent": percent, "power": plots.power, "interval": interval, "counted": counted}
     looks = plots.looks(result.model for result in results)
     of_pairs, of_large = apart(results)
@@ -98,8 +90,7 @@ def write_report(
             for name, title, kind, text in _downloads(results, environment, rocs, comparison)
         ],
     )
-    # File names need not be UTF-8; what cannot be written is shown as "?".
-    write_text(path, page.encode(errors="replace").decode())
+    write_page(path, page)
 
 
 def _downloads(

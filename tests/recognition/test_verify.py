@@ -14,7 +14,7 @@ from elasticface.model.calibration import Calibration, LikelihoodRatio, Operatin
 from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.embed_folder import embed_photos
 from elasticface.recognition.find import find
-from elasticface.recognition.page import write_page
+from elasticface.recognition.page import write_verification
 from elasticface.recognition.verify import verify
 
 
@@ -89,7 +89,7 @@ def test_the_json_has_the_keys_that_scripts_rely_on(pair, encoder):
 def test_the_page_stands_alone_and_escapes_names(pair, encoder, tmp_path):
     for calibration in (None, calibrated(encoder, (1e-1, 0.1), (1e-3, 0.2))):
         found = verify(*pair, encoder, calibration=calibration, names=("<b>a</b>.png", "b.png"))
-        write_page(tmp_path / "page.html", found, "small")
+        write_verification(tmp_path / "page.html", found, "small")
         page = (tmp_path / "page.html").read_text()
         assert "&lt;b&gt;a&lt;/b&gt;.png" in page
         assert "<b>a" not in page

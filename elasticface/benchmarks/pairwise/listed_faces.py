@@ -1,6 +1,5 @@
 """The faces of the photos that a list of pairs names: their five points, and in which photos none was found."""
 
-import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +79,7 @@ def find_landmarks(
     if not given and not path.exists():
         return None, frozenset(left_out.without_face).intersection(listed)
     rows = read_faces(path)
-    found = {name: rows.get(unicodedata.normalize("NFC", name)) for name in listed}
+    found = {name: rows.get(name) for name in listed}
     boxes = [faces[0].box for faces in found.values() if faces]
     missing = [name for name, faces in found.items() if faces is None]
     points = {name: faces[0].points for name, faces in found.items() if faces}

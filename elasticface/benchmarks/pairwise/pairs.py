@@ -6,7 +6,7 @@ that is best on the other nine; mean ± standard deviation over the folds. No PC
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,14 +85,15 @@ def evaluate_pairs(
         InputError: photos that are not aligned, no pair left to judge, or a model whose embeddings are no numbers.
     """
     pairs = benchmark.pairs
-    embeddings, position = _embed(encoder, benchmark, flip)
+    listed = {*pairs.first, *pairs.second}
+    embeddings, enrolled = embed_enrolled(encoder, benchmark, sorted(listed), flip)
+    position = {name: row for row, name in enumerate(enrolled)}
     if not np.isfinite(embeddings).all():
         raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
     usable = np.array([a in position and b in position for a, b in zip(pairs.first, pairs.second, strict=True)])
     same = pairs.same[usable]
     if len(same) < pairs.folds or same.all() or not same.any():
         raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
-    listed = {*pairs.first, *pairs.second}
     damaged = listed - position.keys() - (benchmark.without_face if benchmark.undetected != "centre" else set())
     enrolment = Enrolment.counted(
         benchmark.undetected,
@@ -222,27 +223,28 @@ def _intervals(
     return found, by
 
 
-def _embed(encoder: FaceEncoder, benchmark: PairBenchmark, flip: bool) -> tuple[NDArray[np.float32], dict[str, int]]:
-    """Embeddings [N, D] of the listed photos, and where each photo's is; one that cannot be enrolled has none."""
-    listed = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
-    if benchmark.undetected != "centre":
-        listed = [name for name in listed if name not in benchmark.without_face]
+def embed_enrolled(
+    encoder: FaceEncoder, benchmark: PairBenchmark, names: Iterable[str], flip: bool
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Embeddings [N, D] of those of the named photos that can be enrolled, and their names [N], in the order given."""
     lost = "skipped" if benchmark.undetected == "skip" else "not enrolled"
-    position: dict[str, int] = {}
+    without_face = benchmark.without_face if benchmark.undetected != "centre" else frozenset()
+    looked_at = [name for name in names if name not in without_face]
+    enrolled: list[str] = []
 
     def read(name: str) -> NDArray[np.uint8]:
         return benchmark.face(name, encoder.card.preprocessing.size)
 
     def faces() -> Iterator[NDArray[np.uint8]]:
-        found = zip(listed, map_ahead(read, listed, caught=decoding.DamagedImage), strict=True)
-        for name, face in progress.track(found, f"{benchmark.name}: embedding", len(listed)):
+        found = zip(looked_at, map_ahead(read, looked_at, caught=decoding.DamagedImage), strict=True)
+        for name, face in progress.track(found, f"{benchmark.name}: embedding", len(looked_at)):
             if isinstance(face, decoding.DamagedImage):
                 progress.say(f"{lost}: {face}")
                 continue
-            position[name] = len(position)
+            enrolled.append(name)
             yield face
 
-    return encoder.embed(faces(), flip), position
+    return encoder.embed(faces(), flip), enrolled
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

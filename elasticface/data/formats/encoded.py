@@ -1,6 +1,7 @@
 """What sources that hold encoded images have in common: one size for all, and identities that are numbers."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ MOST_IDENTITIES = 1 << 24
 """Labels are below it: as far as the float32 of a RecordIO set counts, and 46 times the largest public set."""
 
 
-class EncodedImages:
+class EncodedImages(ABC):
     """What the formats of encoded images share: an image is decoded, and resized where need be, when it is asked for.
 
     A format sets ``labels`` and ``num_classes``, and says in ``_bytes`` and ``name`` how one image is read and called.
@@ -89,16 +90,16 @@ class EncodedImages:
         """The identities' names [C]: "0", "1", … where the format has none."""
         return NumberNames(self.num_classes)
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """One image's name for a message or a table."""
-        raise NotImplementedError
 
     def _place(self, index: int) -> str:
         """Where one image lies, for a message: its name, where that says the file."""
         return self.name(index)
 
-    def _bytes(self, index: int) -> bytes | NDArray[np.uint8]:
-        raise NotImplementedError
+    @abstractmethod
+    def _bytes(self, index: int) -> bytes | NDArray[np.uint8]: ...
 
 
 class NumberNames(Sequence[str]):

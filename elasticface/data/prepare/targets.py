@@ -1,6 +1,7 @@
 """What a conversion writes: a folder of identity folders, RecordIO or shards. Each can be resumed where it stopped."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Item:
     digest: int
 
 
-class Target:
+class Target(ABC):
     """A format that is written, step by step; what a format has nothing to do for is done here.
 
     Args:
@@ -46,18 +47,18 @@ class Target:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: object) -> None:  # noqa: B027 (most have nothing to close)
         """Close what is open."""
 
+    @abstractmethod
     def write(self, step: int, items: Sequence[Item]) -> None:
         """One step's images. A step that is written again replaces what a stopped one has left."""
-        raise NotImplementedError
 
     def position(self) -> list[int]:
         """Where to resume; all before it is on the disk."""
         return []
 
-    def finish(self, num_classes: int, size: int) -> None:
+    def finish(self, num_classes: int, size: int) -> None:  # noqa: B027 (most have nothing left to do)
         """After the last step."""
 
 

@@ -1,0 +1,39 @@
+"""What the commands that take a model share: its options, and opening it."""
+
+from typing import TYPE_CHECKING, Literal
+
+from jsonargparse import Namespace
+
+from elasticface.cli.parser import Parser
+from elasticface.training.config import Backbone
+
+if TYPE_CHECKING:
+    from elasticface.model.encoder import FaceEncoder
+
+MODEL_HELP = "run folder, model folder, .onnx or .pth"
+
+_PREPROCESSING = ("size", "channels", "scale", "mean", "std")
+
+
+def add_model_options(parser: Parser) -> None:
+    """What a model that does not describe itself needs, and where it runs."""
+    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--output", type=str | None, default=None, help="of an .onnx: name of the embedding")
+    parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")
+    parser.add_argument("--channels", type=Literal["RGB", "BGR"] | None, default=None, help="likewise: order")
+    parser.add_argument("--scale", type=float | None, default=None, help="likewise: (x / scale - mean) / std")
+    parser.add_argument("--mean", type=list[float] | None, default=None, help="likewise, e.g. 0.485,0.456,0.406")
+    parser.add_argument("--std", type=list[float] | None, default=None, help="likewise, e.g. 0.229,0.224,0.225")
+
+
+def load_model(options: Namespace) -> "FaceEncoder":
+    """The model that the options name.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    from elasticface.model.loading import load
+
+    preprocessing = {name: options[name] for name in _PREPROCESSING if options[name] is not None}
+    return load(options.model, options.backbone, device=options.device, output=options.output, **preprocessing)

@@ -1,0 +1,51 @@
+"""What the commands that look for faces in photos share: their options, and what comes of them."""
+
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from elasticface.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from elasticface.faces.finder import FaceFinder
+
+
+def add_photos(parser: Parser) -> None:
+    """A set of photos, which of its people are meant, and how the work on them is done."""
+    parser.add_argument("photos", type=str, help="folder or uncompressed tar of photos")
+    parser.add_argument(
+        "--identities", type=str | None, default=None, help="text file of the people to take, one a line"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--resume", action="store_true", help="keep what an earlier run has made, and add the rest")
+
+
+def add_finder_options(parser: Parser) -> None:
+    """What looks for faces, and for which."""
+    parser.add_argument(
+        "--detector", type=str, default="yunet", help="yunet, insightface or uniface (if installed), or an .onnx"
+    )
+    parser.add_argument("--smallest", type=int, default=20, help="width in pixels of the smallest face looked for")
+
+
+def open_finder(options: Namespace) -> "FaceFinder":
+    """What the options of :func:`add_finder_options` name.
+
+    Raises:
+        InputError: no such detector, or a size out of range.
+    """
+    from elasticface.faces.finder import FaceFinder
+    from elasticface.faces.installed import open_detector
+
+    return FaceFinder(open_detector(options.detector), options.smallest)
+
+
+def wanted_people(options: Namespace) -> set[str] | None:
+    """The people that ``--identities`` names; None for all.
+
+    Raises:
+        InputError: the file cannot be read, or names no one.
+    """
+    from elasticface.faces.align_folder import read_identities
+
+    return read_identities(options.identities) if options.identities else None

@@ -1,0 +1,27 @@
+"""The package's page templates, and how a page gets into its file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elasticface.base.files import write_text
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+def templates_of(package: str) -> "jinja2.Environment":
+    """The templates in the folder ``templates`` of a package. All that they are given is escaped."""
+    import jinja2  # here, since the command line imports this module and must start fast
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page, whole or not at all. File names need not be UTF-8; what cannot be written is shown as "?"."""
+    write_text(path, page.encode(errors="replace").decode())
