@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elasticface.base import records
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.base.limits import LONGEST_EMBEDDING
@@ -16,6 +17,7 @@ METADATA = "elasticface"
 """The entry of a file's `metadata_props` in which we say what it is: :mod:`elasticface.model.exporting`."""
 
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+_EXPORTED = ("float32", "int8")
 _PROBES = 2  # images with which a file is tried that leaves its batch open
 _MOST_SHOWN = 8  # outputs, in a message
 
@@ -86,6 +88,14 @@ class OnnxNetwork:
 
     def __reduce__(self) -> tuple[Any, ...]:  # a session cannot be pickled
         return OnnxNetwork, (self._found_at, self.size or self._side, self.output)
+
+    @property
+    def precision(self) -> str:
+        """The type that the network computes in: what the file says of itself, else the type of its input."""
+        said = records.parse_object(self.metadata, f"{self.path}: metadata") if self.metadata is not None else {}
+        made = said.get("export")
+        precision = made.get("precision") if isinstance(made, dict) else None
+        return precision if precision in _EXPORTED else str(self.dtype).removeprefix("torch.")
 
     def array(self, inputs: Tensor) -> NDArray[Any]:
         """[B, 3, size, size] in the layout and of the type that the file takes."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from elasticface.model.calibration import UNKNOWN_DETECTOR, Conditions
 from elasticface.model.encoder import FaceEncoder
+from elasticface.model.onnx import OnnxNetwork
 
 _IMAGES, _NUMBERS = 2, 8  # of a fingerprint: images, and numbers of each one's embedding
 
@@ -46,7 +47,9 @@ def _fixed_images(size: int) -> NDArray[np.uint8]:
 
 
 def _precision(encoder: FaceEncoder) -> str:
-    """The type of the weights; of a network that came ready-made, what is in it is its own, and its input float32."""
+    """The type of the weights, or what an .onnx says of itself; float32 for a function of one's own."""
+    if isinstance(encoder.network, OnnxNetwork):
+        return encoder.network.precision
     if isinstance(encoder.network, nn.Module):
         kind = next((parameter.dtype for parameter in encoder.network.parameters()), None)
         return "float32" if kind is None else str(kind).removeprefix("torch.")

@@ -21,6 +21,7 @@ from elasticface.data.formats.packs import write_pack
 from elasticface.data.images import decoding
 from elasticface.model import Card, FaceEncoder, Preprocessing, export, exporting, load
 from elasticface.model.onnx import METADATA, OnnxNetwork
+from elasticface.recognition.conditions import conditions_of
 
 
 class Halves(nn.Module):
@@ -278,6 +279,7 @@ def test_int8_is_near_float32_and_says_what_it_is(pack: Path, tmp_path: Path) ->
     assert made.faces == 5
     loaded = load(tmp_path / "small8.onnx")
     assert loaded.card.name == "small int8"
+    assert (conditions_of(loaded).precision, conditions_of(small()).precision) == ("int8", "float32")
     assert loaded.card.preprocessing == Preprocessing(16)
     assert metadata(tmp_path / "small8.onnx")["export"]["int8"] == {
         "faces": "faces.bin",
