@@ -205,8 +205,7 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
 
     Raises:
         InputError: a row that is neither, or that names a photo that is not there; too few pairs for the folds, or
-            another number of them than the first line says; a pair that is both genuine and impostor; a list that is
-            sorted by kind, so that its folds have one each.
+            another number of them than the first line says; a pair that is both genuine and impostor.
     """
     if two_line_lists.is_two_line(text):
         first, second, same = zip(*two_line_lists.read_two_line(text, source, names), strict=True)
