@@ -27,6 +27,7 @@ _MULTIPLE = 32  # that a side is padded to
 _MOST_BYTES = 1 << 30
 _PRIOR_SIDES = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # RetinaFace's, by stride
 _VARIANCES = (0.1, 0.2)
+_MOST_GROWTH = 10.0  # natural logarithm of a box over its prior: no box is larger, and e^x stays finite
 
 
 class OnnxDetector:
@@ -90,8 +91,9 @@ class OnnxDetector:
         boxes, scores, points = found
         likely = scores >= _LEAST_SCORE
         factors = np.array([width / size[0], height / size[1]])
-        boxes = (boxes[likely].reshape(-1, 2, 2) * factors).reshape(-1, 4)
-        return without_overlaps(Detections(boxes, scores[likely], points[likely] * factors))
+        half = (factors - 1) / 2  # pixels are squares, centred on their coordinates
+        boxes = (boxes[likely].reshape(-1, 2, 2) * factors + half).reshape(-1, 4)
+        return without_overlaps(Detections(boxes, scores[likely], points[likely] * factors + half))
 
     def _normalised(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._is_scrfd:
@@ -128,7 +130,7 @@ def _retinaface(outputs: list[Floats], rows: int, columns: int) -> Decoded | Non
         return None
     middle, side = priors[:, :2], priors[:, 2:]
     centres = middle + by_width[4][:, :2] * _VARIANCES[0] * side
-    half = side * np.exp(np.clip(by_width[4][:, 2:] * _VARIANCES[1], None, 10)) / 2
+    half = side * np.exp(np.clip(by_width[4][:, 2:] * _VARIANCES[1], None, _MOST_GROWTH)) / 2
     points = middle[:, None] + by_width[10].reshape(-1, 5, 2) * _VARIANCES[0] * side[:, None]
     return np.hstack([centres - half, centres + half]), by_width[2][:, 1], points
 

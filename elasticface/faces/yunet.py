@@ -16,7 +16,9 @@ from elasticface.faces.overlap import SAME_FACE, overlap
 
 _WEIGHTS = Path(__file__).with_name("yunet_2023mar.onnx")
 _LEAST_SCORE = 0.5
-_MOST = 2000  # candidates of an image: some tens surround each face
+_ANY_SIZE = (320, 320)  # set anew for each image
+_KEEP_ALL = 1.0  # overlap from which OpenCV would drop candidates
+_MOST = 5000  # candidates of an image: some tens surround each face, so a hundred faces are far below it
 
 
 class YuNet:
@@ -53,7 +55,7 @@ class YuNet:
     def _network(self) -> Any:
         if not hasattr(self._of_thread, "network"):
             create = cv2.FaceDetectorYN.create
-            self._of_thread.network = create(str(_WEIGHTS), "", (320, 320), _LEAST_SCORE, 1.0, _MOST)
+            self._of_thread.network = create(str(_WEIGHTS), "", _ANY_SIZE, _LEAST_SCORE, _KEEP_ALL, _MOST)
         return self._of_thread.network
 
 

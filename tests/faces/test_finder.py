@@ -104,7 +104,7 @@ def test_the_orientation_with_the_highest_score_counts_and_sure_ones_are_not_tri
 
     photo = np.full((60, 60, 3), 240, np.uint8)
     assert len(FaceFinder(Counting()).find(photo)) == 1
-    assert len(looked) == 2  # a pass, and a second one on the face
+    assert len(looked) == 3  # a pass, and a second one on the face and its mirror image
 
 
 def test_a_candidate_that_the_second_pass_does_not_confirm_is_dropped():
@@ -130,3 +130,46 @@ def test_a_part_of_a_face_is_no_face_of_its_own():
     part = Face(np.array([20.0, 30, 80, 90]), 0.8, TEMPLATE)
     beside = Face(np.array([90.0, 0, 190, 100]), 0.7, TEMPLATE)
     assert finder._one_a_face([part, beside, whole]) == [whole, beside]
+
+
+def test_what_a_detector_sees_too_far_to_one_side_cancels_out():
+    class Aslant(_Scripted):
+        def find(self, image):
+            found = super().find(image)
+            return Detections(
+                found.boxes + 9 * np.array([1, 0, 1, 0]), found.scores, found.points + 9 * np.array([1, 0])
+            )
+
+    photo = np.full((60, 60, 3), 240, np.uint8)
+    straight, aslant = (FaceFinder(detector(), turned=False) for detector in (_Scripted, Aslant))
+    (first,) = straight._scaled(photo, 1.0)
+    (expected, found) = (finder._refined(photo, first) for finder in (straight, aslant))
+    np.testing.assert_allclose(found.box, expected.box, atol=1e-9)
+    np.testing.assert_allclose(found.points, expected.points, atol=1e-9)
+
+
+@pytest.mark.parametrize("shrunk", [0.7, 2, 3.3, 6, 10.5])
+def test_what_is_shrunk_for_the_second_pass_lies_where_the_map_has_it(shrunk):
+    y, x = np.mgrid[0:900, 0:1200]
+    blob = 255 * np.exp(-((x - 613.3) ** 2 + (y - 402.6) ** 2) / (2 * (9 * shrunk) ** 2))
+    photo = np.repeat(blob[..., None], 3, axis=2).astype(np.uint8)
+    matrix = np.array([[1 / shrunk, 0, 100 - 613.3 / shrunk], [0, 1 / shrunk, 90 - 402.6 / shrunk]])
+    crop = finder._warped(photo, matrix, 200)[..., 0].astype(np.float64)
+    rows, columns = np.mgrid[0:200, 0:200]
+    centre = (crop * columns).sum() / crop.sum(), (crop * rows).sum() / crop.sum()
+    np.testing.assert_allclose(centre, (100, 90), atol=0.06)
+
+
+def test_in_a_very_long_photo_faces_of_all_widths_are_found(rendered, photo_of):
+    placed = [(rendered[k % 3], side, 300 + 3000 * k, 20) for k, side in enumerate((60, 500, 700, 750))]
+    faces = FaceFinder(turned=False).find(photo_of(780, 20_000, *placed))
+    assert len(faces) == 4
+    for face, (_, side, x, y) in zip(faces, reversed(placed), strict=True):
+        assert worst(face, side, x, y) < 0.08
+
+
+def test_a_box_without_area_hides_no_face():
+    flat, face = (
+        Face(np.array(box, float), score, TEMPLATE) for box, score in (((9, 9, 9, 80), 1), ((5, 5, 90, 90), 0.7))
+    )
+    assert finder._one_a_face([flat, face]) == [face]

@@ -87,7 +87,8 @@ def test_retinaface_measures_from_prior_boxes(retinaface):
 @pytest.mark.parametrize(("height", "width", "factor"), [(128, 128, 2), (128, 32, 2), (32, 64, 1), (16, 32, 0.5)])
 def test_a_photo_of_another_size_is_brought_to_the_network(scrfd, height, width, factor):
     found = OnnxDetector(scrfd).find(np.zeros((height, width, 3), np.uint8))
-    np.testing.assert_allclose(found.points[0, 2], [48 * factor, 36 * factor])
+    # Pixels are squares, centred on their coordinates: the first one of many is (factor - 1) / 2 from the corner's.
+    np.testing.assert_allclose(found.points[0, 2] + 0.5, [48.5 * factor, 36.5 * factor])
 
 
 def test_it_is_pickled_and_named_by_its_content(scrfd):

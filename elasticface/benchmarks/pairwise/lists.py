@@ -24,7 +24,6 @@ from elasticface.data.images.listed import Finder, is_count, numbered_rows
 from elasticface.data.images.photos import Photos
 
 PAIRS_FILE, PACK_SUFFIX = "pairs.txt", ".bin"
-_LONGEST_SIDE = 32_766  # of a photo that OpenCV 4 warps
 FOLDS = two_line_lists.FOLDS  # where a list of pairs says nothing else; a pack never does
 
 
@@ -76,8 +75,6 @@ class PairBenchmark:
         if self.landmarks is None:
             return decoding.decode_aligned(data, label, size, lambda why: f"{label}: {why}; {self.if_unaligned}")
         photo = decoding.decode(data, label)
-        if max(photo.shape) > _LONGEST_SIDE:
-            raise decoding.DamagedImage(f"{label}: a side is longer than {_LONGEST_SIDE:,} pixels; shrink it")
         try:
             with np.errstate(all="ignore"):  # absurd coordinates overflow to what `align` refuses
                 return align(photo, self.landmarks[name], size)

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 SIZE = 112
 
+_LONGEST_SIDE = 32_766  # of an image that OpenCV 4 warps
+
 # Left eye, right eye, nose, left and right mouth corner as seen in the picture: (x, y) in pixels of a 112×112 image.
 TEMPLATE: NDArray[np.float64] = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
@@ -70,13 +72,57 @@ def align(image: NDArray[np.uint8], landmarks: ArrayLike | Sequence[float], size
         [size, size, 3] uint8; black where the photo ends.
 
     Raises:
-        ValueError: landmarks that fix no transform (see :func:`similarity`).
+        ValueError: landmarks that fix no transform (see :func:`similarity`), or span more than 32,766 pixels.
+    """
+    return warp(image, similarity(np.asarray(landmarks, dtype=np.float64).reshape(5, 2), size), size)
+
+
+def warp(image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """What an affine map of an image's coordinates brings into a square, bilinear.
+
+    Args:
+        image: [H, W, 3] uint8, any channel order.
+        matrix: [2, 3].
+        size: side of the square in pixels.
+
+    Returns:
+        [size, size, 3] uint8; black where the image ends.
+
+    Raises:
+        ValueError: the square takes more of the image than OpenCV can warp.
     """
     import cv2
 
-    matrix = similarity(np.asarray(landmarks, dtype=np.float64).reshape(5, 2), size)
+    if max(image.shape[:2]) > _LONGEST_SIDE:
+        image, matrix = cut_out(image, matrix, size)
+        if max(image.shape[:2]) > _LONGEST_SIDE:
+            raise ValueError(f"the landmarks span more than {_LONGEST_SIDE:,} pixels")
     warped = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
     return np.asarray(warped, dtype=np.uint8)
+
+
+def cut_out(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int, margin: int = 2
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of an image that :func:`warp` needs, with ``margin`` pixels around it, and the map [2, 3] of the part's
+    own coordinates."""
+    corners = through(inverse(matrix), np.array([(0, 0), (size, 0), (0, size), (size, size)], np.float64))
+    height, width = image.shape[:2]
+    left, top = np.clip(np.floor(corners.min(axis=0)) - margin, 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + margin, (left, top), (width - 1, height - 1)).astype(int)
+    shifted = np.column_stack([matrix[:, :2], through(matrix, np.array([left, top], np.float64))])
+    return image[top : bottom + 1, left : right + 1], shifted
+
+
+def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of an affine map [2, 3]."""
+    linear = np.linalg.inv(matrix[:, :2]).astype(np.float64)
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def through(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points [..., 2] under an affine map [2, 3]."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def central_square(image: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.uint8]:

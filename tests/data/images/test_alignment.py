@@ -131,3 +131,11 @@ def test_points_that_are_not_finite_are_an_error(value):
 def test_five_points_in_one_place_are_an_error(place):
     with pytest.raises(ValueError, match="the five landmarks lie in one place"):
         similarity(np.full((5, 2), place))
+
+
+def test_the_longest_photos_are_aligned_by_the_part_that_is_needed() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (60, 40_000, 3), np.uint8)
+    points = TEMPLATE * 0.4 + (39_000, 5)
+    np.testing.assert_array_equal(align(photo, points), align(photo[:, 38_900:39_100], points - (38_900, 0)))
+    with pytest.raises(ValueError, match="span more than 32,766 pixels"):
+        align(photo, TEMPLATE * 500)
