@@ -6,14 +6,10 @@ those; it stands in the metadata, whose entry "elasticface" is what `model.json`
 was made.
 """
 
-import contextlib
 import copy
 import json
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +20,12 @@ from torch import nn
 from elasticface.base import environment, files
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
-from elasticface.model.calibration_faces import Faces, read_faces
+from elasticface.base.quiet import quiet
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Network
 from elasticface.model.loading import load, read_sidecar
 from elasticface.model.onnx import METADATA, OnnxNetwork
-from elasticface.model.quantizing import check_quantisable, opset_of, quantized
+from elasticface.model.quantization_faces import Faces, read_quantization_faces
+from elasticface.model.quantizing import check_quantisable, opset_of, quantised
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -115,21 +112,12 @@ def export(
     out = Path(out)
     _metadata(encoder.card, {})  # that it can be written
     _check_out(out, encoder, overwrite)
-    network = encoder.network
-    if isinstance(network, OnnxNetwork):
-        if opset is not None:
-            raise InputError(f"{printable(network.path)}: an .onnx keeps its opset; leave opset out")
-        proto = _read_onnx(network)
-    elif isinstance(network, nn.Module):
-        network, proto = _from_torch(encoder, network, opset)
-    else:
-        raise InputError(f"{encoder.card.name}: only an nn.Module or an .onnx can be exported, not a function")
-    written = opset_of(proto)
-    made: dict[str, Any] = {"precision": "float32", "opset": written, "versions": environment.versions()}
+    network, proto, precision = _graph_of(encoder, opset)
+    made: dict[str, Any] = {"precision": precision, "opset": opset_of(proto), "versions": environment.versions()}
     faces = None
     if int8 is not None:
         check_quantisable(proto, encoder.card.name)
-        faces = read_faces(int8, encoder.card.preprocessing.size)
+        faces = read_quantization_faces(int8, encoder.card.preprocessing.size)
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch, "float32.onnx")
         _write(proto, encoder.card, made, plain)
@@ -142,7 +130,7 @@ def export(
         if faces is None:
             with files.replacing(out) as temporary:
                 temporary.write_bytes(plain.read_bytes())
-            return Exported(out, "float32", source_size, source_size, difference)
+            return Exported(out, precision, source_size, source_size, difference)
         return _as_int8(embedder, encoder.card, made, faces, out, difference)
 
 
@@ -150,8 +138,9 @@ def _as_int8(
     embedder: OnnxNetwork, card: Card, made: dict[str, Any], faces: Faces, out: Path, difference: float
 ) -> Exported:
     kept = np.arange(len(faces.pixels)) % _SHARE_TO_COMPARE == 0
-    proto = quantized(embedder, _inputs(card, faces.pixels[~kept]), card.name)
-    card, lost = _without_calibration(replace(card, name=f"{card.name} int8"))
+    proto = quantised(embedder, _inputs(card, faces.pixels[~kept]), card.name)
+    lost = card.calibration is not None  # thresholds hold in the precision that they were measured in
+    card = replace(card, name=f"{card.name} int8", calibration=None)
     with tempfile.TemporaryDirectory() as scratch:
         trial = Path(scratch, "int8.onnx")
         _write(proto, card, made, trial)
@@ -198,6 +187,18 @@ def _needs(package: str) -> InputError:
     return InputError(f"export needs {package}: pip install 'elasticface[export]'")
 
 
+def _graph_of(encoder: FaceEncoder, opset: int | None) -> tuple[Network, "ModelProto", str]:
+    """The network to compare with, its graph, and the precision of that."""
+    network = encoder.network
+    if isinstance(network, OnnxNetwork):
+        if opset is not None:
+            raise InputError(f"{printable(network.path)}: an .onnx keeps its opset; leave opset out")
+        return network, _read_onnx(network), network.precision
+    if isinstance(network, nn.Module):
+        return *_from_torch(encoder, network, opset), "float32"
+    raise InputError(f"{encoder.card.name}: only an nn.Module or an .onnx can be exported, not a function")
+
+
 def _from_torch(encoder: FaceEncoder, network: nn.Module, opset: int | None) -> tuple[nn.Module, "ModelProto"]:
     """A copy of the network in float32 on the CPU, and its graph."""
     try:
@@ -208,7 +209,7 @@ def _from_torch(encoder: FaceEncoder, network: nn.Module, opset: int | None) -> 
     size = encoder.card.preprocessing.size
     try:
         network = copy.deepcopy(network).cpu().float().eval()
-        with _quiet():
+        with quiet("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
             program = torch.onnx.export(
                 network,
                 (torch.zeros(2, 3, size, size),),
@@ -238,22 +239,6 @@ def _reason(error: BaseException) -> str:
     return printable(first_line(error) if isinstance(error, Exception) else str(error), 300)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's warnings are about itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
 def _remove_traces(proto: "ModelProto") -> None:
     """The exporter notes for each node from which line of which file it came: paths of the machine."""
     graphs = [proto.graph, *proto.functions]
@@ -277,9 +262,6 @@ def _read_onnx(network: OnnxNetwork) -> "ModelProto":
     chosen = [output for output in proto.graph.output if output.name == network.output]
     del proto.graph.output[:]
     proto.graph.output.extend(chosen)
-    others = [part for part in proto.metadata_props if part.key != METADATA]
-    del proto.metadata_props[:]
-    proto.metadata_props.extend(others)
     return proto
 
 
@@ -317,7 +299,12 @@ def _difference(network: Network, embedder: OnnxNetwork, card: Card, most: float
     worst = 0.0
     for count in BATCHES:
         found = _unit(embedder, inputs[:count])
-        difference = float((found - expected[:count]).abs().max()) if found.shape == expected[:count].shape else np.nan
+        if found.shape != expected[:count].shape:
+            raise InputError(
+                f"{card.name}: ONNX Runtime gives embeddings {list(found.shape)} for a batch of {count}, the network "
+                f"{list(expected[:count].shape)}; nothing was written"
+            )
+        difference = float((found - expected[:count]).abs().max())
         if not difference <= most:  # NaN is a difference, too
             raise InputError(
                 f"{card.name}: ONNX Runtime gives other embeddings than the network for a batch of {count}: they "
@@ -335,12 +322,3 @@ def _unit(network: Network, inputs: torch.Tensor) -> torch.Tensor:
     """Embeddings of unit length; those of zero stay zero. In float64, for a fresh network's squares leave float32."""
     with torch.inference_mode():
         return nn.functional.normalize(network(inputs).double())
-
-
-def _without_calibration(card: Card) -> tuple[Card, bool]:
-    """The card without thresholds, and whether it had any: they hold in the precision that they were measured in."""
-    for part in fields(card):
-        if part.name == "calibration":
-            empty: Any = part.default if part.default_factory is MISSING else part.default_factory()
-            return replace(card, **{part.name: empty}), getattr(card, part.name) != empty
-    return card, False

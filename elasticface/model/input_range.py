@@ -22,7 +22,7 @@ def input_range(expects: Preprocessing) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-def warn_if_unlikely(expects: Preprocessing, path: Path) -> None:
+def warn_if_unlikely(expects: Preprocessing, path: Path, stacklevel: int = 3) -> None:
     """Warn of inputs that leave [-4, 4] by far, or in which black is next to white, and say what may be meant."""
     if _is_likely(expects, _FAR):
         return
@@ -31,7 +31,7 @@ def warn_if_unlikely(expects: Preprocessing, path: Path) -> None:
         f"{printable(path)}: the network sees values from {low:.4g} to {high:.4g}, where networks are trained on "
         f"values within [-4, 4] as a rule: the input is (x / scale - mean) / std, with scale {expects.scale:g}, mean "
         f"{_triple(expects.mean)}, std {_triple(expects.std)}. {_meant(expects)}",
-        stacklevel=3,
+        stacklevel=stacklevel,
     )
 
 
@@ -41,7 +41,7 @@ def _is_likely(expects: Preprocessing, bound: float) -> bool:
 
 
 def _meant(expects: Preprocessing) -> str:
-    """Of the usual slips the first whose correction gives usual inputs."""
+    """The first usual slip whose correction gives inputs within [-4, 4]."""
     centred = (127.5, 127.5, 127.5)
     for guess in (
         replace(expects, scale=1.0),  # mean and std of pixels

@@ -1,6 +1,6 @@
 """Encoders from files: a model folder, the weights of a public iresnet, any .onnx embedder.
 
-Models come from strangers: nothing is ever unpickled, and what does not fit is refused by its name.
+Models come from strangers: no code in a file is ever run, and what does not fit is refused by its name.
 """
 
 import reprlib
@@ -65,7 +65,8 @@ def load(
     if path.suffix == ".onnx":
         if backbone or embedding_size:
             raise InputError(f"{path}: an .onnx file has its own architecture; leave backbone and embedding_size out")
-        return _load_onnx(path, given.pop("output", None) if output is None else output, given)
+        named = given.pop("output", None)
+        return _load_onnx(path, named if output is None else output, given, device)
     if output is not None or "output" in given:
         raise InputError(f"{path}: output is for .onnx files; leave it out")
     expects = records.convert(given, Preprocessing, str(path), _TAKES)
@@ -79,15 +80,14 @@ def load(
     raise InputError(f"{path}: not a model: give a model folder, a run folder, a .pth or an .onnx file")
 
 
-def _load_onnx(path: Path, output: str | None, given: dict[str, Any]) -> FaceEncoder:
-    given = {name: value for name, value in given.items() if name != "output"}
+def _load_onnx(path: Path, output: str | None, given: dict[str, Any], device: str | torch.device) -> FaceEncoder:
     expects = records.convert(given, Preprocessing, str(path), _TAKES)
-    network = OnnxNetwork(path, expects.size, output)
+    network = OnnxNetwork(path, expects.size, output, device)
     if network.metadata is not None:
         card = card_of_onnx(network, given)
     else:
         card = Card(path.stem, None, network.embedding_size, preprocessing=expects)
-        warn_if_unlikely(expects, path)
+        warn_if_unlikely(expects, path, stacklevel=4)
     size = card.preprocessing.size
     if network.size is not None and network.size != size:
         raise InputError(f"{path}: takes images of {network.size} pixels, not {size}; give size")

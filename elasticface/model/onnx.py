@@ -17,7 +17,7 @@ METADATA = "elasticface"
 """The entry of a file's `metadata_props` in which we say what it is: :mod:`elasticface.model.exporting`."""
 
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
-_EXPORTED = ("float32", "int8")
+_EXPORTED = ("float32", "float16", "int8")
 _PROBES = 2  # images with which a file is tried that leaves its batch open
 _MOST_SHOWN = 8  # outputs, in a message
 
@@ -30,6 +30,7 @@ class OnnxNetwork:
         path: the file.
         size: side of the images where the file leaves it open.
         output: the name of the embedding where the file has several outputs that may be it.
+        device: where to compute, cpu or cuda.
 
     Attributes:
         size: side of the images where the file fixes it.
@@ -38,19 +39,21 @@ class OnnxNetwork:
         metadata: what the file says of itself under ``METADATA``, as it stands there, or None.
 
     Raises:
-        InputError: onnxruntime is missing, the file cannot be read, it isn't one image in, one embedding out, or
-            several of its outputs may be the embedding.
+        InputError: onnxruntime is missing or cannot compute there, the file cannot be read, it isn't one image in, one
+            embedding out, or several of its outputs may be the embedding.
     """
 
-    def __init__(self, path: Path, size: int = 112, output: str | None = None) -> None:
+    def __init__(
+        self, path: Path, size: int = 112, output: str | None = None, device: str | torch.device = "cpu"
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise InputError(f"{path}: .onnx models need onnxruntime: pip install 'elasticface[export]'") from error
+        providers = _providers(torch.device(device), onnxruntime.get_available_providers())
         try:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4  # what is wrong comes as an exception
-            providers = onnxruntime.get_available_providers()
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
             self.metadata: str | None = self.session.get_modelmeta().custom_metadata_map.get(METADATA)
         except Exception as error:  # onnxruntime's errors have no common base but Exception
@@ -61,6 +64,7 @@ class OnnxNetwork:
             given = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
             raise InputError(f"{path}: not a face embedder: it takes {given}, not one float image batch")
         self._found_at, self._side = Path(path).absolute(), size  # the working folder may be another one later
+        self._device = str(device)
         self.path, self.input, self.dtype = path, inputs[0].name, _TYPES[inputs[0].type]
         self.channels_last = shape[1] != 3
         self.batch = shape[0] if isinstance(shape[0], int) else None
@@ -87,7 +91,7 @@ class OnnxNetwork:
         return self  # nothing in it changes
 
     def __reduce__(self) -> tuple[Any, ...]:  # a session cannot be pickled
-        return OnnxNetwork, (self._found_at, self.size or self._side, self.output)
+        return OnnxNetwork, (self._found_at, self.size or self._side, self.output, self._device)
 
     @property
     def precision(self) -> str:
@@ -135,6 +139,19 @@ class OnnxNetwork:
                 ", output in Python, or in the YAML beside the file)"
             )
         return may_be[0]
+
+
+def _providers(device: torch.device, there: list[str]) -> list[Any]:
+    """ONNX Runtime's names for a device: of cuda without TF32, which rounds to 10 bits."""
+    cpu = "CPUExecutionProvider"
+    if device.type == "cpu":
+        return [cpu]
+    if device.type != "cuda" or "CUDAExecutionProvider" not in there:
+        raise InputError(
+            f"ONNX Runtime here cannot compute on {device}, only on {', '.join(there)}: give --device cpu, or for cuda "
+            "pip install onnxruntime-gpu in place of onnxruntime"
+        )
+    return [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0}), cpu]
 
 
 def _embedding_length(value: Any, images: int) -> int:

@@ -9,11 +9,7 @@ Here each channel's scale is as fine as lets no two neighbouring weights overflo
 computed otherwise, keep the full range: .994 on any processor.
 """
 
-import contextlib
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elasticface.base.errors import InputError, first_line
+from elasticface.base.quiet import quiet
 from elasticface.model.onnx import OnnxNetwork
 
 if TYPE_CHECKING:
@@ -50,7 +47,7 @@ def check_quantisable(proto: "ModelProto", name: str) -> None:
         raise InputError(f"{name}: has opset {opset_of(proto)}; int8 per channel needs {_LEAST_OPSET} or later")
 
 
-def quantized(network: OnnxNetwork, inputs: Tensor, name: str) -> "ModelProto":
+def quantised(network: OnnxNetwork, inputs: Tensor, name: str) -> "ModelProto":
     """The graph of ``network`` in int8.
 
     Args:
@@ -76,7 +73,7 @@ def quantized(network: OnnxNetwork, inputs: Tensor, name: str) -> "ModelProto":
                 return None
             return {network.input: network.array(batch)}
 
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with tempfile.TemporaryDirectory() as scratch, quiet(""):
         prepared, out = Path(scratch, "prepared.onnx"), Path(scratch, "int8.onnx")
         try:
             quant_pre_process(str(network.path), str(prepared), skip_symbolic_shape=True)
@@ -143,17 +140,3 @@ def _channel_axis(node: "NodeProto") -> int:
         return 0
     is_transposed = node.op_type == "Gemm" and any(part.name == "transB" and part.i for part in node.attribute)
     return 0 if is_transposed else 1
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What onnxruntime's tools advise on the way is done here."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

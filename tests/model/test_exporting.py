@@ -324,7 +324,7 @@ def test_faces_that_will_not_do_are_refused(small_file: Path, tmp_path: Path) ->
 
 
 def test_rendered_faces_are_resized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from elasticface.model import calibration_faces
+    from elasticface.model import quantization_faces
 
     specs = []
 
@@ -332,8 +332,8 @@ def test_rendered_faces_are_resized(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         specs.append(spec)
         return [(face, 0) for face in faces(20, 112)]
 
-    monkeypatch.setattr(calibration_faces, "open_dataset", opened)
-    found = calibration_faces.read_faces("rendered", 16)
+    monkeypatch.setattr(quantization_faces, "open_dataset", opened)
+    found = quantization_faces.read_quantization_faces("rendered", 16)
     assert (found.name, found.pixels.shape) == ("rendered", (20, 16, 16, 3))
     assert specs == ["synthetic:identities=300,images=1,seed=20261129"]
 

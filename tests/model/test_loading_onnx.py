@@ -1,5 +1,6 @@
 """load: .onnx embedders of any making, and the YAML beside them."""
 
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from embedders import HALVES, faces, halves_longhand, prepared_longhand, refused
 from onnx import TensorProto, helper
 
 from elasticface.base.errors import InputError
 from elasticface.model.encoder import Preprocessing
+from elasticface.model.exporting import export
 from elasticface.model.loading import load
+from elasticface.model.onnx import OnnxNetwork
 
 
 def write_onnx(
@@ -231,6 +235,33 @@ def test_float16_inputs_are_given_as_such(tmp_path: Path) -> None:
     found = loaded.embed(faces(3), flip=False, normalize=False)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, halves_longhand(faces(3), Preprocessing(8)), rtol=0, atol=2e-3)
+
+
+def test_a_float16_file_stays_one_when_it_is_exported(tmp_path: Path) -> None:
+    heads_onnx(tmp_path / "half.onnx", element=TensorProto.FLOAT16)
+    made = export(load(tmp_path / "half.onnx", size=8), tmp_path / "again.onnx")
+    again = load(tmp_path / "again.onnx")
+    assert (made.precision, again.network.precision) == ("float16", "float16")  # type: ignore[attr-defined]
+
+
+def test_an_onnx_is_computed_where_one_says_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = halves_onnx(tmp_path / "halves.onnx")
+    asked: list[Any] = []
+    session = onnxruntime.InferenceSession
+
+    def spy(*arguments: Any, providers: Any) -> Any:
+        asked.append(providers)
+        return session(*arguments, providers=["CPUExecutionProvider"])
+
+    there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    OnnxNetwork(path, 8)
+    with pytest.raises(InputError, match=r"cannot compute on cuda, only on .*CPUExecutionProvider.*onnxruntime-gpu"):
+        OnnxNetwork(path, 8, device="cuda")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    pickle.loads(pickle.dumps(OnnxNetwork(path, 8, device="cuda:1")))
+    on_gpu = [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0}), "CPUExecutionProvider"]
+    assert asked == [["CPUExecutionProvider"], on_gpu, on_gpu]
 
 
 # ---------------------------------------------------------------------------------------------- likely preprocessing

@@ -18,7 +18,7 @@ COUNT = 300
 """Faces that are taken. Of a public MobileFaceNet, 128 and 300 rendered ones and LFW's photos give the same cosine."""
 
 _LEAST = 12
-_SEED = 20_261_129  # of people who are in no one's training set by chance
+_SEED = 20_261_129  # of rendered people, other than a training set has by default
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Faces:
     pixels: NDArray[np.uint8]
 
 
-def read_faces(where: str | Path, size: int) -> Faces:
+def read_quantization_faces(where: str | Path, size: int) -> Faces:
     """Up to ``COUNT`` faces, evenly spread over all there are.
 
     Args:
