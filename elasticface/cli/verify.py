@@ -24,7 +24,12 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("first", type=str, help="photo")
     parser.add_argument("second", type=str, help="photo")
     parser.add_argument("--model", type=str, default="default", help=MODEL_HELP)
-    parser.add_argument("--fmr", type=float | None, default=None, help="false match rate; the one nearest to 1e-3")
+    parser.add_argument(
+        "--fmr",
+        type=float | None,
+        default=None,
+        help="false match rate of the decision; the calibrated one nearest to 1e-3",
+    )
     parser.add_argument("--faces", type=Literal["largest", "central"], default="largest", help="of several in a photo")
     add_finder_options(parser)
     add_model_options(parser)
@@ -37,7 +42,7 @@ def run(options: Namespace) -> None:
     from elasticface.base import files, progress
     from elasticface.recognition import load_calibration
     from elasticface.recognition.page import write_verification
-    from elasticface.recognition.verify import verify
+    from elasticface.recognition.verification import verify
 
     if options.out:
         files.check_writable(Path(options.out))
@@ -52,7 +57,7 @@ def run(options: Namespace) -> None:
         faces=options.faces,
         names=(options.first, options.second),
     )
-    for note in (face.note for face in found.faces):
+    for note in (*(face.note for face in found.faces), found.threshold.note):
         if note is not None:
             progress.say(f"note: {note}")
     if options.out:
@@ -60,15 +65,6 @@ def run(options: Namespace) -> None:
     if options.json:
         print(json.dumps(found.as_json()))
         return
-    point = found.threshold.point
-    print(f"similarity {found.similarity:.4f}")
-    if point is None:
-        print(f"no decision: {found.threshold.reason}")
-    else:
-        answer = "the same person" if found.same else "different people"
-        print(f"{answer}: the threshold is {point.threshold:.4f}, with a false match rate of {point.fmr:g}")
-        print("95 % interval of that rate: {:.2g} to {:.2g}".format(*point.fmr_interval))
-    if found.llr is not None:
-        print(f"log-likelihood ratio {found.llr:+.2f} (above 0 speaks for one person)")
+    print(*found.lines(), sep="\n")
     if options.out:
         print(options.out)

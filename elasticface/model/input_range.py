@@ -35,6 +35,18 @@ def warn_if_unlikely(expects: Preprocessing, path: Path, stacklevel: int = 3) ->
     )
 
 
+def warn_if_unstated(expects: Preprocessing, path: Path, stacklevel: int = 3) -> None:
+    """Warn that nothing says what the input is, and of what it is taken for."""
+    mean, std = _triple(expects.mean), _triple(expects.std)
+    warnings.warn(
+        f"{printable(path)}: nothing says how images are brought into it; taken for {expects.channels}, "
+        f"(x / {expects.scale:g} - mean) / std, with mean {mean} and std {std}. See what its authors say, and "
+        f"state it: with --mean {mean} --std {std}, or in {printable(path.with_suffix('.yaml').name)} beside it as "
+        f"mean: [{mean}]",
+        stacklevel=stacklevel,
+    )
+
+
 def _is_likely(expects: Preprocessing, bound: float) -> bool:
     low, high = input_range(expects)
     return -bound <= low and high <= bound and high - low >= _LEAST_SPAN

@@ -17,8 +17,11 @@ from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
-from elasticface.model.input_range import warn_if_unlikely
+from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
+
+DEFAULT = "default"
+"""The name of the model that comes with the package."""
 
 _TAKES = f"preprocessing takes {', '.join(part.name for part in fields(Preprocessing))}"
 
@@ -60,7 +63,9 @@ def load(
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
         return _load_folder(folder, device)
     if not path.is_file():
-        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such model'}")
+        ours = "; none comes with this version: give a run, a model folder, a .pth or an .onnx (--model)"
+        what = "not a file" if path.exists() else "no such model"
+        raise InputError(f"{path}: {what}{ours if str(path) == DEFAULT else ''}")
     given = {**read_sidecar(path), **preprocessing}
     if path.suffix == ".onnx":
         if backbone or embedding_size:
@@ -87,6 +92,8 @@ def _load_onnx(path: Path, output: str | None, given: dict[str, Any], device: st
         card = card_of_onnx(network, given)
     else:
         card = Card(path.stem, None, network.embedding_size, preprocessing=expects)
+        if not given.keys() & {"channels", "scale", "mean", "std"}:
+            warn_if_unstated(expects, path, stacklevel=4)
         warn_if_unlikely(expects, path, stacklevel=4)
     size = card.preprocessing.size
     if network.size is not None and network.size != size:

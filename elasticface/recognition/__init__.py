@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from elasticface.recognition.comparisons import open_comparable
     from elasticface.recognition.conditions import conditions_of
     from elasticface.recognition.storing import load_calibration, store_calibration
+    from elasticface.recognition.verification import verify
 
 __all__ = [
     "Calibration",
@@ -23,11 +24,13 @@ __all__ = [
     "measure",
     "open_comparable",
     "store_calibration",
+    "verify",
 ]
 
 __getattr__ = exports(
     __name__,
     dict.fromkeys(("calibrate", "measure"), "calibration")
     | {"open_comparable": "comparisons", "conditions_of": "conditions"}
-    | dict.fromkeys(("load_calibration", "store_calibration"), "storing"),
+    | dict.fromkeys(("load_calibration", "store_calibration"), "storing")
+    | {"verify": "verification"},
 )

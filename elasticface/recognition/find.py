@@ -17,7 +17,7 @@ from elasticface.faces.finder import FaceFinder
 from elasticface.model.calibration import Calibration, gallery_fmr
 from elasticface.model.encoder import FaceEncoder
 from elasticface.recognition.embed_folder import EMBEDDINGS, FACES, embed_photos
-from elasticface.recognition.verify import ChosenFace, Threshold, choose_face, threshold_of
+from elasticface.recognition.verification import ChosenFace, Threshold, choose_face, threshold_of
 
 MOST_SHOWN = 5
 """People that are named."""
@@ -102,7 +102,7 @@ def find(
         image: a path, the bytes of a file, a PIL image, or an array, uint8 [H, W, 3] RGB.
         people: the folder, or an uncompressed tar.
         encoder: the model.
-        finder, calibration, fmr, faces: as in :func:`elasticface.recognition.verify.verify`.
+        finder, calibration, fmr, faces: as in :func:`elasticface.recognition.verification.verify`.
         name: of the photo, for messages.
         most: people that are named, ≥ 1.
         workers: processes that look for faces.

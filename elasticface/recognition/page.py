@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
+from elasticface.benchmarks.units import NOUNS
 from elasticface.data.images.decoding import cv2
 from elasticface.model.calibration import Calibration
-from elasticface.recognition.verify import ChosenFace, Verification
+from elasticface.recognition.verification import ChosenFace, Verification, share
 from elasticface.report.page_templates import templates_of, write_page
 from elasticface.report.pictures import jpeg
 
 _WIDTH = 420  # of a photo on the page, pixels
+_SCALE = (-0.2, 1.0)  # the similarities that the page shows: different people seldom have a lower one
 
 
 def write_verification(path: Path, found: Verification, model: str) -> None:
@@ -29,7 +31,9 @@ def write_verification(path: Path, found: Verification, model: str) -> None:
         model=model,
         faces=[{"face": face, "photo": jpeg(_small(face)), "aligned": jpeg(face.aligned)} for face in found.faces],
         places=_places(found),
-        percent=lambda value: f"{100 * value:.3g} %",
+        ends=[(f"{similarity:g}", _place(similarity)) for similarity in _SCALE],
+        share=share,
+        units=NOUNS[found.threshold.calibration.units] if found.threshold.calibration else None,
     )
     write_page(path, page)
 
@@ -48,11 +52,13 @@ def _small(face: ChosenFace) -> np.ndarray:
 
 
 def _places(found: Verification) -> dict[str, float]:
-    """Where similarity and thresholds lie on a scale from -0.2 to 1, in percent of its length."""
-
-    def place(similarity: float) -> float:
-        return round(100 * float(np.clip((similarity + 0.2) / 1.2, 0, 1)), 2)
-
+    """Where similarity and thresholds lie on the scale."""
     calibration: Calibration | None = found.threshold.calibration
-    points = {} if calibration is None else {f"{p.fmr:g}": place(p.threshold) for p in calibration.points}
-    return {"similarity": place(found.similarity)} | points
+    points = {} if calibration is None else {f"{p.fmr:g}": _place(p.threshold) for p in calibration.points}
+    return {"similarity": _place(found.similarity)} | points
+
+
+def _place(similarity: float) -> float:
+    """In percent of the scale's length."""
+    low, high = _SCALE
+    return round(100 * float(np.clip((similarity - low) / (high - low), 0, 1)), 2)

@@ -70,9 +70,12 @@ def test_a_calibrated_model_decides(album: Path, model: Path) -> None:
     photo = album / "people/person 0/0.png"
     out = done("verify", photo, album / "people/person 1/1.png", "--model", "calibrated", "--fmr", "1e-2")
     assert out.splitlines()[1:] == [
-        "the same person: the threshold is -1.0000, with a false match rate of 0.01",
-        "95 % interval of that rate: 0.001 to 0.02",
+        "the same person: at or above the threshold of -1.0000",
+        "of different people 1 % (95 % interval 0.1 to 2 %) are taken for one at this threshold",
+        "of one person's pairs 10 % (95 % interval 5 to 20 %) are taken for two people",
     ]
+    _, _, told = run("verify", photo, photo, "--model", "calibrated")
+    assert "no threshold is calibrated for a false match rate of 0.001; that for 0.01 is the nearest" in told
     assert "but for 0.01" in refused("verify", photo, photo, "--model", "calibrated", "--fmr", "1e-3")
     _, out, _ = run("find", photo, "--in", album / "people", "--model", "calibrated", "--workers", "1")
     assert out.splitlines()[0].startswith("person 0: the threshold is -1.0000")

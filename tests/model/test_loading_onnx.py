@@ -292,7 +292,7 @@ def test_a_preprocessing_far_from_what_networks_see_is_warned_of(
 @pytest.mark.parametrize(
     "expects",
     [
-        {},
+        {"channels": "RGB"},
         {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
         {"scale": 1, "mean": [127.5] * 3, "std": [127.5] * 3},
         {"mean": [0] * 3, "std": [1] * 3},
@@ -304,3 +304,14 @@ def test_a_usual_preprocessing_is_not_warned_of(expects: dict[str, Any], tmp_pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(halves_onnx(tmp_path / "halves.onnx"), size=8, **expects)
+
+
+def test_a_preprocessing_that_nobody_states_is_warned_of_until_a_yaml_does(tmp_path: Path) -> None:
+    path = halves_onnx(tmp_path / "halves.onnx")
+    said = r"taken for RGB, \(x / 255 - mean\) / std, with mean 0.5,0.5,0.5 .* in halves.yaml beside it as mean: \[0.5"
+    with pytest.warns(UserWarning, match=said):
+        load(path, size=8)
+    (tmp_path / "halves.yaml").write_text("mean: [0.5,0.5,0.5]\nsize: 8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(path)

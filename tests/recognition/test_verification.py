@@ -15,7 +15,7 @@ from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.embed_folder import embed_photos
 from elasticface.recognition.find import find
 from elasticface.recognition.page import write_verification
-from elasticface.recognition.verify import verify
+from elasticface.recognition.verification import verify
 
 
 def calibrated(encoder, *thresholds, detector="yunet-2023mar"):

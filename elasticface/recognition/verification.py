@@ -1,12 +1,14 @@
 """Two photos, a decision: are they of one person, at which false match rate?"""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.data.images.alignment import align
 from elasticface.data.images.pixels import to_pixels
 from elasticface.faces.choice import Choice, choose
@@ -46,6 +48,11 @@ class ChosenFace:
         x1, y1, x2, y2 = self.face.box.round().astype(int)
         return f"{self.name}: {self.found} faces; the one at ({x1}, {y1}) to ({x2}, {y2}) was taken"
 
+    def as_json(self) -> dict[str, Any]:
+        """Which face of which photo it is."""
+        box = self.face.box.round(2).tolist()
+        return {"file": self.name, "box": box, "score": self.face.score, "found": self.found}
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -55,11 +62,13 @@ class Threshold:
         point: None where the model is not calibrated for this use.
         calibration: of which ``point`` is a part.
         reason: why ``point`` is None.
+        note: what is to be said of the choice of the point.
     """
 
     point: OperatingPoint | None
     calibration: Calibration | None = None
     reason: str | None = None
+    note: str | None = None
 
     def same(self, similarity: float) -> bool | None:
         """Whether it is one person; None where that is not calibrated."""
@@ -85,6 +94,23 @@ class Verification:
         calibration = self.threshold.calibration
         return None if calibration is None else calibration.llr(self.similarity)
 
+    def lines(self) -> list[str]:
+        """For the terminal: the similarity, the decision, and how often such a decision is wrong."""
+        lines = [f"similarity {self.similarity:.4f}"]
+        if (point := self.threshold.point) is None:
+            lines.append(f"no decision: {self.threshold.reason}")
+        else:
+            answer = "the same person: at or above" if self.same else "different people: below"
+            low, high = point.acceptance_interval
+            lines += [
+                f"{answer} the threshold of {point.threshold:.4f}",
+                f"of different people {share(point.fmr, point.fmr_interval)} are taken for one at this threshold",
+                f"of one person's pairs {share(1 - point.acceptance, (1 - high, 1 - low))} are taken for two people",
+            ]
+        if self.llr is not None:
+            lines.append(f"log-likelihood ratio {self.llr:+.2f} (above 0 speaks for one person)")
+        return lines
+
     def as_json(self) -> dict[str, Any]:
         """As `elasticface verify --json` writes it."""
         point = self.threshold.point
@@ -94,17 +120,11 @@ class Verification:
             "threshold": point and point.threshold,
             "fmr": point and point.fmr,
             "fmr_interval": point and list(point.fmr_interval),
+            "acceptance": point and point.acceptance,
+            "acceptance_interval": point and list(point.acceptance_interval),
             "llr": self.llr,
             "reason": self.threshold.reason,
-            "faces": [
-                {
-                    "file": face.name,
-                    "box": face.face.box.round(2).tolist(),
-                    "score": face.face.score,
-                    "found": face.found,
-                }
-                for face in self.faces
-            ],
+            "faces": [face.as_json() for face in self.faces],
         }
 
 
@@ -117,7 +137,7 @@ def verify(
     calibration: Calibration | None = None,
     fmr: float | None = None,
     faces: Choice = "largest",
-    names: tuple[str, str] = ("first", "second"),
+    names: tuple[str, str] | None = None,
 ) -> Verification:
     """Compare the faces in two photos.
 
@@ -128,7 +148,7 @@ def verify(
         calibration: of the model; without one there is a similarity and no decision.
         fmr: the false match rate of the decision, one of those calibrated; the nearest to 1e-3 where none is given.
         faces: which face of a photo that has several: the "largest" or the "central" one.
-        names: of the photos, for messages.
+        names: of the photos, for messages; of paths the paths themselves.
 
     Raises:
         InputError: a photo that cannot be read, one without a face, or an ``fmr`` that was not calibrated.
@@ -136,12 +156,24 @@ def verify(
     finder = finder or FaceFinder()
     threshold = threshold_of(encoder, finder, calibration, fmr)
     size = encoder.card.preprocessing.size
+    names = names or (name_of(first, "first photo"), name_of(second, "second photo"))
     found = (
         choose_face(first, names[0], finder, size, faces),
         choose_face(second, names[1], finder, size, faces),
     )
     embeddings = encoder.embed([face.aligned for face in found])
     return Verification(float(embeddings[0] @ embeddings[1]), threshold, found)
+
+
+def share(rate: float, interval: tuple[float, float]) -> str:
+    """A rate in percent, with its 95 % interval."""
+    low, high = (f"{100 * bound:.2g}" for bound in interval)
+    return f"{100 * rate:.3g} % (95 % interval {low} to {high} %)"
+
+
+def name_of(image: Any, otherwise: str) -> str:
+    """What to call a photo in messages: by its path, where it is one."""
+    return printable(image) if isinstance(image, str | Path) else otherwise
 
 
 def choose_face(image: Any, name: str, finder: FaceFinder, size: int, choice: Choice = "largest") -> ChosenFace:
@@ -163,16 +195,27 @@ def choose_face(image: Any, name: str, finder: FaceFinder, size: int, choice: Ch
         height, width = photo.shape[:2]
         raise InputError(
             f"{name}: no face was found in {width}x{height} pixels; give a photo in which a face is at least "
-            f"{finder.smallest} pixels wide and seen from the front or half from the side"
+            f"{finder.smallest} pixels wide, and not turned to a full profile"
         )
     face = faces[choose(faces, choice, photo.shape[1], photo.shape[0])[0]]
     return ChosenFace(name, photo, face, align(photo, face.points, size), len(faces))
 
 
 def threshold_of(
-    encoder: FaceEncoder, finder: FaceFinder, calibration: Calibration | None, fmr: float | None
+    encoder: FaceEncoder,
+    finder: FaceFinder,
+    calibration: Calibration | None,
+    fmr: float | None,
+    usual: float = USUAL_FMR,
 ) -> Threshold:
     """What to decide by, if the calibration is valid for this model and detector.
+
+    Args:
+        encoder: the model.
+        finder: of faces.
+        calibration: of the model, valid or not.
+        fmr: the false match rate that is asked for.
+        usual: where none is asked for: the nearest calibrated rate is taken, by its logarithm.
 
     Raises:
         InputError: an ``fmr`` that was not calibrated.
@@ -182,6 +225,10 @@ def threshold_of(
     difference = calibration.difference(conditions_of(encoder, finder.name))
     if difference is not None:
         return Threshold(None, reason=f"the model's calibration is void: {difference}; calibrate it again")
-    if fmr is None:
-        fmr = min((point.fmr for point in calibration.points), key=lambda rate: abs(np.log(rate / USUAL_FMR)))
-    return Threshold(calibration.threshold(fmr), calibration)
+    if fmr is not None:
+        return Threshold(calibration.threshold(fmr), calibration)
+    point = min(calibration.points, key=lambda point: abs(np.log(point.fmr / usual)))
+    note = None
+    if not np.isclose(point.fmr, usual, atol=0):
+        note = f"no threshold is calibrated for a false match rate of {usual:g}; that for {point.fmr:g} is the nearest"
+    return Threshold(point, calibration, note=note)
