@@ -4,9 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from elasticface.base.errors import InputError
-from elasticface.data.images.alignment import TEMPLATE
+from elasticface.data.images.alignment import TEMPLATE, align
 from elasticface.faces import Detections, FaceFinder, finder
 from elasticface.faces.detector import Face
 
@@ -173,3 +175,20 @@ def test_a_box_without_area_hides_no_face():
         Face(np.array(box, float), score, TEMPLATE) for box, score in (((9, 9, 9, 80), 1), ((5, 5, 90, 90), 0.7))
     )
     assert finder._one_a_face([flat, face]) == [face]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 400),
+    width=st.integers(1, 400),
+    block=st.sampled_from([1, 3, 20, 500]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_of_any_picture_come_faces_that_can_be_aligned(height, width, block, seed):
+    small = np.random.default_rng(seed).integers(0, 256, (-(-height // block), -(-width // block), 3), np.uint8)
+    photo = np.ascontiguousarray(np.kron(small, np.ones((block, block, 1), np.uint8))[:height, :width])
+    for face in FaceFinder().find(photo):
+        assert np.isfinite([*face.box, *face.points.ravel()]).all()
+        assert face.area > 0
+        assert 0 <= face.score <= 1
+        assert align(photo, face.points).shape == (112, 112, 3)
