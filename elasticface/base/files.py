@@ -100,6 +100,8 @@ def opened(path: str | Path) -> io.BufferedReader:
     Raises:
         OSError: it cannot be opened, or is no file; ``strerror`` says which.
     """
+    if "\0" in os.fspath(path):
+        raise OSError(errno.EINVAL, "its name has a NUL", str(path))
     return open(path, "rb", opener=_open_file)
 
 

@@ -24,7 +24,9 @@ from elasticface.faces.overlap import without_overlaps
 _LEAST_SCORE = 0.5
 _SIDE = 640  # of the input, where the network takes any
 _MULTIPLE = 32  # that a side is padded to
+_LONGEST_SIDE = 4096  # of the input, where the network takes one alone
 _MOST_BYTES = 1 << 30
+_MOST = 5000  # candidates of an image: some surround each face
 _PRIOR_SIDES = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # RetinaFace's, by stride
 _VARIANCES = (0.1, 0.2)
 _MOST_GROWTH = 10.0  # natural logarithm of a box over its prior: no box is larger, and e^x stays finite
@@ -62,10 +64,22 @@ class OnnxDetector:
         strides, rest = divmod(len(widths), 3)
         self._is_scrfd = strides > 1 and not rest and sorted(widths) == sorted(["1", "4", "10"] * strides)
         is_known = self._is_scrfd or sorted(widths) == ["10", "2", "4"]
-        if others or len(self._input.shape) != 4 or not is_known:
+        if others or not is_known:
             raise InputError(
                 f"{printable(self.path)}: its outputs, {', '.join(widths)} wide, are neither SCRFD's (1, 4 "
                 "and 10 for each stride) nor RetinaFace's (4, 2 and 10): no detector with five points"
+            )
+        batch, channels, *sides = self._input.shape if len(self._input.shape) == 4 else (0, 0)
+        fixed = [side for side in sides if isinstance(side, int)]
+        if (
+            self._input.type != "tensor(float)"
+            or channels != 3
+            or batch in range(2, 1 << 62)
+            or any(not 0 < side <= _LONGEST_SIDE for side in fixed)
+        ):
+            raise InputError(
+                f"{printable(self.path)}: takes {self._input.type} {self._input.shape}, not one float image "
+                f"[1, 3, height, width] of at most {_LONGEST_SIDE:,} pixels a side"
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,14 +96,22 @@ class OnnxDetector:
         canvas = np.zeros((rows, columns, 3), np.uint8)
         canvas[: size[1], : size[0]] = shrunk
         inputs = self._normalised(canvas)
-        outputs = self._session.run(None, {self._input.name: inputs})
+        try:
+            outputs = self._session.run(None, {self._input.name: inputs})
+        except Exception as error:  # onnxruntime's own kinds
+            raise InputError(
+                f"{printable(self.path)}: cannot look at {columns}x{rows} pixels: {first_line(error)}"
+            ) from error
         outputs = [np.asarray(output, np.float64).reshape(-1, output.shape[-1]) for output in outputs]
         decode = _scrfd if self._is_scrfd else _retinaface
         found = decode(outputs, rows, columns)
         if found is None:
             raise InputError(f"{printable(self.path)}: its rows are not those of a grid of {columns}x{rows} pixels")
         boxes, scores, points = found
-        likely = scores >= _LEAST_SCORE
+        finite = np.isfinite(np.hstack([boxes, points.reshape(len(points), -1)])).all(axis=1)
+        scores = np.where(finite, scores, 0)
+        likely = np.argsort(-scores, kind="stable")[:_MOST]
+        likely = likely[scores[likely] >= _LEAST_SCORE]
         factors = np.array([width / size[0], height / size[1]])
         half = (factors - 1) / 2  # pixels are squares, centred on their coordinates
         boxes = (boxes[likely].reshape(-1, 2, 2) * factors + half).reshape(-1, 4)

@@ -105,12 +105,14 @@ class FaceEncoder:
 
         Raises:
             InputError: an image of another size or type, or a damaged file; it is named by its path, or by its place
-                among ``images``, from 0: "image 3".
+                among ``images``, from 0: "image 3". A ``batch_size`` below 1, and embeddings that are no numbers.
         """
         if _is_one_image(images):
             images = [images]
         elif not isinstance(images, Iterable):
             raise InputError(f"{type(images).__name__} where images are needed: {_TAKEN}")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
         size = self.card.preprocessing.size
         pixels = np.empty((batch_size, size, size, 3), np.uint8)  # of one batch after the other
         found = [
@@ -120,6 +122,8 @@ class FaceEncoder:
         if not found:
             return np.zeros((0, self.card.embedding_size), np.float32)
         embeddings = np.concatenate(found)
+        if not np.isfinite(embeddings).all():
+            raise InputError(f"{self.card.name}: its embeddings hold NaN or infinity; the model is broken")
         if normalize:
             lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
             embeddings /= np.where(lengths > 0, lengths, 1)

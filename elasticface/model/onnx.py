@@ -18,6 +18,7 @@ METADATA = "elasticface"
 
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 _EXPORTED = ("float32", "float16", "int8")
+_MOST_PIXELS = 1 << 26  # of a fixed batch, .8 GB as float32
 _PROBES = 2  # images with which a file is tried that leaves its batch open
 _MOST_SHOWN = 8  # outputs, in a message
 
@@ -72,6 +73,8 @@ class OnnxNetwork:
         self.size = sides[0] if isinstance(sides[0], int) else None
         # Dimensions may be left open in the file, or named and not kept; what comes out is what counts.
         side = self.size or size
+        if not 0 < (self.batch or _PROBES) * side**2 <= _MOST_PIXELS:
+            raise InputError(f"{path}: takes {shape} at a time, more than {_MOST_PIXELS:,} pixels, or none")
         probe = self.array(torch.zeros(self.batch or _PROBES, 3, side, side))
         try:
             outputs = self.session.run(None, {self.input: probe})

@@ -162,6 +162,9 @@ def verify(
         choose_face(second, names[1], finder, size, faces),
     )
     embeddings = encoder.embed([face.aligned for face in found])
+    for face, embedding in zip(found, embeddings, strict=True):
+        if not embedding.any():
+            raise InputError(f"{encoder.card.name}: its embedding of {face.name} is zero; the model is broken")
     return Verification(float(embeddings[0] @ embeddings[1]), threshold, found)
 
 

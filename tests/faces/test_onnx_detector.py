@@ -1,6 +1,7 @@
 """elasticface.faces.onnx_detector: SCRFD's and RetinaFace's outputs to faces, against their papers' formulas."""
 
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -111,6 +112,45 @@ def test_what_is_no_detector_is_refused(tmp_path, retinaface):
     )
     with pytest.raises(InputError, match=r"short.onnx: its rows are not those of a grid of 64x64 pixels"):
         OnnxDetector(short).find(np.zeros((SIDE, SIDE, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("shape", "element"),
+    [
+        ([1, 3, 200_000, 200_000], TensorProto.FLOAT),
+        ([2, 3, 64, 64], TensorProto.FLOAT),
+        ([1, 64, 64, 3], TensorProto.FLOAT),
+        ([1, 3, 64, 64], TensorProto.FLOAT16),
+    ],
+)
+def test_what_takes_no_picture_or_too_large_a_one_is_refused(tmp_path, scrfd, shape, element):
+    model = onnx.load(str(scrfd))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", element, shape))
+    if element == TensorProto.FLOAT16:
+        model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT))
+        model.graph.node[1].input[0] = "pixels"
+    onnx.save(model, str(tmp_path / "odd.onnx"))
+    with pytest.raises(
+        InputError, match=r"odd.onnx: takes tensor\(float.*, not one float image \[1, 3, "
+    ):
+        OnnxDetector(tmp_path / "odd.onnx")
+
+
+def test_rows_that_are_no_numbers_are_no_faces(tmp_path):
+    outputs = {}
+    for kind, width in (("score", 1), ("box", 4), ("points", 10)):
+        for stride in (8, 16, 32):
+            outputs[f"{kind}{stride}"] = np.full(((SIDE // stride) ** 2 * 2, width), 1 if kind == "score" else np.nan)
+    network = constant_network(tmp_path / "nan.onnx", outputs)
+    assert len(OnnxDetector(network).find(np.zeros((SIDE, SIDE, 3), np.uint8))) == 0
+
+
+def test_a_network_that_fails_on_a_picture_is_refused(scrfd, monkeypatch):
+    detector = OnnxDetector(scrfd)
+    session = mock.Mock(run=mock.Mock(side_effect=RuntimeError("no memory\nat all")))
+    monkeypatch.setattr(detector, "_session", session)
+    with pytest.raises(InputError, match=r"scrfd.onnx: cannot look at 64x64 pixels: no memory$"):
+        detector.find(np.zeros((SIDE, SIDE, 3), np.uint8))
 
 
 def test_detectors_are_opened_by_name_and_their_licence_is_said(scrfd, capsys):

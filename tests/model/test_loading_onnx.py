@@ -237,6 +237,14 @@ def test_float16_inputs_are_given_as_such(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, halves_longhand(faces(3), Preprocessing(8)), rtol=0, atol=2e-3)
 
 
+def test_a_fixed_batch_beyond_memory_is_refused_before_it_is_tried(tmp_path: Path) -> None:
+    said = "takes .* at a time, more than 67,108,864 pixels"
+    with pytest.raises(InputError, match=said):
+        load(halves_onnx(tmp_path / "many.onnx", batch=1 << 40))
+    with pytest.raises(InputError, match=said):
+        load(halves_onnx(tmp_path / "large.onnx", size=1 << 20))
+
+
 def test_a_float16_file_stays_one_when_it_is_exported(tmp_path: Path) -> None:
     heads_onnx(tmp_path / "half.onnx", element=TensorProto.FLOAT16)
     made = export(load(tmp_path / "half.onnx", size=8), tmp_path / "again.onnx")

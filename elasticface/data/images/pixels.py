@@ -51,7 +51,12 @@ def _of_pil(image: "PilImage", name: str) -> NDArray[np.uint8]:
 
     if image.width * image.height == 0:
         raise InputError(f"{name}: a PIL image without pixels")
+    if image.mode in ("I", "F"):
+        raise InputError(f"{name}: a PIL image of mode {image.mode}, whose white is unknown; convert it to 8 bits")
     try:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
-    except OSError as error:  # PIL reads a file's pixels when they are first needed
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # the upper 8 bits, as of files; PIL's own conversion clips
+            return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        return np.asarray(upright.convert("RGB"), np.uint8)
+    except (OSError, ValueError) as error:  # PIL reads pixels when they are first needed, and not of a closed image
         raise decoding.DamagedImage(f"{name}: a damaged image: {' '.join(str(error).split())}") from error

@@ -52,6 +52,8 @@ def test_an_orientation_in_exif_is_applied_to_pil_images(tmp_path):
         (PIXELS[:0], r"photo 3: an array of uint8 \[0, 30, 3\]"),
         (b"", "photo 3: the image is empty"),
         ("nowhere/a.jpg", "nowhere/a.jpg: cannot be read: No such file"),
+        ("a\0b.jpg", "cannot be read: its name has a NUL"),
+        (Image.new("I", (3, 3)), "photo 3: a PIL image of mode I, whose white is unknown; convert it to 8 bits"),
     ],
 )
 def test_anything_else_is_refused_by_its_name(given, message):
@@ -64,3 +66,17 @@ def test_a_pil_image_of_a_damaged_file_is_damaged(tmp_path):
     (tmp_path / "short.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(DamagedImage, match="photo 3: a damaged image"):
         to_pixels(Image.open(tmp_path / "short.png"), "photo 3")
+
+
+def test_a_pil_image_of_16_bits_keeps_the_upper_8_as_a_file_does(tmp_path):
+    grey = np.random.default_rng(2).integers(0, 1 << 16, (20, 30), dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(to_pixels(Image.open(tmp_path / "grey.png")), to_pixels(tmp_path / "grey.png"))
+    np.testing.assert_array_equal(to_pixels(Image.fromarray(grey))[..., 1], grey >> 8)
+
+
+def test_a_closed_pil_image_is_damaged():
+    image = Image.fromarray(PIXELS)
+    image.close()
+    with pytest.raises(DamagedImage, match="photo 3: a damaged image: Operation on closed image"):
+        to_pixels(image, "photo 3")
