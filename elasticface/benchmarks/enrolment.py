@@ -1,10 +1,10 @@
 """Failure to enrol: images in which no face was found, or that cannot be read, and how their comparisons count.
 
-No detector finds every face. What a benchmark does about it is said by `--undetected`:
+No detector finds every face. `--undetected` says what becomes of a comparison with an image that has none:
 
-    reject    a comparison with such an image is a non-match at every threshold, as NIST's FRTE counts it
+    reject    it is a non-match at every threshold, as NIST's FRTE counts it
     skip      it is left out
-    centre    the central square of the image is taken for the face, as public packs have it
+    centre    it is made with the central square of the image in place of the face, as public packs have it
 """
 
 from dataclasses import dataclass

@@ -84,7 +84,7 @@ class Pool:
 
     @property
     def kind(self) -> str:
-        """ "people" if every part resamples people, else the kind of the first part that does not."""
+        """What these are: "people" if every part resamples people, else the kind of the first part that does not."""
         return next((part.kind for part in self.parts if part.kind != "people"), "people")
 
     @property
@@ -96,6 +96,11 @@ class Pool:
     def genuine_count(self) -> int:
         """How many genuine comparisons there are."""
         return sum(len(part.genuine) for part in self.parts)
+
+    def kept_for(self, fmr: float) -> bool:
+        """Whether enough impostor comparisons were kept to find the threshold for a false match rate."""
+        room = most_within(np.asarray([fmr]), self.impostor_count)[0]
+        return all(part.all_kept or len(part.impostors) > room for part in self.parts)
 
     def of_parts(self, counts: Counts) -> list[tuple[Compared, Counts]]:
         """Each part and how often its units are in each resample; ``counts`` [R, units]."""
@@ -164,7 +169,7 @@ def measure(
     wanted = int(np.ceil(highest * there)) + 1
     pool = Pool(tuple(compare(encoder, benchmark, wanted, flip) for benchmark in benchmarks))
     counts = resamples(pool)
-    points = operating_points(pool, asked, counts, fmrs is not None, highest)
+    points = operating_points(pool, asked, counts, fmrs is not None)
     ratio, note = likelihood_ratio(pool)
     thresholds = [point.threshold for point in points]
     return Measured(
@@ -246,7 +251,7 @@ def resamples(pool: Pool) -> Counts:
 
 
 def operating_points(
-    pool: Pool, fmrs: Sequence[float], counts: Counts, strict: bool = True, highest: float = 1.0
+    pool: Pool, fmrs: Sequence[float], counts: Counts, strict: bool = True
 ) -> tuple[OperatingPoint, ...]:
     """The threshold for each false match rate, by falling rate.
 
@@ -255,17 +260,17 @@ def operating_points(
         fmrs: rates in (0, 1), falling.
         counts: [R, units], of :func:`resamples`.
         strict: refuse rates that the data do not allow; else they are left out, unless none remains.
-        highest: rate for which the comparisons were kept.
 
     Raises:
         InputError: such a rate; it names the lowest of ``FMRS`` that they allow.
+        ValueError: a rate for which too few impostor comparisons were kept.
     """
     with progress.status(f"resampling {NOUNS[pool.kind]} {len(counts):,} times"):
         found = dict(zip(fmrs, _points(pool, fmrs, counts), strict=True))
         points = [point for point in found.values() if _allowed(point)]
         refused = next((fmr for fmr, point in found.items() if not _allowed(point)), None)
         if refused is not None and (strict or not points):
-            usual = _points(pool, [fmr for fmr in FMRS if fmr <= highest], counts)
+            usual = _points(pool, list(filter(pool.kept_for, FMRS)), counts)
             lowest = min((point.fmr for point in usual if point is not None and _allowed(point)), default=None)
             raise InputError(_too_low(pool, refused, found[refused], lowest))
     return tuple(point for point in points if point is not None)

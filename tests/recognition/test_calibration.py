@@ -226,6 +226,17 @@ def test_a_refusal_names_the_lowest_power_of_ten_that_is_allowed() -> None:
     assert [point.fmr for point in found] == [0.1, 1e-2]
 
 
+def test_a_refusal_names_no_rate_for_which_too_few_comparisons_were_kept() -> None:
+    rows, names = photos_of(40, 3)
+    few, all_of_them = (Pool((compare_embeddings("folder", rows, names, wanted),)) for wanted in (20, 10**6))
+    with pytest.raises(InputError, match=r"are worth \d+; ask for 0\.01, or give more people"):
+        operating_points(all_of_them, [1e-3], resamples(all_of_them))
+    with pytest.raises(InputError, match=r"are worth \d+; give more people"):
+        operating_points(few, [1e-3], resamples(few))
+    with pytest.raises(ValueError, match=r"too few for a rate of 0\.01"):
+        operating_points(few, [0.01], resamples(few))
+
+
 def test_rates_below_one_comparison_are_refused_too() -> None:
     pool = Pool((alone(50),))
     with pytest.raises(InputError, match=r"are too few for one false match; ask for 0\.1, or"):
