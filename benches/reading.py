@@ -52,7 +52,7 @@ def measure_pack(folder: Path, faces: int, rounds: int) -> dict[str, Any]:
         encoded = {f"{i}.jpg": decoding.encode(source[i][0], ".jpg") for i in range(2 * pairs)}
     names = list(encoded)
     same = np.arange(pairs) % 2 == 0
-    made = PairBenchmark("faces", _Encoded(encoded), Pairs(tuple(names[::2]), tuple(names[1::2]), same, 10), None)
+    made = PairBenchmark("faces", _Encoded(encoded), Pairs(tuple(names[::2]), tuple(names[1::2]), same, 10))
     pack(made, folder / "faces.bin", 112, overwrite=False)
     benchmark = open_pairs(folder / "faces.bin")
     clock = _Timed(backbones.create("tiny").eval())

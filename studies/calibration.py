@@ -28,7 +28,8 @@ from elasticface.faces.landmarks import read_landmarks
 from elasticface.metrics.resampling import draw_people
 from elasticface.model.loading import load
 from elasticface.recognition.calibration import DRAWS, Pool, likelihood_ratio, operating_points
-from elasticface.recognition.comparisons import MOST_PHOTOS, Compared, compare_embeddings, some_of_each
+from elasticface.recognition.comparable import MOST_PHOTOS, some_of_each
+from elasticface.recognition.comparisons import Compared, compare_embeddings
 from elasticface.recognition.likelihood import PRIOR
 
 OUT = RESULTS / "calibration.json"

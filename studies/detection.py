@@ -132,7 +132,7 @@ def judged(row: str, encoder: Any, benchmark: PairBenchmark, names: list[str], g
             missed += not places
             points = faces[places[0]].points if places else points
         aligned[name] = encode(align(photo, points), ".png")
-    result = evaluate_pairs(encoder, PairBenchmark("lfw", _Images(aligned), benchmark.pairs, None), intervals=False)
+    result = evaluate_pairs(encoder, PairBenchmark("lfw", _Images(aligned), benchmark.pairs), intervals=False)
     return {
         "accuracy": result.accuracy,
         "std": result.accuracy_std,

@@ -1,10 +1,10 @@
 """Failure to enrol: images in which no face was found, or that cannot be read, and how their comparisons count.
 
-No detector finds every face. What a benchmark does about it is said by `--undetected`:
+No detector finds every face. `--undetected` says what becomes of a comparison with an image that has none:
 
-    reject    a comparison with such an image is a non-match at every threshold, as NIST's FRTE counts it
+    reject    it is a non-match at every threshold, as NIST's FRTE counts it
     skip      it is left out
-    centre    the central square of the image is taken for the face, as public packs have it
+    centre    it is made with the central square of the image in place of the face, as public packs have it
 """
 
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ class Enrolment:
         """Images that could not be enrolled."""
         return self.without_face + self.damaged
 
-    def sentence(self, what: str, of: str = "photos", trials: str = "pairs", without: str = "") -> str:
+    def sentence(self, outcome: str, images: str = "photos", trials: str = "pairs", templates_lost: str = "") -> str:
         """What happened, for the terminal and the report; "" where all images were enrolled.
 
         Args:
-            what: became of the trials with "reject", e.g. "count as non-matches at every threshold".
-            of: what the images are called.
+            outcome: what became of the trials with "reject", e.g. "count as non-matches at every threshold".
+            images: what the images are called.
             trials: what the comparisons or searches are called.
-            without: what it made of the templates, where images make up templates.
+            templates_lost: how many templates have no image left, in words; "" where images make up no templates.
         """
         if not self.failures:
             return ""
@@ -52,13 +52,13 @@ class Enrolment:
             *([f"{self.damaged:,} {'is' if self.damaged == 1 else 'are'} missing or damaged"] if self.damaged else []),
         ]
         counted = f"{self.trials:,} {trials if self.trials != 1 else trials.removesuffix('s')}"
-        lost = f"{counted} with them {'are left out' if self.undetected == 'skip' else what}"
+        lost = f"{counted} with them {'are left out' if self.undetected == 'skip' else outcome}"
         centres = "the central squares of those without a face are taken for faces"
         become = [centres] if self.undetected == "centre" and self.without_face else []
         if self.undetected != "centre" or self.damaged:
-            become += [without] if without else []
-            become += [lost] if self.trials or not without else []
+            become += [templates_lost] if templates_lost else []
+            become += [lost] if self.trials or not templates_lost else []
         return (
-            f"failure to enrol {100 * self.rate:.2f} %: of {self.images:,} {of} {' and '.join(found)}; "
+            f"failure to enrol {100 * self.rate:.2f} %: of {self.images:,} {images} {' and '.join(found)}; "
             f"{', and '.join(become)} (--undetected {self.undetected})"
         )

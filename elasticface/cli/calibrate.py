@@ -58,7 +58,7 @@ def run(options: Namespace) -> None:
     from elasticface.base import progress
     from elasticface.model.calibration import UNKNOWN_DETECTOR
     from elasticface.recognition.calibration import measure
-    from elasticface.recognition.comparisons import open_comparable
+    from elasticface.recognition.comparable import open_comparable
     from elasticface.recognition.shown import lines, tables
     from elasticface.recognition.storing import place_of, store_calibration
 

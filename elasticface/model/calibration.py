@@ -1,5 +1,7 @@
-"""What a model's similarities mean: thresholds with their false match rates, a likelihood ratio, and under what
-conditions both were measured. Kept in the model's card; :mod:`elasticface.recognition` makes and uses it.
+"""What a model's similarities mean: thresholds with their false match rates, and a likelihood ratio.
+
+Both hold under the conditions that they were measured in. The model's card keeps all three;
+:mod:`elasticface.recognition` makes and uses them.
 """
 
 import math
@@ -10,11 +12,14 @@ from msgspec import Meta
 
 from elasticface.base.errors import InputError
 
+LONGEST_TEXT = 500
+"""Characters of a text in a calibration, at most."""
+
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Rate = Annotated[float, Meta(gt=0, lt=1)]
 _Similarity = Annotated[float, Meta(ge=-2, le=2)]
 _Count = Annotated[int, Meta(ge=0, le=1 << 62)]
-_Text = Annotated[str, Meta(max_length=500)]
+_Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
 _Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 UNKNOWN_DETECTOR = "unknown"
@@ -69,9 +74,9 @@ class LikelihoodRatio:
 
     slope: _Number
     offset: _Number
-    cllr: Annotated[float, Meta(ge=0, le=1e6)]  # bits, on people that it was not fitted on; 1 says nothing
-    people: _Count  # that it was fitted on
-    held_out: _Count  # people that ``cllr`` is of
+    cllr: Annotated[float, Meta(ge=0, le=1e6)]  # bits, on units that it was not fitted on; 1 says nothing
+    fitted_on: _Count  # units, as in Calibration.units
+    held_out: _Count  # units that ``cllr`` is of
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,10 @@ class Calibration:
     conditions: Conditions
     points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=64)]  # by falling fmr
     likelihood: LikelihoodRatio | None  # None where there were too few people to fit and to judge it
-    benchmarks: Annotated[tuple[_Text, ...], Meta(max_length=1000)]  # what was measured on, by name
+    benchmarks: Annotated[tuple[_Text, ...], Meta(max_length=1000)]
+    """What was measured on, by name; "lfw (10 of 15 photos)" where not all photos were compared."""
     units: _Text  # what was resampled for the intervals, a key of benchmarks.units.UNITS
-    people: _Count  # how many of these there were
+    unit_count: _Count
     genuine: _Count  # comparisons
     impostors: _Count
 
@@ -116,21 +122,22 @@ class Calibration:
         return self.conditions.difference(now)
 
 
-def gallery_fmr(fmr: float, people: int) -> float:
-    """How often a stranger matches someone in a gallery of so many people: 1 − (1 − fmr)^people.
+def gallery_fmr(fmr: float, comparisons: int) -> float:
+    """How often a stranger matches someone in a gallery, by one search: 1 − (1 − fmr)^comparisons.
 
     Comparisons are taken for independent, as in ISO/IEC 19795-1 and Grother and Phillips, "Models of large population
-    recognition performance" (2004).
+    recognition performance" (2004). Those with several photos of one person are not, so it is at most this, but only
+    for a stranger whose own false match rate is ``fmr``: one who looks like many people matches more often.
 
     Args:
         fmr: of one comparison, in [0, 1].
-        people: of the gallery, ≥ 0.
+        comparisons: impostor comparisons of one search, ≥ 0: one a person, or one a photo.
 
     Raises:
         ValueError: a number out of its range.
     """
-    if not 0 <= fmr <= 1 or people < 0:
-        raise ValueError(f"fmr must lie in [0, 1] and people must be at least 0, got {fmr} and {people}")
+    if not 0 <= fmr <= 1 or comparisons < 0:
+        raise ValueError(f"fmr must lie in [0, 1] and comparisons must be at least 0, got {fmr} and {comparisons}")
     if fmr == 1:
-        return float(people > 0)
-    return -math.expm1(people * math.log1p(-fmr))
+        return float(comparisons > 0)
+    return -math.expm1(comparisons * math.log1p(-fmr))

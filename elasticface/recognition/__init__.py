@@ -7,7 +7,7 @@ from elasticface.model.calibration import Calibration, Conditions, LikelihoodRat
 
 if TYPE_CHECKING:
     from elasticface.recognition.calibration import calibrate, measure
-    from elasticface.recognition.comparisons import open_comparable
+    from elasticface.recognition.comparable import open_comparable
     from elasticface.recognition.conditions import conditions_of
     from elasticface.recognition.storing import load_calibration, store_calibration
     from elasticface.recognition.verification import verify
@@ -30,7 +30,6 @@ __all__ = [
 __getattr__ = exports(
     __name__,
     dict.fromkeys(("calibrate", "measure"), "calibration")
-    | {"open_comparable": "comparisons", "conditions_of": "conditions"}
-    | dict.fromkeys(("load_calibration", "store_calibration"), "storing")
-    | {"verify": "verification"},
+    | {"open_comparable": "comparable", "conditions_of": "conditions", "verify": "verification"}
+    | dict.fromkeys(("load_calibration", "store_calibration"), "storing"),
 )

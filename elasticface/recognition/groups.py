@@ -1,7 +1,7 @@
 """How a common threshold serves different groups of people: false match and false non-match rates by group.
 
-Where a benchmark's `metadata.csv` has columns such as sex, age or ancestry. A comparison belongs to a group if both of
-its photos do. The worst group over the geometric mean of all is 1 where all fare alike.
+The groups are those of columns such as sex, age or ancestry in a benchmark's `metadata.csv`. A comparison belongs to a
+group if both of its photos do. The rate of the worst group over the geometric mean of all is 1 where all fare alike.
 
 Source: Grother, "Face recognition technology evaluation part 8: Summarizing demographic differentials", NISTIR 8429
 (2022), after NISTIR 8280 (FRVT part 3, 2019); ISO/IEC 19795-10.

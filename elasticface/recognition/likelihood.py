@@ -1,7 +1,7 @@
-"""A similarity as a likelihood ratio: how much likelier it is of one person than of two.
+"""The likelihood ratio of a similarity: how much likelier it is between photos of one person than of two.
 
-Logistic regression on the similarity, genuine and impostor comparisons weighing as much as each other whatever their
-numbers: with a prior of one half, the log odds are the log likelihood ratio.
+It is found by logistic regression on the similarity. Genuine and impostor comparisons weigh as much in all, whatever
+their numbers: their prior odds are then 1, and the log odds are the log likelihood ratio.
 
 Source: Platt, "Probabilistic outputs for support vector machines" (1999); Brümmer and du Preez,
 "Application-independent evaluation of speaker detection" (2006), for the ratio and for Cllr.
@@ -60,7 +60,7 @@ def fit(
         return float(weight @ np.logaddexp(0, -sign * (inputs @ at)) + penalty @ at**2 / 2)
 
     found, now = np.zeros(2), loss(np.zeros(2))
-    for _ in range(_STEPS):  # Newton's, which finds the minimum of a convex function with a step that is cut if need be
+    for _ in range(_STEPS):  # Newton's method; the step is halved until the loss falls.
         wrong = np.exp(-np.logaddexp(0, sign * (inputs @ found)))  # the probability of the other kind
         downhill = inputs.T @ (weight * sign * wrong) - penalty * found
         curvature = (inputs * (weight * wrong * (1 - wrong))[:, None]).T @ inputs + np.diag(penalty + _SMALL)

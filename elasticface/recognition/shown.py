@@ -32,7 +32,7 @@ def lines(measured: Measured) -> list[str]:
     """What was measured on, and the likelihood ratio."""
     found = measured.calibration
     told = [
-        f"{found.genuine:,} genuine and {found.impostors:,} impostor comparisons of {found.people:,} "
+        f"{found.genuine:,} genuine and {found.impostors:,} impostor comparisons of {found.unit_count:,} "
         f"{NOUNS[found.units]}; detector: {found.conditions.detector}"
     ]
     if (ratio := found.likelihood) is not None:

@@ -34,7 +34,7 @@ def test_a_folder_of_people_gives_thresholds_in_the_models_card(own: Path, many:
     calibration = load_calibration(encoder)
     assert calibration is not None
     assert [point.fmr for point in calibration.points] == [0.1, 0.05]
-    assert (calibration.genuine, calibration.impostors, calibration.people) == (180, 120 * 119 // 2 - 180, 30)
+    assert (calibration.genuine, calibration.impostors, calibration.unit_count) == (180, 120 * 119 // 2 - 180, 30)
     assert calibration.difference(conditions_of(encoder, FaceFinder().name)) is None
     assert "mirror" in str(calibration.difference(conditions_of(encoder, FaceFinder().name, flip=False)))
     assert found["file"] == "own/model.json"
@@ -92,9 +92,28 @@ def test_photos_without_a_face_are_non_matches_unless_they_are_skipped(own: Path
     assert counts == [(180, 6960), (177, 6960 - 116)]
 
 
+def test_a_folder_of_which_no_photo_could_be_enrolled_is_refused(own: Path, many: Path) -> None:
+    shutil.copytree(many, "faces")
+    for path in Path("faces").glob("*/*.png"):
+        path.write_bytes(b"damaged")
+    for rule, said in (
+        ("skip", "faces: 0 people with 0 pairs of photos of one person; both are needed"),
+        ("reject", "the 6,960 of 30 people are too few for one false match; give more people"),
+    ):
+        code, _, err = run("calibrate", own, "faces", *words(f"--all-pairs --fmr 0.1 --undetected {rule}"))
+        assert (code, err.splitlines()[-1].endswith(said)) == (2, True)
+
+
 def test_of_a_person_no_more_than_so_many_photos_are_compared(own: Path, many: Path) -> None:
     found = json.loads(done("calibrate", own, many, *words("--all-pairs --fmr 0.1 --json --most-photos 2")))
     assert (found["calibration"]["genuine"], found["calibration"]["impostors"]) == (30, 60 * 59 // 2 - 30)
+    assert found["calibration"]["benchmarks"] == ["faces (60 of 120 photos)"]
+    assert found["notes"] == [
+        "faces: 60 of 120 photos were compared, some of each person; --most-photos 0 compares all"
+    ]
+    for most in ("4", "0"):
+        found = json.loads(done("calibrate", own, many, *words(f"--all-pairs --fmr 0.1 --json --most-photos {most}")))
+        assert (found["calibration"]["benchmarks"], found["notes"]) == (["faces"], [])
     assert "--most-photos must be 0 or more" in refused("calibrate", own, many, "--most-photos", "-1")
 
 

@@ -411,7 +411,7 @@ def _write_results(folder: Path) -> None:
     same = np.arange(20) % 2 == 0
     names = [f"{number:02d}" for number in range(40)]
     first, second = tuple(names[::2]), tuple(names[1::2])
-    benchmark = PairBenchmark("lfw", Photos(folder), Pairs(first, second, same, 10), None)
+    benchmark = PairBenchmark("lfw", Photos(folder), Pairs(first, second, same, 10))
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 20, 4)).astype(np.float32)
     write_ijb(folder / "IJBC", pictures=False)
@@ -467,7 +467,7 @@ def _read_calibration(folder: Path) -> None:
     assert calibration is not None
     for point in calibration.points:
         assert calibration.threshold(point.fmr).fmr == point.fmr
-        gallery_fmr(point.fmr, calibration.people)
+        gallery_fmr(point.fmr, calibration.unit_count)
     calibration.llr(0.5)
     calibration.difference(calibration.conditions)
 

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from elasticface.base.errors import InputError
 from elasticface.metrics import binomial_interval
 from elasticface.metrics.resampling import draw_people, pair_weights
+from elasticface.recognition import calibration
 from elasticface.recognition.calibration import (
     Pool,
-    draws,
     independent_comparisons,
     likelihood_ratio,
     operating_points,
+    resamples,
     threshold_for,
 )
-from elasticface.recognition.comparisons import Compared, compare_embeddings, some_of_each
+from elasticface.recognition.comparable import some_of_each
+from elasticface.recognition.comparisons import Compared, compare_embeddings
 
 Pairs = np.ndarray
 
@@ -82,6 +84,16 @@ def test_of_a_folder_only_the_highest_impostors_are_needed() -> None:
     assert threshold_for(0.02, impostors[:21], genuine, 1000) == whole
 
 
+def test_too_few_impostors_to_find_the_threshold_are_an_error() -> None:
+    impostors, genuine = np.array([0.5, 0.4, 0.3], np.float32), np.array([0.2, 0.9], np.float32)
+    with pytest.raises(ValueError, match=r"the 3 highest impostor comparisons are too few for a rate of 0\.3"):
+        threshold_for(0.3, impostors, genuine, 10)
+    # The other seven were not enrolled: no threshold lets in more than three of ten.
+    assert threshold_for(0.3, impostors, genuine, 10, all_kept=True) == np.float32(0.2)
+    assert threshold_for(0.2, impostors, genuine, 10, all_kept=True) == np.float32(0.4)
+    assert threshold_for(0.3, impostors[:0], genuine, 10, all_kept=True) is None
+
+
 # ---------------------------------------------------------------------------------------------- comparisons
 
 
@@ -113,9 +125,25 @@ def test_comparisons_of_photos_that_were_not_enrolled_are_non_matches() -> None:
     np.testing.assert_array_equal(part.genuine, np.where(lost, -np.inf, whole.genuine))
     kept = enrolled[whole.impostor_photos].all(axis=1)
     np.testing.assert_array_equal(np.sort(part.impostors), np.sort(whole.impostors[kept]))
-    (point,) = operating_points(Pool((part,)), [0.05], draws(Pool((part,))))
+    (point,) = operating_points(Pool((part,)), [0.05], resamples(Pool((part,))))
     assert point.observed_fmr == np.mean(whole.impostors[kept] >= point.threshold) * kept.sum() / len(kept)
     assert point.acceptance <= 1 - lost.mean()
+
+
+def test_a_folder_of_mostly_unenrolled_photos_has_the_thresholds_of_the_list_of_its_pairs() -> None:
+    rows, names = photos_of(60, 3)
+    enrolled = np.arange(len(names)) % 5 < 2
+    folder = compare_embeddings("folder", rows, names, 10**6, enrolled=enrolled)
+    whole = compare_embeddings("folder", rows, names, 10**6)
+    lost = ~enrolled[whole.impostor_photos].all(axis=1)
+    assert lost.mean() > 0.8
+    impostors = np.where(lost, -np.inf, whole.impostors).astype(np.float32)
+    as_list = dataclasses.replace(whole, genuine=folder.genuine, impostors=impostors, unit_of=None)
+    counts = resamples(Pool((folder,)))
+    found = operating_points(Pool((folder,)), [0.5, 0.1, 0.05], counts)
+    assert found == operating_points(Pool((as_list,)), [0.5, 0.1, 0.05], counts)
+    lowest = min(scores[scores > -np.inf].min() for scores in (folder.genuine, folder.impostors))
+    assert (found[0].threshold, found[0].observed_fmr) == (lowest, np.mean(~lost))
 
 
 def test_the_highest_comparisons_are_kept_and_all_are_counted() -> None:
@@ -147,7 +175,7 @@ def test_a_folder_and_the_list_of_all_its_pairs_have_the_same_points() -> None:
     rows, names = photos_of(60, 2)
     folder = compare_embeddings("folder", rows, names, 10**6)
     as_list = dataclasses.replace(folder, unit_of=None)
-    counts = draws(Pool((folder,)))
+    counts = resamples(Pool((folder,)))
     assert operating_points(Pool((folder,)), [0.1, 0.05], counts) == operating_points(
         Pool((as_list,)), [0.1, 0.05], counts
     )
@@ -163,7 +191,9 @@ def test_benchmarks_are_pooled_as_one_set_of_people() -> None:
         np.concatenate([one.impostor_units, other.impostor_units + 40]),
         90,
     )
-    assert operating_points(pool, [0.1, 0.05], draws(pool)) == operating_points(Pool((both,)), [0.1, 0.05], draws(pool))
+    assert operating_points(pool, [0.1, 0.05], resamples(pool)) == operating_points(
+        Pool((both,)), [0.1, 0.05], resamples(pool)
+    )
 
 
 # ---------------------------------------------------------------------------------------------- rule of three
@@ -180,7 +210,7 @@ def alone(impostors: int) -> Compared:
 
 def test_independent_comparisons_allow_three_over_their_number_and_no_less() -> None:
     pool = Pool((alone(600),))
-    counts = draws(pool)
+    counts = resamples(pool)
     (point,) = operating_points(pool, [3 / 600], counts)
     assert (point.independent, point.observed_fmr) == (600, 3 / 600)
     assert point.fmr_interval == binomial_interval(3, 600)
@@ -191,21 +221,32 @@ def test_independent_comparisons_allow_three_over_their_number_and_no_less() -> 
 def test_a_refusal_names_the_lowest_power_of_ten_that_is_allowed() -> None:
     pool = Pool((alone(600),))
     with pytest.raises(InputError, match=r"600 of 650 pairs are too few .*; ask for 0\.01, or give more"):
-        operating_points(pool, [1e-3, 1e-4], draws(pool))
-    found = operating_points(pool, [0.1, 1e-2, 1e-3, 1e-4], draws(pool), strict=False)
+        operating_points(pool, [1e-3, 1e-4], resamples(pool))
+    found = operating_points(pool, [0.1, 1e-2, 1e-3, 1e-4], resamples(pool), strict=False)
     assert [point.fmr for point in found] == [0.1, 1e-2]
+
+
+def test_a_refusal_names_no_rate_for_which_too_few_comparisons_were_kept() -> None:
+    rows, names = photos_of(40, 3)
+    few, all_of_them = (Pool((compare_embeddings("folder", rows, names, wanted),)) for wanted in (20, 10**6))
+    with pytest.raises(InputError, match=r"are worth \d+; ask for 0\.01, or give more people"):
+        operating_points(all_of_them, [1e-3], resamples(all_of_them))
+    with pytest.raises(InputError, match=r"are worth \d+; give more people"):
+        operating_points(few, [1e-3], resamples(few))
+    with pytest.raises(ValueError, match=r"too few for a rate of 0\.01"):
+        operating_points(few, [0.01], resamples(few))
 
 
 def test_rates_below_one_comparison_are_refused_too() -> None:
     pool = Pool((alone(50),))
     with pytest.raises(InputError, match=r"are too few for one false match; ask for 0\.1, or"):
-        operating_points(pool, [1e-3], draws(pool))
+        operating_points(pool, [1e-3], resamples(pool))
 
 
 def test_comparisons_that_share_people_are_worth_fewer() -> None:
     part = population(100)
     total = part.impostor_count
-    (point,) = operating_points(Pool((part,)), [0.05], draws(Pool((part,))))
+    (point,) = operating_points(Pool((part,)), [0.05], resamples(Pool((part,))))
     assert 50 < point.independent < total / 3
     assert independent_comparisons(0.5, np.array([0.4, 0.6]), 10**6) == 25  # .5 · .5 / .1²
     assert independent_comparisons(0.5, np.array([0.4, 0.6]), 9) == 9
@@ -214,10 +255,18 @@ def test_comparisons_that_share_people_are_worth_fewer() -> None:
 
 def test_too_few_people_are_refused() -> None:
     with pytest.raises(InputError, match="cannot be calibrated: too few people"):
-        draws(Pool((population(1),)))
+        resamples(Pool((population(1),)))
     pool = Pool((population(3),))
     with pytest.raises(InputError, match="cannot be calibrated: too few people"):
-        operating_points(pool, [0.5], draws(pool))
+        operating_points(pool, [0.5], resamples(pool))
+
+
+def test_too_many_people_to_resample_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "MOST_DRAWN", 200 * 40 + 199)
+    assert resamples(Pool((population(40),))).shape == (204, 40)
+    line = "cannot be calibrated: 41 people are more than the 40 that can be resampled 200 times; give a part of them"
+    with pytest.raises(InputError, match=line):
+        resamples(Pool((population(41),)))
 
 
 # ---------------------------------------------------------------------------------------------- what intervals hold
@@ -245,7 +294,7 @@ def test_the_ratio_is_judged_on_people_that_it_was_not_fitted_on() -> None:
     ratio, note = likelihood_ratio(Pool((part,)))
     assert note == ""
     assert ratio is not None
-    assert (ratio.people, ratio.held_out) == (30, 30)
+    assert (ratio.fitted_on, ratio.held_out) == (30, 30)
     assert ratio.slope > 0
     assert 0 < ratio.cllr < 0.5
     shuffled = compare_embeddings("folder", np.random.default_rng(1).permutation(rows), names, 100)

@@ -48,9 +48,9 @@ def test_the_log_likelihood_ratio_is_affine_in_the_similarity() -> None:
     assert dataclasses.replace(made_up(), likelihood=None).llr(0.5) is None
 
 
-@pytest.mark.parametrize(("fmr", "people"), [(0.3, 5), (1e-3, 1), (1e-2, 1000), (0.5, 0), (0.0, 7), (1.0, 3)])
-def test_false_matches_of_a_gallery_are_the_longhand_formula(fmr: float, people: int) -> None:
-    assert gallery_fmr(fmr, people) == pytest.approx(1 - (1 - fmr) ** people, rel=1e-12)
+@pytest.mark.parametrize(("fmr", "comparisons"), [(0.3, 5), (1e-3, 1), (1e-2, 1000), (0.5, 0), (0.0, 7), (1.0, 3)])
+def test_false_matches_of_a_gallery_are_the_longhand_formula(fmr: float, comparisons: int) -> None:
+    assert gallery_fmr(fmr, comparisons) == pytest.approx(1 - (1 - fmr) ** comparisons, rel=1e-12)
 
 
 def test_false_matches_of_a_gallery_are_exact_where_the_formula_rounds_away() -> None:
@@ -123,7 +123,7 @@ def test_it_is_kept_in_the_card_and_nothing_else_changes(folder: Path) -> None:
     assert store_calibration(folder, made_up()) == folder / "model.json"
     assert load_calibration(load(folder)) == load(folder).card.calibration == made_up()
     after = json.loads((folder / "model.json").read_text())
-    assert after.pop("calibration")["people"] == 79
+    assert after.pop("calibration")["unit_count"] == 79
     assert {"calibration": None, **after} == json.loads(before["model.json"])
     assert (folder / "model.safetensors").read_bytes() == before["model.safetensors"]
 
@@ -151,7 +151,7 @@ def test_beside_a_single_file_it_goes_over_what_the_model_itself_says(encoder: F
     path.write_bytes(b"weights")
     encoder.card = dataclasses.replace(encoder.card, calibration=made_up())
     assert load_calibration(encoder, path) == made_up()
-    later = dataclasses.replace(made_up(), people=80)
+    later = dataclasses.replace(made_up(), unit_count=80)
     assert store_calibration(path, later) == tmp_path / "public.calibration.json"
     assert load_calibration(encoder, path) == later
     assert load_calibration(encoder) == made_up()
@@ -178,8 +178,8 @@ HOSTILE = {
     "long name": (lambda c: {**c, "conditions": {**c["conditions"], "detector": "x" * 501}}, "detector"),
     "long fingerprint": (lambda c: {**c, "conditions": {**c["conditions"], "fingerprint": [0] * 257}}, "fingerprint"),
     "slope huge": (lambda c: {**c, "likelihood": {**c["likelihood"], "slope": 1e7}}, "slope"),
-    "people negative": (lambda c: {**c, "people": -1}, "people"),
-    "people huge": (lambda c: {**c, "people": 10**400}, "people"),
+    "units negative": (lambda c: {**c, "unit_count": -1}, "unit_count"),
+    "units huge": (lambda c: {**c, "unit_count": 10**400}, "unit_count"),
 }
 
 

@@ -79,7 +79,13 @@ def open_cfp(
         points, without = find_landmarks(beside, landmarks, {*pairs.first, *pairs.second}, str(splits), left_out)
         found.append(
             PairBenchmark(
-                name, photos, pairs, points, undetected=undetected, without_face=without, notes=notes_on(pairs)
+                name,
+                photos,
+                pairs,
+                landmarks=points,
+                undetected=undetected,
+                without_face=without,
+                notes=notes_on(pairs),
             )
         )
     if not found:

@@ -1,9 +1,9 @@
 """Lists of pairs that contradict themselves: what is refused, and what is noted beside the figures.
 
-A pair that is listed twice counts twice, as in the field's scripts: published lists have such pairs, so they are noted.
-So are folds of one kind: LFW's lists for development (`pairsDevTest.txt`) and many others are sorted by kind. A pair
-that is both genuine and impostor is a mistake. Packs are the exception: what is in them cannot be mended, and
-their images are known by their bytes alone, so all of it is noted.
+Published lists have two flaws, and these are noted: pairs that are listed twice, which count twice, as in the field's
+scripts; and folds of one kind alone, as in LFW's lists for development (`pairsDevTest.txt`), which are sorted by kind.
+A pair that is both genuine and impostor is a mistake, and refused. In a pack it is noted: a pack cannot be mended, and
+its images are told apart by their bytes alone.
 """
 
 from collections import Counter
@@ -69,11 +69,12 @@ def check_kinds(pairs: Pairs, source: str, where: Sequence[str] | None = None) -
 
 def notes_on(pairs: Pairs) -> tuple[str, ...]:
     """What is to be said beside the figures of a list that can be judged."""
-    kinds = Counter(frozenset(pair) for pair in zip(pairs.first, pairs.second, strict=True))
-    labels = Counter({(frozenset(p), s) for *p, s in zip(pairs.first, pairs.second, pairs.same.tolist(), strict=True)})
-    both = sum(count > 1 for count in Counter(pair for pair, _ in labels).values())
-    repeated = sum(count - 1 for count in kinds.values())
-    alone = sum(count for pair, count in kinds.items() if len(pair) == 1)
+    times_listed = Counter(frozenset(pair) for pair in zip(pairs.first, pairs.second, strict=True))
+    rows = zip(pairs.first, pairs.second, pairs.same.tolist(), strict=True)
+    kinds = Counter(pair for pair, _ in {(frozenset(pair), same) for *pair, same in rows})
+    both = sum(count > 1 for count in kinds.values())
+    repeated = sum(count - 1 for count in times_listed.values())
+    alone = sum(count for pair, count in times_listed.items() if len(pair) == 1)
     folds: list[NDArray[np.bool_]] = np.array_split(pairs.same, pairs.folds)
     one_kind = sum(bool(fold.all() or not fold.any()) for fold in folds)
     large = len(pairs.same) >= _LEAST * pairs.folds

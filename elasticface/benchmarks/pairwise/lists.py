@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -43,21 +43,19 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True)
-class PairBenchmark:
-    """Photos and the pairs to judge on them."""
+class BenchmarkPhotos:
+    """The photos of a benchmark, and the face on each."""
 
     name: str
     photos: Images
-    pairs: Pairs
-    landmarks: dict[str, NDArray[np.float64]] | None  # None: the photos are aligned
+    _: KW_ONLY
+    landmarks: dict[str, NDArray[np.float64]] | None = None  # None: the photos are aligned
     metadata: Metadata | None = None  # what is in the photos, where it is known
     if_unaligned: str = (  # what to do about photos that are not aligned, for the message
         f"give the landmarks ({LANDMARKS_FILE} beside {PAIRS_FILE}, or --landmarks), or run `elasticface align` first"
     )
-    content: str = ""  # what tells its images from others where their names do not
     undetected: Undetected = "reject"  # what becomes of photos without a face, and of damaged ones
     without_face: frozenset[str] = frozenset()  # listed photos in which no face was found
-    notes: tuple[str, ...] = ()  # on the list of pairs
 
     def face(self, name: str, size: int = 112) -> NDArray[np.uint8]:
         """The aligned face of one photo, uint8 [size, size, 3] RGB.
@@ -80,6 +78,16 @@ class PairBenchmark:
                 return align(photo, self.landmarks[name], size)
         except ValueError as error:
             raise InputError(f"{label}: {error}; mend its row in the landmarks") from error
+
+
+@dataclass(frozen=True)
+class PairBenchmark(BenchmarkPhotos):
+    """Photos and the pairs to judge on them."""
+
+    pairs: Pairs
+    _: KW_ONLY
+    content: str = ""  # what tells its images from others where their names do not
+    notes: tuple[str, ...] = ()  # on the list of pairs
 
 
 def open_pairs(
@@ -119,11 +127,15 @@ def open_pairs(
     )
     listed = parse_pairs(text, str(pairs_file), [*photos.names, *left_out.names])
     points, without = find_landmarks(beside, landmarks, {*listed.first, *listed.second}, str(pairs_file), left_out)
-    metadata = slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second})
-    name = root.resolve().name.removesuffix(".tar")
-    notes = contradictions.notes_on(listed)
     return PairBenchmark(
-        name, photos, listed, points, metadata, undetected=undetected, without_face=without, notes=notes
+        root.resolve().name.removesuffix(".tar"),
+        photos,
+        listed,
+        landmarks=points,
+        metadata=slices.read_metadata(beside / slices.METADATA_FILE, {*listed.first, *listed.second}),
+        undetected=undetected,
+        without_face=without,
+        notes=contradictions.notes_on(listed),
     )
 
 
@@ -148,12 +160,10 @@ def open_pack(path: str | Path, undetected: Undetected = "reject") -> PairBenchm
     photos = _Packed({f"{number:06d}": image for image, number in position.items()})
     unaligned = "a pack holds faces aligned to the model's size; make one of the photos by `elasticface pack`"
     content = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in encoded)).hexdigest()
-    name = Path(path).stem
     return PairBenchmark(
-        name,
+        Path(path).stem,
         photos,
         pairs,
-        None,
         if_unaligned=unaligned,
         content=content,
         undetected=undetected,

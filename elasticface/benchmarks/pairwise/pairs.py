@@ -6,8 +6,8 @@ that is best on the other nine; mean ± standard deviation over the folds. No PC
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from elasticface.base.errors import InputError
 from elasticface.benchmarks import samples
 from elasticface.benchmarks.enrolment import Enrolment
 from elasticface.benchmarks.pairwise import slices
-from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs
+from elasticface.benchmarks.pairwise.lists import BenchmarkPhotos, PairBenchmark, Pairs
 from elasticface.benchmarks.pairwise.slices import Slice
 from elasticface.benchmarks.samples import ACCURACY, EER
 from elasticface.benchmarks.units import Units, units_of
@@ -85,23 +85,14 @@ def evaluate_pairs(
         InputError: photos that are not aligned, no pair left to judge, or a model whose embeddings are no numbers.
     """
     pairs = benchmark.pairs
-    listed = {*pairs.first, *pairs.second}
-    embeddings, enrolled = embed_enrolled(encoder, benchmark, sorted(listed), flip)
+    listed = sorted({*pairs.first, *pairs.second})
+    embeddings, enrolled, enrolment = embed_enrolled(encoder, benchmark, listed, flip)
     position = {name: row for row, name in enumerate(enrolled)}
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
     usable = np.array([a in position and b in position for a, b in zip(pairs.first, pairs.second, strict=True)])
     same = pairs.same[usable]
     if len(same) < pairs.folds or same.all() or not same.any():
         raise InputError(f"{benchmark.name}: too few pairs left to judge: {len(same)} of {len(usable)}")
-    damaged = listed - position.keys() - (benchmark.without_face if benchmark.undetected != "centre" else set())
-    enrolment = Enrolment.counted(
-        benchmark.undetected,
-        images=len(listed),
-        without_face=len(benchmark.without_face - damaged),
-        damaged=len(damaged),
-        trials=len(usable) - len(same),
-    )
+    enrolment = replace(enrolment, trials=len(usable) - len(same))
     if benchmark.undetected == "skip" and not usable.all():
         first, second = (tuple(np.array(side, dtype=object)[usable]) for side in (pairs.first, pairs.second))
         pairs, usable = Pairs(first, second, same, pairs.folds), usable[usable]
@@ -224,13 +215,28 @@ def _intervals(
 
 
 def embed_enrolled(
-    encoder: FaceEncoder, benchmark: PairBenchmark, names: Iterable[str], flip: bool
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Embeddings [N, D] of those of the named photos that can be enrolled, and their names [N], in the order given."""
+    encoder: FaceEncoder, benchmark: BenchmarkPhotos, names: Collection[str], flip: bool
+) -> tuple[NDArray[np.float32], list[str], Enrolment]:
+    """Embed the named photos, as far as they can be enrolled.
+
+    Args:
+        encoder: the model.
+        benchmark: what the photos are of.
+        names: all photos that the benchmark lists, each once.
+        flip: add the embedding of the mirror image.
+
+    Returns:
+        Embeddings [N, D] of those that can be enrolled; their names [N], in the order given; and how many of all
+        cannot, with 0 trials, since these are the caller's to count.
+
+    Raises:
+        InputError: photos that are not aligned, or a model whose embeddings are no numbers.
+    """
     lost = "skipped" if benchmark.undetected == "skip" else "not enrolled"
     without_face = benchmark.without_face if benchmark.undetected != "centre" else frozenset()
     looked_at = [name for name in names if name not in without_face]
     enrolled: list[str] = []
+    damaged: set[str] = set()
 
     def read(name: str) -> NDArray[np.uint8]:
         return benchmark.face(name, encoder.card.preprocessing.size)
@@ -240,11 +246,22 @@ def embed_enrolled(
         for name, face in progress.track(found, f"{benchmark.name}: embedding", len(looked_at)):
             if isinstance(face, decoding.DamagedImage):
                 progress.say(f"{lost}: {face}")
+                damaged.add(name)
                 continue
             enrolled.append(name)
             yield face
 
-    return encoder.embed(faces(), flip), enrolled
+    embeddings = encoder.embed(faces(), flip)
+    if not np.isfinite(embeddings).all():
+        raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
+    enrolment = Enrolment.counted(
+        benchmark.undetected,
+        images=len(names),
+        without_face=len(benchmark.without_face - damaged),
+        damaged=len(damaged),
+        trials=0,
+    )
+    return embeddings, enrolled, enrolment
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -175,7 +175,7 @@ def test_faces_of_another_size_are_packed_where_it_is_given(tmp_path: Path) -> N
 
 def test_of_two_benchmarks_the_one_of_the_files_name_is_packed(faces: Path) -> None:
     one = open_pairs(faces)
-    two = [PairBenchmark(name, one.photos, one.pairs, None) for name in ("cfp_fp", "cfp_ff")]
+    two = [PairBenchmark(name, one.photos, one.pairs) for name in ("cfp_fp", "cfp_ff")]
     assert choose(two, Path("x/cfp_ff.bin")) is two[1]
     assert choose(two[:1], Path("any.bin")) is two[0]
     with pytest.raises(InputError, match=r"there are cfp_fp and cfp_ff to pack; .* as cfp_fp\.bin"):

@@ -448,7 +448,7 @@ def test_every_photo_is_embedded_once(people: Path) -> None:
 
 def made_up_benchmark(same: NDArray[np.bool_], folds: int, tmp_path: Path) -> PairBenchmark:
     names = [tuple(f"{side}{i}.png" for i in range(len(same))) for side in "ab"]
-    return PairBenchmark("made up", Photos(tmp_path), Pairs(*names, same, folds), None)
+    return PairBenchmark("made up", Photos(tmp_path), Pairs(*names, same, folds))
 
 
 def longhand(a: NDArray[np.float32], b: NDArray[np.float32], same: NDArray[np.bool_], folds: int) -> dict[str, object]:
