@@ -252,8 +252,6 @@ def embed_enrolled(
             yield face
 
     embeddings = encoder.embed(faces(), flip)
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"{encoder.card.name}: its embeddings hold NaN or infinity; the model is broken")
     enrolment = Enrolment.counted(
         benchmark.undetected,
         images=len(names),
