@@ -28,7 +28,9 @@ def read(value: Any, hint: Any, name: str) -> Any:
     try:
         return _read(value, hint)
     except (ValueError, OverflowError):
-        raise InputError(f"{name} must be {wanted(hint)}, got {_shown(value)}") from None
+        on_command_line = name.startswith("--")  # where one leaves an option out, and a file says null
+        needed = wanted(_inner(hint) if on_command_line and _is_optional(hint) else hint)
+        raise InputError(f"{name} must be {needed}, got {_shown(value)}") from None
 
 
 def wanted(hint: Any) -> str:

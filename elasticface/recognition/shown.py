@@ -8,10 +8,15 @@ from elasticface.recognition.calibration import Measured
 from elasticface.recognition.groups import Differential, Rate
 from elasticface.report.figures import interval, percent, scientific
 
+_CAPTION = (
+    "FMR: the share of comparisons of different people that are taken for one person. Genuine accepted: the share of "
+    "one person's that are, in %. Intervals are 95 %, over people."
+)
+
 
 def tables(measured: Measured) -> list[Table]:
     """The operating points, and for each column of metadata.csv the groups at the lowest false match rate."""
-    points = Table(box=SIMPLE_HEAD, caption="Genuine in %. Intervals are 95 %, over people.", caption_justify="left")
+    points = Table(box=SIMPLE_HEAD, caption=_CAPTION, caption_justify="left")
     points.add_column("FMR", no_wrap=True)
     for heading in ("its interval", "threshold", "genuine\naccepted", "its interval", "impostors,\nindep."):
         points.add_column(heading, justify="right", no_wrap=True)
@@ -37,7 +42,8 @@ def lines(measured: Measured) -> list[str]:
     ]
     if (ratio := found.likelihood) is not None:
         told.append(
-            f"log likelihood ratio = {ratio.slope:.2f} · similarity {ratio.offset:+.2f}; "
+            f"log likelihood ratio = {ratio.slope:.2f} · similarity {'-' if ratio.offset < 0 else '+'} "
+            f"{abs(ratio.offset):.2f}; "
             f"Cllr {ratio.cllr:.3f} bits on the {ratio.held_out:,} that it was not fitted on"
         )
     return told

@@ -173,7 +173,7 @@ def test_a_folder_of_features_does_for_a_model_on_megaface() -> None:
         ("evaluate MODEL FACES --device abacus", "no device 'abacus'"),
         ("evaluate MODEL FACES --backbone tiny", "says itself what it is"),
         ("evaluate MODEL FACES --mean 0.5", "says itself what it is"),
-        ("evaluate MODEL FACES --channels YUV", "--channels must be one of RGB, BGR or null, got 'YUV'"),
+        ("evaluate MODEL FACES --channels YUV", "--channels must be one of RGB, BGR, got 'YUV'"),
         ("evaluate MODEL FACES --pairs absent.txt", "absent.txt: cannot be read"),
         ("evaluate MODEL FACES --landmarks absent.csv", "absent.csv: cannot be read"),
         ("evaluate MODEL absent.bin", "absent.bin: cannot be read: No such file"),

@@ -64,7 +64,7 @@ def test_a_refused_set_has_no_preview(previews: list[Any], people: Path) -> None
         ("synthesize out --identities 3", "synthesize OUT needs --identities and --images-per-identity"),
         (
             "synthesize out --identities many --images-per-identity 4",
-            "--identities must be a whole number or null, got 'many'",
+            "--identities must be a whole number, got 'many'",
         ),
         ("synthesize out --identities -3 --images-per-identity 4", "identities must be 1 to 1,000,000, got -3"),
         ("synthesize out --identities 3 --images-per-identity 0", "images of each identity must be 1 to 10,000, got 0"),
