@@ -24,8 +24,15 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("first", type=str, help="photo")
     parser.add_argument("second", type=str, help="photo")
     parser.add_argument("--model", type=str, default="default", help=MODEL_HELP)
-    parser.add_argument("--fmr", type=float | None, default=None, help="false match rate; the one nearest to 1e-3")
-    parser.add_argument("--faces", type=Literal["largest", "central"], default="largest", help="of several in a photo")
+    parser.add_argument(
+        "--fmr",
+        type=float | None,
+        default=None,
+        help="false match rate of the decision (default: the calibrated one nearest to 1e-3)",
+    )
+    parser.add_argument(
+        "--faces", type=Literal["largest", "central"], default="largest", help="which face, where a photo has several"
+    )
     add_finder_options(parser)
     add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -39,8 +46,9 @@ def run(options: Namespace) -> None:
     from elasticface.recognition.page import write_verification
     from elasticface.recognition.verify import verify
 
-    if options.out:
-        files.check_writable(Path(options.out))
+    page = Path(options.out) if options.out else None
+    if page:
+        files.check_writable(page.parent, page.name)
     encoder = load_model(options)
     found = verify(
         options.first,
@@ -55,8 +63,8 @@ def run(options: Namespace) -> None:
     for note in (face.note for face in found.faces):
         if note is not None:
             progress.say(f"note: {note}")
-    if options.out:
-        write_verification(Path(options.out), found, encoder.card.name)
+    if page:
+        write_verification(page, found, encoder.card.name)
     if options.json:
         print(json.dumps(found.as_json()))
         return
@@ -70,5 +78,5 @@ def run(options: Namespace) -> None:
         print("95 % interval of that rate: {:.2g} to {:.2g}".format(*point.fmr_interval))
     if found.llr is not None:
         print(f"log-likelihood ratio {found.llr:+.2f} (above 0 speaks for one person)")
-    if options.out:
+    if page:
         print(options.out)

@@ -78,6 +78,9 @@ class PairBenchmark:
         photo = decoding.decode(data, label)
         if max(photo.shape) > _LONGEST_SIDE:
             raise decoding.DamagedImage(f"{label}: a side is longer than {_LONGEST_SIDE:,} pixels; shrink it")
+        if name not in self.landmarks:
+            again = "could not be read when faces were looked for, and can be now; run `elasticface detect` again"
+            raise decoding.DamagedImage(f"{label}: {again}")
         try:
             with np.errstate(all="ignore"):  # absurd coordinates overflow to what `align` refuses
                 return align(photo, self.landmarks[name], size)
