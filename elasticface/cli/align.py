@@ -24,7 +24,7 @@ def add_options(parser: Parser) -> None:
     add_photos(parser)
     parser.add_argument("out", type=str, help="folder for the aligned faces")
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a face")
-    parser.add_argument("--faces", type=Choice, default="largest", help="which of a photo's faces")
+    parser.add_argument("--faces", type=Choice, default="largest", help="which face, where a photo has several")
     parser.add_argument("--sheet", type=str | None, default=None, help="PNG to look at, doubtful faces first")
     parser.add_argument("--size", type=int, default=112, help="side in pixels")
     parser.add_argument("--format", type=Literal["jpg", "png"], default="jpg", help="JPEG of quality 95, or PNG")
@@ -34,14 +34,18 @@ def add_options(parser: Parser) -> None:
 def run(options: Namespace) -> None:
     """Do it, and say what was made."""
     from elasticface.base import files
+    from elasticface.base.errors import InputError
     from elasticface.data.images.photos import Photos
     from elasticface.faces.align_folder import FACES, align_photos
     from elasticface.faces.landmarks import read_faces
     from elasticface.faces.sheet import write_sheet
 
-    photos, out = Photos(options.photos), Path(options.out)
-    if options.sheet:
-        files.check_writable(Path(options.sheet))
+    if options.landmarks and (options.detector is not None or options.smallest is not None):
+        raise InputError("--landmarks says where the faces are; leave out --detector and --smallest, or --landmarks")
+    photos, out, only = Photos(options.photos), Path(options.out), wanted_people(options)
+    sheet = Path(options.sheet) if options.sheet else None
+    if sheet:
+        files.check_writable(sheet.parent, sheet.name)
     found = read_faces(options.landmarks) if options.landmarks else None
     summary = align_photos(
         photos,
@@ -50,12 +54,12 @@ def run(options: Namespace) -> None:
         size=options.size,
         format=options.format,
         workers=options.workers,
-        only=wanted_people(options),
+        only=only,
         resume=options.resume,
         faces=options.faces,
-        finder=None if options.landmarks else open_finder(options),
+        finder=open_finder(options) if found is None else None,
     )
     print("\n".join(summary.lines()))
-    if options.sheet:
-        write_sheet(Path(options.sheet), photos, found or read_faces(out / FACES), options.faces)
+    if sheet:
+        write_sheet(sheet, photos, read_faces(out / FACES) if found is None else found, options.faces, only)
         print(options.sheet)

@@ -24,8 +24,9 @@ For each false match rate: the threshold, the rate that was observed and its 95 
 genuine comparisons that are accepted. A rate that takes more people than there are is refused (rule of three). Where
 metadata.csv says sex, age, ancestry or the like, the rates of each group follow.
 
-The result is in MODEL's model.json, or, for a file, beside it in MODEL.calibration.json. It holds for the detector, the
-alignment, the mirror image, the precision and the very model that it was measured with."""
+The result is in MODEL's model.json, or, for a file, beside it in MODEL.calibration.json, such as
+net.onnx.calibration.json. It holds for the detector, the alignment, the mirror image, the precision and the very model
+that it was measured with."""
 
 
 def add_options(parser: Parser) -> None:
@@ -59,6 +60,7 @@ def run(options: Namespace) -> None:
     from elasticface.model.calibration import UNKNOWN_DETECTOR
     from elasticface.recognition.calibration import measure
     from elasticface.recognition.comparable import open_comparable
+    from elasticface.recognition.found_by import detector_of, named_detector
     from elasticface.recognition.shown import lines, tables
     from elasticface.recognition.storing import place_of, store_calibration
 
@@ -76,7 +78,8 @@ def run(options: Namespace) -> None:
             path, options.pairs, options.landmarks, options.all_pairs, options.undetected, options.most_photos
         )
     ]
-    detector = _detector(options.detector, [Path(path) for path in options.benchmarks])
+    given = options.detector
+    detector = detector_of([Path(path) for path in options.benchmarks]) if given is None else named_detector(given)
     measured = measure(encoder, benchmarks, options.fmr, detector=detector, flip=options.flip)
     store_calibration(options.model, measured.calibration)
     if options.json:
@@ -88,31 +91,11 @@ def run(options: Namespace) -> None:
     console.print(*lines(measured), sep="\n", markup=False, highlight=False, soft_wrap=True)
     for note in measured.notes:
         progress.say(f"note: {note}")
+    if given is not None:
+        progress.say(f"note: the calibration is for faces that {files.printable(detector)} found, as --detector says")
     if detector == UNKNOWN_DETECTOR:
         progress.say(
             "note: what found the faces is not known, so verify and find will not use this calibration; "
             "say it with --detector, such as --detector yunet"
         )
     print(place)
-
-
-def _detector(given: str | None, benchmarks: list[Path]) -> str:
-    """The name of what found the faces, as its own name has it: given, or what `align` has written with them."""
-    from elasticface.base import records
-    from elasticface.faces.align_folder import SUMMARY
-    from elasticface.faces.finder import FaceFinder
-    from elasticface.model.calibration import UNKNOWN_DETECTOR
-
-    if given is not None:
-        if not given.strip() or len(given) > 500:
-            raise InputError("--detector must be a name, such as yunet")
-        return FaceFinder().name if given == "yunet" else given
-    told = set()
-    for path in benchmarks:
-        summary = path / SUMMARY
-        name = records.read_object(summary, most=files.MOST_TEXT).get("detector") if summary.is_file() else None
-        told.add(name if isinstance(name, str) and 0 < len(name) <= 500 else UNKNOWN_DETECTOR)
-    if len(told) > 1:
-        names = ", ".join(files.printable(name, 100) for name in sorted(told))
-        raise InputError(f"faces of different detectors ({names}) make no common threshold; calibrate on one alone")
-    return told.pop()

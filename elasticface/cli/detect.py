@@ -10,8 +10,9 @@ HELP = "photos -> a CSV file of the faces in them"
 DESCRIPTION = """Find the faces in photos: five points, a box and a score each.
 
 PHOTOS is a folder or an uncompressed tar. OUT.csv has a line a face, a photo's faces largest first and numbered from 1;
-a photo without a face has a line with its name and empty fields. `elasticface align --landmarks OUT.csv` takes it. The
-detector is YuNet, which comes with the package; photos may be turned by 90, 180 or 270 degrees."""
+a photo without a face has a line with its name and empty fields, and one that cannot be read also the reason, in the
+last field. `elasticface align --landmarks OUT.csv` takes it. The detector is YuNet, which comes with the package;
+photos may be turned by 90, 180 or 270 degrees."""
 
 
 def add_options(parser: Parser) -> None:

@@ -23,7 +23,7 @@ def add_options(parser: Parser) -> None:
     add_photos(parser)
     parser.add_argument("out", type=str, help="folder for the embeddings")
     parser.add_argument("--model", type=str, default="default", help=MODEL_HELP)
-    parser.add_argument("--faces", type=Choice, default="all", help="which of a photo's faces")
+    parser.add_argument("--faces", type=Choice, default="all", help="which face, where a photo has several")
     parser.add_argument("--flip", type=bool, default=True, help="add the mirror image")
     add_finder_options(parser)
     add_model_options(parser)

@@ -23,9 +23,14 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("photo", type=str, help="photo")
     parser.add_argument("--in", type=str, required=True, help="folder of people, each a folder of photos")
     parser.add_argument("--model", type=str, default="default", help=MODEL_HELP)
-    parser.add_argument("--fmr", type=float | None, default=None, help="of one comparison; the one nearest to 1e-3")
     parser.add_argument(
-        "--faces", type=Literal["largest", "central"], default="largest", help="of several in the photo"
+        "--fmr",
+        type=float | None,
+        default=None,
+        help="false match rate of the decision (default: the calibrated one nearest to 1e-3)",
+    )
+    parser.add_argument(
+        "--faces", type=Literal["largest", "central"], default="largest", help="which face, where a photo has several"
     )
     add_finder_options(parser)
     add_model_options(parser)
@@ -52,8 +57,11 @@ def run(options: Namespace) -> None:
         name=options.photo,
         workers=options.workers,
     )
-    for line in [*([found.face.note] if found.face.note else []), *with_examples("no face", found.without_face)]:
-        progress.say(f"note: {line}")
+    if found.face.note:
+        progress.say(f"note: {found.face.note}")
+    unusable = [f"{name}: {why}" for name, why in found.unusable.items()]
+    for line in with_examples("note: photos that were not compared", unusable):
+        progress.say(line)
     if options.json:
         print(json.dumps(found.as_json()))
         return

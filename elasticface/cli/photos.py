@@ -23,9 +23,17 @@ def add_photos(parser: Parser) -> None:
 def add_finder_options(parser: Parser) -> None:
     """What looks for faces, and for which."""
     parser.add_argument(
-        "--detector", type=str, default="yunet", help="yunet, insightface or uniface (if installed), or an .onnx"
+        "--detector",
+        type=str | None,
+        default=None,
+        help="yunet, insightface or uniface (if installed), or an .onnx (default: yunet)",
     )
-    parser.add_argument("--smallest", type=int, default=20, help="width in pixels of the smallest face looked for")
+    parser.add_argument(
+        "--smallest",
+        type=int | None,
+        default=None,
+        help="width in pixels of the smallest face looked for (default: 20)",
+    )
 
 
 def open_finder(options: Namespace) -> "FaceFinder":
@@ -34,10 +42,11 @@ def open_finder(options: Namespace) -> "FaceFinder":
     Raises:
         InputError: no such detector, or a size out of range.
     """
-    from elasticface.faces.finder import FaceFinder
+    from elasticface.faces.finder import SMALLEST, FaceFinder
     from elasticface.faces.installed import open_detector
 
-    return FaceFinder(open_detector(options.detector), options.smallest)
+    detector = open_detector("yunet" if options.detector is None else options.detector)
+    return FaceFinder(detector, SMALLEST if options.smallest is None else options.smallest)
 
 
 def wanted_people(options: Namespace) -> set[str] | None:
@@ -46,6 +55,6 @@ def wanted_people(options: Namespace) -> set[str] | None:
     Raises:
         InputError: the file cannot be read, or names no one.
     """
-    from elasticface.faces.align_folder import read_identities
+    from elasticface.data.images.photos import read_identities
 
     return read_identities(options.identities) if options.identities else None

@@ -28,9 +28,11 @@ def add_options(parser: Parser) -> None:
         "--fmr",
         type=float | None,
         default=None,
-        help="false match rate of the decision; the calibrated one nearest to 1e-3",
+        help="false match rate of the decision (default: the calibrated one nearest to 1e-3)",
     )
-    parser.add_argument("--faces", type=Literal["largest", "central"], default="largest", help="of several in a photo")
+    parser.add_argument(
+        "--faces", type=Literal["largest", "central"], default="largest", help="which face, where a photo has several"
+    )
     add_finder_options(parser)
     add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -44,8 +46,9 @@ def run(options: Namespace) -> None:
     from elasticface.recognition.page import write_verification
     from elasticface.recognition.verification import verify
 
-    if options.out:
-        files.check_writable(Path(options.out))
+    page = Path(options.out) if options.out else None
+    if page:
+        files.check_writable(page.parent, page.name)
     encoder = load_model(options)
     found = verify(
         options.first,
@@ -60,11 +63,11 @@ def run(options: Namespace) -> None:
     for note in (*(face.note for face in found.faces), found.threshold.note):
         if note is not None:
             progress.say(f"note: {note}")
-    if options.out:
-        write_verification(Path(options.out), found, encoder.card.name)
+    if page:
+        write_verification(page, found, encoder.card.name)
     if options.json:
         print(json.dumps(found.as_json()))
         return
     print(*found.lines(), sep="\n")
-    if options.out:
+    if page:
         print(options.out)

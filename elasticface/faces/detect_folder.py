@@ -2,22 +2,27 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import os
-from collections.abc import Collection, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from elasticface.base import files, processes, progress, records
+import numpy as np
+
+from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.base.locks import locked
 from elasticface.data.images.decoding import DamagedImage, decode
 from elasticface.data.images.photos import Photos
+from elasticface.faces.begun import begun
 from elasticface.faces.detector import Face
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.faces.landmarks import DETECTED_COLUMNS
+from elasticface.faces.landmarks import DETECTED_COLUMNS, ListedFaces, canonical, read_faces
 
 CHUNK = 16
 """Photos a task: some tenths of a second."""
@@ -27,8 +32,7 @@ PARTIAL = ".partial"
 
 Row = list[str]
 
-_ROWS, _SETTINGS = "rows.csv", "settings.json"
-_MOST = 1 << 31  # bytes of rows: those of ten million faces
+_ROWS = "rows.csv"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Found:
     photos: int = 0  # that could be read
     faces: int = 0
     without_face: list[str] = field(default_factory=list)
-    damaged: dict[str, str] = field(default_factory=dict)  # name -> what is wrong; these are not in the file
+    damaged: dict[str, str] = field(default_factory=dict)  # name -> what is wrong
     left_out: dict[str, str] = field(default_factory=dict)  # name -> why it was not looked at
 
     def lines(self) -> list[str]:
@@ -63,8 +67,9 @@ def detect_photos(
 ) -> Found:
     """Write the faces of every photo to ``out``, a line a face, photos by name and a photo's faces largest first.
 
-    A photo without a face has a line with its name and empty fields. Until all photos are done, the lines are in the
-    folder ``out`` + ``.partial``. The file does not depend on the number of workers, nor on how often it was resumed.
+    A photo without a face has a line with its name and empty fields; one that cannot be read has what is wrong in the
+    last of them. Until all photos are done, the lines are in the folder ``out`` + ``.partial``. The file does not
+    depend on the number of workers, nor on how often it was resumed.
 
     Args:
         photos: where to read.
@@ -72,61 +77,179 @@ def detect_photos(
         finder: of faces; :class:`FaceFinder` as it is by itself where none is given.
         workers: processes; 1 does it in this one.
         only: the identities to look at: the first parts of the photos' names.
-        resume: ``out`` may have been begun with the same detector.
+        resume: ``out`` may have been begun with the same detector. Photos that could not be read are tried again.
 
     Raises:
         InputError: ``out`` is there, was begun and ``resume`` is not given, or by another detector; no photo at all.
         Stopped: a worker process was killed.
     """
     out, finder = Path(out), finder or FaceFinder()
-    partial = out.with_name(out.name + PARTIAL)
+    partial = partial_of(out)
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
-    if out.exists():
-        raise InputError(f"{printable(out)}: is there already; remove it, or give another name")
-    if files.holds_something(partial) and not resume:
-        raise InputError(f"{printable(partial)}: an unfinished run; resume it, or remove the folder")
-    files.check_writable(out)
-    wanted = None if only is None else frozenset(only)
-    names = [name for name in photos.names if wanted is None or name.split("/", 1)[0] in wanted]
+    names, left_out = photos.of(only)
     if not names:
         raise InputError(f"{printable(photos.path)}: no photo to look at, of {len(photos):,}; give a folder of photos")
-    settings = {"detector": finder.name, "photos": os.path.realpath(photos.path)}
-    with locked(partial):
-        rows = _rows_of_earlier_run(partial, settings)
-        todo = [name for name in names if name not in rows]
-        damaged: dict[str, str] = {}
-        job = _Job(photos, finder)
-        chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-        if_killed = f"what is in {printable(partial)} is good: resume with fewer workers"
-        with (
-            progress.bar(shown=bool(todo)) as bar,
-            (partial / _ROWS).open("a", encoding="utf-8", newline="") as file,
-            contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs,
-        ):
-            task = bar.add_task("looking for faces", total=len(todo))
-            for found, unreadable in runs:
-                rows |= found
-                damaged |= unreadable
-                csv.writer(file).writerows(row for faces in found.values() for row in faces)
-                file.flush()
-                bar.advance(task, len(found) + len(unreadable))
-        done = [name for name in names if name in rows]
-        table = io.StringIO(newline="")
-        csv.writer(table).writerows([DETECTED_COLUMNS, *(row for name in done for row in rows[name])])
-        files.write_text(out, table.getvalue())
-        for name in (_ROWS, _SETTINGS):
-            (partial / name).unlink(missing_ok=True)
+    files.check_writable(out.parent, out.name)
+    with begun(partial, settings_of(photos, finder), resume, "an unfinished run; resume it, or remove the folder"):
+        if out.exists():
+            raise InputError(f"{printable(out)}: is there already; remove it, or give another name")
+        with (partial / _ROWS).open("a+b") as file:
+            rows = _Rows(names, file)
+            damaged = _look(rows, _Job(photos, finder), workers, partial)
+            with files.replacing(out) as temporary, temporary.open("wb") as table:
+                table.write(_lines([DETECTED_COLUMNS]))
+                for name in names:
+                    table.write(_lines([_without(name, damaged[name])]) if name in damaged else rows.of(name))
+        (partial / _ROWS).unlink()
     with contextlib.suppress(OSError):
         partial.rmdir()
-    without = [name for name in done if not _has_face(rows[name])]
     return Found(
-        photos=len(done),
-        faces=sum(len(rows[name]) for name in done) - len(without),
-        without_face=without,
+        photos=len(names) - len(damaged),
+        faces=rows.faces,
+        without_face=rows.without_face,
         damaged=dict(sorted(damaged.items())),
-        left_out=dict(photos.left_out),
+        left_out=left_out,
     )
+
+
+def detected(
+    photos: Photos, path: Path, finder: FaceFinder, *, workers: int, only: Collection[str] | None, resume: bool
+) -> ListedFaces:
+    """The faces that :func:`detect_photos` has written to ``path``, or writes there now.
+
+    Raises:
+        InputError: as :func:`detect_photos`; photos that were added since.
+    """
+    if path.exists():
+        shutil.rmtree(partial_of(path), ignore_errors=True)  # a kill can leave it
+    else:
+        detect_photos(photos, path, finder, workers=workers, only=only, resume=resume)
+    listed = read_faces(path)
+    added = [name for name in photos.of(only)[0] if name not in listed and canonical(name) not in listed.damaged]
+    if added:
+        raise InputError(
+            f"{printable(path)}: no row for {len(added):,} photos that were added since, such as "
+            f"{printable(added[0], 200)}; remove the file and resume: faces are looked for again"
+        )
+    return listed
+
+
+def settings_of(photos: Photos, finder: FaceFinder | None, only: Collection[str] | None = None) -> dict[str, Any]:
+    """What the faces of a folder depend on, as :func:`elasticface.faces.begun.begun` keeps and compares it."""
+    people = None if only is None else "\n".join(sorted({*only})).encode(errors="surrogatepass")
+    return {
+        "detector": None if finder is None else finder.name,
+        "photos": printable(os.path.realpath(photos.path)),
+        "identities": None if people is None else hashlib.sha256(people).hexdigest(),
+    }
+
+
+def partial_of(out: Path) -> Path:
+    """The folder in which ``out`` is made."""
+    return out.with_name(out.name + PARTIAL)
+
+
+def _look(rows: "_Rows", job: "_Job", workers: int, partial: Path) -> dict[str, str]:
+    """Add the rows of the photos that have none yet. Returns what is wrong with those that cannot be read."""
+    damaged: dict[str, str] = {}
+    todo = rows.missing()
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    if_killed = f"what is in {printable(partial)} is good: resume with fewer workers"
+    with (
+        progress.bar(shown=bool(todo)) as bar,
+        contextlib.closing(processes.run(job.run, chunks, workers, if_killed)) as runs,
+    ):
+        task = bar.add_task("looking for faces", total=len(todo))
+        for found, unreadable in runs:
+            for name, faces in found.items():
+                rows.add(name, faces)
+            rows.flush()
+            damaged |= unreadable
+            bar.advance(task, len(found) + len(unreadable))
+    return damaged
+
+
+class _Rows:
+    """The lines of photos in a file; in memory is only where they are.
+
+    Args:
+        names: of the photos, those of which lines are wanted.
+        file: open to be read and appended to; what an earlier run has left in it is kept, but for the end, which a kill
+            can have cut short.
+    """
+
+    def __init__(self, names: Sequence[str], file: BinaryIO) -> None:
+        self._file, self._names = file, names
+        self._position = {name: position for position, name in enumerate(names)}
+        self._begin, self._end = np.full((2, len(names)), -1, np.int64)
+        self._count = np.zeros(len(names), np.int32)
+        self._recover()
+
+    @property
+    def faces(self) -> int:
+        """In all photos."""
+        return int(self._count.sum())
+
+    @property
+    def without_face(self) -> list[str]:
+        """The photos in which none was found."""
+        return [self._names[position] for position in np.flatnonzero((self._end >= 0) & (self._count == 0)).tolist()]
+
+    def missing(self) -> list[str]:
+        """The photos that have no lines."""
+        return [self._names[position] for position in np.flatnonzero(self._end < 0).tolist()]
+
+    def add(self, name: str, faces: Sequence[Row]) -> None:
+        """The lines of a photo, none of them where it has no face."""
+        begin = self._file.seek(0, os.SEEK_END)
+        self._file.write(_lines(faces or [_without(name)]))
+        self._note(name, begin, self._file.tell(), len(faces))
+
+    def flush(self) -> None:
+        """Have what was added in the file, whatever happens."""
+        self._file.flush()
+
+    def of(self, name: str) -> bytes:
+        """The lines of a photo."""
+        position = self._position[name]
+        self._file.seek(int(self._begin[position]))
+        return self._file.read(int(self._end[position] - self._begin[position]))
+
+    def _note(self, name: str, begin: int, end: int, faces: int) -> None:
+        if (position := self._position.get(name)) is not None:
+            self._begin[position], self._end[position], self._count[position] = begin, end, faces
+
+    def _recover(self) -> None:
+        """Note what is in the file. The last photo's lines may not all be there, and are cut off."""
+        self._file.seek(0)
+        last, begin, faces = "", 0, 0
+        for start, row in _rows_in(self._file):
+            if row[0] != last:
+                if start:
+                    self._note(last, begin, start, faces)
+                last, begin, faces = row[0], start, 0
+            faces += row[1] != ""
+        self._file.truncate(begin)
+
+
+def _rows_in(file: BinaryIO) -> Iterator[tuple[int, Row]]:
+    """Where each row begins, and its cells, up to the first that is not as it was written."""
+    end = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal end
+        for line in file:
+            end += len(line)
+            yield line.decode()
+
+    start = 0
+    with contextlib.suppress(UnicodeDecodeError, csv.Error):
+        for row in csv.reader(lines()):
+            if len(row) != len(DETECTED_COLUMNS):
+                return
+            yield start, row
+            start = end
 
 
 @dataclass(frozen=True)
@@ -137,7 +260,7 @@ class _Job:
     finder: FaceFinder
 
     def run(self, names: Sequence[str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
-        """The rows of some photos by name, and what is wrong with those that cannot be read."""
+        """The rows of the faces of some photos by name, and what is wrong with those that cannot be read."""
         rows, damaged = {}, {}
         for name in names:
             try:
@@ -146,9 +269,7 @@ class _Job:
                 damaged[name] = str(error).removeprefix(f"{printable(name)}: ")
             else:
                 faces = self.finder.find(photo)
-                rows[name] = [row_of(name, face, number) for number, face in enumerate(faces, start=1)] or [
-                    _empty(name)
-                ]
+                rows[name] = [row_of(name, face, number) for number, face in enumerate(faces, start=1)]
         return rows, damaged
 
 
@@ -157,35 +278,12 @@ def row_of(name: str, face: Face, number: int) -> Row:
     return [name, f"{face.score:.4f}", *(f"{x:.2f}" for x in (*face.points.ravel(), *face.box)), str(number)]
 
 
-def _empty(name: str) -> Row:
-    return [name, *[""] * (len(DETECTED_COLUMNS) - 1)]
+def _without(name: str, why: str = "") -> Row:
+    """The line of a photo in which no face was found, or that could not be read, and why."""
+    return [name, *[""] * (len(DETECTED_COLUMNS) - 2), why]
 
 
-def _has_face(rows: Sequence[Row]) -> bool:
-    return rows[0][1] != ""
-
-
-def _rows_of_earlier_run(partial: Path, settings: dict[str, str]) -> dict[str, list[Row]]:
-    """Rows by photo, of the photos that an earlier run was done with; ``settings`` are kept or compared."""
-    rows_file, settings_file = partial / _ROWS, partial / _SETTINGS
-    if not settings_file.exists():
-        rows_file.unlink(missing_ok=True)
-        files.write_json(settings_file, settings)
-        return {}
-    before = records.read_object(settings_file)
-    changed = [name for name in settings if before.get(name) != settings[name]]
-    if changed:
-        raise InputError(f"{printable(partial)}: was begun with another {' and '.join(changed)}; remove the folder")
-    rows: dict[str, list[Row]] = {}
-    if rows_file.exists():
-        text = files.read_text(rows_file, most=_MOST)
-        whole = text[: text.rfind("\r\n") + 2] if "\r\n" in text else ""  # a kill can cut the last line short
-        for row in csv.reader(io.StringIO(whole, newline="")):
-            if len(row) == len(DETECTED_COLUMNS):
-                rows.setdefault(row[0], []).append(row)
-        if rows:  # and the last photo's lines may not all be there
-            rows.popitem()
-        table = io.StringIO(newline="")
-        csv.writer(table).writerows(row for faces in rows.values() for row in faces)
-        files.write_text(rows_file, table.getvalue())
-    return rows
+def _lines(rows: Sequence[Sequence[str]]) -> bytes:
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    return table.getvalue().encode()

@@ -5,8 +5,9 @@ import csv
 import math
 import unicodedata
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +59,34 @@ class ListedFaces(Mapping[str, list[Face]]):
     Args:
         rows: canonical name -> the rows of its faces, none where a photo has no face.
         table: float64 [R, 15]: score, ten coordinates, box.
+        damaged: canonical name -> what is wrong, of photos that could not be read; they are none of ``rows``.
+        from_detector: they are from a file that has a row for every photo that was looked at.
     """
 
-    def __init__(self, rows: Mapping[str, range], table: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        rows: Mapping[str, range],
+        table: NDArray[np.float64],
+        damaged: Mapping[str, str] | None = None,
+        from_detector: bool = False,
+    ) -> None:
         self._rows, self._table = rows, table
+        self.damaged, self.from_detector = damaged or {}, from_detector
+
+    @staticmethod
+    def of(landmarks: "Landmarks") -> "ListedFaces":
+        """Those of a mapping of any kind."""
+        if isinstance(landmarks, ListedFaces):
+            return landmarks
+        table = array("d")
+        rows: dict[str, range] = {}
+        for name, found in landmarks.items():
+            start = len(table) // _WIDTH
+            faces = [_without_box(found)] if isinstance(found, np.ndarray) else found
+            for face in faces:
+                table.extend([face.score, *face.points.ravel(), *face.box])
+            rows[canonical(name)] = range(start, start + len(faces))
+        return ListedFaces(rows, _as_rows(table))
 
     def __getitem__(self, name: str) -> list[Face]:
         rows = self._rows[canonical(name)]
@@ -77,10 +102,18 @@ class ListedFaces(Mapping[str, list[Face]]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def count(self, name: str) -> int:
+        """How many faces a photo has, without making them."""
+        return len(self._rows[canonical(name)])
+
     @property
     def points(self) -> NDArray[np.float64]:
         """Of all faces, [R, 5, 2]."""
         return self._table[:, 1:11].reshape(-1, 5, 2)
+
+
+Landmarks = Mapping[str, Sequence[Face]] | Mapping[str, NDArray[np.float64]]
+"""A photo's name -> its faces, largest first, or the five points of one, [5, 2]."""
 
 
 def read_faces(path: str | Path) -> ListedFaces:
@@ -90,7 +123,8 @@ def read_faces(path: str | Path) -> ListedFaces:
         path: a CSV file (UTF-8) whose first line names the ``COLUMNS``: the photo's name, the detector's score, and x
             and y in pixels of left eye, right eye, nose, left and right mouth corner, left being left in the upright
             picture. With the ``DETECTED_COLUMNS`` a photo may have several rows, one below the other and numbered from
-            1, or one row that says that it has no face: its name and empty fields. Blank lines are passed over.
+            1; or one row that says that it has no face, its name and empty fields; or one that says why it could not
+            be read, its name, empty fields and the reason in the last. Blank lines are passed over.
 
     Returns:
         name -> its faces, none where none was found; in the file's order. The box is NaN where the file has none.
@@ -104,6 +138,8 @@ def read_faces(path: str | Path) -> ListedFaces:
     label = printable(path)
     line_of: dict[str, int] = {}
     rows: dict[str, range] = {}
+    damaged: dict[str, str] = {}
+    columns: tuple[str, ...] = COLUMNS
     table = array("d")
     line, last = 0, None
     try:
@@ -115,29 +151,27 @@ def read_faces(path: str | Path) -> ListedFaces:
                 if len(cells) < 2 and not "".join(cells).strip():
                     continue
                 where = f"{label}, row {line}"
-                name, values, number = _parse(cells, columns, where)
-                faces = rows.get(name, range(len(table) // _WIDTH, len(table) // _WIDTH))
-                if name in rows and (number <= len(faces) or name != last):
-                    raise InputError(
-                        f"{where}: {printable(name, 200)} is listed in row {line_of[name]} already; keep one"
-                    )
-                if values and number != len(faces) + 1:
-                    raise InputError(f"{where}: face is {number}, where {len(faces) + 1} comes next; write it again")
-                table.extend(values)
-                rows[name] = range(faces.start, len(table) // _WIDTH)
-                line_of[name], last = line, name
+                row = _parse(cells, columns, where)
+                before = rows.get(row.name, range(len(table) // _WIDTH, len(table) // _WIDTH))
+                _check_next(where, row, len(before), line_of.get(row.name), row.name == last)
+                table.extend(row.values)
+                if row.damage is None:
+                    rows[row.name] = range(before.start, len(table) // _WIDTH)
+                else:
+                    damaged[row.name] = row.damage
+                line_of[row.name], last = line, row.name
     except OSError as error:
         raise InputError(f"{label}: cannot be read: {error.strerror}; give a CSV file of landmarks") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{label}, row {_first_row_not_utf8(path)}: not UTF-8 text; save it as UTF-8") from error
     except csv.Error as error:
         raise InputError(f"{label}, row {line + 1}: not CSV ({error}); write the file again") from error
-    if not rows:
+    if not line_of:
         raise InputError(f"{label}: no landmarks after the first line; give one line a photo")
-    found = ListedFaces(rows, np.frombuffer(table, np.float64).reshape(-1, _WIDTH))
-    if len(found.points):
-        check_all(found.points, str(path))
-    return found
+    listed = ListedFaces(rows, _as_rows(table), damaged, columns == DETECTED_COLUMNS)
+    if len(listed.points):
+        check_all(listed.points, str(path))
+    return listed
 
 
 def _header(first: list[str] | None, label: str) -> tuple[str, ...]:
@@ -150,20 +184,56 @@ def _header(first: list[str] | None, label: str) -> tuple[str, ...]:
     return columns
 
 
-def _parse(cells: list[str], columns: tuple[str, ...], where: str) -> tuple[str, list[float], int]:
-    """A row's photo; score, coordinates and box of its face, or nothing; and the number of that face, 0 without one."""
+class _Row(NamedTuple):
+    """A row of the file."""
+
+    name: str
+    values: list[float] = []  # noqa: RUF012 - score, coordinates and box of its face, if it has one
+    number: int = 0  # of the face in its photo
+    damage: str | None = None  # why the photo could not be read
+
+
+def _parse(cells: list[str], columns: tuple[str, ...], where: str) -> _Row:
     if len(cells) != len(columns):
         needed = f"{len(columns)} are needed: {','.join(columns)}"
         raise InputError(f"{where}: {len(cells)} column{'s' if len(cells) > 1 else ''} where {needed}")
     name = canonical(cells[0])
     if not name:
         raise InputError(f"{where}: no file name in the first column; name the photo")
-    if columns == DETECTED_COLUMNS and not any(cell.strip() for cell in cells[1:]):
-        return name, [], 0
+    if columns == DETECTED_COLUMNS and not any(cell.strip() for cell in cells[1:-1]):
+        reason = cells[-1].strip()
+        if not _is_number(reason):
+            return _Row(name, damage=reason or None)
     values = [_number(cell, column, where) for column, cell in zip(columns[1:], cells[1:], strict=True)]
     if columns == COLUMNS:
-        return name, [*values, *[math.nan] * 4], 1
-    return name, values[:-1], int(values[-1])
+        return _Row(name, [*values, *[math.nan] * 4], 1)
+    if not values[-1].is_integer():
+        raise InputError(f"{where}: face is {printable(cells[-1].strip(), 60)}; it must be a whole number")
+    return _Row(name, values[:-1], int(values[-1]))
+
+
+def _check_next(where: str, row: _Row, count: int, listed: int | None, below: bool) -> None:
+    """Refuse a row that does not follow on those before it.
+
+    Args:
+        where: the row, for messages.
+        row: it.
+        count: faces that its photo has in rows before.
+        listed: the last of these rows; None where there is none.
+        below: whether that one is right above.
+    """
+    another_face = below and count and row.number > count
+    if listed is not None and not another_face:
+        raise InputError(f"{where}: {printable(row.name, 200)} is listed in row {listed} already; keep one")
+    if row.values and row.number != count + 1:
+        raise InputError(f"{where}: face is {row.number}, where {count + 1} comes next; write it again")
+
+
+def _is_number(cell: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(cell)
+        return True
+    return False
 
 
 def _number(cell: str, column: str, where: str) -> float:
@@ -174,6 +244,14 @@ def _number(cell: str, column: str, where: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{where}: {column} is {printable(cell.strip(), 60)}; it must be finite, remove the row")
     return value
+
+
+def _without_box(points: NDArray[np.float64]) -> Face:
+    return Face(np.full(4, np.nan), 1.0, points)
+
+
+def _as_rows(table: "array[float]") -> NDArray[np.float64]:
+    return np.frombuffer(table, np.float64).reshape(-1, _WIDTH)
 
 
 def _first_row_not_utf8(path: str | Path) -> int:

@@ -1,10 +1,12 @@
 """A picture of what was found in photos, for a person to look at: the doubtful ones first."""
 
+import contextlib
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,31 +34,50 @@ class _Tile:
     label: str
 
 
-def write_sheet(path: Path, photos: Photos, found: Mapping[str, Sequence[Face]], choice: Choice = "largest") -> None:
+def write_sheet(
+    path: Path,
+    photos: Photos,
+    found: Mapping[str, Sequence[Face]],
+    choice: Choice = "largest",
+    only: Collection[str] | None = None,
+) -> None:
     """Write a PNG: first photos without a face, in a red frame, then aligned faces, the lowest scores first.
 
     Args:
         path: the file.
         photos: where to read.
         found: a photo's name -> its faces, largest first.
-        choice: which of a photo's faces are shown.
+        choice: which of a photo's faces are shown, and sorted by.
+        only: the identities that are shown: the first parts of the photos' names.
     """
-
-    def least_score(name: str) -> float:
-        return min((face.score for face in (found[name] if choice == "all" else found[name][:1])), default=0.0)
-
-    names = sorted((name for name in photos.names if name in found), key=least_score)
-    tiles = list(itertools.islice(_tiles(photos, found, names, choice), MOST))
-    without = sum(not found[name] for name in names)
-    title = f"{len(names) - without:,} photos with a face, {without:,} without (red). Shown: {len(tiles):,}"
+    shown = [_shown(photos, name, found[name], choice) for name in photos.of(only)[0] if name in found]
+    shown.sort(key=lambda photo: photo.score)
+    tiles = list(itertools.islice(_tiles(photos, found, shown), MOST))
+    without = sum(not photo.places for photo in shown)
+    title = f"{len(shown) - without:,} photos with a face, {without:,} without (red). Shown: {len(tiles):,}"
     with progress.status(f"drawing {printable(path)}"):
         files.write_bytes(path, _drawn(tiles, f"{title}, lowest scores first"))
 
 
-def _tiles(
-    photos: Photos, found: Mapping[str, Sequence[Face]], names: Sequence[str], choice: Choice
-) -> Iterator[_Tile]:
-    for name in names:
+class _Shown(NamedTuple):
+    """Which of a photo's faces are shown, and the least score of these; 0 without a face."""
+
+    name: str
+    places: list[int]
+    score: float
+
+
+def _shown(photos: Photos, name: str, faces: Sequence[Face], choice: Choice) -> _Shown:
+    height = width = 0
+    if choice == "central" and len(faces) > 1:
+        with contextlib.suppress(DamagedImage):  # damaged since: it is passed over below
+            height, width = decode(photos.read(name), printable(name)).shape[:2]
+    places = choose(faces, choice, width, height)
+    return _Shown(name, places, min((faces[place].score for place in places), default=0.0))
+
+
+def _tiles(photos: Photos, found: Mapping[str, Sequence[Face]], shown: Sequence[_Shown]) -> Iterator[_Tile]:
+    for name, places, _ in shown:
         try:
             photo = decode(photos.read(name), printable(name))
         except DamagedImage:
@@ -64,9 +85,9 @@ def _tiles(
         short = printable(Path(name).name)
         short = short if len(short) <= _NAME else f"…{short[-_NAME:]}"
         height, width = photo.shape[:2]
-        if not found[name]:
+        if not places:
             yield _Tile(_framed(photo), short)
-        for face in (found[name][place] for place in choose(found[name], choice, width, height)):
+        for face in (found[name][place] for place in places):
             if implausible(face.points, width, height) is None:
                 yield _Tile(align(photo, face.points), f"{short}\n{face.score:.2f}")
 

@@ -1,34 +1,38 @@
 """Photos in, the embeddings of the faces in them out."""
 
 import csv
-import io
+import hashlib
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import files
+from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.benchmarks.reading.features import embed_to
+from elasticface.benchmarks.reading.features import BLOCK, embed_to, model_bytes
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode
 from elasticface.data.images.photos import Photos
+from elasticface.faces.begun import begun
 from elasticface.faces.choice import Choice, choose
-from elasticface.faces.detect_folder import detect_photos, row_of
+from elasticface.faces.detect_folder import detected, row_of, settings_of
+from elasticface.faces.detector import Face
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.faces.landmarks import DETECTED_COLUMNS, read_faces
+from elasticface.faces.landmarks import DETECTED_COLUMNS, ListedFaces, canonical
 from elasticface.model.encoder import FaceEncoder
 
 EMBEDDINGS, FACES, SUMMARY = "embeddings.npy", "faces.csv", "embed.json"
 
 _DETECTED, _CACHE = "detected.csv", "unfinished"
+_MOST = 1 << 28  # bytes of the summary
 _PHOTOS_HELD = 4  # decoded, since several faces of one photo follow each other
 
 
@@ -42,7 +46,7 @@ class Embedded:
     detector: str
     flip: bool
     without_face: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)  # photos that cannot be read
+    damaged: dict[str, str] = field(default_factory=dict)  # name -> why it cannot be read
     left_out: dict[str, str] = field(default_factory=dict)  # name -> why it was not looked at
 
     def lines(self) -> list[str]:
@@ -50,7 +54,7 @@ class Embedded:
         return [
             f"embeddings of {self.faces:,} faces in {self.photos:,} photos",
             *with_examples("photos without a face", self.without_face),
-            *with_examples("photos that cannot be read", self.damaged),
+            *with_examples("photos that cannot be read", [f"{name}: {why}" for name, why in self.damaged.items()]),
             *with_examples("left out", [f"{name}: {why}" for name, why in self.left_out.items()]),
         ]
 
@@ -70,8 +74,9 @@ def embed_photos(
     """Find the faces of all photos, and write their embeddings.
 
     ``out/embeddings.npy`` is float32 [N, D], of length 1 each; its rows are of the faces that ``out/faces.csv`` lists,
-    in the same order. ``out/embed.json``, written last, names the photos without a face. Embeddings are of faces in a
-    fixed order and batches of a fixed size, so they do not depend on ``workers`` or on how often the work was resumed.
+    in the same order, a photo's faces numbered from 1 among those. ``out/embed.json``, written last, names the photos
+    without a face; ``out/settings.json`` says how the folder was begun. Embeddings are of faces in a fixed order and
+    batches of a fixed size, so they do not depend on ``workers`` or on how often the work was resumed.
 
     Args:
         photos: where to read.
@@ -82,61 +87,102 @@ def embed_photos(
         flip: add the embedding of the mirror image.
         workers: processes that look for faces.
         only: the identities to take: the first parts of the photos' names.
-        resume: keep what an earlier run with the same settings has made.
+        resume: keep what an earlier run with the same settings has made; all of it where that was finished.
 
     Raises:
-        InputError: ``out`` holds something; no photo, or no face in any; a model that takes other images.
+        InputError: ``out`` holds something, or was begun with other settings; no photo, or no face in any; a model that
+            takes other images.
     """
     out, finder = Path(out), finder or FaceFinder()
-    if files.holds_something(out) and not resume:
-        raise InputError(f"{printable(out)}: holds something already; resume, or give a new folder")
     files.check_writable(out)
-    out.mkdir(parents=True, exist_ok=True)
-    detected = out / _DETECTED
-    if not detected.exists():
-        detect_photos(photos, detected, finder, workers=workers, only=only, resume=resume)
-    listed = read_faces(detected)
+    settings = settings_of(photos, finder, only) | {
+        "faces": faces,
+        "flip": flip,
+        "model": encoder.card.name,
+        "weights": model_bytes(encoder).hex(),
+        "preprocessing": asdict(encoder.card.preprocessing),
+    }
+    with begun(out, settings, resume, "holds something already; resume, or give a new folder"):
+        if not all((out / name).exists() for name in (EMBEDDINGS, FACES, SUMMARY)):
+            listed = detected(photos, out / _DETECTED, finder, workers=workers, only=only, resume=resume)
+            chosen = _chosen(photos, listed, faces)
+            _embed(photos, out, encoder, listed, chosen, flip)
+            damaged = {name: why for name in photos.names if (why := listed.damaged.get(canonical(name))) is not None}
+            done = Embedded(
+                photos=len(listed),
+                faces=len(chosen),
+                model=encoder.card.name,
+                detector=finder.name,
+                flip=flip,
+                without_face=[name for name in listed if not listed.count(name)],
+                damaged=damaged,
+                left_out=photos.of(only)[1],
+            )
+            files.write_json(out / SUMMARY, asdict(done))
+        # From here on the folder is whole, and the rest goes in any order.
+        (out / _DETECTED).unlink(missing_ok=True)
+        shutil.rmtree(out / _CACHE, ignore_errors=True)
+        return records.read(out / SUMMARY, Embedded, "embed the photos again, into a new folder", _MOST)
+
+
+class _Chosen(NamedTuple):
+    """A face that is embedded."""
+
+    name: str  # of its photo
+    place: int  # among all faces of the photo
+    number: int  # among those that are embedded, from 1
+
+
+def _chosen(photos: Photos, listed: ListedFaces, choice: Choice) -> list[_Chosen]:
+    chosen: list[_Chosen] = []
+    for name in (name for name in photos.names if name in listed):
+        several = choice == "central" and listed.count(name) > 1
+        height, width = decode(photos.read(name), printable(name)).shape[:2] if several else (0, 0)
+        places = choose(listed[name], choice, width, height)
+        chosen += [_Chosen(name, place, number) for number, place in enumerate(places, start=1)]
+    if not chosen:
+        raise InputError(f"{printable(photos.path)}: no face was found in {len(listed):,} photos")
+    return chosen
+
+
+def _embed(
+    photos: Photos, out: Path, encoder: FaceEncoder, listed: ListedFaces, chosen: Sequence[_Chosen], flip: bool
+) -> None:
+    """Write the embeddings of the chosen faces, and their list."""
+    size = encoder.card.preprocessing.size
 
     @lru_cache(maxsize=_PHOTOS_HELD)
     def photo(name: str) -> NDArray[np.uint8]:
         return decode(photos.read(name), printable(name))
 
-    chosen = []
-    for name in (name for name in photos.names if name in listed):
-        found = listed[name]
-        height, width = photo(name).shape[:2] if faces == "central" and len(found) > 1 else (0, 0)
-        chosen += [(name, found[place], place + 1) for place in choose(found, faces, width, height)]
-    if not chosen:
-        raise InputError(f"{printable(photos.path)}: no face was found in {len(listed):,} photos")
-    size = encoder.card.preprocessing.size
+    def face(row: int) -> Face:
+        return listed[chosen[row].name][chosen[row].place]
 
     def aligned(row: int) -> NDArray[np.uint8]:
-        name, face, _ = chosen[row]
-        return align(photo(name), face.points, size)
+        return align(photo(chosen[row].name), face(row).points, size)
 
-    names = [f"{name} (face {number})" for name, _, number in chosen]
-    what = [os.fsencode(os.path.realpath(photos.path)), *(face.points.tobytes() for _, face, _ in chosen)]
+    names = [f"{name} (face {place + 1})" for name, place, _ in chosen]
+    points = hashlib.sha256()
+    for row in range(len(chosen)):
+        points.update(face(row).points.tobytes())
+    what = [os.fsencode(os.path.realpath(photos.path)), points.digest()]
     features = embed_to(out / _CACHE, encoder, names, aligned, what, flip=flip, title="embedding")
     if features.damaged:
         name, why = next(iter(features.damaged.items()))
         raise DamagedImage(f"{why or name}; it could be read when faces were looked for: see what changed, and resume")
-    rows = features.rows / np.linalg.norm(features.rows, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
-    with files.replacing(out / EMBEDDINGS) as temporary, temporary.open("wb") as file:
-        np.save(file, rows)
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([DETECTED_COLUMNS, *(row_of(*face) for face in chosen)])
-    files.write_text(out / FACES, table.getvalue())
-    done = Embedded(
-        photos=len(listed),
-        faces=len(chosen),
-        model=encoder.card.name,
-        detector=finder.name,
-        flip=flip,
-        without_face=[name for name, found in listed.items() if not found],
-        damaged=[name for name in photos.names if name not in listed and (only is None or name.split("/")[0] in only)],
-        left_out=dict(photos.left_out),
-    )
-    files.write_json(out / SUMMARY, asdict(done))
-    detected.unlink()
-    shutil.rmtree(out / _CACHE)
-    return done
+    with files.replacing(out / EMBEDDINGS) as temporary:
+        _write_normalised(temporary, features.rows)
+    with files.replacing(out / FACES) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(DETECTED_COLUMNS)
+        table.writerows(row_of(one.name, face(row), one.number) for row, one in enumerate(chosen))
+
+
+def _write_normalised(path: Path, rows: NDArray[np.float32]) -> None:
+    """Embeddings [N, D], brought to length 1, as a `.npy`; block by block, for they may be larger than the memory."""
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=rows.shape)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        lengths = np.linalg.norm(block, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+        np.divide(block, lengths, out=written[start : start + BLOCK])
+    written.flush()

@@ -11,7 +11,7 @@ import numpy as np
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.images.photos import Photos
+from elasticface.data.images.photos import Photos, identity_of
 from elasticface.faces.choice import Choice
 from elasticface.faces.finder import FaceFinder
 from elasticface.model.calibration import Calibration, gallery_fmr
@@ -42,7 +42,7 @@ class Search:
         threshold: what is decided by.
         people: how many there are.
         comparisons: photos that the face was compared with.
-        without_face: photos of people in which no face was found, or that cannot be read.
+        unusable: photos of people that it was not compared with, and why: no face was found, they cannot be read, …
     """
 
     face: ChosenFace
@@ -50,7 +50,7 @@ class Search:
     threshold: Threshold
     people: int
     comparisons: int
-    without_face: list[str]
+    unusable: dict[str, str]
 
     @property
     def person(self) -> str | None:
@@ -76,6 +76,7 @@ class Search:
             "people": self.people,
             "comparisons": self.comparisons,
             "candidates": [vars(candidate) for candidate in self.candidates],
+            "unusable": self.unusable,
             "reason": self.threshold.reason,
         }
 
@@ -108,8 +109,11 @@ def find(
         workers: processes that look for faces.
 
     Raises:
-        InputError: a photo that cannot be read or has no face; no person with a face; an ``fmr`` not calibrated.
+        InputError: a photo that cannot be read or has no face; no person with a face; an ``fmr`` not calibrated;
+            ``most`` below 1.
     """
+    if most < 1:
+        raise InputError(f"most must be at least 1, not {most}")
     finder = finder or FaceFinder()
     threshold = threshold_of(encoder, finder, calibration, fmr)
     face = choose_face(image, name, finder, encoder.card.preprocessing.size, faces)
@@ -124,7 +128,7 @@ def find(
     similarities = embeddings @ encoder.embed([face.aligned])[0]
     best: dict[str, Candidate] = {}
     for photo, similarity in sorted(zip(names, similarities.tolist(), strict=True), key=lambda item: -item[1]):
-        person = photo.split("/", 1)[0] if "/" in photo else Path(photo).stem
+        person = identity_of(photo) if "/" in photo else Path(photo).stem
         best.setdefault(person, Candidate(person, similarity, photo))
-    unusable = [*done.without_face, *done.damaged]
+    unusable = done.left_out | done.damaged | dict.fromkeys(done.without_face, "no face was found in it")
     return Search(face, list(best.values())[:most], threshold, len(best), len(names), unusable)

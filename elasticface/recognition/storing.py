@@ -64,5 +64,8 @@ def place_of(path: str | Path) -> Path:
 
 
 def beside_model(path: Path) -> Path | None:
-    """The file beside a model that is one file, `MODEL.calibration.json`; None for a folder, whose card holds it."""
-    return None if path.is_dir() else path.with_suffix(".calibration.json")
+    """The file beside a model that is one file, `net.onnx.calibration.json`; None for a folder, whose card holds it.
+
+    The suffix stays: `net.onnx` and `net.pth` are two models.
+    """
+    return None if path.is_dir() else path.with_name(f"{path.name}.calibration.json")

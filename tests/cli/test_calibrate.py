@@ -10,6 +10,7 @@ from command_line import done, refused, run, words
 from conftest import write_pairs, write_people
 
 import elasticface
+from elasticface.faces import aligned
 from elasticface.faces.finder import FaceFinder
 from elasticface.recognition import conditions_of, load_calibration
 
@@ -73,17 +74,33 @@ def test_the_table_says_what_was_found(own: Path, many: Path) -> None:
 
 def test_what_aligned_the_faces_is_known_from_its_summary(own: Path, many: Path) -> None:
     shutil.copytree(many, "faces")
-    Path("faces/align.json").write_text(json.dumps({"detector": "some-detector"}))
+    aligned.write(Path("faces"), aligned.Summary(112, "jpg", detector="some-detector"))
     found = json.loads(done("calibrate", own, "faces", "--all-pairs", "--fmr", "0.1", "--json"))
     assert found["calibration"]["conditions"]["detector"] == "some-detector"
     line = refused("calibrate", own, "faces", many, "--all-pairs")
     assert "faces of different detectors (some-detector, unknown)" in line
 
 
+def test_a_detector_that_is_named_has_the_name_that_verify_gives_it(
+    own: Path, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Found:
+        name, upright_score = "det 3fa1", 0.5
+
+    monkeypatch.setattr("elasticface.recognition.found_by.open_detector", lambda name: Found())
+    code, _, err = run("calibrate", own, many, "--all-pairs", "--fmr", "0.1", "--detector", "det.onnx")
+    assert code == 0
+    assert "note: the calibration is for faces that det 3fa1 found, as --detector says" in err
+    encoder = elasticface.load(own)
+    calibration = load_calibration(encoder)
+    assert calibration is not None
+    assert calibration.difference(conditions_of(encoder, FaceFinder(Found()).name)) is None
+
+
 def test_photos_without_a_face_are_non_matches_unless_they_are_skipped(own: Path, many: Path) -> None:
     shutil.copytree(many, "faces")
     Path("faces/person_00/person_00_0001.png").unlink()
-    Path("faces/align.json").write_text(json.dumps({"without_face": ["person_00/person_00_0001.jpg"]}))
+    aligned.write(Path("faces"), aligned.Summary(112, "jpg", without_face=["person_00/person_00_0001.jpg"]))
     counts = []
     for rule in ("reject", "skip"):
         found = json.loads(done("calibrate", own, "faces", *words(f"--all-pairs --fmr 0.1 --json --undetected {rule}")))
@@ -138,6 +155,8 @@ def test_what_cannot_be_calibrated_is_refused_in_one_line(own: Path, many: Path)
     assert "must lie between 0 and 1" in refused("calibrate", own, many, "--fmr", "0")
     assert "--fmr must be numbers separated by commas" in refused("calibrate", own, many, "--fmr", "low")
     assert "no such file or folder" in refused("calibrate", own, "nowhere")
+    assert "det.onnx: " in refused("calibrate", own, many, "--detector", "det.onnx")
+    assert "--detector must be a name" in refused("calibrate", own, many, "--detector", " ")
     assert "given twice" in refused("calibrate", own, many, many)
     Path("loose").mkdir()
     assert "fewer than two people" in refused("calibrate", own, "loose")

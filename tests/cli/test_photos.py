@@ -9,7 +9,7 @@ import pytest
 from album import NOBODY, write_album
 from command_line import done, refused, run
 
-from elasticface.faces import FaceFinder
+from elasticface.faces import FaceFinder, sheet
 from elasticface.faces.landmarks import read_faces
 from elasticface.model.calibration import Calibration, OperatingPoint
 from elasticface.model.loading import load
@@ -89,6 +89,45 @@ def test_a_photo_without_a_face_is_refused_in_one_line(album: Path, model: Path)
     assert f"{NOBODY}: no face was found in 240x200 pixels" in message
     assert "no such model" in refused("verify", album / "two.png", album / "two.png", "--model", "none")
     assert "cannot be read" in refused("verify", "gone.jpg", album / "two.png", "--model", model)
+
+
+def test_a_sheet_and_a_page_take_the_place_of_older_ones(album: Path, model: Path) -> None:
+    for name in ("sheet.png", "page.html"):
+        Path(name).write_text("old")
+    done("align", album, "aligned", "--sheet", "sheet.png", "--workers", "1")
+    assert Path("sheet.png").read_bytes().startswith(b"\x89PNG")
+    photo = album / "people/person 0/0.png"
+    done("verify", photo, photo, "--model", model, "--out", "page.html")
+    assert "<html" in Path("page.html").read_text()
+
+
+def test_landmarks_and_a_detector_are_one_too_many(album: Path) -> None:
+    for option in (("--detector", "yunet"), ("--smallest", "20")):
+        line = refused("align", album, "out", "--landmarks", "faces.csv", *option)
+        assert "--landmarks says where the faces are; leave out --detector and --smallest" in line
+
+
+def test_the_sheet_shows_the_identities_that_were_asked_for(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(sheet, "_drawn", lambda tiles, title: titles.append(title) or b"")
+    done("detect", album, "faces.csv", "--workers", "1")
+    Path("people.txt").write_text("people\n")
+    common = ("--landmarks", "faces.csv", "--sheet", "sheet.png", "--identities", "people.txt", "--workers", "1")
+    done("align", album, "aligned", *common)
+    assert titles == ["6 photos with a face, 0 without (red). Shown: 6, lowest scores first"]
+
+
+def test_a_file_whose_name_is_not_utf8_is_left_out_and_said(album: Path, model: Path) -> None:
+    shutil.copytree(album / "people", "people")
+    Path("people/person 0/Zo\udceb.png").write_bytes((album / "two.png").read_bytes())
+    line = "person 0/Zo\\xeb.png: a name that is not UTF-8"
+    assert line in done("detect", "people", "faces.csv", "--workers", "1")
+    assert line in done("align", "people", "aligned", "--workers", "1")
+    for more in ([], ["--resume"]):
+        assert line in done("embed", "people", "embedded", "--model", model, "--workers", "1", *more)
+    photo = album / "people/person 1/0.png"
+    code, _, err = run("find", photo, "--in", "people", "--model", model, "--workers", "1")
+    assert (code, err.splitlines()[-2:]) == (0, ["note: photos that were not compared: 1", f"  {line}"])
 
 
 def test_find_names_the_nearest_people(album: Path, model: Path) -> None:

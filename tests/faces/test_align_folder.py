@@ -17,7 +17,8 @@ from elasticface.data.images.alignment import TEMPLATE
 from elasticface.data.images.decoding import decode, encode
 from elasticface.data.images.photos import Photos
 from elasticface.faces import align_folder as module
-from elasticface.faces.align_folder import Summary, align_photos, read_identities
+from elasticface.faces.align_folder import align_photos
+from elasticface.faces.aligned import Summary
 
 JPEG = encode(np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8), ".jpg")
 
@@ -34,9 +35,10 @@ def folder_of(root, names):
 
 
 def content(folder):
-    """Every file below a folder, hidden ones too, but not the summary: name -> bytes."""
+    """Every file below a folder, hidden ones too, but not the summary and the settings: name -> bytes."""
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    found.pop("align.json", None)
+    for name in ("align.json", "settings.json"):
+        found.pop(name, None)
     return found
 
 
@@ -216,10 +218,25 @@ def test_what_is_there_is_refused_or_with_resume_kept(photos, tmp_path):
 def test_resuming_with_other_settings_is_an_error(photos, tmp_path):
     out, points = tmp_path / "out", landmarks_for(photos)
     align_photos(photos, out, points, workers=1)
-    with pytest.raises(InputError, match=r"a.jpg: has 112x112 pixels, not 96x96; resume with that size, or"):
-        align_photos(photos, out, points, workers=1, resume=True, size=96)
-    with pytest.raises(InputError, match=r"a.jpg: made in another format; resume with that, or give a new folder"):
-        align_photos(photos, out, points, workers=1, resume=True, format="png")
+    before = content(out)
+    for settings, words in (
+        ({"size": 96}, "size"),
+        ({"format": "png"}, "format"),
+        ({"faces": "all", "only": ["Ann"]}, "identities, faces"),
+        ({"landmarks": None}, "detector"),
+    ):
+        arguments = {"landmarks": points} | settings
+        with pytest.raises(
+            InputError, match=rf"out: was begun with other settings: {words} \(see settings.json there\)"
+        ):
+            align_photos(photos, out, workers=1, resume=True, **arguments)
+    with pytest.raises(InputError, match="other settings: photos"):
+        align_photos(folder_of(tmp_path / "others", ["a.jpg"]), out, points, workers=1, resume=True)
+    assert content(out) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.jpg").write_bytes(b"mine")
+    with pytest.raises(InputError, match="mine: holds something else; give a new folder"):
+        align_photos(photos, tmp_path / "mine", points, workers=1, resume=True)
 
 
 def test_a_run_that_is_stopped_leaves_nothing_half_made_and_can_be_resumed(tmp_path, monkeypatch):
@@ -230,7 +247,7 @@ def test_a_run_that_is_stopped_leaves_nothing_half_made_and_can_be_resumed(tmp_p
         calls = iter(range(10))
 
         def replace(source, target):  # the moment between the two names of a file
-            if next(calls) == 5:
+            if next(calls) == 6:  # the settings come first
                 raise KeyboardInterrupt
             os.rename(source, target)
 
@@ -366,25 +383,5 @@ def test_an_output_among_the_photos_or_in_a_files_place_is_refused(photos, tmp_p
         with pytest.raises(InputError, match=r": lies where the photos are; give a folder outside .*photos"):
             align_photos(photos, out, landmarks_for(photos), workers=1, resume=True)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file: cannot be used: Not a directory; give a new folder"):
+    with pytest.raises(InputError, match=r"file: cannot be written: Not a directory; give another"):
         align_photos(photos, tmp_path / "file", landmarks_for(photos), workers=1)
-
-
-# Lists of identities.
-
-
-def test_identities_are_the_lines_that_are_neither_blank_nor_comments(tmp_path):
-    (tmp_path / "list.txt").write_bytes("\ufeff# people\r\nAnn_Lee\r\n\r\n  Zoë \nAnn_Lee\n#Bob\n".encode())
-    assert read_identities(tmp_path / "list.txt") == {"Ann_Lee", "Zoë"}
-
-
-def test_a_list_of_identities_that_names_no_one_is_an_error(tmp_path):
-    path = tmp_path / "list.txt"
-    with pytest.raises(InputError, match=r"list.txt: cannot be read: No such file or directory; give a text file with"):
-        read_identities(path)
-    path.write_text("# nobody\n\n")
-    with pytest.raises(InputError, match=r"list.txt: names no identity; give one a line"):
-        read_identities(str(path))
-    path.write_bytes("Zoë".encode("latin-1"))
-    with pytest.raises(InputError, match=r"list.txt: not UTF-8 text \(byte 2\); save it as UTF-8"):
-        read_identities(path)

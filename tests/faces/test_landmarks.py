@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from elasticface.base.errors import InputError
-from elasticface.faces.landmarks import COLUMNS, read_landmarks
+from elasticface.data.images.alignment import TEMPLATE
+from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS, ListedFaces, read_faces, read_landmarks
 
 HEADER = "file,score,x_leye,y_leye,x_reye,y_reye,x_nose,y_nose,x_lmouth,y_lmouth,x_rmouth,y_rmouth"
 POINTS = "1,2,3,4,5,6,7,8,9,10.5"
@@ -106,3 +107,62 @@ def test_a_missing_file_is_an_error(tmp_path):
         read_landmarks(tmp_path / "none.csv")
     with pytest.raises(InputError, match=r"cannot be read: Is a directory"):
         read_landmarks(str(tmp_path))
+
+
+# The file of a detector.
+
+FACE = "0.9," + ",".join(f"{value:.1f}" for value in TEMPLATE.ravel()) + ",10,10,100,100"
+DETECTED = ",".join(DETECTED_COLUMNS) + "\n"
+EMPTY = "," * (len(DETECTED_COLUMNS) - 1)
+
+
+@pytest.fixture
+def detected(tmp_path):
+    def read(*rows: str) -> ListedFaces:
+        path = tmp_path / "faces.csv"
+        path.write_text(DETECTED + "".join(f"{row}\n" for row in rows))
+        return read_faces(path)
+
+    return read
+
+
+def test_a_photo_has_faces_or_none_or_could_not_be_read(detected, read, tmp_path):
+    found = detected(f"a.jpg,{FACE},1", f"a.jpg,{FACE},2.0", f"b.jpg{EMPTY}", f'c.jpg{EMPTY}"cut short, at 3"')
+    assert {name: found.count(name) for name in found} == {"a.jpg": 2, "b.jpg": 0}
+    assert [len(faces) for faces in found.values()] == [2, 0]
+    assert found.damaged == {"c.jpg": "cut short, at 3"}
+    assert found.from_detector
+    read(GOOD)
+    assert not read_faces(tmp_path / "landmarks.csv").from_detector
+    assert detected(f"c.jpg{EMPTY}cut short").damaged
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([f"a.jpg,{FACE},1.9"], "row 2: face is 1.9; it must be a whole number"),
+        ([f"a.jpg,{FACE},2"], "row 2: face is 2, where 1 comes next; write it again"),
+        ([f"a.jpg,{FACE},0"], "row 2: face is 0, where 1 comes next; write it again"),
+        ([f"a.jpg,{FACE},1", f"a.jpg,{FACE},3"], "row 3: face is 3, where 2 comes next; write it again"),
+        ([f"a.jpg,{FACE},1", f"a.jpg,{FACE},1"], "row 3: a.jpg is listed in row 2 already; keep one"),
+        ([f"a.jpg,{FACE},1", f"b.jpg{EMPTY}", f"a.jpg,{FACE},2"], "row 4: a.jpg is listed in row 2 already; keep one"),
+        ([f"a.jpg,{FACE},1", f"a.jpg{EMPTY}"], "row 3: a.jpg is listed in row 2 already; keep one"),
+        ([f"a.jpg{EMPTY}", f"a.jpg,{FACE},1"], "row 3: a.jpg is listed in row 2 already; keep one"),
+        ([f"a.jpg{EMPTY}why", f"a.jpg,{FACE},1"], "row 3: a.jpg is listed in row 2 already; keep one"),
+        ([f"a.jpg,{FACE},1", f"a.jpg{EMPTY}why"], "row 3: a.jpg is listed in row 2 already; keep one"),
+        ([f"a.jpg{EMPTY}1"], "row 2: score is ''; it must be a number"),
+    ],
+)
+def test_rows_that_do_not_follow_on_each_other_are_refused(rows, message, detected):
+    with pytest.raises(InputError, match=re.escape(f"faces.csv, {message}")):
+        detected(*rows)
+
+
+def test_faces_of_a_mapping_are_those_that_it_has():
+    points = np.asarray(TEMPLATE, np.float64)
+    face = ListedFaces.of({"./a.jpg": points})["a.jpg"][0]
+    np.testing.assert_array_equal(face.points, points)
+    assert np.isnan(face.box).all()
+    listed = ListedFaces.of({"b.jpg": [face, face], "c.jpg": []})
+    assert [listed.count(name) for name in ("b.jpg", "c.jpg")] == [2, 0]
+    assert ListedFaces.of(listed) is listed

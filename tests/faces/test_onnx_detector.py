@@ -130,9 +130,7 @@ def test_what_takes_no_picture_or_too_large_a_one_is_refused(tmp_path, scrfd, sh
         model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT))
         model.graph.node[1].input[0] = "pixels"
     onnx.save(model, str(tmp_path / "odd.onnx"))
-    with pytest.raises(
-        InputError, match=r"odd.onnx: takes tensor\(float.*, not one float image \[1, 3, "
-    ):
+    with pytest.raises(InputError, match=r"odd.onnx: takes tensor\(float.*, not one float image \[1, 3, "):
         OnnxDetector(tmp_path / "odd.onnx")
 
 

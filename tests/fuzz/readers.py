@@ -34,8 +34,8 @@ from elasticface.data.formats.shards import ShardSource
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import TEMPLATE
 from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.images.photos import Photos
-from elasticface.faces.align_folder import read_identities
+from elasticface.data.images.photos import Photos, read_identities
+from elasticface.faces import aligned
 from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder
 from elasticface.model.loading import card_of_onnx, load
@@ -166,20 +166,20 @@ def _landmarks() -> str:
 
 
 def _prepare_detected(folder: Path) -> None:
-    """Landmarks with the columns of `elasticface detect`, one photo without a face."""
+    """Landmarks with the columns of `elasticface detect`, one photo without a face, and one that cannot be read."""
     _prepare_pairs(folder)
     _, *rows = _landmarks().splitlines()
-    rows = [f"{row},1,1,9,9,1" for row in rows[1:]]
-    faceless = photo_names()[0] + "," * (len(DETECTED_COLUMNS) - 1)
-    (folder / "landmarks5.csv").write_text("\n".join([",".join(DETECTED_COLUMNS), faceless, *rows]) + "\n")
+    rows = [f"{row},1,1,9,9,1" for row in rows[2:]]
+    faceless, damaged = (name + "," * (len(DETECTED_COLUMNS) - 1) for name in photo_names()[:2])
+    rows = [",".join(DETECTED_COLUMNS), faceless, f"{damaged}cut short", *rows]
+    (folder / "landmarks5.csv").write_text("\n".join(rows) + "\n")
 
 
 def _prepare_aligned(folder: Path) -> None:
     """A folder that `elasticface align` made, one photo without a face and one that was damaged."""
     _prepare_pairs(folder)
     first, second, *_ = photo_names()
-    told = {"without_face": [first], "without_landmarks": [], "skipped": {second: "not an image"}}
-    (folder / "align.json").write_text(json.dumps(told))
+    aligned.write(folder, aligned.Summary(SIDE, "png", without_face=[first], skipped={second: "not an image"}))
     (folder / first).unlink()
     (folder / second).unlink()
 
@@ -577,7 +577,7 @@ READERS: dict[str, Reader] = {
     "calibrations": Reader(
         read=_read_calibration,
         prepare=lambda folder: store_calibration(folder / "x.onnx", made_up()),
-        fuzzed=["x.calibration.json"],
+        fuzzed=["x.onnx.calibration.json"],
         words=_JSON,
     ),
     "onnx metadata": Reader(

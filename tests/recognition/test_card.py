@@ -152,7 +152,8 @@ def test_beside_a_single_file_it_goes_over_what_the_model_itself_says(encoder: F
     encoder.card = dataclasses.replace(encoder.card, calibration=made_up())
     assert load_calibration(encoder, path) == made_up()
     later = dataclasses.replace(made_up(), unit_count=80)
-    assert store_calibration(path, later) == tmp_path / "public.calibration.json"
+    assert store_calibration(path, later) == tmp_path / "public.pth.calibration.json"
+    assert load_calibration(encoder, tmp_path / "public.onnx") == made_up()  # another model
     assert load_calibration(encoder, path) == later
     assert load_calibration(encoder) == made_up()
 
@@ -189,7 +190,7 @@ def test_a_hostile_entry_is_refused_in_one_line(name: str, folder: Path, encoder
     plain = json.loads(json.dumps(dataclasses.asdict(made_up())))
     card = json.loads((folder / "model.json").read_text()) | {"calibration": damage(plain)}
     (folder / "model.json").write_text(json.dumps(card))
-    beside = tmp_path / "public.calibration.json"
+    beside = tmp_path / "public.onnx.calibration.json"
     damaged = damage({"format": 1, **plain})
     beside.write_text(json.dumps(damaged))
     for read in (lambda: load(folder), lambda: load_calibration(encoder, tmp_path / "public.onnx")):

@@ -1,21 +1,30 @@
 """elasticface.recognition: photos to a decision, a person or embeddings; no decision where none was measured."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from elasticface import backbones
+from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.data.images.decoding import decode, encode
 from elasticface.data.images.photos import Photos
-from elasticface.faces import FaceFinder, align_faces
+from elasticface.faces import FaceFinder, align_faces, choose
 from elasticface.faces.landmarks import read_faces
 from elasticface.model.calibration import Calibration, LikelihoodRatio, OperatingPoint, gallery_fmr
+from elasticface.model.encoder import FaceEncoder
+from elasticface.recognition import embed_folder
 from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.embed_folder import embed_photos
 from elasticface.recognition.find import find
 from elasticface.recognition.page import write_verification
 from elasticface.recognition.verification import verify
+
+WRITTEN = ("embeddings.npy", "faces.csv", "embed.json")
 
 
 def calibrated(encoder, *thresholds, detector="yunet-2023mar"):
@@ -123,7 +132,7 @@ def test_embeddings_come_in_the_order_of_the_list_of_faces(album, encoder, tmp_p
     two = encoder.embed(align_faces(album / "two.png", "all"))
     at = [name for name, found in faces.items() for _ in found].index("two.png")
     np.testing.assert_allclose(rows[at : at + 2], two, atol=0.02)  # the list has hundredths of a pixel
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["embed.json", "embeddings.npy", "faces.csv"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*WRITTEN, "settings.json"}
     with pytest.raises(InputError, match="out: holds something already; resume"):
         embed_photos(Photos(album), tmp_path / "out", encoder, workers=1)
 
@@ -143,7 +152,7 @@ def test_embedding_is_resumed_to_the_same_bytes(album, encoder, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         embed_photos(Photos(album), tmp_path / "out", encoder, Stops(), workers=1)
     embed_photos(Photos(album), tmp_path / "out", encoder, workers=1, resume=True)
-    for name in ("embeddings.npy", "faces.csv", "embed.json"):
+    for name in WRITTEN:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -152,3 +161,91 @@ def test_photos_without_any_face_are_refused(album, encoder, tmp_path):
     (tmp_path / "photos/a.png").write_bytes((album / "nobody.png").read_bytes())
     with pytest.raises(InputError, match="photos: no face was found in 1 photos"):
         embed_photos(Photos(tmp_path / "photos"), tmp_path / "out", encoder, workers=1)
+
+
+def test_what_is_finished_is_not_made_again(album, encoder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    whole = embed_photos(Photos(album), out, encoder, workers=1)
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()}
+    (out / "unfinished").mkdir()  # what a kill right before the end leaves
+    (out / "detected.csv").write_text("half")
+    monkeypatch.setattr(embed_folder, "detected", None)
+    assert embed_photos(Photos(album), out, encoder, workers=1, resume=True) == whole
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()} == before
+
+
+def test_a_kill_before_the_summary_is_written_leaves_all_that_is_needed(album, encoder, tmp_path, monkeypatch):
+    whole = embed_photos(Photos(album), tmp_path / "whole", encoder, workers=1)
+
+    def killed(path, value):
+        if path.name == "embed.json":
+            raise KeyboardInterrupt
+        files.write_text(path, json.dumps(value))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            embed_photos(Photos(album), tmp_path / "out", encoder, workers=1)
+    assert embed_photos(Photos(album), tmp_path / "out", encoder, workers=1, resume=True) == whole
+    for name in WRITTEN:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_folder_of_embeddings_is_of_the_settings_that_it_was_begun_with(album, encoder, tmp_path):
+    embed_photos(Photos(album), tmp_path / "out", encoder, workers=1)
+    torch.manual_seed(1)
+    other = FaceEncoder(backbones.create("tiny", 16).eval(), encoder.card)
+    for model, settings, words in (
+        (encoder, {"flip": False, "faces": "largest"}, "faces, flip"),
+        (encoder, {"finder": FaceFinder(smallest=40)}, "detector"),
+        (encoder, {"only": ["people"]}, "identities"),
+        (other, {}, "weights"),
+    ):
+        with pytest.raises(InputError, match=rf"out: was begun with other settings: {words} \(see settings.json there"):
+            embed_photos(Photos(album), tmp_path / "out", model, workers=1, resume=True, **settings)
+
+
+def test_the_faces_of_a_photo_are_numbered_among_those_that_were_embedded(album, encoder, tmp_path):
+    """The central face of `two.png` is not the largest."""
+    photo = decode((album / "two.png").read_bytes(), "two.png")
+    wide = np.pad(photo, ((0, 0), (140, 0), (0, 0)), mode="edge")  # the middle is between 0 and 2 now
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/two.png").write_bytes(encode(wide, ".png"))
+    found = FaceFinder().find(wide)
+    (place,) = choose(found, "central", *wide.shape[1::-1])
+    assert place == 1
+    embed_photos(Photos(tmp_path / "photos"), tmp_path / "out", encoder, faces="central", workers=1)
+    (told,) = read_faces(tmp_path / "out/faces.csv")["two.png"]
+    np.testing.assert_allclose(told.points, found[1].points, atol=0.006)
+
+
+def test_damaged_photos_and_those_left_out_are_told_with_the_reason(album, encoder, tmp_path):
+    people = tmp_path / "people"
+    shutil.copytree(album / "people", people)
+    (people / "person 0/bad.jpg").write_bytes(b"nothing")
+    (people / "person 0/raw.cr2").write_bytes(b"raw")
+    (people / "person 1/nobody.png").write_bytes((album / "nobody.png").read_bytes())
+    (people / "person 2/Zo\udceb.png").write_bytes((album / "two.png").read_bytes())
+    done = embed_photos(Photos(people), tmp_path / "out", encoder, workers=1, only=["person 0", "person 2"])
+    assert done.damaged.keys() == {"person 0/bad.jpg"}
+    assert list(done.left_out) == ["person 0/raw.cr2", "person 2/Zo\\xeb.png"]
+    found = find(album / "people/person 1/0.png", people, encoder, workers=1)
+    assert found.unusable == {
+        "person 0/bad.jpg": done.damaged["person 0/bad.jpg"],
+        "person 0/raw.cr2": done.left_out["person 0/raw.cr2"],
+        "person 1/nobody.png": "no face was found in it",
+        "person 2/Zo\\xeb.png": "a name that is not UTF-8",
+    }
+    assert found.as_json()["unusable"] == found.unusable
+    with pytest.raises(InputError, match="most must be at least 1, not 0"):
+        find(album / "people/person 1/0.png", people, encoder, most=0)
+
+
+def test_embeddings_are_brought_to_length_1_block_by_block(tmp_path, monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    rows[3] = 0
+    whole = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+    np.save(tmp_path / "whole.npy", whole)
+    monkeypatch.setattr(embed_folder, "BLOCK", 3)
+    embed_folder._write_normalised(tmp_path / "rows.npy", rows)
+    assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()

@@ -1,24 +1,20 @@
 """The faces of the photos that a list of pairs names: their five points, and in which photos none was found."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.listed import without_suffix
 from elasticface.data.images.photos import Photos, flaw
-from elasticface.faces.landmarks import read_faces
+from elasticface.faces import aligned
+from elasticface.faces.landmarks import canonical, read_faces
 
 LANDMARKS_FILE = "landmarks5.csv"
-ALIGNED_FILE = "align.json"  # what `elasticface align` says of a folder that it made
-_ALIGN_AGAIN = "align the photos again"
-_MOST_ALIGNED = 1 << 28  # bytes of it
 
 
 @dataclass(frozen=True)
@@ -40,17 +36,15 @@ def left_out_of(folder: Path, photos: Photos) -> LeftOut:
     Raises:
         InputError: one that is damaged.
     """
-    path = folder / ALIGNED_FILE
-    if not path.is_file():
+    told = aligned.read(folder)
+    if told is None:
         return LeftOut()
-    told = records.read_object(path, _ALIGN_AGAIN, _MOST_ALIGNED)
     there = {without_suffix(name) for name in photos.names}
 
-    def names(kind: str, of: Any = list[str]) -> tuple[str, ...]:
-        listed = records.convert(told.get(kind, []), of, f"{printable(path)}: {kind}", _ALIGN_AGAIN)
-        return tuple(sorted(name for name in listed if not flaw(name) and without_suffix(name) not in there))
+    def gone(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(sorted(name for name in names if not flaw(name) and without_suffix(name) not in there))
 
-    return LeftOut(names("without_face") + names("without_landmarks"), names("skipped", dict[str, str] | list[str]))
+    return LeftOut(gone(told.without_face + told.without_landmarks), gone(told.skipped_photos))
 
 
 def find_landmarks(
@@ -58,7 +52,8 @@ def find_landmarks(
 ) -> tuple[dict[str, NDArray[np.float64]] | None, frozenset[str]]:
     """Five points of the listed photos, from ``given`` or `landmarks5.csv` in ``folder``; and in which no face is.
 
-    A file with the columns of `elasticface detect` has a row of its own kind for a photo without a face. One with the
+    A file with the columns of `elasticface detect` has a row of its own kind for a photo without a face, and for one
+    that could not be read: that one has neither points nor is it without a face, and counts as damaged. A file with the
     points alone cannot say it: a photo that it has no row for has no face, as long as it has rows for most.
 
     Args:
@@ -79,14 +74,15 @@ def find_landmarks(
     if not given and not path.exists():
         return None, frozenset(left_out.without_face).intersection(listed)
     rows = read_faces(path)
-    found = {name: rows.get(name) for name in listed}
-    boxes = [faces[0].box for faces in found.values() if faces]
+    damaged = frozenset(name for name in listed if canonical(name) in rows.damaged)
+    found = {name: rows.get(name) for name in listed if name not in damaged}
     missing = [name for name, faces in found.items() if faces is None]
     points = {name: faces[0].points for name, faces in found.items() if faces}
     if missing:
         first = f"{printable(path)}: no row for {printable(missing[0], 200)}, which {printable(source)} lists"
-        if len(points) + len(missing) < len(listed) or not np.isnan(boxes).all():  # the columns of `detect`
-            raise InputError(f"{first}; `elasticface detect` lists every photo: let it finish (--resume)")
+        if rows.from_detector:
+            again = "let it finish (--resume), or run it again where photos were added"
+            raise InputError(f"{first}; `elasticface detect` lists every photo: {again}")
         if 2 * len(missing) > len(listed):
             raise InputError(f"{first}, nor for {len(missing) - 1:,} others of {len(listed):,}; give the photos' own")
-    return points, frozenset(name for name in listed if name not in points)
+    return points, frozenset(name for name in found if name not in points)

@@ -73,6 +73,9 @@ class BenchmarkPhotos:
         if self.landmarks is None:
             return decoding.decode_aligned(data, label, size, lambda why: f"{label}: {why}; {self.if_unaligned}")
         photo = decoding.decode(data, label)
+        if name not in self.landmarks:
+            again = "could not be read when faces were looked for, and can be now; run `elasticface detect` again"
+            raise decoding.DamagedImage(f"{label}: {again}")
         try:
             with np.errstate(all="ignore"):  # absurd coordinates overflow to what `align` refuses
                 return align(photo, self.landmarks[name], size)

@@ -321,7 +321,7 @@ def _fingerprint(encoder: FaceEncoder, names: Sequence[str], what: Sequence[byte
     digest = hashlib.sha256()
     parts = [
         json.dumps([_FORMAT, flip, asdict(encoder.card)], sort_keys=True, default=str).encode(),
-        _model_bytes(encoder),
+        model_bytes(encoder),
         "\n".join(names).encode(errors="surrogateescape"),
         *what,
     ]
@@ -331,7 +331,7 @@ def _fingerprint(encoder: FaceEncoder, names: Sequence[str], what: Sequence[byte
     return digest.hexdigest()
 
 
-def _model_bytes(encoder: FaceEncoder) -> bytes:
+def model_bytes(encoder: FaceEncoder) -> bytes:
     """A digest of the model: of its weights, of its file, or of what it makes of one image where it has neither."""
     digest = hashlib.sha256()
     network: Any = encoder.network

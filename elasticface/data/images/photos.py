@@ -2,7 +2,7 @@
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from elasticface.base import files, progress
@@ -25,7 +25,7 @@ class Photos:
 
     No name leads elsewhere: one that has ``..``, a backslash or NUL, or is absolute, is left out, and so are links that
     leave the folder, linked folders, and every link, device and sparse file of a tar. Of a name that a tar holds twice,
-    the later one counts.
+    the later one counts. A name that is not UTF-8 is left out too: no list could hold it.
 
     A tar is gone through once for its index; from then on each photo is one seek and read. No file stays open, so
     objects can be pickled and used from several processes.
@@ -36,7 +36,8 @@ class Photos:
     Attributes:
         path: as given.
         names: the images' names [N], sorted.
-        left_out: name -> reason, of what looks like a photo but is none of ``names``.
+        left_out: name -> reason, of what looks like a photo but is none of ``names``. Bytes that are not UTF-8 are
+            written as ``\\xeb``, so that all of it is text.
 
     Raises:
         InputError: nothing there, a file that is no plain tar, a damaged tar, or a folder that cannot be read.
@@ -70,6 +71,14 @@ class Photos:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
+
+    def of(self, identities: Collection[str] | None) -> tuple[list[str], dict[str, str]]:
+        """``names`` and ``left_out`` of some identities, or of all (None)."""
+        if identities is None:
+            return self.names, dict(self.left_out)
+        wanted = frozenset(identities)
+        names = [name for name in self.names if identity_of(name) in wanted]
+        return names, {name: why for name, why in self.left_out.items() if identity_of(name) in wanted}
 
     def read(self, name: str) -> bytes:
         """The bytes of one image.
@@ -119,7 +128,7 @@ class Photos:
 
     def _is_there(self, name: str) -> bool:
         """Whether there is anything of that name, be it a file or not."""
-        if flaw(name) is not None:
+        if _flaw(name) is not None:
             return False
         if self._index is not None:
             return name in self._index
@@ -137,19 +146,19 @@ class Photos:
             folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
             below = Path(parent).relative_to(self._root)
             linked = {folder for folder in folders if os.path.islink(os.path.join(parent, folder))}
-            self.left_out |= {(below / folder).as_posix(): "a link to a folder" for folder in sorted(linked)}
+            self.left_out |= {_text((below / folder).as_posix()): "a link to a folder" for folder in sorted(linked)}
             for file in sorted({*names, *folders} - linked):
                 name = (below / file).as_posix()
                 if file.startswith(".") or not (_is_image(name) or _is_unread(name)):
                     continue
                 path = os.path.join(parent, file)
-                why = flaw(name) or (_UNREAD if _is_unread(name) else None)
+                why = _flaw(name) or (_UNREAD if _is_unread(name) else None)
                 if why is None and os.path.islink(path) and not self._inside(Path(path)):
                     why = "a link that leads out of the folder"
                 if why is None:
                     yield name
                 else:
-                    self.left_out[name] = why
+                    self.left_out[_text(name)] = why
 
     def _read_index(self) -> dict[str, tuple[int, int]]:
         index: dict[str, tuple[int, int]] = {}
@@ -166,7 +175,7 @@ class Photos:
     def _add_member(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
         if member.isdir():
             return
-        why = flaw(member.name)
+        why = _flaw(member.name)
         if why is not None:
             name = member.name
         else:
@@ -182,8 +191,27 @@ class Photos:
             index[name] = (member.offset_data, member.size)
             self.left_out.pop(name, None)
         elif _is_image(name) or _is_unread(name):
-            self.left_out[name] = why
+            self.left_out[_text(name)] = why
             index.pop(name, None)
+
+
+def identity_of(name: str) -> str:
+    """Whom a photo shows: the first part of its name, ``<identity>/<photo>``."""
+    return name.split("/", 1)[0]
+
+
+def read_identities(path: str | Path) -> set[str]:
+    """The names in a text file, one a line; blank lines, and lines that begin with ``#``, are passed over.
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, or names no one.
+    """
+    text = files.read_text(Path(path), "give a text file with one identity a line")
+    lines = (line.strip() for line in text.splitlines())
+    names = {line for line in lines if line and not line.startswith("#")}
+    if not names:
+        raise InputError(f"{printable(path)}: names no identity; give one a line")
+    return names
 
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 2048
@@ -217,3 +245,13 @@ def flaw(name: str) -> str | None:
     if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
         return "a longer name than a file has"
     return None
+
+
+def _flaw(name: str) -> str | None:
+    """What keeps a name from being a photo's, which is to be written in lists; or None."""
+    return flaw(name) or (None if _text(name) == name else "a name that is not UTF-8")
+
+
+def _text(name: str) -> str:
+    """The name of a file as text: bytes that are not UTF-8 are spelled out."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -17,6 +17,7 @@ from torch.nn import functional
 from elasticface.base.errors import InputError
 from elasticface.benchmarks import samples
 from elasticface.benchmarks.enrolment import Undetected
+from elasticface.benchmarks.pairwise.listed_faces import left_out_of
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
 from elasticface.benchmarks.pairwise.packing import pack
 from elasticface.benchmarks.pairwise.pairs import FARS, PairResult, evaluate_pairs
@@ -25,6 +26,7 @@ from elasticface.data.images import decoding
 from elasticface.data.images.alignment import TEMPLATE
 from elasticface.data.images.photos import Photos
 from elasticface.evaluation import evaluate
+from elasticface.faces import aligned
 from elasticface.faces.align_folder import align_photos
 from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS, read_faces
 from elasticface.model.encoder import Card, FaceEncoder
@@ -260,6 +262,35 @@ def test_a_detection_that_was_stopped_is_not_taken_for_photos_without_a_face(pho
         open_pairs(photos)
 
 
+@pytest.mark.parametrize("undetected", EVERY)
+def test_photos_that_detect_could_not_read_are_damaged(undetected: Undetected, photos: Path) -> None:
+    damaged = "person_02/person_02_0004.png"
+    good = (photos / damaged).read_bytes()
+    (photos / damaged).write_text("no picture")
+    expected = evaluate_pairs(encoder(), open_pairs(photos, undetected=undetected))
+    path = photos / "landmarks5.csv"
+    rows = path.read_text().splitlines()
+    empty = damaged + "," * (len(DETECTED_COLUMNS) - 1)
+    path.write_text("\n".join(f"{empty}cut short" if row.startswith(damaged) else row for row in rows) + "\n")
+    benchmark = open_pairs(photos, undetected=undetected)
+    assert benchmark.without_face == {*FACELESS}
+    result = evaluate_pairs(encoder(), benchmark)
+    np.testing.assert_array_equal(result.scores, expected.scores)
+    assert result.enrolment == expected.enrolment
+    assert result.enrolment is not None
+    assert result.enrolment.damaged == 1
+    (photos / damaged).write_bytes(good)  # put right since: it has no points yet
+    with pytest.raises(decoding.DamagedImage, match="and can be now; run `elasticface detect` again"):
+        benchmark.face(damaged)
+    np.testing.assert_array_equal(evaluate_pairs(encoder(), benchmark).scores, expected.scores)
+
+
+def test_of_several_faces_of_a_photo_one_that_was_skipped_is_no_photo(photos: Path, tmp_path: Path) -> None:
+    skipped = {"person_00/person_00_0001.png (face 2)": "no face", "person_09/1.png": "cut short"}
+    aligned.write(tmp_path, aligned.Summary(112, "png", skipped=skipped))
+    assert left_out_of(tmp_path, Photos(photos)).names == ("person_09/1.png",)
+
+
 def test_names_match_in_either_form_of_unicode(tmp_path: Path) -> None:
     folder = write_people(tmp_path / "faces", 2, 3)
     for path in sorted(folder.rglob("*.png")):
@@ -279,7 +310,7 @@ def test_photos_that_align_left_out_have_no_face(photos: Path, tmp_path: Path) -
     result = evaluate_pairs(encoder(), open_pairs(tmp_path / "aligned", pairs=photos / "pairs.txt"))
     np.testing.assert_array_equal(result.scores, expected.scores)
     assert result.enrolment == expected.enrolment
-    (tmp_path / "aligned" / "align.json").write_text('{"without_face": 3}')
+    (tmp_path / "aligned" / "align.json").write_text('{"size": 112, "format": "png", "without_face": 3}')
     with pytest.raises(InputError, match=r"align\.json: without_face.*align the photos again"):
         open_pairs(tmp_path / "aligned", pairs=photos / "pairs.txt")
 

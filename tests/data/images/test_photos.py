@@ -12,7 +12,7 @@ import pytest
 from elasticface.base.errors import InputError
 from elasticface.data.images import photos as photos_module
 from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.images.photos import Photos
+from elasticface.data.images.photos import Photos, read_identities
 
 FILES = {
     "Bob/Bob_0001.PNG": b"bob",
@@ -150,12 +150,29 @@ def test_of_a_name_that_a_tar_holds_twice_the_later_counts(tmp_path):
     assert photos.read("a.jpg") == b"new"
 
 
-def test_a_tar_keeps_names_that_are_not_utf8(tmp_path):
-    photos = Photos(tar(tmp_path / "x.tar", [entry("Zo\udceb/a.jpg", b"z")], format=tarfile.GNU_FORMAT))
-    assert photos.names == ["Zo\udceb/a.jpg"]
-    assert photos.read("Zo\udceb/a.jpg") == b"z"
-    with pytest.raises(DamagedImage, match=r"^Zo\\udceb/b.jpg: there"):
-        photos.read("Zo\udceb/b.jpg")
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_names_that_are_not_utf8_are_left_out_since_no_list_could_hold_them(kind, tmp_path):
+    if kind == "tar":
+        entries = [entry(name, b"z") for name in ("Zo\udceb/a.jpg", "Zoë/a.jpg")]
+        photos = Photos(tar(tmp_path / "x.tar", entries, format=tarfile.GNU_FORMAT))
+    else:
+        for folder in ("Zo\udceb", "Zoë"):
+            (tmp_path / "x" / folder).mkdir(parents=True)
+            (tmp_path / "x" / folder / "a.jpg").write_bytes(b"z")
+        (tmp_path / "x" / "link\udceb").symlink_to("Zoë")
+        photos = Photos(tmp_path / "x")
+    assert photos.names == ["Zoë/a.jpg"]
+    assert photos.left_out.pop("Zo\\xeb/a.jpg") == "a name that is not UTF-8"
+    assert photos.left_out == ({} if kind == "tar" else {"link\\xeb": "a link to a folder"})
+    with pytest.raises(DamagedImage, match=r"^Zo\\udceb/a.jpg: there"):
+        photos.read("Zo\udceb/a.jpg")
+
+
+def test_some_identities_and_what_was_left_out_of_theirs(tmp_path):
+    photos = Photos(tar(tmp_path / "x.tar", [entry(name, b"z") for name in ("A/1.jpg", "A/2.cr2", "B/1.jpg", "c.jpg")]))
+    assert photos.of(["A", "Zoë"]) == (["A/1.jpg"], {"A/2.cr2": photos.left_out["A/2.cr2"]})
+    assert photos.of(["B", "c.jpg"]) == (["B/1.jpg", "c.jpg"], {})
+    assert photos.of(None) == (photos.names, photos.left_out)
 
 
 def test_a_folder_leaves_out_links_that_leave_it_and_linked_folders(tmp_path):
@@ -309,3 +326,23 @@ def test_of_members_of_one_name_in_a_tar_the_last_one_counts(last, tmp_path):
     photos = Photos(tmp_path / "photos.tar")
     assert list(photos.names) == (["a/1.jpg"] if last == "file" else [])
     assert list(photos.left_out) == ([] if last == "file" else ["a/1.jpg"])
+
+
+# Lists of identities.
+
+
+def test_identities_are_the_lines_that_are_neither_blank_nor_comments(tmp_path):
+    (tmp_path / "list.txt").write_bytes("\ufeff# people\r\nAnn_Lee\r\n\r\n  Zoë \nAnn_Lee\n#Bob\n".encode())
+    assert read_identities(tmp_path / "list.txt") == {"Ann_Lee", "Zoë"}
+
+
+def test_a_list_of_identities_that_names_no_one_is_an_error(tmp_path):
+    path = tmp_path / "list.txt"
+    with pytest.raises(InputError, match=r"list.txt: cannot be read: No such file or directory; give a text file with"):
+        read_identities(path)
+    path.write_text("# nobody\n\n")
+    with pytest.raises(InputError, match=r"list.txt: names no identity; give one a line"):
+        read_identities(str(path))
+    path.write_bytes("Zoë".encode("latin-1"))
+    with pytest.raises(InputError, match=r"list.txt: not UTF-8 text \(byte 2\); save it as UTF-8"):
+        read_identities(path)

@@ -1,0 +1,45 @@
+"""What found the faces that a model is calibrated on, by the name that verification knows it by."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.faces import aligned
+from elasticface.faces.finder import FaceFinder
+from elasticface.faces.installed import open_detector
+from elasticface.model.calibration import UNKNOWN_DETECTOR
+
+_LONGEST = 500  # characters, what a calibration holds
+
+
+def named_detector(given: str) -> str:
+    """The name of a detector as :attr:`elasticface.faces.finder.FaceFinder.name` has it.
+
+    Args:
+        given: "yunet" or the path of an `.onnx`, whose own names those are not; or any other name. Settings may follow,
+            as in "yunet, smallest 60".
+
+    Raises:
+        InputError: an `.onnx` that is not there or no detector, an empty or a long name.
+    """
+    if not given.strip() or len(given) > _LONGEST:
+        raise InputError(f"--detector must be a name of at most {_LONGEST} characters, such as yunet")
+    name, comma, settings = given.partition(",")
+    if name == "yunet" or name.lower().endswith(".onnx"):  # the names of installed packages are their detectors' own
+        name = FaceFinder(open_detector(name)).name
+    return f"{name}{comma}{settings}"
+
+
+def detector_of(benchmarks: Sequence[Path]) -> str:
+    """What `align` has written of the faces in some folders: the name of the detector, or UNKNOWN_DETECTOR.
+
+    Raises:
+        InputError: several detectors, or a damaged `align.json`.
+    """
+    summaries = [aligned.read(path) for path in benchmarks]
+    told = {(summary and summary.detector) or UNKNOWN_DETECTOR for summary in summaries}
+    if len(told) > 1:
+        names = ", ".join(printable(name, 100) for name in sorted(told))
+        raise InputError(f"faces of different detectors ({names}) make no common threshold; calibrate on one alone")
+    return told.pop()
