@@ -58,11 +58,11 @@ def run(options: Namespace) -> None:
 
     from elasticface.base import progress
     from elasticface.model.calibration import UNKNOWN_DETECTOR
+    from elasticface.model.storing import place_of, store_calibration
     from elasticface.recognition.calibration import measure
     from elasticface.recognition.comparable import open_comparable
     from elasticface.recognition.found_by import detector_of, named_detector
     from elasticface.recognition.shown import lines, tables
-    from elasticface.recognition.storing import place_of, store_calibration
 
     if len({*options.benchmarks}) < len(options.benchmarks):
         raise InputError("a benchmark is given twice")

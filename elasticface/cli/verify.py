@@ -42,7 +42,6 @@ def add_options(parser: Parser) -> None:
 def run(options: Namespace) -> None:
     """Compare, and say what came out."""
     from elasticface.base import files, progress
-    from elasticface.recognition import load_calibration
     from elasticface.recognition.page import write_verification
     from elasticface.recognition.verification import verify
 
@@ -55,7 +54,6 @@ def run(options: Namespace) -> None:
         options.second,
         encoder,
         open_finder(options),
-        calibration=load_calibration(encoder, options.model),
         fmr=options.fmr,
         faces=options.faces,
         names=(options.first, options.second),

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+SURE = 0.8
+"""``upright_score`` of a detector for which nobody has measured it: photos of a lower score are turned and tried."""
+
 
 @dataclass(frozen=True, eq=False)
 class Face:

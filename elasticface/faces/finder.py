@@ -24,6 +24,9 @@ from elasticface.data.images.decoding import cv2
 from elasticface.faces.detector import Detector, Face, Floats
 from elasticface.faces.yunet import YuNet
 
+VERSION = 1
+"""Of what is done here: counted up whenever other points come out, which voids the thresholds of other versions."""
+
 SMALLEST = 20
 """Width in pixels of the smallest face that is looked for."""
 
@@ -68,9 +71,9 @@ class FaceFinder:
 
     @property
     def name(self) -> str:
-        """What finds the faces: the detector, and the settings where they are others than usual."""
+        """What finds the faces: the detector, our version, and the settings where they are others than usual."""
         settings = [f"smallest {self.smallest}"] if self.smallest != SMALLEST else []
-        return ", ".join([self.detector.name, *settings, *([] if self.turned else ["upright only"])])
+        return ", ".join([f"{self.detector.name}/{VERSION}", *settings, *([] if self.turned else ["upright only"])])
 
     def find(self, photo: Image) -> list[Face]:
         """The faces in ``photo``, uint8 [H, W, 3] RGB, largest first."""

@@ -1,6 +1,7 @@
 """Detectors by name: ours, those of installed packages, and `.onnx` files."""
 
 from abc import ABC, abstractmethod
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from elasticface.base import progress
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
-from elasticface.faces.detector import Detections, Detector
+from elasticface.faces.detector import SURE, Detections, Detector
 from elasticface.faces.onnx_detector import OnnxDetector
 from elasticface.faces.yunet import YuNet
+
+INSTALLED = ("insightface", "uniface")
+"""Packages that bring detectors of their own."""
 
 _TERMS = {
     "insightface": "InsightFace's weights, which it downloads, are for non-commercial research only",
@@ -45,16 +49,17 @@ def open_detector(name: str) -> Detector:
 class _Installed(ABC):
     """A detector of another package, made in the process that uses it."""
 
-    upright_score = 0.8
-    name = ""
+    upright_score = SURE
+    package: str
 
     def __init__(self) -> None:
         try:
+            self.name = f"{self.package} {version(self.package)}"  # other versions bring other weights
             self._model = self._made()
         except ImportError as error:
-            raise InputError(f"{self.name} is not installed: pip install {self.name}") from error
+            raise InputError(f"{self.package} is not installed: pip install {self.package}") from error
         except Exception as error:  # a download that failed, say: the packages have errors of all kinds
-            raise InputError(f"{self.name}: its detector cannot be made: {first_line(error)}") from error
+            raise InputError(f"{self.package}: its detector cannot be made: {first_line(error)}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
@@ -64,7 +69,7 @@ class _Installed(ABC):
 
 
 class _InsightFace(_Installed):
-    name = "insightface"
+    package = "insightface"
 
     def _made(self) -> Any:
         from insightface.app import FaceAnalysis
@@ -80,7 +85,7 @@ class _InsightFace(_Installed):
 
 
 class _UniFace(_Installed):
-    name = "uniface"
+    package = "uniface"
 
     def _made(self) -> Any:
         from uniface import RetinaFace

@@ -18,7 +18,7 @@ from elasticface.base import files
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.images.decoding import cv2
-from elasticface.faces.detector import Detections, Floats
+from elasticface.faces.detector import SURE, Detections, Floats
 from elasticface.faces.overlap import without_overlaps
 
 _LEAST_SCORE = 0.5
@@ -42,7 +42,7 @@ class OnnxDetector:
         InputError: no such file, no network, or one with other outputs.
     """
 
-    upright_score = 0.8
+    upright_score = SURE
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

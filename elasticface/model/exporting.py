@@ -26,6 +26,7 @@ from elasticface.model.loading import load, read_sidecar
 from elasticface.model.onnx import METADATA, OnnxNetwork
 from elasticface.model.quantization_faces import Faces, read_quantization_faces
 from elasticface.model.quantizing import check_quantisable, opset_of, quantised
+from elasticface.model.storing import beside_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -177,6 +178,8 @@ def _check_out(out: Path, encoder: FaceEncoder, overwrite: bool) -> None:
         raise InputError(f"{printable(out)}: is the model itself; give another name")
     if out.exists() and not overwrite:
         raise InputError(f"{printable(out)}: is there already; give another name, or --overwrite")
+    if (other := beside_model(out)) and other.exists():
+        raise InputError(f"{printable(other)}: the calibration of another file of that name; move or remove it")
     beside = {k: v for k, v in read_sidecar(out).items() if k != "output"}
     if replace(encoder.card.preprocessing, **beside) != encoder.card.preprocessing:
         raise InputError(f"{printable(out.with_suffix('.yaml'))}: contradicts the model; remove it, it is not needed")

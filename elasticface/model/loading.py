@@ -19,6 +19,7 @@ from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
+from elasticface.model.storing import calibration_beside
 
 DEFAULT = "default"
 """The name of the model that comes with the package."""
@@ -40,7 +41,8 @@ def load(
     Args:
         path: a model folder, a run folder that holds one, a public iresnet ``.pth`` (with ``backbone``), or any
             ``.onnx`` embedder. Beside the last two a YAML of the same name may give the preprocessing, and ``output``.
-            An .onnx that :func:`elasticface.model.export` wrote says itself what it is.
+            An .onnx that :func:`elasticface.model.export` wrote says itself what it is. So may a
+            ``PATH.calibration.json``, which `elasticface calibrate` writes.
         backbone: the architecture of a ``.pth``, one of ``elasticface.backbones.names()``.
         device: where to compute.
         embedding_size: of a ``.pth``; 512 unless said otherwise.
@@ -71,7 +73,8 @@ def load(
         if backbone or embedding_size:
             raise InputError(f"{path}: an .onnx file has its own architecture; leave backbone and embedding_size out")
         named = given.pop("output", None)
-        return _load_onnx(path, named if output is None else output, given, device)
+        encoder = _load_onnx(path, named if output is None else output, given, device)
+        return _with_calibration(encoder, path)
     if output is not None or "output" in given:
         raise InputError(f"{path}: output is for .onnx files; leave it out")
     expects = records.convert(given, Preprocessing, str(path), _TAKES)
@@ -81,8 +84,14 @@ def load(
         warn_if_unlikely(expects, path)
         card = Card(path.stem, backbone, embedding_size or 512, preprocessing=expects)
         network = _filled(_empty(card, path), card, _read_weights(path), path)
-        return FaceEncoder(network.to(device), card, device)
+        return _with_calibration(FaceEncoder(network.to(device), card, device), path)
     raise InputError(f"{path}: not a model: give a model folder, a run folder, a .pth or an .onnx file")
+
+
+def _with_calibration(encoder: FaceEncoder, path: Path) -> FaceEncoder:
+    calibration = calibration_beside(path) or encoder.card.calibration
+    encoder.card = replace(encoder.card, calibration=calibration)
+    return encoder
 
 
 def _load_onnx(path: Path, output: str | None, given: dict[str, Any], device: str | torch.device) -> FaceEncoder:

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from elasticface.base.lazy import exports
 from elasticface.model.calibration import Calibration, Conditions, LikelihoodRatio, OperatingPoint, gallery_fmr
+from elasticface.model.storing import store_calibration
 
 if TYPE_CHECKING:
     from elasticface.recognition.calibration import calibrate, measure
     from elasticface.recognition.comparable import open_comparable
     from elasticface.recognition.conditions import conditions_of
-    from elasticface.recognition.storing import load_calibration, store_calibration
+    from elasticface.recognition.search import find
     from elasticface.recognition.verification import verify
 
 __all__ = [
@@ -19,8 +20,8 @@ __all__ = [
     "OperatingPoint",
     "calibrate",
     "conditions_of",
+    "find",
     "gallery_fmr",
-    "load_calibration",
     "measure",
     "open_comparable",
     "store_calibration",
@@ -30,6 +31,5 @@ __all__ = [
 __getattr__ = exports(
     __name__,
     dict.fromkeys(("calibrate", "measure"), "calibration")
-    | {"open_comparable": "comparable", "conditions_of": "conditions", "verify": "verification"}
-    | dict.fromkeys(("load_calibration", "store_calibration"), "storing"),
+    | {"open_comparable": "comparable", "conditions_of": "conditions", "find": "search", "verify": "verification"},
 )

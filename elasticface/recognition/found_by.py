@@ -7,7 +7,7 @@ from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.faces import aligned
 from elasticface.faces.finder import FaceFinder
-from elasticface.faces.installed import open_detector
+from elasticface.faces.installed import INSTALLED, open_detector
 from elasticface.model.calibration import UNKNOWN_DETECTOR
 
 _LONGEST = 500  # characters, what a calibration holds
@@ -17,16 +17,17 @@ def named_detector(given: str) -> str:
     """The name of a detector as :attr:`elasticface.faces.finder.FaceFinder.name` has it.
 
     Args:
-        given: "yunet" or the path of an `.onnx`, whose own names those are not; or any other name. Settings may follow,
-            as in "yunet, smallest 60".
+        given: what :func:`elasticface.faces.installed.open_detector` takes, whose own names those are not; or any other
+            name. Settings may follow, as in "yunet, smallest 60".
 
     Raises:
-        InputError: an `.onnx` that is not there or no detector, an empty or a long name.
+        InputError: an `.onnx` that is not there or no detector, a package that is not installed, an empty or a long
+            name.
     """
     if not given.strip() or len(given) > _LONGEST:
         raise InputError(f"--detector must be a name of at most {_LONGEST} characters, such as yunet")
     name, comma, settings = given.partition(",")
-    if name == "yunet" or name.lower().endswith(".onnx"):  # the names of installed packages are their detectors' own
+    if name in ("yunet", *INSTALLED) or name.lower().endswith(".onnx"):
         name = FaceFinder(open_detector(name)).name
     return f"{name}{comma}{settings}"
 

@@ -134,7 +134,6 @@ def verify(
     encoder: FaceEncoder,
     finder: FaceFinder | None = None,
     *,
-    calibration: Calibration | None = None,
     fmr: float | None = None,
     faces: Choice = "largest",
     names: tuple[str, str] | None = None,
@@ -143,9 +142,8 @@ def verify(
 
     Args:
         first, second: each a path, the bytes of a file, a PIL image, or an array, uint8 [H, W, 3] RGB.
-        encoder: the model.
+        encoder: the model. Where it is not calibrated there is a similarity and no decision.
         finder: of faces; :class:`FaceFinder` as it is by itself where none is given.
-        calibration: of the model; without one there is a similarity and no decision.
         fmr: the false match rate of the decision, one of those calibrated; the nearest to 1e-3 where none is given.
         faces: which face of a photo that has several: the "largest" or the "central" one.
         names: of the photos, for messages; of paths the paths themselves.
@@ -154,7 +152,7 @@ def verify(
         InputError: a photo that cannot be read, one without a face, or an ``fmr`` that was not calibrated.
     """
     finder = finder or FaceFinder()
-    threshold = threshold_of(encoder, finder, calibration, fmr)
+    threshold = threshold_of(encoder, finder, fmr)
     size = encoder.card.preprocessing.size
     names = names or (name_of(first, "first photo"), name_of(second, "second photo"))
     found = (
@@ -207,22 +205,21 @@ def choose_face(image: Any, name: str, finder: FaceFinder, size: int, choice: Ch
 def threshold_of(
     encoder: FaceEncoder,
     finder: FaceFinder,
-    calibration: Calibration | None,
     fmr: float | None,
     usual: float = USUAL_FMR,
 ) -> Threshold:
-    """What to decide by, if the calibration is valid for this model and detector.
+    """What to decide by, if the model is calibrated, and for this detector.
 
     Args:
         encoder: the model.
         finder: of faces.
-        calibration: of the model, valid or not.
         fmr: the false match rate that is asked for.
         usual: where none is asked for: the nearest calibrated rate is taken, by its logarithm.
 
     Raises:
         InputError: an ``fmr`` that was not calibrated.
     """
+    calibration = encoder.card.calibration
     if calibration is None:
         return Threshold(None, reason="the model is not calibrated: see `elasticface calibrate`")
     difference = calibration.difference(conditions_of(encoder, finder.name))

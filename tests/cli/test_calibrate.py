@@ -12,7 +12,7 @@ from conftest import write_pairs, write_people
 import elasticface
 from elasticface.faces import aligned
 from elasticface.faces.finder import FaceFinder
-from elasticface.recognition import conditions_of, load_calibration
+from elasticface.recognition import conditions_of
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_a_folder_of_people_gives_thresholds_in_the_models_card(own: Path, many:
         done("calibrate", own, many, "--all-pairs", "--fmr", "0.1,0.05", "--detector", "yunet", "--json")
     )
     encoder = elasticface.load(own)
-    calibration = load_calibration(encoder)
+    calibration = encoder.card.calibration
     assert calibration is not None
     assert [point.fmr for point in calibration.points] == [0.1, 0.05]
     assert (calibration.genuine, calibration.impostors, calibration.unit_count) == (180, 120 * 119 // 2 - 180, 30)
@@ -90,9 +90,9 @@ def test_a_detector_that_is_named_has_the_name_that_verify_gives_it(
     monkeypatch.setattr("elasticface.recognition.found_by.open_detector", lambda name: Found())
     code, _, err = run("calibrate", own, many, "--all-pairs", "--fmr", "0.1", "--detector", "det.onnx")
     assert code == 0
-    assert "note: the calibration is for faces that det 3fa1 found, as --detector says" in err
+    assert "note: the calibration is for faces that det 3fa1/1 found, as --detector says" in err
     encoder = elasticface.load(own)
-    calibration = load_calibration(encoder)
+    calibration = encoder.card.calibration
     assert calibration is not None
     assert calibration.difference(conditions_of(encoder, FaceFinder(Found()).name)) is None
 

@@ -169,7 +169,7 @@ def test_who_found_the_faces_is_who_began_the_folder(photos, tmp_path):
     (out / "p0/0.jpg").unlink()
     assert aligned.read(out) == whole  # what was refused has changed nothing
     again = align_photos(photos, out, workers=1, finder=one, resume=True)
-    assert (again.detector, again.aligned, again.kept) == ("one", 1, 5)
+    assert (again.detector, again.aligned, again.kept) == (one.name, 1, 5)
     assert again.skipped == whole.skipped != {}
 
 

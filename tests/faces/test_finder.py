@@ -77,8 +77,8 @@ def test_a_finder_is_pickled_to_workers(rendered, photo_of):
 
 
 def test_settings_are_told_and_checked():
-    assert FaceFinder().name == "yunet-2023mar"
-    assert FaceFinder(smallest=40, turned=False).name == "yunet-2023mar, smallest 40, upright only"
+    assert FaceFinder().name == "yunet-2023mar/1"
+    assert FaceFinder(smallest=40, turned=False).name == "yunet-2023mar/1, smallest 40, upright only"
     with pytest.raises(InputError, match="smallest must be at least 12"):
         FaceFinder(smallest=5)
 

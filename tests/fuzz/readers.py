@@ -40,7 +40,8 @@ from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder
 from elasticface.model.loading import card_of_onnx, load
 from elasticface.model.onnx import OnnxNetwork
-from elasticface.recognition import gallery_fmr, load_calibration, store_calibration
+from elasticface.model.storing import calibration_beside, store_calibration
+from elasticface.recognition import gallery_fmr
 from elasticface.report.files import results_json
 
 sys.path.append(str(Path(__file__).parents[1]))  # where other tests have what writes large benchmarks and records
@@ -462,8 +463,7 @@ def _prepare_model(folder: Path) -> None:
 
 
 def _read_calibration(folder: Path) -> None:
-    encoder = FaceEncoder(lambda inputs: inputs.flatten(1), Card("made up"))
-    calibration = load_calibration(encoder, folder / "x.onnx")
+    calibration = calibration_beside(folder / "x.onnx")
     assert calibration is not None
     for point in calibration.points:
         assert calibration.threshold(point.fmr).fmr == point.fmr

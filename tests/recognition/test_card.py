@@ -13,13 +13,12 @@ from compared import made_up
 from embedders import trained_a_little
 
 from elasticface.base.errors import InputError
-from elasticface.model.calibration import (
-    gallery_fmr,
-)
+from elasticface.model.calibration import gallery_fmr
 from elasticface.model.encoder import Card, FaceEncoder
+from elasticface.model.exporting import export
 from elasticface.model.loading import load
+from elasticface.model.storing import calibration_beside, store_calibration
 from elasticface.recognition.conditions import conditions_of
-from elasticface.recognition.storing import load_calibration, store_calibration
 
 
 @pytest.fixture
@@ -119,9 +118,9 @@ def test_an_exported_network_has_the_fingerprint_of_its_source(encoder: FaceEnco
 
 def test_it_is_kept_in_the_card_and_nothing_else_changes(folder: Path) -> None:
     before = content(folder)
-    assert load_calibration(load(folder)) is None
+    assert load(folder).card.calibration is None
     assert store_calibration(folder, made_up()) == folder / "model.json"
-    assert load_calibration(load(folder)) == load(folder).card.calibration == made_up()
+    assert load(folder).card.calibration == made_up()
     after = json.loads((folder / "model.json").read_text())
     assert after.pop("calibration")["unit_count"] == 79
     assert {"calibration": None, **after} == json.loads(before["model.json"])
@@ -136,7 +135,7 @@ def test_a_saved_encoder_keeps_its_calibration(encoder: FaceEncoder, tmp_path: P
 
 def test_a_run_folder_keeps_it_in_its_model(folder: Path) -> None:
     assert store_calibration(folder.parent, made_up()) == folder / "model.json"
-    assert load_calibration(load(folder.parent), folder.parent) == made_up()
+    assert load(folder.parent).card.calibration == made_up()
 
 
 def test_a_card_from_before_calibration_is_read(folder: Path) -> None:
@@ -147,15 +146,18 @@ def test_a_card_from_before_calibration_is_read(folder: Path) -> None:
 
 
 def test_beside_a_single_file_it_goes_over_what_the_model_itself_says(encoder: FaceEncoder, tmp_path: Path) -> None:
-    path = tmp_path / "public.pth"
-    path.write_bytes(b"weights")
+    path = tmp_path / "public.onnx"
     encoder.card = dataclasses.replace(encoder.card, calibration=made_up())
-    assert load_calibration(encoder, path) == made_up()
+    export(encoder, path)
+    assert load(path).card.calibration == made_up()
     later = dataclasses.replace(made_up(), unit_count=80)
-    assert store_calibration(path, later) == tmp_path / "public.pth.calibration.json"
-    assert load_calibration(encoder, tmp_path / "public.onnx") == made_up()  # another model
-    assert load_calibration(encoder, path) == later
-    assert load_calibration(encoder) == made_up()
+    assert store_calibration(path, later) == tmp_path / "public.onnx.calibration.json"
+    assert load(path).card.calibration == later
+    assert calibration_beside(tmp_path / "public.pth") is None  # another model
+    export(load(path), tmp_path / "again.onnx")
+    assert load(tmp_path / "again.onnx").card.calibration == later
+    with pytest.raises(InputError, match=r"public.onnx.calibration.json: the calibration of another file of that name"):
+        export(load(tmp_path / "again.onnx"), path, overwrite=True)
 
 
 def without(place: str) -> Any:
@@ -193,7 +195,7 @@ def test_a_hostile_entry_is_refused_in_one_line(name: str, folder: Path, encoder
     beside = tmp_path / "public.onnx.calibration.json"
     damaged = damage({"format": 1, **plain})
     beside.write_text(json.dumps(damaged))
-    for read in (lambda: load(folder), lambda: load_calibration(encoder, tmp_path / "public.onnx")):
+    for read in (lambda: load(folder), lambda: calibration_beside(tmp_path / "public.onnx")):
         with pytest.raises(InputError) as error:
             read()
         assert len(str(error.value).splitlines()) == 1
@@ -204,4 +206,4 @@ def test_a_file_of_another_format_is_refused(encoder: FaceEncoder, tmp_path: Pat
     beside = store_calibration(tmp_path / "public.onnx", made_up())
     beside.write_text(beside.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(InputError, match="not a calibration of format 1"):
-        load_calibration(encoder, tmp_path / "public.onnx")
+        calibration_beside(tmp_path / "public.onnx")

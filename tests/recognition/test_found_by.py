@@ -10,10 +10,12 @@ from elasticface.recognition.found_by import detector_of, named_detector
 
 
 def test_names_are_those_of_the_finder_and_others_stay() -> None:
-    assert named_detector("yunet") == FaceFinder().name == "yunet-2023mar"
+    assert named_detector("yunet") == FaceFinder().name == "yunet-2023mar/1"
     assert named_detector("yunet, smallest 60") == FaceFinder(smallest=60).name
-    for name in ("insightface", "some other", "yunet-2023mar, smallest 60"):  # installed or not
+    for name in ("some other", "yunet-2023mar/1, smallest 60"):
         assert named_detector(name) == name
+    with pytest.raises(InputError, match="uniface is not installed"):
+        named_detector("uniface")
     for name in ("", " ", "x" * 501):
         with pytest.raises(InputError, match="--detector must be a name of at most 500 characters"):
             named_detector(name)

@@ -7,31 +7,23 @@ from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.model.calibration import Calibration
-from elasticface.model.encoder import FaceEncoder
-from elasticface.model.onnx import OnnxNetwork
 
 FORMAT = 1
 CARD = "model.json"
-_ADVICE = "calibrate again (elasticface calibrate), or remove the file"
+_ADVICE = "remove the file, and calibrate again"
 
 
-def load_calibration(encoder: FaceEncoder, path: str | Path | None = None) -> Calibration | None:
-    """The calibration of a model, valid or not; None where it has none.
+def calibration_beside(path: Path) -> Calibration | None:
+    """The calibration in the file beside a model that is one file; None where there is none.
 
-    A file beside a model goes over what is in the model itself: it is the later one.
-
-    Args:
-        encoder: the model.
-        path: where it was loaded from. Of an .onnx the encoder knows.
+    It goes over what is in the model itself: it is the later one.
 
     Raises:
-        InputError: a file beside the model that is damaged.
+        InputError: that file is damaged.
     """
-    if path is None and isinstance(encoder.network, OnnxNetwork):
-        path = encoder.network.path
-    beside = None if path is None else beside_model(Path(path))
+    beside = beside_model(path)
     if beside is None or not beside.is_file():
-        return encoder.card.calibration
+        return None
     content = records.read_object(beside, _ADVICE)
     if content.pop("format", None) != FORMAT:
         raise InputError(f"{printable(beside)}: not a calibration of format {FORMAT}, the one this version reads")

@@ -14,13 +14,24 @@ from elasticface.base.files import printable
 from elasticface.data.images.photos import Photos, identity_of
 from elasticface.faces.choice import Choice
 from elasticface.faces.finder import FaceFinder
-from elasticface.model.calibration import Calibration, gallery_fmr
+from elasticface.model.calibration import gallery_fmr
 from elasticface.model.encoder import FaceEncoder
 from elasticface.recognition.embed_folder import EMBEDDINGS, FACES, embed_photos
-from elasticface.recognition.verification import ChosenFace, Threshold, choose_face, threshold_of
+from elasticface.recognition.verification import (
+    USUAL_FMR,
+    ChosenFace,
+    Threshold,
+    choose_face,
+    name_of,
+    share,
+    threshold_of,
+)
 
 MOST_SHOWN = 5
 """People that are named."""
+
+MOST_MISTAKEN = 0.5
+"""Where more searches for strangers than this would name somebody, nobody is named unless the rate was asked for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class Search:
         people: how many there are.
         comparisons: photos that the face was compared with.
         unusable: photos of people that it was not compared with, and why: no face was found, they cannot be read, …
+        was_asked: whether the false match rate is one that was asked for.
     """
 
     face: ChosenFace
@@ -51,33 +63,75 @@ class Search:
     people: int
     comparisons: int
     unusable: dict[str, str]
+    was_asked: bool
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no decision; None where there is one."""
+        point, rate = self.threshold.point, self.false_positive_rate
+        if point is None or rate is None:
+            return self.threshold.reason
+        if rate <= MOST_MISTAKEN or self.was_asked:
+            return None
+        return (
+            f"a stranger would be taken for one of these people in {100 * rate:.3g} % of the searches; calibrate for a "
+            f"lower rate, with more people, or ask for this one with --fmr {point.fmr:g}"
+        )
 
     @property
     def person(self) -> str | None:
-        """The person on the photo; None for unknown, and where the model is not calibrated."""
+        """The person on the photo; None for unknown, and where there is no decision."""
         best = self.candidates[0]
-        return best.person if self.threshold.same(best.similarity) else None
+        return best.person if self.reason is None and self.threshold.same(best.similarity) else None
 
     @property
     def false_positive_rate(self) -> float | None:
-        """How often a stranger would be taken for one of these people, at most: each photo is one more chance."""
+        """How often a stranger is taken for one of these people: each photo is one more chance."""
         point = self.threshold.point
         return None if point is None else gallery_fmr(point.fmr, self.comparisons)
+
+    @property
+    def false_positive_interval(self) -> tuple[float, float] | None:
+        """Of that rate, from the 95 % interval of the false match rate."""
+        if (point := self.threshold.point) is None:
+            return None
+        low, high = point.fmr_interval
+        return gallery_fmr(low, self.comparisons), gallery_fmr(high, self.comparisons)
+
+    def lines(self) -> list[str]:
+        """For the terminal: the answer, how often it is wrong, and the most similar people."""
+        point, rate, interval = self.threshold.point, self.false_positive_rate, self.false_positive_interval
+        if self.reason is not None or point is None or rate is None or interval is None:
+            lines = [f"no decision: {self.reason}"]
+        else:
+            where = "at or above" if self.person else "nobody is at or above"
+            gallery = f"{self.people:,} people ({self.comparisons:,} photos)"
+            lines = [
+                f"{printable(self.person or 'unknown')}: {where} the threshold of {point.threshold:.4f}",
+                f"a stranger is taken for one of these {gallery} in {share(rate, interval)} of the searches",
+            ]
+        for number, one in enumerate(self.candidates, start=1):
+            lines.append(f"{number}. {printable(one.person)}  similarity {one.similarity:.4f}  {printable(one.photo)}")
+        return lines
 
     def as_json(self) -> dict[str, Any]:
         """As `elasticface find --json` writes it."""
         point = self.threshold.point
         return {
             "person": self.person,
-            "unknown": None if point is None else self.person is None,
+            "unknown": None if self.reason is not None else self.person is None,
             "threshold": point and point.threshold,
             "fmr": point and point.fmr,
+            "fmr_interval": point and list(point.fmr_interval),
+            "acceptance": point and point.acceptance,
             "false_positive_rate": self.false_positive_rate,
+            "false_positive_interval": self.false_positive_interval,
             "people": self.people,
             "comparisons": self.comparisons,
             "candidates": [vars(candidate) for candidate in self.candidates],
             "unusable": self.unusable,
-            "reason": self.threshold.reason,
+            "reason": self.reason,
+            "face": self.face.as_json(),
         }
 
 
@@ -87,10 +141,9 @@ def find(
     encoder: FaceEncoder,
     finder: FaceFinder | None = None,
     *,
-    calibration: Calibration | None = None,
     fmr: float | None = None,
     faces: Choice = "largest",
-    name: str = "photo",
+    name: str | None = None,
     most: int = MOST_SHOWN,
     workers: int = 2,
 ) -> Search:
@@ -103,8 +156,10 @@ def find(
         image: a path, the bytes of a file, a PIL image, or an array, uint8 [H, W, 3] RGB.
         people: the folder, or an uncompressed tar.
         encoder: the model.
-        finder, calibration, fmr, faces: as in :func:`elasticface.recognition.verification.verify`.
-        name: of the photo, for messages.
+        finder, faces: as in :func:`elasticface.recognition.verification.verify`.
+        fmr: the false match rate of one comparison, one of those calibrated. Where none is given, the nearest to 1e-3
+            over the number of photos, with which one search for a stranger in a thousand would name somebody.
+        name: of the photo, for messages; of a path the path itself.
         most: people that are named, ≥ 1.
         workers: processes that look for faces.
 
@@ -115,11 +170,11 @@ def find(
     if most < 1:
         raise InputError(f"most must be at least 1, not {most}")
     finder = finder or FaceFinder()
-    threshold = threshold_of(encoder, finder, calibration, fmr)
-    face = choose_face(image, name, finder, encoder.card.preprocessing.size, faces)
     photos = Photos(people)
     if not photos.names:
         raise InputError(f"{printable(people)}: no photo in it; give a folder of people, each a folder of photos")
+    threshold = threshold_of(encoder, finder, fmr, USUAL_FMR / len(photos))
+    face = choose_face(image, name or name_of(image, "photo"), finder, encoder.card.preprocessing.size, faces)
     with tempfile.TemporaryDirectory() as folder:
         done = embed_photos(photos, folder, encoder, finder, faces="largest", workers=workers)
         embeddings = np.load(Path(folder) / EMBEDDINGS, allow_pickle=False)
@@ -131,4 +186,4 @@ def find(
         person = identity_of(photo) if "/" in photo else Path(photo).stem
         best.setdefault(person, Candidate(person, similarity, photo))
     unusable = done.left_out | done.damaged | dict.fromkeys(done.without_face, "no face was found in it")
-    return Search(face, list(best.values())[:most], threshold, len(best), len(names), unusable)
+    return Search(face, list(best.values())[:most], threshold, len(best), len(names), unusable, fmr is not None)
