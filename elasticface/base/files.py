@@ -207,22 +207,24 @@ def holds_something(folder: Path) -> bool:
         raise InputError(f"{printable(folder)}: cannot be used: {error.strerror}; give a new folder") from error
 
 
-def check_writable(out: Path, name: str = "file") -> None:
+def check_writable(out: Path, name: str | None = None) -> None:
     """Refuse a folder that cannot be written to before the work, not after it; by trying, and nothing stays of that.
 
     Args:
         out: the folder; those above it may be missing too.
-        name: what is to be written in it, for a name may be too long.
+        name: the file that is to be written in it: it may be too long a name, or a folder's.
 
     Raises:
         InputError: it cannot be made, is no folder, or may not be written to.
     """
+    if name is not None and (not name or (out / name).is_dir()):
+        raise InputError(f"{printable(out / name)}: is a folder; give the name of a file")
     there = Path(os.path.abspath(out))
     missing: list[str] = []
     while not os.path.lexists(there):
         missing.insert(0, there.name)
         there = there.parent
-    trial = temporary_beside(there / name)
+    trial = temporary_beside(there / (name or "file"))
     deepest = trial.joinpath(*missing)
     try:
         # In one step where ``out`` is there, since another process may remove temporaries in it.

@@ -1,5 +1,6 @@
 """`elasticface calibrate`: its options and what it does."""
 
+import os
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -64,7 +65,7 @@ def run(options: Namespace) -> None:
     from elasticface.recognition.found_by import detector_of, named_detector
     from elasticface.recognition.shown import lines, tables
 
-    if len({*options.benchmarks}) < len(options.benchmarks):
+    if len({os.path.realpath(path) for path in options.benchmarks}) < len(options.benchmarks):
         raise InputError("a benchmark is given twice")
     if options.most_photos < 0:
         raise InputError(f"--most-photos must be 0 or more, not {options.most_photos}")

@@ -53,7 +53,6 @@ def run(options: Namespace) -> None:
         open_finder(options),
         fmr=options.fmr,
         faces=options.faces,
-        name=options.photo,
         workers=options.workers,
     )
     for note in (found.face.note, found.threshold.note):

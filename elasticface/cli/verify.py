@@ -56,7 +56,6 @@ def run(options: Namespace) -> None:
         open_finder(options),
         fmr=options.fmr,
         faces=options.faces,
-        names=(options.first, options.second),
     )
     for note in (*(face.note for face in found.faces), found.threshold.note):
         if note is not None:

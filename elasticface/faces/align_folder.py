@@ -11,16 +11,16 @@ from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import align
-from elasticface.data.images.decoding import DamagedImage, cv2, decode, encode
-from elasticface.data.images.photos import Photos, identity_of
+from elasticface.data.images.decoding import DamagedImage, decode, encode
+from elasticface.data.images.photos import Photos, canonical, identity_of
 from elasticface.faces import aligned
 from elasticface.faces.aligned import Summary, label_of
-from elasticface.faces.begun import begun
+from elasticface.faces.begun import SETTINGS, begun
 from elasticface.faces.choice import Choice, choose
 from elasticface.faces.detect_folder import detected, settings_of
 from elasticface.faces.detector import Face
 from elasticface.faces.finder import FaceFinder
-from elasticface.faces.landmarks import Landmarks, ListedFaces, canonical
+from elasticface.faces.landmarks import Landmarks, ListedFaces
 from elasticface.faces.plausible import implausible
 
 CHUNK = 64
@@ -28,6 +28,8 @@ CHUNK = 64
 
 FACES = "faces.csv"
 """Where the faces are listed that were found on the way."""
+
+_OURS = (FACES, aligned.FILE, SETTINGS)
 
 
 def align_photos(
@@ -81,6 +83,7 @@ def align_photos(
         )
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(photos.path)):
         raise InputError(f"{printable(out)}: lies where the photos are; give a folder outside {printable(photos.path)}")
+    photos.check_forms()
     files.check_writable(out)
     finder = (finder or FaceFinder()) if landmarks is None else None
     settings = settings_of(photos, finder, only) | {"faces": faces, "size": size, "format": format}
@@ -146,7 +149,7 @@ class _Plan:
             without_landmarks=[name for name in names if name not in counts and name not in damaged],
             without_face=[name for name, count in counts.items() if not count],
             without_photo=sorted(row for row in listed if row not in rows_used),
-            missing_identities=sorted((wanted or set()) - {identity_of(name) for name in names}),
+            missing_identities=photos.missing(only),
         )
 
 
@@ -218,8 +221,6 @@ class _Job:
                     continue
             except ValueError as error:
                 reason = str(error)
-            except cv2.error as error:  # OpenCV 4 warps no image with a side above 32,767
-                reason = f"OpenCV cannot warp it: {' '.join(str(error).split())}"
             yield label_of(name, number), reason
 
 
@@ -227,6 +228,9 @@ def _targets(counts: Mapping[str, int], suffix: str) -> dict[str, list[PurePosix
     """Each photo's paths below the output folder, one a face; all different, and none a folder of another."""
     targets = {name: [_below(name, suffix, number) for number in range(count)] for name, count in counts.items()}
     owners: dict[PurePosixPath, str] = {}
+    for name, paths in targets.items():
+        if paths[0].parts[0] in _OURS:
+            raise InputError(f"{printable(name)}: would lie where {paths[0].parts[0]} is to be; rename its folder")
     for name, paths in targets.items():
         for path in paths:
             if (other := owners.setdefault(path, name)) != name:

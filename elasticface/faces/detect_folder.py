@@ -17,12 +17,12 @@ from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.decoding import DamagedImage, decode
-from elasticface.data.images.photos import Photos
+from elasticface.data.images.photos import Photos, canonical
 from elasticface.faces.begun import begun
 from elasticface.faces.detector import Face
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.faces.landmarks import DETECTED_COLUMNS, ListedFaces, canonical, read_faces
+from elasticface.faces.landmarks import DETECTED_COLUMNS, ListedFaces, read_faces
 
 CHUNK = 16
 """Photos a task: some tenths of a second."""
@@ -44,6 +44,7 @@ class Found:
     without_face: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)  # name -> what is wrong
     left_out: dict[str, str] = field(default_factory=dict)  # name -> why it was not looked at
+    missing_identities: list[str] = field(default_factory=list)  # asked for by `only`, and no photo of them is there
 
     def lines(self) -> list[str]:
         """For the terminal: counts, and of every kind of gap the first few."""
@@ -53,6 +54,7 @@ class Found:
             *with_examples(f"photos without a face{share}", self.without_face),
             *with_examples("photos that cannot be read", [f"{name}: {why}" for name, why in self.damaged.items()]),
             *with_examples("left out", [f"{name}: {why}" for name, why in self.left_out.items()]),
+            *with_examples("identities without a photo", self.missing_identities),
         ]
 
 
@@ -84,9 +86,12 @@ def detect_photos(
         Stopped: a worker process was killed.
     """
     out, finder = Path(out), finder or FaceFinder()
+    if not out.name:
+        raise InputError(f"{printable(out)}: give the name of a CSV file")
     partial = partial_of(out)
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
+    photos.check_forms()
     names, left_out = photos.of(only)
     if not names:
         raise InputError(f"{printable(photos.path)}: no photo to look at, of {len(photos):,}; give a folder of photos")
@@ -110,6 +115,7 @@ def detect_photos(
         without_face=rows.without_face,
         damaged=dict(sorted(damaged.items())),
         left_out=left_out,
+        missing_identities=photos.missing(only),
     )
 
 

@@ -2,12 +2,12 @@
 
 import contextlib
 import csv
+import itertools
 import math
-import unicodedata
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.data.images.photos import canonical
 from elasticface.faces.detector import Face
 from elasticface.faces.plausible import check_all
 
@@ -24,8 +25,9 @@ COLUMNS = tuple("file score x_leye y_leye x_reye y_reye x_nose y_nose x_lmouth y
 DETECTED_COLUMNS = (*COLUMNS, "x1", "y1", "x2", "y2", "face")
 """What the first line of a detector's file says: with the box, and the number of the face in its photo."""
 
-
 _WIDTH = 15  # numbers of a face: score, ten coordinates, box
+_LONGEST_ROW = 1 << 14  # characters: a path has up to 2,048, and may be quoted
+_LARGEST = 1e6  # of a coordinate, a box or a number of faces, on either side of 0
 
 
 def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
@@ -41,14 +43,6 @@ def read_landmarks(path: str | Path) -> dict[str, NDArray[np.float64]]:
         InputError: as :func:`read_faces`.
     """
     return {name: faces[0].points for name, faces in read_faces(path).items() if faces}
-
-
-def canonical(name: str) -> str:
-    """A photo's name without a leading ``./`` and in Unicode's form NFC.
-
-    File systems and tools differ in how they store letters with accents: the same name may have other bytes.
-    """
-    return unicodedata.normalize("NFC", name.removeprefix("./"))
 
 
 class ListedFaces(Mapping[str, list[Face]]):
@@ -144,7 +138,7 @@ def read_faces(path: str | Path) -> ListedFaces:
     line, last = 0, None
     try:
         with files.opened_text(path) as file:
-            reader = csv.reader(file)
+            reader = csv.reader(_lines(file, label))
             columns = _header(next(reader, None), label)
             for cells in reader:
                 line = reader.line_num
@@ -172,6 +166,17 @@ def read_faces(path: str | Path) -> ListedFaces:
     if len(listed.points):
         check_all(listed.points, str(path))
     return listed
+
+
+def _lines(file: TextIO, label: str) -> Iterator[str]:
+    """The lines of a file, none of which is read whole where it is longer than a row can be."""
+    for number in itertools.count(1):
+        line = file.readline(_LONGEST_ROW)
+        if not line:
+            return
+        if len(line) == _LONGEST_ROW and not line.endswith("\n"):
+            raise InputError(f"{label}, row {number}: longer than {_LONGEST_ROW:,} characters; write the file again")
+        yield line
 
 
 def _header(first: list[str] | None, label: str) -> tuple[str, ...]:
@@ -241,8 +246,10 @@ def _number(cell: str, column: str, where: str) -> float:
         value = float(cell)
     except ValueError:
         raise InputError(f"{where}: {column} is {printable(repr(cell), 60)}; it must be a number") from None
-    if not math.isfinite(value):
-        raise InputError(f"{where}: {column} is {printable(cell.strip(), 60)}; it must be finite, remove the row")
+    if not abs(value) <= _LARGEST or "_" in cell:  # which Python takes within a number
+        raise InputError(
+            f"{where}: {column} is {printable(cell.strip(), 60)}; it must be a number from -1e6 to 1e6, remove the row"
+        )
     return value
 
 

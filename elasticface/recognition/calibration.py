@@ -54,6 +54,9 @@ from elasticface.recognition.groups import Differential, differentials
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """What is calibrated unless said otherwise, as far as the data allow."""
 
+LOWEST_FMR = 1e-12
+"""No set of faces allows a lower one."""
+
 RULE_OF_THREE = 3
 _ROUNDED = 1e-9  # of the three: what rates lose as they are written, such as 0.0033333333
 _FEWEST_PEOPLE = 10  # in each half, for a likelihood ratio
@@ -154,7 +157,7 @@ def measure(
         encoder: the model.
         benchmarks: of :func:`elasticface.recognition.comparable.open_comparable`; without a person in common, and of
             people that the model was not trained on.
-        fmrs: false match rates in (0, 1); None: those of ``FMRS`` that the data allow.
+        fmrs: false match rates in [1e-12, 1); None: those of ``FMRS`` that the data allow.
         detector: the name of what found the faces.
         flip: add the embedding of the mirror image.
 
@@ -201,8 +204,9 @@ def _rates(fmrs: Sequence[float] | None, there: int) -> tuple[list[float], float
     usual = [fmr for fmr in FMRS if fmr * there < MOST_KEPT]  # of a billion a tenth cannot be kept, and need not be
     if fmrs is None:
         asked = usual or [*FMRS[-1:]]
-    elif not (len(fmrs) and all(0 < fmr < 1 for fmr in fmrs)):
-        raise InputError(f"false match rates must lie between 0 and 1, not {', '.join(f'{fmr:g}' for fmr in fmrs)}")
+    elif not (len(fmrs) and all(LOWEST_FMR <= fmr < 1 for fmr in fmrs)):
+        told = ", ".join(f"{fmr:g}" for fmr in fmrs)
+        raise InputError(f"false match rates must lie between {LOWEST_FMR:g} and 1, not {told}")
     else:
         asked = sorted({*fmrs}, reverse=True)
         if not _suffices(there, asked[-1]):  # known before the work

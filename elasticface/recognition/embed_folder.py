@@ -19,14 +19,14 @@ from elasticface.base.files import printable
 from elasticface.benchmarks.reading.features import BLOCK, embed_to, model_bytes
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode
-from elasticface.data.images.photos import Photos
+from elasticface.data.images.photos import Photos, canonical
 from elasticface.faces.begun import begun
 from elasticface.faces.choice import Choice, choose
 from elasticface.faces.detect_folder import detected, row_of, settings_of
 from elasticface.faces.detector import Face
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.faces.landmarks import DETECTED_COLUMNS, ListedFaces, canonical
+from elasticface.faces.landmarks import DETECTED_COLUMNS, ListedFaces
 from elasticface.model.encoder import FaceEncoder
 
 EMBEDDINGS, FACES, SUMMARY = "embeddings.npy", "faces.csv", "embed.json"
@@ -48,6 +48,7 @@ class Embedded:
     without_face: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)  # name -> why it cannot be read
     left_out: dict[str, str] = field(default_factory=dict)  # name -> why it was not looked at
+    missing_identities: list[str] = field(default_factory=list)  # asked for by `only`, and no photo of them is there
 
     def lines(self) -> list[str]:
         """For the terminal: counts, and of every kind of gap the first few."""
@@ -56,6 +57,7 @@ class Embedded:
             *with_examples("photos without a face", self.without_face),
             *with_examples("photos that cannot be read", [f"{name}: {why}" for name, why in self.damaged.items()]),
             *with_examples("left out", [f"{name}: {why}" for name, why in self.left_out.items()]),
+            *with_examples("identities without a photo", self.missing_identities),
         ]
 
 
@@ -117,6 +119,7 @@ def embed_photos(
                 without_face=[name for name in listed if not listed.count(name)],
                 damaged=damaged,
                 left_out=photos.of(only)[1],
+                missing_identities=photos.missing(only),
             )
             files.write_json(out / SUMMARY, asdict(done))
         # From here on the folder is whole, and the rest goes in any order.

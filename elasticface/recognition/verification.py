@@ -217,8 +217,10 @@ def threshold_of(
         usual: where none is asked for: the nearest calibrated rate is taken, by its logarithm.
 
     Raises:
-        InputError: an ``fmr`` that was not calibrated.
+        InputError: an ``fmr`` that was not calibrated, or is none.
     """
+    if fmr is not None and not 0 < fmr < 1:
+        raise InputError(f"a false match rate lies between 0 and 1, and is not {fmr:g}; give one such as 1e-3")
     calibration = encoder.card.calibration
     if calibration is None:
         return Threshold(None, reason="the model is not calibrated: see `elasticface calibrate`")

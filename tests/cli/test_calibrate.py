@@ -152,7 +152,9 @@ def test_groups_are_told_by_metadata(own: Path, many: Path) -> None:
 def test_what_cannot_be_calibrated_is_refused_in_one_line(own: Path, many: Path) -> None:
     line = refused("calibrate", own, many, "--fmr", "0.1,1e-3")
     assert "0.001 takes 3,000 independent impostor comparisons (rule of three), and there are 90;" in line
-    assert "must lie between 0 and 1" in refused("calibrate", own, many, "--fmr", "0")
+    for rate in ("0", "1e-320", "1"):
+        assert "must lie between 1e-12 and 1" in refused("calibrate", own, many, "--fmr", rate)
+    assert "a benchmark is given twice" in refused("calibrate", own, many, f"{many}/")
     assert "--fmr must be numbers separated by commas" in refused("calibrate", own, many, "--fmr", "low")
     assert "no such file or folder" in refused("calibrate", own, "nowhere")
     assert "det.onnx: " in refused("calibrate", own, many, "--detector", "det.onnx")

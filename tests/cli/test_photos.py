@@ -80,7 +80,8 @@ def test_a_calibrated_model_decides(album: Path, model: Path) -> None:
     _, out, _ = run("find", photo, "--in", album / "people", "--model", "calibrated", "--workers", "1")
     assert out.splitlines()[:2] == [
         "person 0: at or above the threshold of -1.0000",
-        "a stranger is taken for one of these 3 people (6 photos) in 5.85 % (95 % interval 0.6 to 11 %) of the searches",
+        "a stranger is taken for one of these 3 people (6 photos) in 5.85 % (95 % interval 0.6 to 11 %) of the "
+        "searches",
     ]
 
 
@@ -144,3 +145,27 @@ def test_other_detectors_are_refused_where_they_are_not(album: Path) -> None:
     assert "insightface is not installed" in refused("detect", album, "faces.csv", "--detector", "insightface")
     assert "give yunet, insightface, uniface" in refused("align", album, "out", "--detector", "mtcnn")
     assert "smallest must be at least 12 pixels" in refused("detect", album, "faces.csv", "--smallest", "3")
+
+
+@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_a_file_without_a_name_is_refused(album: Path, out: str) -> None:
+    assert "give the name of a" in refused("detect", album, out)
+
+
+def test_a_folder_is_no_page_and_no_sheet(album: Path, model: Path) -> None:
+    Path("there").mkdir()
+    photo = album / "people/person 0/0.png"
+    line = "there: is a folder; give the name of a file"
+    assert line in refused("verify", photo, photo, "--model", model, "--out", "there")
+    assert line in refused("align", album, "out", "--sheet", "there")
+
+
+def test_a_rate_that_is_none_is_refused_even_where_nothing_is_calibrated(album: Path, model: Path) -> None:
+    photo = album / "people/person 0/0.png"
+    assert "lies between 0 and 1, and is not 5" in refused("verify", photo, photo, "--model", model, "--fmr", "5")
+
+
+def test_misspelt_identities_are_named(album: Path) -> None:
+    Path("who.txt").write_text("person 0\nPerson 1\n")
+    out = done("detect", album / "people", "faces.csv", "--identities", "who.txt", "--workers", "1")
+    assert "identities without a photo: 1\n  Person 1" in out

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import cv2
 import numpy as np
 import pytest
 
@@ -122,18 +121,12 @@ def test_landmarks_that_are_far_from_the_photo_are_skipped(photos, tmp_path):
     }
 
 
-def test_a_photo_that_opencv_will_not_warp_is_skipped(photos, tmp_path, monkeypatch):
-    def refuse(image, points, size):
-        if points[0, 0] == points_of_d[0, 0]:
-            raise cv2.error("too\nwide")
-        return image
-
-    points = landmarks_for(photos)
-    points_of_d = points["d.jpg"]
-    monkeypatch.setattr(module, "align", refuse)
-    summary = align_photos(photos, tmp_path / "out", points, workers=1)
-    assert summary.skipped == {"d.jpg": "OpenCV cannot warp it: too wide"}
-    assert summary.aligned == 3
+@pytest.mark.parametrize("ours", ["faces.csv", "align.json", "settings.json"])
+def test_a_folder_of_photos_that_is_called_as_a_file_of_ours_is_refused(photos, tmp_path, ours):
+    (tmp_path / "odd" / ours).mkdir(parents=True)
+    (tmp_path / "odd" / ours / "a.jpg").write_bytes(photos.read("d.jpg"))
+    with pytest.raises(InputError, match=rf"{ours}/a.jpg: would lie where {ours} is to be; rename its folder"):
+        align_photos(Photos(tmp_path / "odd"), tmp_path / "out", landmarks_for([f"{ours}/a.jpg"]), workers=1)
 
 
 def test_photos_without_landmarks_and_landmarks_without_photo_are_named(photos, tmp_path):

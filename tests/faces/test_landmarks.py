@@ -73,13 +73,21 @@ GOOD = f"{HEADER}\na.jpg,0.99,{POINTS}\n"
         (GOOD + f"./,1,{POINTS}\n", ", row 3: no file name in the first column; name the photo"),
         (GOOD + f"b.jpg,high,{POINTS}\n", ", row 3: score is 'high'; it must be a number"),
         (GOOD + f"b.jpg,1,{POINTS.replace('6', '')}\n", ", row 3: y_nose is ''; it must be a number"),
-        (GOOD.replace("8", "nan"), ", row 2: y_lmouth is nan; it must be finite, remove the row"),
-        (GOOD.replace("10.5", "-inf"), ", row 2: y_rmouth is -inf; it must be finite, remove the row"),
-        (GOOD.replace("10.5", "1e999"), ", row 2: y_rmouth is 1e999; it must be finite, remove the row"),
+        (GOOD.replace("8", "nan"), ", row 2: y_lmouth is nan; it must be a number from -1e6 to 1e6, remove the row"),
+        (
+            GOOD.replace("10.5", "-inf"),
+            ", row 2: y_rmouth is -inf; it must be a number from -1e6 to 1e6",
+        ),
+        (
+            GOOD.replace("10.5", "1e999"),
+            ", row 2: y_rmouth is 1e999; it must be a number from -1e6 to 1e6",
+        ),
         (GOOD + f"./a.jpg,1,{POINTS}\n", ", row 3: a.jpg is listed in row 2 already; keep one"),
         (GOOD.encode() + f"Zoë,1,{POINTS}\n".encode("latin-1"), ", row 3: not UTF-8 text; save it as UTF-8"),
         (HEADER.encode("utf-16"), ", row 1: not UTF-8 text; save it as UTF-8"),
-        (GOOD + "x" * 200_000, ", row 3: not CSV (field larger than field limit (131072)); write the file again"),
+        (GOOD + "x" * 200_000, ", row 3: longer than 16,384 characters; write the file again"),
+        (GOOD.replace("10.5", "1_0.5"), ", row 2: y_rmouth is 1_0.5; it must be a number from -1e6 to 1e6"),
+        (GOOD.replace("10.5", "1e308"), ", row 2: y_rmouth is 1e308; it must be a number from -1e6 to 1e6"),
     ],
 )
 def test_an_error_names_the_file_the_row_and_the_way_out(read, content, message):

@@ -35,7 +35,8 @@ from elasticface.data.images import decoding
 from elasticface.data.images.alignment import TEMPLATE
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.data.images.photos import Photos, read_identities
-from elasticface.faces import aligned
+from elasticface.data.synthetic.source import SyntheticFaces
+from elasticface.faces import align_faces, aligned
 from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder
 from elasticface.model.loading import card_of_onnx, load
@@ -394,6 +395,19 @@ def _read_image(folder: Path) -> None:
     assert image.ndim == 3
 
 
+def _find_faces(folder: Path) -> None:
+    faces = align_faces(folder / "x.jpg", "all")
+    assert faces.shape[1:] == (112, 112, 3)
+
+
+def _photo() -> bytes:
+    """A rendered face, on grey."""
+    face, _ = SyntheticFaces(identities=1, images=1, cache=False)[0]
+    photo = np.full((140, 130, 3), 128, np.uint8)
+    photo[20:132, 8:120] = face
+    return decoding.encode(photo, ".jpg")
+
+
 def _writes(file: str, content: bytes) -> Callable[[Path], None]:
     def prepare(folder: Path) -> None:
         (folder / file).write_bytes(content)
@@ -570,6 +584,9 @@ READERS: dict[str, Reader] = {
         fuzzed=["x.jpg"],
         words=_IMAGE,
         also=[("x.jpg", picture(1, ".png", 32))],
+    ),
+    "photos": Reader(
+        read=_find_faces, prepare=lambda folder: _writes("x.jpg", _photo())(folder), fuzzed=["x.jpg"], words=_IMAGE
     ),
     "model cards": Reader(
         read=lambda folder: load(folder / "model"), prepare=_prepare_model, fuzzed=["model/model.json"], words=_JSON

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.listed import without_suffix
-from elasticface.data.images.photos import Photos, flaw
+from elasticface.data.images.photos import Photos, canonical, flaw
 from elasticface.faces import aligned
-from elasticface.faces.landmarks import canonical, read_faces
+from elasticface.faces.landmarks import read_faces
 
 LANDMARKS_FILE = "landmarks5.csv"
 

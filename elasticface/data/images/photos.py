@@ -2,6 +2,7 @@
 
 import os
 import tarfile
+import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class Photos:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not str(path):
+            raise InputError("photos are needed: give a folder or a plain tar")
         self.path = Path(path)
         self.left_out: dict[str, str] = {}
         self._index: dict[str, tuple[int, int]] | None = None  # of a tar: name -> (offset, size), of files of any kind
@@ -51,6 +54,8 @@ class Photos:
             self._root = Path(os.path.realpath(self.path, strict=True))
             if self._root.is_dir():
                 names = list(self._walk())
+            elif _is_image(self.path.name):
+                raise InputError(f"{printable(self.path)}: is one photo; give its folder, or a plain tar")
             else:
                 self._index = self._read_index()
                 names = [name for name in self._index if _is_image(name)]
@@ -79,6 +84,26 @@ class Photos:
         wanted = frozenset(identities)
         names = [name for name in self.names if identity_of(name) in wanted]
         return names, {name: why for name, why in self.left_out.items() if identity_of(name) in wanted}
+
+    def missing(self, identities: Collection[str] | None) -> list[str]:
+        """Those of the identities that have no photo, sorted."""
+        return sorted(frozenset(identities or ()) - {identity_of(name) for name in self.names})
+
+    def check_forms(self) -> None:
+        """Refuse two photos whose names differ in the form of Unicode alone: lists of names cannot tell them apart.
+
+        Raises:
+            InputError: there are such.
+        """
+        if all(name.isascii() for name in self.names):
+            return
+        seen: dict[str, str] = {}
+        for name in self.names:
+            if (other := seen.setdefault(canonical(name), name)) != name:
+                raise InputError(
+                    f"{printable(self.path)}: two photos are named {printable(name)}, with accents stored in two ways "
+                    f"({len(other.encode())} and {len(name.encode())} bytes, Unicode's NFC and NFD); rename one"
+                )
 
     def read(self, name: str) -> bytes:
         """The bytes of one image.
@@ -193,6 +218,14 @@ class Photos:
         elif _is_image(name) or _is_unread(name):
             self.left_out[_text(name)] = why
             index.pop(name, None)
+
+
+def canonical(name: str) -> str:
+    """A photo's name without a leading ``./`` and in Unicode's form NFC.
+
+    File systems and tools differ in how they store letters with accents: the same name may have other bytes.
+    """
+    return unicodedata.normalize("NFC", name.removeprefix("./"))
 
 
 def identity_of(name: str) -> str:

@@ -346,3 +346,29 @@ def test_a_list_of_identities_that_names_no_one_is_an_error(tmp_path):
     path.write_bytes("Zoë".encode("latin-1"))
     with pytest.raises(InputError, match=r"list.txt: not UTF-8 text \(byte 2\); save it as UTF-8"):
         read_identities(path)
+
+
+def test_names_that_differ_in_the_form_of_unicode_alone_are_refused(tmp_path):
+    for name in ("Zo\u00eb.jpg", "Zoe\u0308.jpg", "a.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    photos = Photos(tmp_path)
+    assert len(photos) == 3
+    with pytest.raises(InputError, match=r"two photos are named Zo.*NFC and NFD\); rename one"):
+        photos.check_forms()
+    (tmp_path / "Zo\u00eb.jpg").unlink()
+    Photos(tmp_path).check_forms()
+
+
+def test_identities_without_a_photo_are_named(tmp_path):
+    (tmp_path / "Ann").mkdir()
+    (tmp_path / "Ann/a.jpg").write_bytes(b"x")
+    assert Photos(tmp_path).missing(["Cy", "Ann", "Bob"]) == ["Bob", "Cy"]
+    assert Photos(tmp_path).missing(None) == []
+
+
+def test_one_photo_is_no_set_of_photos(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"a.jpg: is one photo; give its folder, or a plain tar"):
+        Photos(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="photos are needed: give a folder or a plain tar"):
+        Photos("")
