@@ -27,10 +27,11 @@ from elasticface.data.images.photos import Photos
 from elasticface.faces.landmarks import read_landmarks
 from elasticface.metrics.resampling import draw_people
 from elasticface.model.loading import load
-from elasticface.recognition.calibration import DRAWS, Pool, likelihood_ratio, operating_points
+from elasticface.recognition.calibration import DRAWS, likelihood_ratio, operating_points
 from elasticface.recognition.comparable import MOST_PHOTOS, some_of_each
 from elasticface.recognition.comparisons import Compared, compare_embeddings
 from elasticface.recognition.likelihood import PRIOR
+from elasticface.recognition.pool import Pool
 
 OUT = RESULTS / "calibration.json"
 PAGE = Path(__file__).parent.parent / "docs" / "recognition.md"

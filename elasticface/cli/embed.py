@@ -15,7 +15,8 @@ DESCRIPTION = """Find the faces in photos and write their embeddings.
 
 PHOTOS is a folder or an uncompressed tar of photos as a camera makes them. OUT/embeddings.npy has a row of length 1 a
 face, OUT/faces.csv says in the same order which photo each face is from, where it is and its score, and OUT/embed.json
-names the photos without a face. The similarity of two faces is the inner product of their rows."""
+names the photos without a face. The similarity of two faces is the inner product of their rows. Small and blurred
+faces are alike without being one person's: see their score and box in faces.csv, or take --faces largest."""
 
 
 def add_options(parser: Parser) -> None:

@@ -10,10 +10,11 @@ HELP = "a model -> one .onnx file, in int8 too"
 DESCRIPTION = """Write a model as one .onnx file, for phones, servers and other languages.
 
 MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). OUT.onnx takes
-float32 [batch, 3, size, size] and gives embeddings [batch, D]; its metadata say how images are preprocessed, how the
-model was trained and what wrote the file, so that every command takes OUT.onnx without further options. Before it gets
-its name, ONNX Runtime is compared with the network. With --int8 it is a quarter of the size; thresholds must then be
-calibrated anew."""
+float32 [batch, 3, size, size] and gives embeddings [batch, D]; an .onnx from elsewhere takes what it took before.
+Metadata say how images are preprocessed, how the model was trained and what wrote the file, so that every command takes
+OUT.onnx without further options. Before it gets its name, ONNX Runtime is compared with the network.
+
+With `--int8 rendered` it is a quarter to a third of the size; thresholds must then be calibrated anew."""
 
 
 def add_options(parser: Parser) -> None:
@@ -24,7 +25,7 @@ def add_options(parser: Parser) -> None:
         "--int8",
         type=str | None,
         default=None,
-        help="quantise; ranges from rendered faces, or from a folder, set or pack of aligned faces",
+        help="quantise, with ranges from these faces: rendered, or a folder, set or pack of aligned ones",
     )
     parser.add_argument("--opset", type=int | None, default=None, help="version of ONNX's operators; torch's default")
     parser.add_argument("--overwrite", action="store_true", help="take the place of a file that is there")

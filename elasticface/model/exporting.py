@@ -73,7 +73,8 @@ class Exported:
 
     def lines(self) -> list[str]:
         """For people."""
-        checked = f"checked: ONNX Runtime gives the network's embeddings to {self.difference:.1g} (unit length)"
+        closeness = f"to {self.difference:.1g} (unit length)" if self.difference else "exactly"
+        checked = f"checked: ONNX Runtime gives the network's embeddings {closeness}"
         found = [f"{self.precision}, {self.size:,} bytes", checked]
         if self.cosine is not None:
             mean, least = self.cosine

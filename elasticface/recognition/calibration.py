@@ -16,7 +16,6 @@ ISO/IEC 19795-1, for the rule of three; Kish, "Survey sampling" (1965); Bolle, R
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,15 +40,14 @@ from elasticface.recognition.comparable import Comparable, People, most_impostor
 from elasticface.recognition.comparisons import (
     MOST_KEPT,
     Compared,
-    all_weights,
     bin_centres,
     compare,
     first_half,
     histogram_of,
-    weights_at,
 )
 from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.groups import Differential, differentials
+from elasticface.recognition.pool import Pool
 
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """What is calibrated unless said otherwise, as far as the data allow."""
@@ -72,63 +70,6 @@ class Measured:
     calibration: Calibration
     differentials: tuple[Differential, ...]  # by group, where metadata.csv names some
     notes: tuple[str, ...]  # what was left out or is missing, and why
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """The comparisons of several benchmarks as one set. Their people are taken for different ones."""
-
-    parts: tuple[Compared, ...]
-
-    @property
-    def units(self) -> int:
-        """How many there are to resample."""
-        return sum(part.units for part in self.parts)
-
-    @property
-    def kind(self) -> str:
-        """What these are: "people" if every part resamples people, else the kind of the first part that does not."""
-        return next((part.kind for part in self.parts if part.kind != "people"), "people")
-
-    @property
-    def impostor_count(self) -> int:
-        """How many impostor comparisons there are."""
-        return sum(part.impostor_count for part in self.parts)
-
-    @property
-    def genuine_count(self) -> int:
-        """How many genuine comparisons there are."""
-        return sum(len(part.genuine) for part in self.parts)
-
-    def kept_for(self, fmr: float) -> bool:
-        """Whether enough impostor comparisons were kept to find the threshold for a false match rate."""
-        room = most_within(np.asarray([fmr]), self.impostor_count)[0]
-        return all(part.all_kept or len(part.impostors) > room for part in self.parts)
-
-    def of_parts(self, counts: Counts) -> list[tuple[Compared, Counts]]:
-        """Each part and how often its units are in each resample; ``counts`` [R, units]."""
-        edges = np.cumsum([part.units for part in self.parts])[:-1]
-        return list(zip(self.parts, np.split(counts, edges, axis=1), strict=True))
-
-    def match_rates(self, thresholds: Sequence[float], counts: Counts) -> Floats:
-        """The false match rate at each threshold in each resample, [R, T].
-
-        Raises:
-            CannotDraw: a resample has no impostor comparison.
-        """
-        parts = self.of_parts(counts)
-        found = [weights_at(part.impostors, part.impostor_units, thresholds, own) for part, own in parts]
-        return _shares(sum(found), sum(part.impostor_weights(own) for part, own in parts))
-
-    def acceptances(self, thresholds: Sequence[float], counts: Counts) -> Floats:
-        """The share of genuine comparisons accepted at each threshold in each resample, [R, T].
-
-        Raises:
-            CannotDraw: a resample has no genuine comparison.
-        """
-        parts = self.of_parts(counts)
-        found = [weights_at(part.genuine, part.genuine_units, thresholds, own) for part, own in parts]
-        return _shares(sum(found), sum(all_weights(part.genuine_units, own) for part, own in parts))
 
 
 def calibrate(
@@ -412,9 +353,3 @@ def likelihood_ratio(pool: Pool, prior: float = likelihood.PRIOR) -> tuple[Likel
     ratios = slope * centres + offset
     cost = likelihood.cllr(ratios, ratios, genuine[1], impostors[1])
     return LikelihoodRatio(slope, offset, cost, int(people[0]), int(people[1])), ""
-
-
-def _shares(found: Any, totals: Any) -> Floats:
-    if not totals.all():
-        raise CannotDraw("too few people: a resample has no comparison of one kind")
-    return np.asarray(found / totals[:, None])

@@ -15,7 +15,6 @@ from elasticface.metrics import binomial_interval
 from elasticface.metrics.resampling import draw_people, pair_weights
 from elasticface.recognition import calibration
 from elasticface.recognition.calibration import (
-    Pool,
     independent_comparisons,
     likelihood_ratio,
     operating_points,
@@ -24,6 +23,7 @@ from elasticface.recognition.calibration import (
 )
 from elasticface.recognition.comparable import some_of_each
 from elasticface.recognition.comparisons import Compared, compare_embeddings
+from elasticface.recognition.pool import Pool
 
 Pairs = np.ndarray
 
