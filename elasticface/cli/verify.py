@@ -6,6 +6,7 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from elasticface.base.errors import InputError
 from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
 from elasticface.cli.photos import add_finder_options, open_finder
@@ -47,6 +48,8 @@ def run(options: Namespace) -> None:
 
     page = Path(options.out) if options.out else None
     if page:
+        if page.suffix.lower() not in (".html", ".htm"):
+            raise InputError(f"--out {files.printable(page)}: a web page is written; give a name that ends in .html")
         files.check_writable(page.parent, page.name)
     encoder = load_model(options)
     found = verify(

@@ -153,11 +153,12 @@ def test_a_file_without_a_name_is_refused(album: Path, out: str) -> None:
 
 
 def test_a_folder_is_no_page_and_no_sheet(album: Path, model: Path) -> None:
-    Path("there").mkdir()
+    Path("there.html").mkdir()
     photo = album / "people/person 0/0.png"
-    line = "there: is a folder; give the name of a file"
-    assert line in refused("verify", photo, photo, "--model", model, "--out", "there")
-    assert line in refused("align", album, "out", "--sheet", "there")
+    line = "there.html: is a folder; give the name of a file"
+    assert line in refused("verify", photo, photo, "--model", model, "--out", "there.html")
+    assert line in refused("align", album, "out", "--sheet", "there.html")
+    assert "give a name that ends in .html" in refused("verify", photo, photo, "--model", model, "--out", photo)
 
 
 def test_a_rate_that_is_none_is_refused_even_where_nothing_is_calibrated(album: Path, model: Path) -> None:
