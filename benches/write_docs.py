@@ -1,6 +1,7 @@
 """What the programs beside this one have stored, as pages of the docs: ``python benches/write_docs.py``.
 
-docs/performance.md is made as a whole, of docs/scaling.md, docs/training.md and docs/export.md what is between markers.
+docs/performance.md is made as a whole, of docs/scaling.md, docs/training.md, docs/export.md and docs/faces.md
+what is between markers.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ import head
 import head_processes
 import large
 import million
+import photos
 import plan
 import processes
 import reading
@@ -89,7 +91,7 @@ left of it when worker processes hand batches over.
 
 """
 
-SCALING, TRAINING, EXPORT = (PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export"))
+SCALING, TRAINING, EXPORT, FACES = (PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export", "faces"))
 
 
 def fill(path: Path, texts: dict[str, str]) -> None:
@@ -134,6 +136,7 @@ def main() -> None:
     fill(SCALING, parts | plan.parts(stored(plan.OUT)))
     fill(TRAINING, {"faults": faults.table()})
     fill(EXPORT, {"export": export.table(stored(export.OUT))})
+    fill(FACES, {"photos": photos.table(stored(photos.OUT))})
 
 
 if __name__ == "__main__":
