@@ -12,6 +12,7 @@ import data
 import equality
 import export
 import faults
+import gpu
 import head
 import head_processes
 import large
@@ -70,6 +71,13 @@ the full size: lists read and checked, 1:N, 2,000 draws of people with their thr
 `python benches/synthetic.py`: rendering in one thread of one process.
 
 {synthetic}
+
+## On a GPU
+
+`python benches/gpu.py`: every head on CUDA beside the CPU, speed of head and training, waits of the host, fp16 and
+resuming, in one command of eight minutes.
+
+{gpu}
 """
 
 
@@ -127,6 +135,7 @@ def main() -> None:
         reading=reading.table(files),
         data=READING.format(table=data.table(stored(data.OUT))),
         synthetic=synthetic.table(faces),
+        gpu=gpu.table(stored(gpu.OUT)) if gpu.OUT.exists() else "Not run on a GPU yet.",
     )
     write_text(PAGE, page)
     parts = {"equality": equality.table(stored(equality.OUT))}
