@@ -100,9 +100,14 @@ def opened(path: str | Path) -> io.BufferedReader:
     Raises:
         OSError: it cannot be opened, or is no file; ``strerror`` says which.
     """
+    return io.BufferedReader(opened_raw(path))
+
+
+def opened_raw(path: str | Path) -> io.FileIO:
+    """As :func:`opened`, without a buffer: for what is read at once."""
     if "\0" in os.fspath(path):
         raise OSError(errno.EINVAL, "its name has a NUL", str(path))
-    return open(path, "rb", opener=_open_file)
+    return io.FileIO(path, "r", opener=_open_file)
 
 
 def opened_text(path: str | Path) -> io.TextIOWrapper:

@@ -79,26 +79,28 @@ class FolderSource(EncodedImages):
         return printable(self.path(index))
 
     def _bytes(self, index: int) -> bytes:
-        return decoding.read(self.path(index), self._place(index))
+        # As text: a Path would take as long to make as the file to read.
+        return decoding.read(f"{self.root}/{self._identities[self.labels.item(index)]}/{self._images[index]}")
 
 
 class _Names:
-    """Strings one after the other in a single array of bytes: immutable, and without a Python object a string."""
+    """Strings one after the other in one bytes object: immutable, and without a Python object a string."""
 
     def __init__(self, names: Iterable[str]) -> None:
         joined, ends = bytearray(), array("q", [0])
         for name in names:
             joined += os.fsencode(name)
             ends.append(len(joined))
-        self._bytes: NDArray[np.uint8] = np.frombuffer(joined, dtype=np.uint8)
+        self._bytes = bytes(joined)
         self._ends: NDArray[np.int64] = np.frombuffer(ends, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def __getitem__(self, index: int) -> str:
-        index = range(len(self))[index]  # counts from the end below 0, and raises IndexError beyond it
-        return os.fsdecode(self._bytes[self._ends[index] : self._ends[index + 1]].tobytes())
+        if not 0 <= index < len(self):
+            index = range(len(self))[index]  # counts from the end below 0, and raises IndexError beyond it
+        return os.fsdecode(self._bytes[self._ends.item(index) : self._ends.item(index + 1)])
 
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))

@@ -65,27 +65,27 @@ class NoFace(DamagedImage):
     """No face was found in an image, so there is none to be aligned; the message is of the same kind."""
 
 
-def read(path: Path, name: str) -> bytes:
+def read(path: str | Path) -> bytes:
     """The bytes of an image file, not decoded.
 
     Args:
         path: the file.
-        name: what to call the image where it is damaged.
 
     Raises:
         DamagedImage: the file is gone, may not be read, is no regular file (a named pipe, a folder, a link in a
-            circle, …), or has more than ``MAX_BYTES``.
+            circle, …), or has more than ``MAX_BYTES``; the message begins with its path.
     """
     try:
-        with files.opened(path) as file:
+        with files.opened_raw(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size <= MAX_BYTES:
-                return file.read(size)
+                return file.readall()
     except OSError as error:
         if error.errno in _OF_THE_PROCESS:
             raise
-        raise DamagedImage(f"{name}: cannot be read: {error.strerror}") from error
-    raise DamagedImage(f"{name}: {size:,} bytes, more than the {MAX_BYTES:,} of an image; shrink or remove it")
+        raise DamagedImage(f"{files.printable(path)}: cannot be read: {error.strerror}") from error
+    label = files.printable(path)
+    raise DamagedImage(f"{label}: {size:,} bytes, more than the {MAX_BYTES:,} of an image; shrink or remove it")
 
 
 def decode(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

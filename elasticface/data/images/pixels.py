@@ -37,7 +37,7 @@ def to_pixels(image: Any, name: str = "image") -> NDArray[np.uint8]:
         return image
     if isinstance(image, str | os.PathLike):
         name = printable(os.fspath(image))
-        return decoding.decode(decoding.read(Path(image), name), name)
+        return decoding.decode(decoding.read(Path(image)), name)
     if isinstance(image, bytes | bytearray | memoryview):
         return decoding.decode(bytes(image), name)
     pil = sys.modules.get("PIL.Image")  # no one has a PIL image who has not imported it
