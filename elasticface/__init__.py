@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from elasticface import backbones, benchmarks, data, faces, heads, metrics, model
     from elasticface.base.errors import InputError
     from elasticface.faces import align_faces, detect
-    from elasticface.heads import ArcFace, CosFace, ElasticArcFace, ElasticCosFace, NormFace
+    from elasticface.heads import AdaFace, ArcFace, CosFace, ElasticArcFace, ElasticCosFace, NormFace
     from elasticface.model import FaceEncoder, load
 
 __all__ = [
+    "AdaFace",
     "ArcFace",
     "CosFace",
     "ElasticArcFace",
@@ -36,7 +37,7 @@ __all__ = [
     "model",
 ]
 
-_HEADS = ("ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
+_HEADS = ("AdaFace", "ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
 _MODULES = ("backbones", "benchmarks", "data", "faces", "heads", "metrics", "model")
 
 __getattr__ = exports(

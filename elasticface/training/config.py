@@ -15,7 +15,9 @@ _MOST_CONFIG_BYTES = 1 << 20
 _RENAMED = {"m": "margin"}  # settings of older runs
 
 
-Loss = Literal["arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+"]
+Loss = Literal[
+    "arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+", "adaface"
+]
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
 
 
