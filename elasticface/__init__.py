@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from elasticface import backbones, benchmarks, data, faces, heads, metrics, model
     from elasticface.base.errors import InputError
     from elasticface.faces import align_faces, detect
-    from elasticface.heads import AdaFace, ArcFace, CosFace, ElasticArcFace, ElasticCosFace, NormFace
+    from elasticface.heads import AdaFace, ArcFace, CosFace, ElasticArcFace, ElasticCosFace, MagFace, NormFace
     from elasticface.model import FaceEncoder, load
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "ElasticCosFace",
     "FaceEncoder",
     "InputError",
+    "MagFace",
     "NormFace",
     "__version__",
     "align_faces",
@@ -37,7 +38,7 @@ __all__ = [
     "model",
 ]
 
-_HEADS = ("AdaFace", "ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
+_HEADS = ("MagFace", "AdaFace", "ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
 _MODULES = ("backbones", "benchmarks", "data", "faces", "heads", "metrics", "model")
 
 __getattr__ = exports(

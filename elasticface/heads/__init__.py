@@ -7,6 +7,7 @@ from elasticface.heads.head import (
     CosFace,
     ElasticArcFace,
     ElasticCosFace,
+    MagFace,
     NormFace,
     create,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "CosFace",
     "ElasticArcFace",
     "ElasticCosFace",
+    "MagFace",
     "MarginHead",
     "NormFace",
     "create",

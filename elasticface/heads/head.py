@@ -126,6 +126,60 @@ class AdaFace(MarginHead):
         quality = (self.h * deviations).clamp(-1, 1)
         return Target(*margin_functions.adaptive_margin(cosines, margins, quality, self.past_pi))
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, h={self.h:g}, t_alpha={self.t_alpha:g}"
+
+
+class MagFace(MarginHead):
+    """s·cos(θ_y + m(a)), and λ_g·(1/a + a/u_a²) added to the loss (Meng et al., "MagFace", CVPR 2021, section 3.3).
+
+    a is the embedding's length, cut to [l_a, u_a], and m(a) rises from l_margin to u_margin with it. The gradient goes
+    through both: the penalty draws embeddings to longer ones, the margin keeps those short that are hard to tell.
+    Lengths that are cut get no gradient, as in the released code.
+
+    Args:
+        l_a, u_a: shortest and longest length that counts, 0 < l_a < u_a.
+        l_margin, u_margin: the margins there, 0 ≤ l_margin ≤ u_margin < π, in radians. ``std`` and ``plus`` draw
+            l_margin; u_margin − l_margin stays. ``margins`` given to the head take the place of l_margin alone.
+        lambda_g: λ_g, ≥ 0.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        l_a: float = 10.0,
+        u_a: float = 110.0,
+        l_margin: float = 0.45,
+        u_margin: float = 0.8,
+        lambda_g: float = 35.0,
+        **options: Unpack[Elastic],
+    ) -> None:
+        require(0 < l_a < torch.inf, f"l_a must be above 0, got {l_a}")
+        require(l_a < u_a < torch.inf, f"u_a must be above l_a, {l_a}, got {u_a}")
+        require(0 <= l_margin < torch.pi, f"l_margin must be in [0, π), got {l_margin}")
+        require(l_margin <= u_margin < torch.pi, f"u_margin must be in [{l_margin}, π), got {u_margin}")
+        require(0 <= lambda_g < torch.inf, f"lambda_g must be at least 0, got {lambda_g}")
+        super().__init__(num_classes, embedding_size, kind="arc", m=l_margin, **options)
+        self.l_a, self.u_a, self.l_margin, self.u_margin, self.lambda_g = l_a, u_a, l_margin, u_margin, lambda_g
+
+    def target(self, cosines: Tensor, lengths: Tensor, margins: Tensor) -> Target:
+        per_length = self.margin_factor * (self.u_margin - self.l_margin) / (self.u_a - self.l_a)
+        margins = margins + per_length * (lengths.clamp(self.l_a, self.u_a) - self.l_a)
+        value, by_cosine = margin_functions.arc_margin(cosines, margins, self.past_pi)
+        inside = (lengths > self.l_a) & (lengths < self.u_a)
+        by_margin = margin_functions.arc_by_margin(cosines, margins, self.past_pi)
+        return Target(value, by_cosine, torch.where(inside, per_length * by_margin, 0))
+
+    def penalty(self, lengths: Tensor) -> Tensor:
+        lengths = lengths.clamp(self.l_a, self.u_a)
+        return self.lambda_g * (1 / lengths + lengths / self.u_a**2)
+
+    def extra_repr(self) -> str:
+        own = f"l_a={self.l_a:g}, u_a={self.u_a:g}, u_margin={self.u_margin:g}, lambda_g={self.lambda_g:g}"
+        return f"{super().extra_repr()}, {own}"
+
 
 # The losses by the names of the command line, with the paper's m and σ.
 LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
@@ -137,6 +191,7 @@ LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
     "elastic-arc+": (ElasticArcFace, {"plus": True, "std": 0.0175}),
     "elastic-cos+": (ElasticCosFace, {"plus": True, "std": 0.025}),
     "adaface": (AdaFace, {}),
+    "magface": (MagFace, {}),
 }
 
 

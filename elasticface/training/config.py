@@ -16,7 +16,7 @@ _RENAMED = {"m": "margin"}  # settings of older runs
 
 
 Loss = Literal[
-    "arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+", "adaface"
+    "arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+", "adaface", "magface"
 ]
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
 

@@ -21,7 +21,7 @@ from elasticface.heads import margins, softmax
 from elasticface.heads.margin_head import MarginHead
 from elasticface.heads.row_sparse import rows_and_values
 
-NAMES = {"adaface": "AdaFace"}
+NAMES = {"adaface": "AdaFace", "magface": "MagFace"}
 COMPARED = list(NAMES)
 BATCH, CLASSES, SIZE = 6, 11, 8
 
@@ -250,7 +250,7 @@ def test_given_margins_replace_those_of_the_head_and_leave_the_counter(loss):
     assert head.step == 0
 
 
-@pytest.mark.parametrize("loss", [loss for loss in COMPARED if loss != "magface"])
+@pytest.mark.parametrize("loss", COMPARED)
 def test_sigma_and_plus_draw_the_margin_as_they_do_for_elastic_losses(loss):
     head, (embeddings, labels) = head_of(loss, std=0.1, plus=True).double(), batch_of(dtype=torch.float64)
     cosines = head.cosine(embeddings)[range(BATCH), labels]
@@ -339,7 +339,10 @@ def test_an_option_that_a_loss_does_not_have_is_named(loss, option):
         heads.create(loss, CLASSES, **{option: 0.9})
 
 
-WRONG = {"adaface": [{"h": 0.0}, {"t_alpha": 0.0}, {"t_alpha": 1.5}, {"m": -0.1}]}
+WRONG = {
+    "adaface": [{"h": 0.0}, {"t_alpha": 0.0}, {"t_alpha": 1.5}, {"m": -0.1}],
+    "magface": [{"l_a": 0.0}, {"u_a": 9.0}, {"l_margin": -0.1}, {"u_margin": 0.4}, {"lambda_g": -1.0}],
+}
 
 
 @pytest.mark.parametrize(("loss", "options"), [(loss, wrong) for loss in COMPARED for wrong in WRONG[loss]], ids=str)
