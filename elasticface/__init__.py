@@ -12,13 +12,23 @@ if TYPE_CHECKING:
     from elasticface import backbones, benchmarks, data, faces, heads, metrics, model
     from elasticface.base.errors import InputError
     from elasticface.faces import align_faces, detect
-    from elasticface.heads import AdaFace, ArcFace, CosFace, ElasticArcFace, ElasticCosFace, MagFace, NormFace
+    from elasticface.heads import (
+        AdaFace,
+        ArcFace,
+        CosFace,
+        CurricularFace,
+        ElasticArcFace,
+        ElasticCosFace,
+        MagFace,
+        NormFace,
+    )
     from elasticface.model import FaceEncoder, load
 
 __all__ = [
     "AdaFace",
     "ArcFace",
     "CosFace",
+    "CurricularFace",
     "ElasticArcFace",
     "ElasticCosFace",
     "FaceEncoder",
@@ -38,7 +48,7 @@ __all__ = [
     "model",
 ]
 
-_HEADS = ("MagFace", "AdaFace", "ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
+_HEADS = ("CurricularFace", "MagFace", "AdaFace", "ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
 _MODULES = ("backbones", "benchmarks", "data", "faces", "heads", "metrics", "model")
 
 __getattr__ = exports(

@@ -181,6 +181,49 @@ class MagFace(MarginHead):
         return f"{super().extra_repr()}, {own}"
 
 
+class CurricularFace(MarginHead):
+    """s·cos(θ_y + m), and for negatives with cos θ_j > cos(θ_y + m) s·cos θ_j·(t + cos θ_j) (Huang et al., CVPR 2020).
+
+    Equations 5 to 8 of "CurricularFace". t is a running mean of cos θ_y over all processes. That of a batch enters
+    before it is used, as in the released code: t ← t_alpha·mean + (1 − t_alpha)·t. No gradient goes through t.
+
+    Args:
+        m: the margin, ≥ 0, below π; ``std`` and ``plus`` draw it.
+        t_alpha: share of a batch in t, in (0, 1].
+
+    Attributes:
+        t: scalar buffer; 0 at the start.
+    """
+
+    t: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        m: float = 0.5,
+        t_alpha: float = 0.01,
+        **options: Unpack[Elastic],
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, **options)
+        require(0 < t_alpha <= 1, f"t_alpha must be in (0, 1], got {t_alpha}")
+        self.t_alpha = t_alpha
+        self.register_buffer("t", torch.tensor(0.0))
+
+    def update_statistics(self, cosines: Tensor, lengths: Tensor) -> None:
+        self.update_average(self.t, cosines.mean(), self.t_alpha)
+
+    @torch.no_grad()
+    def negatives(self, cosines: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        hard = cosines > targets
+        values = torch.where(hard, cosines * (self.t + cosines), cosines)
+        return values, torch.where(hard, self.t + 2 * cosines, 1)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, t_alpha={self.t_alpha:g}"
+
+
 # The losses by the names of the command line, with the paper's m and σ.
 LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
     "arcface": (ArcFace, {}),
@@ -192,6 +235,7 @@ LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
     "elastic-cos+": (ElasticCosFace, {"plus": True, "std": 0.025}),
     "adaface": (AdaFace, {}),
     "magface": (MagFace, {}),
+    "curricularface": (CurricularFace, {}),
 }
 
 

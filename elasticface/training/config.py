@@ -16,7 +16,16 @@ _RENAMED = {"m": "margin"}  # settings of older runs
 
 
 Loss = Literal[
-    "arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+", "adaface", "magface"
+    "arcface",
+    "cosface",
+    "normface",
+    "elastic-arc",
+    "elastic-cos",
+    "elastic-arc+",
+    "elastic-cos+",
+    "adaface",
+    "magface",
+    "curricularface",
 ]
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
 
