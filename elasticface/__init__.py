@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ElasticCosFace,
         MagFace,
         NormFace,
+        SubCenterArcFace,
     )
     from elasticface.model import FaceEncoder, load
 
@@ -35,6 +36,7 @@ __all__ = [
     "InputError",
     "MagFace",
     "NormFace",
+    "SubCenterArcFace",
     "__version__",
     "align_faces",
     "backbones",
@@ -48,7 +50,17 @@ __all__ = [
     "model",
 ]
 
-_HEADS = ("CurricularFace", "MagFace", "AdaFace", "ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
+_HEADS = (
+    "AdaFace",
+    "ArcFace",
+    "CosFace",
+    "CurricularFace",
+    "ElasticArcFace",
+    "ElasticCosFace",
+    "MagFace",
+    "NormFace",
+    "SubCenterArcFace",
+)
 _MODULES = ("backbones", "benchmarks", "data", "faces", "heads", "metrics", "model")
 
 __getattr__ = exports(

@@ -10,6 +10,7 @@ from elasticface.heads.head import (
     ElasticCosFace,
     MagFace,
     NormFace,
+    SubCenterArcFace,
     create,
 )
 from elasticface.heads.margin_head import MarginHead
@@ -25,5 +26,6 @@ __all__ = [
     "MagFace",
     "MarginHead",
     "NormFace",
+    "SubCenterArcFace",
     "create",
 ]

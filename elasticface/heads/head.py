@@ -224,6 +224,28 @@ class CurricularFace(MarginHead):
         return f"{super().extra_repr()}, t_alpha={self.t_alpha:g}"
 
 
+class SubCenterArcFace(MarginHead):
+    """ArcFace whose classes have several centres, of which the nearest counts (Deng et al., ECCV 2020, equation 3).
+
+    cos θ_j is the largest of class j's K. The winner alone gets the gradient.
+
+    Args:
+        m: the margin, ≥ 0, below π; ``std`` and ``plus`` draw it.
+        centres_per_class: K, ≥ 1. ``weight`` is [C, K·D]: a row has the K centres of a class one after the other.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        m: float = 0.5,
+        centres_per_class: int = 3,
+        **options: Unpack[Elastic],
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, centres_per_class=centres_per_class, **options)
+
+
 # The losses by the names of the command line, with the paper's m and σ.
 LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
     "arcface": (ArcFace, {}),
@@ -236,6 +258,7 @@ LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
     "adaface": (AdaFace, {}),
     "magface": (MagFace, {}),
     "curricularface": (CurricularFace, {}),
+    "subcenter-arcface": (SubCenterArcFace, {}),
 }
 
 

@@ -26,6 +26,7 @@ Loss = Literal[
     "adaface",
     "magface",
     "curricularface",
+    "subcenter-arcface",
 ]
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
 

@@ -21,7 +21,12 @@ from elasticface.heads import margins, softmax
 from elasticface.heads.margin_head import MarginHead
 from elasticface.heads.row_sparse import rows_and_values
 
-NAMES = {"adaface": "AdaFace", "magface": "MagFace", "curricularface": "CurricularFace"}
+NAMES = {
+    "adaface": "AdaFace",
+    "magface": "MagFace",
+    "curricularface": "CurricularFace",
+    "subcenter-arcface": "SubCenterArcFace",
+}
 COMPARED = list(NAMES)
 BATCH, CLASSES, SIZE = 6, 11, 8
 
@@ -343,6 +348,7 @@ WRONG = {
     "adaface": [{"h": 0.0}, {"t_alpha": 0.0}, {"t_alpha": 1.5}, {"m": -0.1}],
     "magface": [{"l_a": 0.0}, {"u_a": 9.0}, {"l_margin": -0.1}, {"u_margin": 0.4}, {"lambda_g": -1.0}],
     "curricularface": [{"t_alpha": 0.0}, {"m": 4.0}],
+    "subcenter-arcface": [{"centres_per_class": 0}, {"m": -1.0}],
 }
 
 
