@@ -274,7 +274,8 @@ def create(loss: str, num_classes: int, embedding_size: int = 512, **options: An
     known = _options(head)
     for name in options:
         if name not in known:
-            raise InputError(f"loss {loss!r} has no option {name!r}; there is {', '.join(known)}")
+            setting = ", the setting margin" if name == "m" else ""
+            raise InputError(f"loss {loss!r} has no option {name!r}{setting}; there is {', '.join(known)}")
     try:
         return head(num_classes, embedding_size, **{**defaults, **options})
     except (TypeError, ValueError) as error:
