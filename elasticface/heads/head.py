@@ -283,11 +283,11 @@ def create(loss: str, num_classes: int, embedding_size: int = 512, **options: An
 
 
 def _options(head: type[MarginHead]) -> list[str]:
-    """The keywords of a head: its own, and those of the TypedDict that it unpacks."""
+    """The keywords of a head: its own, and those that it passes on to :class:`MarginHead`."""
     parameters = inspect.signature(head).parameters.values()
     own = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    rest = [get_args(p.annotation)[0].__annotations__ for p in parameters if p.kind is p.VAR_KEYWORD]
-    return own + [name for names in rest for name in names]
+    passed_on = [(get_args(p.annotation) or (Elastic,))[0] for p in parameters if p.kind is p.VAR_KEYWORD]
+    return own + [name for options in passed_on for name in options.__annotations__]
 
 
 def _fixed(options: Common) -> Common:

@@ -148,7 +148,8 @@ class TrainConfig:
         for setting in fields(self):
             if get_origin(setting.type) is Literal:
                 names = get_args(setting.type)
-                self._check(setting.name, getattr(self, setting.name) in names, f"one of {', '.join(names)}")
+                known = getattr(self, setting.name) in names or (setting.name == "loss" and _is_of_ones_own(self.loss))
+                self._check(setting.name, known, f"one of {', '.join(names)}")
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
         for name in (*counts, "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
@@ -200,6 +201,13 @@ class TrainConfig:
     def backbone_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.backbones.create`."""
         return {} if self.dropout is None else {"dropout": self.dropout}
+
+
+def _is_of_ones_own(loss: str) -> bool:
+    """Whether a loss was added to the known ones (docs/heads.md)."""
+    from elasticface.heads import LOSSES
+
+    return loss in LOSSES
 
 
 def _ramp(step: int, warmup: float) -> float:
