@@ -8,6 +8,7 @@ from unittest import mock
 import longhand_compared
 import pytest
 import torch
+from created import Created
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from longhand_compared import DEFAULTS, START
@@ -335,6 +336,39 @@ def test_autocast_to_bfloat16_changes_no_bit_of_float32(loss):
     assert torch.equal(actual, expected)
     assert torch.equal(a.grad, b.grad)
     assert torch.equal(plain.weight.grad, cast.weight.grad)
+
+
+# Memory: as many numbers as logits, times the sub-centres; a D below B, so that a gradient of the centres is no B×C.
+
+
+def created(loss: str, budget: int, chunk: int) -> tuple[Created, int]:
+    """What a step makes, and the bytes of all its cosines."""
+    head, (embeddings, labels) = head_of(loss, 500, 4, max_logits_bytes=budget), batch_of(0, 32, 500, 4)
+    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": chunk}), Created() as memory:
+        head(embeddings, labels).backward()
+    return memory, 32 * 500 * 4 * head.centres_per_class
+
+
+@pytest.mark.parametrize("loss", COMPARED)
+def test_within_a_small_budget_nothing_of_the_size_of_the_cosines_is_made(loss):
+    memory, cosines = created(loss, 6000, 6000)
+    assert memory.of_at_least(cosines // 5) == []
+
+
+@pytest.mark.parametrize("loss", COMPARED)
+def test_one_matrix_is_all_that_is_ever_kept(loss):
+    memory, cosines = created(loss, 1 << 30, 6000)
+    assert memory.of_at_least(cosines // 3) == [cosines]
+
+
+@pytest.mark.parametrize("share", [0.35, 0.5, 0.99])
+@pytest.mark.parametrize("loss", COMPARED)
+def test_kept_cosines_and_the_working_chunk_stay_within_the_budget_together(loss, share):
+    _, cosines = created(loss, 6000, 6000)
+    chunk, budget = cosines // 10, int(share * cosines)
+    memory, _ = created(loss, budget, chunk)
+    largest = max(memory.of_at_least(2 * chunk))
+    assert budget - 3 * chunk < largest <= budget - chunk // 2
 
 
 @pytest.mark.parametrize("option", ["momentum", "l_b"])
