@@ -194,7 +194,7 @@ class _Chunks:
     """
 
     def __init__(
-        self, weight: Tensor, classes: Tensor | None, each: int, batch: int, dtype: torch.dtype, budget: int
+        self, weight: Tensor, classes: Tensor | None, batch: int, dtype: torch.dtype, budget: int, each: int = 1
     ) -> None:
         self.weight, self.classes, self.each, self.dtype, self.batch = weight, classes, each, dtype, batch
         used, size, device = len(weight) if classes is None else len(classes), weight.shape[1], weight.device.type
@@ -335,7 +335,7 @@ class _MarginSoftmax(torch.autograd.Function):
         others = _Others(formula, target.value, scale) if formula.negatives or each > 1 else None
 
         columns = _columns(rows, len(weight), classes, each)
-        chunks = _Chunks(weight, classes, each, len(unit), dtype, max_logits_bytes)
+        chunks = _Chunks(weight, classes, len(unit), dtype, max_logits_bytes, each)
         keep = grad_enabled and any(ctx.needs_input_grad)  # needs_input_grad alone ignores no_grad
         kept = unit.new_empty(chunks.kept * len(unit) if keep else 0)
         spare = unit.new_empty(chunks.width * len(unit) if len(kept) < chunks.total * len(unit) else 0)
@@ -394,7 +394,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         factors = per_cosine.expand(len(unit), 1)  # probabilities -> dL/dcos
 
     columns = _columns(rows, len(weight), classes, ctx.each)
-    chunks = _Chunks(weight, classes, ctx.each, len(unit), unit.dtype, ctx.max_logits_bytes)
+    chunks = _Chunks(weight, classes, len(unit), unit.dtype, ctx.max_logits_bytes, ctx.each)
     spare = unit.new_empty(chunks.width * len(unit) if chunks.kept < chunks.total else 0)
     scaled, weighted, towards_target = unit * ctx.scale, unit * factors, unit * at_target
     grad_unit = torch.zeros_like(unit)
