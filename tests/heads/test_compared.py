@@ -62,8 +62,9 @@ def away_from_kinks(loss: str, head: MarginHead, embeddings: Tensor, labels: Ten
         return bool((angles.abs().min() > 1e-4) and ((angles - math.pi).abs().min() > 1e-4))
     if loss == "magface":
         added = (head.u_margin - head.l_margin) / (head.u_a - head.l_a) * (lengths.clamp(head.l_a, head.u_a) - head.l_a)
-        bounds = torch.stack([lengths - head.l_a, lengths - head.u_a]).abs().min()
-        return bool((angles + drawn + added - math.pi).abs().min() > 1e-4 and bounds > 1e-4)
+        # Next to u_a the slope of the penalty, 1/u_a² − 1/a², goes to 0.
+        bounds = torch.stack([lengths / head.l_a - 1, lengths / head.u_a - 1]).abs().min()
+        return bool((angles + drawn + added - math.pi).abs().min() > 1e-4 and bounds > 0.02)
     if (angles + drawn - math.pi).abs().min() < 1e-4:
         return False
     if loss == "curricularface":
@@ -98,7 +99,7 @@ def options_of(loss: str, data: st.DataObject) -> dict[str, Any]:
             "u_a": l_a + data.draw(number(10, 100)),
             "l_margin": data.draw(number(0, 0.7)),
             "u_margin": data.draw(number(0.7, 1.5)),
-            "lambda_g": data.draw(number(0, 50)),
+            "lambda_g": data.draw(number(0.1, 50) | st.just(0.0)),
         }
     if loss == "curricularface":
         return {"m": data.draw(number(0, 1.5)), "t_alpha": data.draw(number(0.01, 1))}
