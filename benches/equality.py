@@ -100,7 +100,8 @@ def rows(figures: dict[str, Any]) -> list[list[str]]:
     cells = []
     for loss, dtype, against in itertools.product(LOSSES, DTYPES, ("one process", "longhand")):
         found = [r for r in figures["results"] if (r["loss"], r["dtype"]) == (loss, dtype)]
-        cells.append([loss, dtype, against, *(short(r[against][what]) for r in found for what in WHAT)])
+        if found:
+            cells.append([loss, dtype, against, *(short(r[against][what]) for r in found for what in WHAT)])
     return cells
 
 

@@ -12,17 +12,31 @@ if TYPE_CHECKING:
     from elasticface import backbones, benchmarks, data, faces, heads, metrics, model
     from elasticface.base.errors import InputError
     from elasticface.faces import align_faces, detect
-    from elasticface.heads import ArcFace, CosFace, ElasticArcFace, ElasticCosFace, NormFace
+    from elasticface.heads import (
+        AdaFace,
+        ArcFace,
+        CosFace,
+        CurricularFace,
+        ElasticArcFace,
+        ElasticCosFace,
+        MagFace,
+        NormFace,
+        SubCenterArcFace,
+    )
     from elasticface.model import FaceEncoder, load
 
 __all__ = [
+    "AdaFace",
     "ArcFace",
     "CosFace",
+    "CurricularFace",
     "ElasticArcFace",
     "ElasticCosFace",
     "FaceEncoder",
     "InputError",
+    "MagFace",
     "NormFace",
+    "SubCenterArcFace",
     "__version__",
     "align_faces",
     "backbones",
@@ -36,7 +50,17 @@ __all__ = [
     "model",
 ]
 
-_HEADS = ("ArcFace", "CosFace", "ElasticArcFace", "ElasticCosFace", "NormFace")
+_HEADS = (
+    "AdaFace",
+    "ArcFace",
+    "CosFace",
+    "CurricularFace",
+    "ElasticArcFace",
+    "ElasticCosFace",
+    "MagFace",
+    "NormFace",
+    "SubCenterArcFace",
+)
 _MODULES = ("backbones", "benchmarks", "data", "faces", "heads", "metrics", "model")
 
 __getattr__ = exports(

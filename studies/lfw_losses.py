@@ -1,4 +1,4 @@
-"""All seven losses on a few thousand real photos: same data, same net, same seeds, beside whitened PCA.
+"""All losses on a few thousand real photos: same data, same net, same seeds, beside whitened PCA.
 
 Writes `studies/results/lfw_losses.json`, one entry a run, and goes on where it was stopped; without FACES it prints the
 table of docs/training.md from it. The data are what `elasticface split` makes of LFW's training people.
@@ -60,7 +60,7 @@ def main(faces: str | None = None, epochs: int = 3, seeds: int = 1) -> None:
         if (loss, setting, seed, epochs) in done or loss not in ONLY.get(setting, LOSSES):
             continue
         changes = {"loss": loss, "epochs": epochs, "seed": seed, **SHORT, **SETTINGS[setting]}
-        if loss == "normface":
+        if loss in ("normface", "magface"):  # which have no m
             changes["margin"] = None
         config = dataclasses.replace(TrainConfig(**read_config(RECIPES / "lfw-tiny.yaml")), **changes)
         with tempfile.TemporaryDirectory() as folder:

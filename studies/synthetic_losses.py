@@ -1,4 +1,4 @@
-"""All seven losses on people who never lived: same photos, same net, several seeds, beside what needs no net.
+"""All losses on people who never lived: same photos, same net, several seeds, beside what needs no net.
 
 With ``--faces FOLDER`` it renders people there as quickstart does, trains, and writes `studies/results/
 synthetic_losses.json`, one entry a run; stopped, it goes on where it was. Without, it makes the tables of
@@ -136,12 +136,12 @@ def study(
 
 
 def with_loss(config: TrainConfig, loss: str, seed: int) -> TrainConfig:
-    """The recipe with another loss: its m for all margins, its σ for all elastic ones; NormFace has neither."""
+    """The recipe with another loss: its m for all but NormFace and MagFace, which have none, its σ for elastic ones."""
     return replace(
         config,
         loss=loss,
         seed=seed,
-        margin=None if loss == "normface" else config.margin,
+        margin=None if loss in ("normface", "magface") else config.margin,
         std=config.std if loss.startswith("elastic") else None,
     )
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import longhand
+import longhand_compared
 import torch
 from created import Created
 from torch import Tensor, nn
@@ -68,7 +69,14 @@ def step(case: Case, mesh: DeviceMesh | None, head: MarginHead, number: int) -> 
     loss = head(part, labels[own], None if given is None else given[own])
     loss.backward()
     assert head.weight.grad is not None
-    return {"loss": loss.detach(), "embeddings": part.grad, "weight": head.weight.grad, "step": head.step}
+    statistics = [buffer.item() for buffer in head.buffers()]
+    return {
+        "loss": loss.detach(),
+        "embeddings": part.grad,
+        "weight": head.weight.grad,
+        "step": head.step,
+        "statistics": statistics,
+    }
 
 
 def steps(mesh: DeviceMesh | None, case: Case) -> list[dict[str, Any]]:
@@ -80,9 +88,10 @@ def on_one(case: Case) -> list[dict[str, Any]]:
     return steps(None, case)
 
 
-def by_longhand(case: Case) -> list[dict[str, Any]]:
-    """The same by the formulas as they are printed, in float64."""
+def by_longhand(case: Case, classes: list[Tensor] | None = None) -> list[dict[str, Any]]:
+    """The same by the formulas as they are printed, in float64; over ``classes`` alone, where a step's are given."""
     head, results = case.head(), []
+    state = dict(longhand_compared.START.get(case.loss, {}))
     for number in range(case.steps):
         embeddings, labels, given = case.inputs(number)
         if given is None:
@@ -90,10 +99,18 @@ def by_longhand(case: Case) -> list[dict[str, Any]]:
             if head.plus:
                 cosines = longhand.target_cosine(embeddings, head.weight.detach(), labels)
                 given = margins.assign_by_proximity(given, cosines, head.order)
-        loss, by_embeddings, by_weight = longhand.loss_and_gradients(
-            embeddings, head.weight, labels, given, head.kind, head.scale, head.past_pi
-        )
-        results.append({"loss": loss, "embeddings": by_embeddings, "weight": by_weight})
+        weight = head.weight if classes is None else head.weight[classes[number]]
+        labels = labels if classes is None else torch.searchsorted(classes[number], labels)
+        if case.loss in longhand_compared.START:
+            own = {name: getattr(head, name) for name in longhand_compared.DEFAULTS[case.loss]}
+            found = longhand_compared.loss_and_gradients(
+                case.loss, embeddings, weight, labels, given, head.scale, head.past_pi, state, own
+            )
+        else:
+            found = longhand.loss_and_gradients(embeddings, weight, labels, given, head.kind, head.scale, head.past_pi)
+        loss, by_embeddings, by_weight = found
+        statistics = list(state.values())
+        results.append({"loss": loss, "embeddings": by_embeddings, "weight": by_weight, "statistics": statistics})
     return results
 
 
@@ -107,6 +124,16 @@ def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def some_cases(mesh: DeviceMesh, cases: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [steps(mesh, Case(**case)) for case in cases]
+
+
+def compared(mesh: DeviceMesh, cases: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Steps of each case; a row-sparse gradient as its rows and their values, its rows empty where it is dense."""
+    found = some_cases(mesh, cases)
+    for result in (result for results in found for result in results):
+        result["rows"] = torch.zeros(0)
+        if result["weight"].is_sparse:
+            result["rows"], result["weight"] = rows_and_values(result["weight"])
+    return found
 
 
 def everything(mesh: DeviceMesh, cases: list[dict[str, Any]]) -> dict[str, Any]:

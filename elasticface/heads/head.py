@@ -1,269 +1,23 @@
-"""Class centres + margin -> loss: ArcFace, CosFace, NormFace and the elastic heads of the paper.
+"""The losses by name: ArcFace, CosFace, NormFace, the elastic heads of the paper, and those it is compared with.
 
-One module holds the state (centres, and the counter that keys the draws); the named heads fix its defaults. The margin
-is :mod:`.margins`, the loss and its gradients are :mod:`.softmax`, and :mod:`.centres` shares the centres out over
-processes.
-
-    s·cos(θ_y + m)   "arc"        s·(cos θ_y − m)   "cos"        m constant, or E(m, σ) ~ N(m, σ²) a sample and step
+Each fixes the defaults of :class:`elasticface.heads.margin_head.MarginHead` or gives formulas of its own.
 """
 
-from typing import Any, Literal, TypedDict, Unpack
+import inspect
+from typing import Any, Unpack, get_args
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch import Tensor
 
 from elasticface.base.errors import InputError
-from elasticface.distributed.communication import Part, share_of
-from elasticface.heads import centres, softmax
 from elasticface.heads import margins as margin_functions
-from elasticface.heads.margins import Order, PastPi
+from elasticface.heads.margin_head import Common, Elastic, MarginHead, require
+from elasticface.heads.margins import Order
+from elasticface.heads.softmax import Target
 
-MAX_LOGITS_BYTES = 1 << 30
-
-_FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]  # processes compare their places in this list
-
-
-class Common(TypedDict, total=False):
-    """Keywords that every head takes; see :class:`MarginHead`."""
-
-    scale: float
-    seed: int
-    past_pi: PastPi
-    max_logits_bytes: int
-    sample_rate: float
-    centre_std: float
-    mesh: DeviceMesh | None
-
-
-class MarginHead(nn.Module):
-    """Class centres with a margin on the target, and the mean softmax cross-entropy over all classes.
-
-    Args:
-        num_classes: C.
-        embedding_size: D.
-        kind: ``"arc"`` adds the margin to the angle, ``"cos"`` subtracts it from the cosine.
-        m: mean margin, ≥ 0; radians for arc (below π), units of cosine for cos.
-        std: σ of the draws, ≥ 0; 0 is a fixed margin.
-        plus: assign the draws of a batch by proximity to the class centre (ElasticFace+).
-        order: how ``plus`` does it: as the ``"paper"`` says or as the authors' ``"release"`` does;
-            see :func:`elasticface.heads.margins.assign_by_proximity`.
-        scale: s, in (0, 512]. Above about 70, e^s leaves float32 and the head computes in float64.
-        seed: of the draws, ≥ 0. Margins are a pure function of (seed, step); both are saved with the head.
-        past_pi: ``"monotone"`` or ``"paper"``; see :func:`elasticface.heads.margins.arc_margin`.
-        max_logits_bytes: memory for probabilities kept from forward to backward; the rest is computed twice.
-        sample_rate: share of the negative classes in a step's softmax, in (0, 1], as in Partial FC (An et al. 2022);
-            the classes of the batch are always in it. 1 is the exact loss. Below 1 the weight's gradient is row-sparse:
-            step it with :class:`elasticface.training.optim.RowSparseSGD`. Each of several processes samples its own.
-        centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
-            lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
-        mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process
-            alone. Over several every method is collective, this one too: all processes call the same methods in the
-            same order, each with its own part of every batch (docs/heads.md).
-
-    Attributes:
-        weight: Parameter [C, D], one row a class centre, of any length; over several processes this one's rows of
-            them, [c, D], with the start values that one process would have. In the state dict they are then a
-            ``DTensor`` of all [C, D], which loads on any number of processes.
-        step: how many batches the head has drawn margins for; goes up with every forward in training mode.
-        target_cosine: mean cos θ_y of the last batch, scalar tensor; 0 before the first.
-        margin_factor: multiplies every drawn margin; 1 unless a warm-up sets it.
-
-    Raises:
-        ValueError: an argument out of its range.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        embedding_size: int = 512,
-        *,
-        kind: Literal["arc", "cos"],
-        m: float,
-        std: float = 0.0,
-        plus: bool = False,
-        order: Order = "paper",
-        scale: float = 64.0,
-        seed: int = 0,
-        past_pi: PastPi = "monotone",
-        max_logits_bytes: int = MAX_LOGITS_BYTES,
-        sample_rate: float = 1.0,
-        centre_std: float = 0.01,
-        mesh: DeviceMesh | None = None,
-    ) -> None:
-        super().__init__()
-        _require(num_classes >= 1, f"num_classes must be at least 1, got {num_classes}")
-        _require(embedding_size >= 1, f"embedding_size must be at least 1, got {embedding_size}")
-        _require(kind in ("arc", "cos"), f'kind must be "arc" or "cos", got {kind!r}')
-        _require(0 <= m < (torch.pi if kind == "arc" else torch.inf), f"m is out of range for {kind!r}: {m}")
-        _require(0 <= std < torch.inf, f"std must be at least 0, got {std}")
-        _require(order in ("paper", "release"), f'order must be "paper" or "release", got {order!r}')
-        _require(0 < scale <= 512, f"scale must be above 0 and at most 512, got {scale}")
-        _require(0 <= seed < 2**63, f"seed must be in 0..2^63-1, got {seed}")
-        _require(past_pi in ("monotone", "paper"), f'past_pi must be "monotone" or "paper", got {past_pi!r}')
-        _require(max_logits_bytes >= 1, f"max_logits_bytes must be at least 1, got {max_logits_bytes}")
-        _require(0 < sample_rate <= 1, f"sample_rate must be in (0, 1], got {sample_rate}")
-        _require(0 < centre_std < torch.inf, f"centre_std must be above 0, got {centre_std}")
-        self.num_classes, self.embedding_size = num_classes, embedding_size
-        self.kind, self.m, self.std, self.plus, self.order = kind, m, std, plus, order
-        self.scale, self.past_pi = scale, past_pi
-        self.max_logits_bytes, self.sample_rate = max_logits_bytes, sample_rate
-        self.seed, self.step = seed, 0
-        self.margin_factor = 1.0
-        self.target_cosine = torch.zeros(())
-        self._group = centres.group_of(mesh)
-        self._mesh = mesh if self._group.size > 1 else None
-        self.weight = centres.initial(num_classes, embedding_size, centre_std, self._mesh)
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def forward(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None) -> Tensor:
-        """The mean loss of a batch.
-
-        Over N processes [B] here is a process's own part of the batch, which may differ from process to process, and be
-        empty in some. Loss and gradients are those of the whole batch, the loss the same in all processes. DDP averages
-        gradients: multiply those of the embeddings by N first. Whatever is done to the loss, backward included, must be
-        done in all processes.
-
-        Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
-        N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
-        N·b·8 (labels; twice with ``margins``) and N·6·8 gathered; all 4 are 8 in float64. By the ring, a process
-        sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
-
-        Args:
-            embeddings: [B, D], any length; float64 is computed in float64, all else in float32, under autocast too.
-            labels: [B] integers in 0..C-1.
-            margins: [B] to use instead of the drawn ones; the counter then stays.
-
-        Returns:
-            Scalar loss, float32 or float64.
-
-        Raises:
-            ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one.
-            RuntimeError: the head lies in `torch.utils.checkpoint`: computed again, it would draw other margins.
-        """
-        recomputing = _in_backward()
-        if recomputing and self.training and margins is None and (self.std or self.sample_rate < 1):
-            raise RuntimeError(
-                "a head inside torch.utils.checkpoint draws other margins when it is computed again: call it outside; "
-                "max_logits_bytes bounds its memory"
-            )
-        counts = self._checked(embeddings, labels, margins)
-        part = Part(self._group, counts, self.own_classes.start, self.num_classes)
-        labels = part.group.gather_rows(labels.long().contiguous(), counts)
-        if margins is not None and self._mesh is not None:
-            margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
-        classes = self._sampled(labels) if self.sample_rate < 1 else None
-
-        def with_margin(cosines: Tensor) -> tuple[Tensor, Tensor]:
-            self.target_cosine = cosines.mean()
-            drawn_or_given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
-            if self.kind == "arc":
-                return margin_functions.arc_margin(cosines, drawn_or_given, self.past_pi)
-            return margin_functions.cosine_margin(cosines, drawn_or_given)
-
-        loss = softmax.margin_softmax_loss(
-            embeddings, self.weight, labels, with_margin, self.scale, self.max_logits_bytes, classes, part
-        )
-        if self.training and margins is None and not recomputing:
-            self.step += 1
-        return loss
-
-    def cosine(self, embeddings: Tensor) -> Tensor:
-        """[B, D] -> [B, C] cosines of embeddings with all class centres, differentiable; needs B×C memory.
-
-        Over several processes each gives its own embeddings, and all centres are gathered in each.
-        """
-        dtype = softmax.compute_dtype(embeddings, self.weight)
-        with torch.autocast(embeddings.device.type, enabled=False):
-            unit, _ = softmax.normalize(embeddings, dtype)
-            directions, _ = softmax.normalize(centres.all_rows(self.weight, self._mesh, self.num_classes), dtype)
-            return unit @ directions.T
-
-    @torch.no_grad()
-    def draw_margins(self, target_cosines: Tensor) -> Tensor:
-        """The margins that the next step gives to samples of these target cosines: [B] -> [B], of the whole batch."""
-        drawn = margin_functions.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
-        drawn = drawn.to(target_cosines)
-        return margin_functions.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
-
-    def get_extra_state(self) -> Tensor:
-        """Seed and step, so that a reloaded head continues with the same draws."""
-        return torch.tensor([self.seed, self.step])
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self.seed, self.step = (int(v) for v in state)
-
-    def sharded(self, rows: Tensor) -> Tensor:
-        """What belongs to this process's centres, [c, D], as its part of what belongs to all, [C, D]; for checkpoints.
-
-        Over several processes a ``DTensor`` with ``Shard(0)`` that shares the memory of ``rows``; alone, the rows.
-        """
-        return centres.sharded(rows, self._mesh, self.num_classes)
-
-    def extra_repr(self) -> str:
-        parts = [f"{self.num_classes}, {self.embedding_size}, {self.kind}, m={self.m:g}, scale={self.scale:g}"]
-        parts += [f"std={self.std:g}"] if self.std else []
-        parts += [f"plus=True, order={self.order!r}"] if self.plus else []
-        parts += [f"sample_rate={self.sample_rate:g}"] if self.sample_rate < 1 else []
-        return ", ".join(parts)
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}weight"] = self.sharded(destination[f"{prefix}weight"])
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        name = f"{prefix}weight"
-        if name in state_dict:
-            state_dict[name] = centres.own_rows(state_dict[name], self.own_classes)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    @property
-    def own_classes(self) -> slice:
-        """The classes whose centres this process has."""
-        return share_of(self.num_classes, self._group)
-
-    def _sampled(self, labels: Tensor) -> Tensor:
-        position = (self.step,) if self._mesh is None else (self.step, self._group.rank)
-        return centres.sampled(labels, self.own_classes, self.sample_rate, position, self.seed)
-
-    def _checked(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> tuple[int, ...]:
-        """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
-        problem = self._problem_with(embeddings, labels, margins)
-        dtype = _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1
-        rows = 0 if problem else len(labels)
-        own = torch.tensor([rows, bool(problem), dtype, margins is None, self.num_classes, -1], device=labels.device)
-        if rows:
-            own[4:] = torch.stack(labels.aminmax())
-        # Of each process: rows, whether there is a problem, type, whether margins are drawn, lowest and highest label.
-        counts, problems, dtypes, drawn, lowest, highest = zip(*self._group.gather_numbers(own), strict=True)
-        _require(not problem, problem)
-        if any(problems):
-            raise ValueError(f"process {problems.index(1)} was given what doesn't fit; see its own error")
-        _require(sum(counts) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
-        _require(
-            len(set(dtypes)) == len(set(drawn)) == 1,
-            "embeddings must be of one type in all processes, and margins be given in all or in none",
-        )
-        if min(lowest) < 0 or max(highest) >= self.num_classes:
-            wrong = min(lowest) if min(lowest) < 0 else max(highest)
-            raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
-        return counts
-
-    def _problem_with(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> str:
-        """What is wrong with the shapes and types of this process's arguments; "" if nothing."""
-        if labels.ndim != 1:
-            return f"labels must be [B] with B >= 1, got {list(labels.shape)}"
-        if labels.is_floating_point():
-            return f"labels must be integers, got {labels.dtype}"
-        shape, needed = list(embeddings.shape), [len(labels), self.embedding_size]
-        if shape != needed:
-            return f"embeddings must be {needed} for these labels, got {shape}"
-        if margins is not None and margins.shape != labels.shape:
-            return f"margins must be [{len(labels)}], one per label"
-        rows, own_classes = len(self.weight), self.own_classes.stop - self.own_classes.start
-        if rows != own_classes:
-            return f"weight has {rows} rows where this process has {own_classes} of the {self.num_classes} classes"
-        return ""
+# AdaFace's released code.
+_LENGTHS = (0.001, 100.0)
+_ADA_EPS = 0.001
 
 
 class ElasticArcFace(MarginHead):
@@ -325,6 +79,173 @@ class NormFace(MarginHead):
         super().__init__(num_classes, embedding_size, kind="cos", m=0.0, **_fixed(common))
 
 
+class AdaFace(MarginHead):
+    """s·(cos(θ_y − m·ẑ) − m·(1 + ẑ)), ẑ = (|e| − μ)·h / σ in [-1, 1] (Kim et al., "AdaFace", CVPR 2022, section 3.4).
+
+    μ and σ are running statistics of the embeddings' lengths, over all processes. Those of a batch enter before they
+    are used: μ ← t_alpha·mean + (1 − t_alpha)·μ, and σ likewise with the unbiased standard deviation. No gradient goes
+    through ẑ. As in the released code, lengths are cut to [0.001, 100], and 0.001 is added to σ.
+
+    Args:
+        m: the margin, ≥ 0, below π; ``std`` and ``plus`` draw it.
+        h: how far a deviation of σ reaches, > 0; 0.333 keeps about two thirds of the lengths within ẑ = ±0.33.
+        t_alpha: share of a batch in the running statistics, in (0, 1].
+
+    Attributes:
+        batch_mean, batch_std: μ and σ, scalar buffers; 20 and 100 at the start.
+    """
+
+    batch_mean: Tensor
+    batch_std: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        m: float = 0.4,
+        h: float = 0.333,
+        t_alpha: float = 0.01,
+        **options: Unpack[Elastic],
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, **options)
+        require(0 < h < torch.inf, f"h must be above 0, got {h}")
+        require(0 < t_alpha <= 1, f"t_alpha must be in (0, 1], got {t_alpha}")
+        self.h, self.t_alpha = h, t_alpha
+        self.register_buffer("batch_mean", torch.tensor(20.0))
+        self.register_buffer("batch_std", torch.tensor(100.0))
+
+    def update_statistics(self, cosines: Tensor, lengths: Tensor) -> None:
+        lengths = lengths.clamp(*_LENGTHS)
+        self.update_average(self.batch_mean, lengths.mean(), self.t_alpha)
+        if len(lengths) > 1:  # one has no deviation
+            self.update_average(self.batch_std, lengths.std(), self.t_alpha)
+
+    def target(self, cosines: Tensor, lengths: Tensor, margins: Tensor) -> Target:
+        deviations = (lengths.clamp(*_LENGTHS) - self.batch_mean) / (self.batch_std + _ADA_EPS)
+        quality = (self.h * deviations).clamp(-1, 1)
+        return Target(*margin_functions.adaptive_margin(cosines, margins, quality, self.past_pi))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, h={self.h:g}, t_alpha={self.t_alpha:g}"
+
+
+class MagFace(MarginHead):
+    """s·cos(θ_y + m(a)), and λ_g·(1/a + a/u_a²) added to the loss (Meng et al., "MagFace", CVPR 2021, section 3.3).
+
+    a is the embedding's length, cut to [l_a, u_a], and m(a) rises from l_margin to u_margin with it. The gradient goes
+    through both: the penalty draws embeddings to longer ones, the margin keeps those short that are hard to tell.
+    Lengths that are cut get no gradient, as in the released code.
+
+    Args:
+        l_a, u_a: shortest and longest length that counts, 0 < l_a < u_a.
+        l_margin, u_margin: the margins there, 0 ≤ l_margin ≤ u_margin < π, in radians. ``std`` and ``plus`` draw
+            l_margin; u_margin − l_margin stays. ``margins`` given to the head take the place of l_margin alone.
+        lambda_g: λ_g, ≥ 0.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        l_a: float = 10.0,
+        u_a: float = 110.0,
+        l_margin: float = 0.45,
+        u_margin: float = 0.8,
+        lambda_g: float = 35.0,
+        **options: Unpack[Elastic],
+    ) -> None:
+        require(0 < l_a < torch.inf, f"l_a must be above 0, got {l_a}")
+        require(l_a < u_a < torch.inf, f"u_a must be above l_a, {l_a}, got {u_a}")
+        require(0 <= l_margin < torch.pi, f"l_margin must be in [0, π), got {l_margin}")
+        require(l_margin <= u_margin < torch.pi, f"u_margin must be in [{l_margin}, π), got {u_margin}")
+        require(0 <= lambda_g < torch.inf, f"lambda_g must be at least 0, got {lambda_g}")
+        super().__init__(num_classes, embedding_size, kind="arc", m=l_margin, **options)
+        self.l_a, self.u_a, self.l_margin, self.u_margin, self.lambda_g = l_a, u_a, l_margin, u_margin, lambda_g
+
+    def target(self, cosines: Tensor, lengths: Tensor, margins: Tensor) -> Target:
+        per_length = self.margin_factor * (self.u_margin - self.l_margin) / (self.u_a - self.l_a)
+        margins = margins + per_length * (lengths.clamp(self.l_a, self.u_a) - self.l_a)
+        value, by_cosine = margin_functions.arc_margin(cosines, margins, self.past_pi)
+        inside = (lengths > self.l_a) & (lengths < self.u_a)
+        by_margin = margin_functions.arc_by_margin(cosines, margins, self.past_pi)
+        return Target(value, by_cosine, torch.where(inside, per_length * by_margin, 0))
+
+    def penalty(self, lengths: Tensor) -> Tensor:
+        lengths = lengths.clamp(self.l_a, self.u_a)
+        return self.lambda_g * (1 / lengths + lengths / self.u_a**2)
+
+    def extra_repr(self) -> str:
+        own = f"l_a={self.l_a:g}, u_a={self.u_a:g}, u_margin={self.u_margin:g}, lambda_g={self.lambda_g:g}"
+        return f"{super().extra_repr()}, {own}"
+
+
+class CurricularFace(MarginHead):
+    """s·cos(θ_y + m), and for negatives with cos θ_j > cos(θ_y + m) s·cos θ_j·(t + cos θ_j) (Huang et al., CVPR 2020).
+
+    Equations 5 to 8 of "CurricularFace". t is a running mean of cos θ_y over all processes. That of a batch enters
+    before it is used, as in the released code: t ← t_alpha·mean + (1 − t_alpha)·t. No gradient goes through t.
+
+    Args:
+        m: the margin, ≥ 0, below π; ``std`` and ``plus`` draw it.
+        t_alpha: share of a batch in t, in (0, 1].
+
+    Attributes:
+        t: scalar buffer; 0 at the start.
+    """
+
+    t: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        m: float = 0.5,
+        t_alpha: float = 0.01,
+        **options: Unpack[Elastic],
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, **options)
+        require(0 < t_alpha <= 1, f"t_alpha must be in (0, 1], got {t_alpha}")
+        self.t_alpha = t_alpha
+        self.register_buffer("t", torch.tensor(0.0))
+
+    def update_statistics(self, cosines: Tensor, lengths: Tensor) -> None:
+        self.update_average(self.t, cosines.mean(), self.t_alpha)
+
+    @torch.no_grad()
+    def negatives(self, cosines: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        hard = cosines > targets
+        values = torch.where(hard, cosines * (self.t + cosines), cosines)
+        return values, torch.where(hard, self.t + 2 * cosines, 1)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, t_alpha={self.t_alpha:g}"
+
+
+class SubCenterArcFace(MarginHead):
+    """ArcFace whose classes have several centres, of which the nearest counts (Deng et al., ECCV 2020, equation 3).
+
+    cos θ_j is the largest of class j's K. The winner alone gets the gradient.
+
+    Args:
+        m: the margin, ≥ 0, below π; ``std`` and ``plus`` draw it.
+        centres_per_class: K, ≥ 1. ``weight`` is [C, K·D]: a row has the K centres of a class one after the other.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int = 512,
+        *,
+        m: float = 0.5,
+        centres_per_class: int = 3,
+        **options: Unpack[Elastic],
+    ) -> None:
+        super().__init__(num_classes, embedding_size, kind="arc", m=m, centres_per_class=centres_per_class, **options)
+
+
 # The losses by the names of the command line, with the paper's m and σ.
 LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
     "arcface": (ArcFace, {}),
@@ -334,6 +255,10 @@ LOSSES: dict[str, tuple[type[MarginHead], dict[str, Any]]] = {
     "elastic-cos": (ElasticCosFace, {}),
     "elastic-arc+": (ElasticArcFace, {"plus": True, "std": 0.0175}),
     "elastic-cos+": (ElasticCosFace, {"plus": True, "std": 0.025}),
+    "adaface": (AdaFace, {}),
+    "magface": (MagFace, {}),
+    "curricularface": (CurricularFace, {}),
+    "subcenter-arcface": (SubCenterArcFace, {}),
 }
 
 
@@ -346,10 +271,35 @@ def create(loss: str, num_classes: int, embedding_size: int = 512, **options: An
     if loss not in LOSSES:
         raise InputError(f"unknown loss {loss!r}: choose one of {', '.join(LOSSES)}")
     head, defaults = LOSSES[loss]
+    known = _options(head)
+    for name in options:
+        if name not in known:
+            setting = ", the setting margin" if name == "m" else ""
+            raise InputError(f"loss {loss!r} has no option {name!r}{setting}; there is {', '.join(known)}")
     try:
         return head(num_classes, embedding_size, **{**defaults, **options})
     except (TypeError, ValueError) as error:
         raise InputError(f"loss {loss!r}: {error}") from error
+
+
+def centres_per_class(loss: str, given: int | None = None) -> int:
+    """K of a loss by its name: what is ``given``, or its default; 1 where it has no sub-centres.
+
+    Raises:
+        InputError: given to a loss without sub-centres.
+    """
+    own = inspect.signature(LOSSES[loss][0]).parameters.get("centres_per_class")
+    if own is None and given is not None:
+        raise InputError(f"loss {loss!r} has no option 'centres_per_class'")
+    return 1 if own is None else given or int(own.default)
+
+
+def _options(head: type[MarginHead]) -> list[str]:
+    """The keywords of a head: its own, and those that it passes on to :class:`MarginHead`."""
+    parameters = inspect.signature(head).parameters.values()
+    own = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    passed_on = [(get_args(p.annotation) or (Elastic,))[0] for p in parameters if p.kind is p.VAR_KEYWORD]
+    return own + [name for options in passed_on for name in options.__annotations__]
 
 
 def _fixed(options: Common) -> Common:
@@ -358,13 +308,3 @@ def _fixed(options: Common) -> Common:
     if unknown:
         raise TypeError(f"a fixed margin has no option {unknown[0]!r}; there is {', '.join(Common.__annotations__)}")
     return options
-
-
-def _in_backward() -> bool:
-    """Whether autograd is computing gradients in this thread: `torch.utils.checkpoint` recomputes its part there."""
-    return bool(torch._C._current_graph_task_id() != -1)
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

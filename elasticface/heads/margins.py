@@ -60,6 +60,39 @@ def cosine_margin(cosines: Tensor, margins: Tensor) -> tuple[Tensor, Tensor]:
     return cosines - margins, torch.ones_like(cosines)
 
 
+def arc_by_margin(cosines: Tensor, margins: Tensor, past_pi: PastPi = "monotone") -> Tensor:
+    """[B] d :func:`arc_margin` / d m: −sin(θ + m), and past π where that is monotone −sin m."""
+    sines = ((1 - cosines) * (1 + cosines)).clamp_min(0).sqrt()
+    of_sum = sines * margins.cos() + cosines * margins.sin()
+    if past_pi == "monotone":
+        of_sum = torch.where((of_sum < 0) & (margins > 0), margins.sin(), of_sum)
+    return -of_sum
+
+
+def adaptive_margin(
+    cosines: Tensor, margins: Tensor, quality: Tensor, past_pi: PastPi = "monotone"
+) -> tuple[Tensor, Tensor]:
+    """cos(θ − m·ẑ) − m·(1 + ẑ), the AdaFace target, and its derivative by cos θ (Kim et al., CVPR 2022, section 3.4).
+
+    Args:
+        cosines: [B] cos θ in [-1, 1].
+        margins: [B] m in radians, below π.
+        quality: [B] ẑ in [-1, 1]. At 1 the margin is CosFace's 2·m less an angle of m, at 0 CosFace's m, at −1
+            ArcFace's.
+        past_pi: as in :func:`arc_margin`. Where θ < m·ẑ the bare formula falls with cos θ, too: ``"monotone"`` stays
+            at cos 0 there, with slope 0, as the authors' released code does.
+
+    Returns:
+        ([B] value, [B] d value / d cos θ).
+    """
+    angles = margins * quality
+    value, slope = arc_margin(cosines, -angles, past_pi)
+    if past_pi == "monotone":
+        past = (angles > 0) & (cosines > angles.cos())
+        value, slope = torch.where(past, 1, value), torch.where(past, 0, slope)
+    return value - (margins + angles), slope
+
+
 def draw(m: float, std: float, count: int, seed: int, step: int) -> Tensor:
     """E(m, σ): ``count`` margins from N(m, σ²), a pure function of its arguments on every device.
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from elasticface import backbones
 from elasticface.heads import softmax
+from elasticface.heads.head import centres_per_class
 from elasticface.planning.memory import footprint
 from elasticface.training.config import TrainConfig
 from elasticface.training.optim import piece_bytes
@@ -58,6 +59,7 @@ class Sizes:
     itemsize: int  # i
     chunk: int  # classes whose logits are computed at once
     kept: int  # classes whose probabilities wait from forward to backward
+    each: int  # K
 
     @classmethod
     def of(cls, config: TrainConfig, identities: int, processes: int, device: str) -> "Sizes":
@@ -69,11 +71,22 @@ class Sizes:
         positives = min(images_at_once, centres)
         sampled = positives + math.ceil(config.sample_rate * (centres - positives))
         itemsize = softmax.wide_enough(torch.float32, config.scale, identities).itemsize
-        size = config.embedding_size
-        chunk, kept = softmax.chunking(sampled, embeddings, size, itemsize, config.max_logits_bytes, device)
+        size, each = config.embedding_size, centres_per_class(config.loss, config.centres_per_class)
+        budget = config.max_logits_bytes
+        chunk, kept = softmax.chunking(sampled, embeddings * each, size * each, itemsize, budget, device)
         return cls(
-            network, processes, centres, images, images_at_once, embeddings, sampled, size, itemsize, chunk, kept
+            network, processes, centres, images, images_at_once, embeddings, sampled, size, itemsize, chunk, kept, each
         )
+
+    @property
+    def row(self) -> int:
+        """Numbers of a class in the weight: D, K times."""
+        return self.each * self.embedding_size
+
+    @property
+    def k(self) -> str:
+        """The factor K of formulas, where it is not 1."""
+        return "K·" if self.each > 1 else ""
 
     @property
     def parameters(self) -> int:
@@ -94,10 +107,10 @@ def _network(config: TrainConfig) -> nn.Module:
 
 
 def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
-    centres, momentum = _FLOAT * sizes.centres * sizes.embedding_size, bool(config.momentum)
+    centres, momentum = _FLOAT * sizes.centres * sizes.row, bool(config.momentum)
     return (
-        Item("class centres", "c·D·4", centres),
-        Item("their momentum", "c·D·4", centres * momentum),
+        Item("class centres", f"c·{sizes.k}D·4", centres),
+        Item("their momentum", f"c·{sizes.k}D·4", centres * momentum),
         Item("backbone: parameters", "P·4", _FLOAT * sizes.parameters),
         Item("backbone: gradients, in the buckets that are sent", "T·4", _FLOAT * sizes.trained),
         Item("backbone: momentum", "T·4", _FLOAT * sizes.trained * momentum),
@@ -116,21 +129,21 @@ def moments(config: TrainConfig, sizes: Sizes, device: str) -> tuple[Moment, ...
     activations = footprint(make, sizes.images_at_once, config.precision)
     sparse, i = sizes.sampled < sizes.centres, sizes.itemsize
     embedding = sizes.embedding_size * i
-    row = _FLOAT * sizes.embedding_size + (_INDEX if sparse else 0)
-    row_formula = "(D·4 + 8)" if sparse else "D·4"
+    row = _FLOAT * sizes.row + (_INDEX if sparse else 0)
+    row_formula = f"({sizes.k}D·4 + 8)" if sparse else f"{sizes.k}D·4"
     # A batch in parts adds a part's gradient to that of the parts before it.
     rows = min(config.accumulate * sizes.sampled, sizes.centres)
     rows_formula = "k" if config.accumulate == 1 else "min(parts·k, c)"
     gradient = Item("gradient of the class centres", f"{rows_formula}·{row_formula}", rows * row)
     another = Item("the same of one part more", f"k·{row_formula}", sizes.sampled * row * (config.accumulate > 1))
-    spare = sizes.chunk if sizes.kept < sizes.sampled else 0
+    spare, logits = sizes.chunk if sizes.kept < sizes.sampled else 0, sizes.embeddings * sizes.each * i
     head = (
         Item("activations that wait for the head", "counted, at a images", activations.held),
-        Item("probabilities from forward to backward", f"A·{sizes.kept:,}·i", sizes.embeddings * sizes.kept * i),
-        Item("a chunk of the others", f"A·{spare:,}·i", sizes.embeddings * spare * i),
-        Item("a chunk's centres at unit length", f"3·{sizes.chunk:,}·D·i", 3 * sizes.chunk * embedding),
+        Item("probabilities from forward to backward", f"A·{sizes.kept:,}·{sizes.k}i", logits * sizes.kept),
+        Item("a chunk of the others", f"A·{spare:,}·{sizes.k}i", logits * spare),
+        Item("a chunk's centres at unit length", f"3·{sizes.chunk:,}·{sizes.k}D·i", 3 * sizes.chunk * sizes.row * i),
         Item("embeddings of all processes, and what is made of them", "8·A·D·i", 8 * sizes.embeddings * embedding),
-        Item("lengths of the centres", "k·i", sizes.sampled * i),
+        Item("lengths of the centres", f"k·{sizes.k}i", sizes.sampled * sizes.each * i),
         gradient,
     )
     worked_on = Item("rows of it that are worked on", "3 pieces", 3 * piece_bytes(device) * sparse)
@@ -156,11 +169,11 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
         the backbone's        8: as dense, and clipped 2
     """
     sparse, i, parts = sizes.sampled < sizes.centres, sizes.itemsize, config.accumulate
-    row = sizes.embedding_size * i
+    row = sizes.row * i
     centres = parts * sizes.sampled * (18 + 4 * sparse) * row
-    logits = parts * sizes.embeddings * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
+    logits = parts * sizes.embeddings * sizes.each * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
     without = not config.momentum
-    updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.embedding_size
+    updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.row
     update = updated * (20 - 9 * without if sparse else 6 - 2 * without)
     backbone = sizes.trained * _FLOAT * (8 - 2 * without)
     return centres + logits + update + backbone
@@ -197,4 +210,4 @@ def checkpoint(config: TrainConfig, sizes: Sizes, identities: int) -> int:
     """Parameters, buffers and momentum, once each, whatever N is: (P + T)·4 + buffers + 2·C·D·4."""
     momentum = bool(config.momentum)
     backbone = _FLOAT * (sizes.parameters + sizes.trained * momentum) + sizes.buffers
-    return backbone + (1 + momentum) * _FLOAT * identities * sizes.embedding_size
+    return backbone + (1 + momentum) * _FLOAT * identities * sizes.row

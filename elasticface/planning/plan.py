@@ -6,6 +6,7 @@ The letters of the formulas, for the process that has most of everything:
     B  images a step, b = ⌈B/N⌉ of a process, a = ⌈b/parts⌉ at once (`accumulate`), A = N·a embeddings in a head's loss
     k  classes of a process in a step's softmax: c, or with a sample rate r those of the batch and a share of the rest,
        k = p + ⌈r·(c − p)⌉ with p = min(⌈A/N⌉, c), as labels fall when they are spread evenly over the processes
+    K  sub-centres of a class, 1 for all losses but `subcenter-arcface`: rows and logits are K times as long
     D  embedding size, i  bytes of a number in the head: 4, or 8 where e^{±s} over C classes leaves float32
     P  the backbone's parameters, T ≤ P of them trained
 
@@ -163,7 +164,7 @@ def plan(
     products = 3 * sizes.sampled + (sizes.sampled - sizes.kept)
     work = Work(
         backbone=(8 if config.checkpoint_activations else 6) * multiply_adds * batch,
-        head=config.accumulate * 2 * sizes.embeddings * sizes.embedding_size * products,
+        head=config.accumulate * 2 * sizes.embeddings * sizes.row * products,
         moved=counts.moved(config, sizes),
     )
     traffic = counts.traffic(config, sizes)

@@ -13,9 +13,22 @@ RECIPES = Path(__file__).parent / "recipes"
 
 _MOST_CONFIG_BYTES = 1 << 20
 _RENAMED = {"m": "margin"}  # settings of older runs
+_OF_SOME_LOSSES = ("std", "h", "t_alpha", "l_a", "u_a", "l_margin", "u_margin", "lambda_g", "centres_per_class")
 
 
-Loss = Literal["arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+"]
+Loss = Literal[
+    "arcface",
+    "cosface",
+    "normface",
+    "elastic-arc",
+    "elastic-cos",
+    "elastic-arc+",
+    "elastic-cos+",
+    "adaface",
+    "magface",
+    "curricularface",
+    "subcenter-arcface",
+]
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
 
 
@@ -26,7 +39,15 @@ class TrainConfig:
     Args:
         loss: what is minimised; "+" gives the largest margins to the smallest target cosines
         margin: mean margin m; radians for arc, units of cosine for cos; the paper's for the loss unless given
-        std: σ of the margins of an elastic loss; the paper's unless given
+        std: σ of the margins of an elastic loss, the paper's unless given; adaface and later ones draw theirs with it
+        h: how far a deviation of the embeddings' lengths moves adaface's margin
+        t_alpha: share of a batch in the running statistics of adaface and curricularface
+        l_a: shortest length of an embedding that counts for magface
+        u_a: longest one
+        l_margin: magface's margin at the shortest; radians
+        u_margin: its margin at the longest
+        lambda_g: weight of magface's penalty on short embeddings
+        centres_per_class: sub-centres of subcenter-arcface
         scale: s, what cosines are multiplied with
         order: how a "+" loss hands out margins
         past_pi: what the target logit does where θ + m > π
@@ -72,6 +93,14 @@ class TrainConfig:
     loss: Loss = "elastic-arc+"
     margin: float | None = None
     std: float | None = None
+    h: float | None = None
+    t_alpha: float | None = None
+    l_a: float | None = None
+    u_a: float | None = None
+    l_margin: float | None = None
+    u_margin: float | None = None
+    lambda_g: float | None = None
+    centres_per_class: int | None = None
     scale: float = 64.0
     order: Literal["paper", "release"] = "paper"
     past_pi: Literal["monotone", "paper"] = "monotone"
@@ -119,7 +148,8 @@ class TrainConfig:
         for setting in fields(self):
             if get_origin(setting.type) is Literal:
                 names = get_args(setting.type)
-                self._check(setting.name, getattr(self, setting.name) in names, f"one of {', '.join(names)}")
+                known = getattr(self, setting.name) in names or (setting.name == "loss" and _is_of_ones_own(self.loss))
+                self._check(setting.name, known, f"one of {', '.join(names)}")
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
         for name in (*counts, "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
@@ -164,12 +194,20 @@ class TrainConfig:
         """Keywords for :func:`elasticface.heads.head.create`."""
         names = ("scale", "past_pi", "sample_rate", "centre_std", "max_logits_bytes", "seed")
         options = {name: getattr(self, name) for name in names}
-        options |= {name: value for name, value in {"m": self.margin, "std": self.std}.items() if value is not None}
+        own = {"m": self.margin} | {name: getattr(self, name) for name in _OF_SOME_LOSSES}
+        options |= {name: value for name, value in own.items() if value is not None}
         return options | ({"order": self.order} if self.loss.endswith("+") else {})
 
     def backbone_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.backbones.create`."""
         return {} if self.dropout is None else {"dropout": self.dropout}
+
+
+def _is_of_ones_own(loss: str) -> bool:
+    """Whether a loss was added to the known ones (docs/heads.md)."""
+    from elasticface.heads import LOSSES
+
+    return isinstance(loss, str) and loss in LOSSES
 
 
 def _ramp(step: int, warmup: float) -> float:

@@ -14,7 +14,7 @@ from elasticface.backbones.syncnorm import synchronised
 from elasticface.base import keyed
 from elasticface.data import Source
 from elasticface.data.feed.sampler import steps_per_epoch
-from elasticface.heads.head import MarginHead
+from elasticface.heads.margin_head import MarginHead
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics
 from elasticface.training.optim import RowSparseSGD
@@ -61,7 +61,7 @@ class TrainState(Stateful):
         groups = backbones.parameter_groups(self.model, config.weight_decay, config.decay_norm_and_bias)
         self.optimizer = RowSparseSGD(groups, lr=config.lr, momentum=config.momentum)
         self.scaler = _scaler(config, world)
-        self.running_statistics = RunningStatistics(backbone)
+        self.running_statistics = RunningStatistics(self.model)
         self.dtype = torch.float64 if config.precision == "64" else torch.float32
         self.autocast_dtype = _AUTOCAST.get(config.precision)
         self.steps_per_epoch, self.total_steps = per_epoch, config.total_steps(per_epoch)

@@ -66,6 +66,25 @@ def test_what_is_always_there_is_what_a_run_has() -> None:
     assert made.parameters == sum(p.numel() for p in net.parameters())
 
 
+@pytest.mark.parametrize(("given", "each"), [(None, 3), (5, 5)])
+def test_sub_centres_are_counted_each(given: int | None, each: int) -> None:
+    settings_ = config(loss="subcenter-arcface", centres_per_class=given, embedding_size=32, max_logits_bytes=1 << 20)
+    made, one = (plan.plan(c, 5000, device="cpu") for c in (settings_, config(embedding_size=32)))
+    head = heads.create("subcenter-arcface", 5000, 32, **settings_.head_options())
+    assert item(made.always, "class centres") == head.weight.numel() * 4 == each * item(one.always, "class centres")
+    chunks = softmax._Chunks(head.weight, None, 64, torch.float32, 1 << 20, each)
+    assert made.kept * each == chunks.kept
+    assert item(moment(made, "head").items, "probabilities") == 64 * chunks.kept * 4
+    assert item(moment(made, "optimizer").items, "gradient") == head.weight.numel() * 4
+    assert made.checkpoint - one.checkpoint == 2 * (each - 1) * 5000 * 32 * 4
+    assert made.work.head == 2 * 64 * 32 * each * (3 * 5000 + (5000 - made.kept))
+
+
+def test_sub_centres_of_a_loss_that_has_none_are_refused() -> None:
+    with pytest.raises(InputError, match="loss 'arcface' has no option 'centres_per_class'"):
+        plan.plan(config(loss="arcface", centres_per_class=3), 100)
+
+
 def test_without_momentum_there_is_none() -> None:
     made = plan.plan(config(momentum=0.0), 1001)
     assert item(made.always, "their momentum") == item(made.always, "backbone: momentum") == 0
