@@ -15,8 +15,16 @@ MODEL_HELP = "run folder, model folder, .onnx, or weights (.pth, .ckpt, .safeten
 _PREPROCESSING = ("size", "channels", "scale", "mean", "std")
 
 
-def add_model_options(parser: Parser) -> None:
-    """What a model that does not describe itself needs, and where it runs."""
+def add_model_options(parser: Parser, checkpoint: bool = True) -> None:
+    """What a model that does not describe itself needs, which checkpoint of a run it is, and where it runs.
+
+    Args:
+        parser: of the command.
+        checkpoint: whether a checkpoint will do for the command; else it takes no such option.
+    """
+    if checkpoint:
+        told = "of a run, instead of its final model: best (by validation), last, or a step"
+        parser.add_argument("--checkpoint", type=str | None, default=None, metavar="{best,last,STEP}", help=told)
     parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of weights")
     parser.add_argument("--embedding-size", type=int | None, default=None, help="of weights; 512")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
@@ -40,6 +48,7 @@ def load_model(options: Namespace) -> "FaceEncoder":
     return load(
         options.model,
         options.backbone,
+        checkpoint=options.get("checkpoint"),
         device=options.device,
         embedding_size=options.embedding_size,
         output=options.output,

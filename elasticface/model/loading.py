@@ -1,9 +1,10 @@
-"""Encoders from files: a model folder, public weights, any .onnx embedder.
+"""Encoders from files: a model folder, a run or a checkpoint of it, public weights, any .onnx embedder.
 
 Models come from strangers: no code in a file is ever run, and what does not fit is refused by its name.
 """
 
 import reprlib
+import warnings
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from elasticface import backbones
 from elasticface.base import files, records
 from elasticface.base.errors import InputError, first_line
 from elasticface.data.images.alignment import SIZE
-from elasticface.model import weights
+from elasticface.model import checkpoint_folder, weights
+from elasticface.model.checkpoint_weights import read_tensors
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
-from elasticface.model.storing import calibration_beside
+from elasticface.model.storing import CARD, calibration_beside
 
 DEFAULT = "default"
 """The name of the model that comes with the package."""
@@ -31,6 +33,7 @@ def load(
     path: str | Path,
     backbone: str | None = None,
     *,
+    checkpoint: str | int | None = None,
     device: str | torch.device = "cpu",
     embedding_size: int | None = None,
     output: str | None = None,
@@ -44,13 +47,16 @@ def load(
             same name may give the preprocessing, and ``output``. An .onnx that :func:`elasticface.model.export` wrote
             says itself what it is. So may a ``PATH.calibration.json``, which `elasticface calibrate` writes.
         backbone: the architecture of public weights, one of ``elasticface.backbones.names()``.
+        checkpoint: of a run folder, instead of the model that the run ended with: "best" by validation, "last", or the
+            number of a step.
         device: where to compute.
         embedding_size: of public weights; 512 unless said otherwise.
         output: the name of the embedding in an .onnx with several outputs that may be it.
         preprocessing: fields of :class:`Preprocessing` that go over the YAML's; not for a model folder, which knows.
 
     Warns:
-        UserWarning: a preprocessing whose values are far from what networks are trained on.
+        UserWarning: a preprocessing whose values are far from what networks are trained on; a newer checkpoint than the
+            last whole one, which is damaged.
 
     Raises:
         InputError: nothing there, something that is no model (which file, and what is wrong), no such device, or an
@@ -59,11 +65,13 @@ def load(
     """
     path = Path(path)
     _check_device(device)
-    if path.is_dir():
-        folder = path / "model" if (path / "model" / "model.json").exists() else path
+    if path.is_dir() or checkpoint is not None:
         if preprocessing or any(option is not None for option in (backbone, embedding_size, output)):
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
-        return _load_folder(folder, device)
+        if checkpoint is not None:
+            return _load_checkpoint(path, checkpoint, device)
+        _check_finished(path)
+        return _load_folder(path / "model" if (path / "model" / CARD).exists() else path, device)
     if not path.is_file():
         ours = "; none comes with this version: give a run, a model folder, a .pth or an .onnx (--model)"
         what = "not a file" if path.exists() else "no such model"
@@ -132,11 +140,32 @@ def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
     return card
 
 
+def _load_checkpoint(run: Path, which: str | int, device: str | torch.device) -> FaceEncoder:
+    path = checkpoint_folder.chosen(run / "checkpoints", which, lambda told: warnings.warn(told, stacklevel=5))
+    source = path / CARD
+    if not source.is_file():
+        raise InputError(f"{source}: missing: an older version's checkpoint; resume the run, which makes new ones")
+    card = _read_card(source)
+    card = replace(card, name=f"{card.name} step {checkpoint_folder.step_of(path)}")
+    state = read_tensors(path, "backbone.")
+    return FaceEncoder(_filled(_empty(card, source), card, state, path).to(device), card, device)
+
+
+def _check_finished(run: Path) -> None:
+    """Raise an InputError where a folder is that of a run which has no model yet."""
+    if (run / "model").exists() or (run / CARD).exists() or not (run / "config.yaml").exists():
+        return
+    how = "resume it with --resume"
+    if checkpoint_folder.newest_first(run / "checkpoints"):
+        how = f'use a checkpoint of it (--checkpoint last or best; checkpoint="last" in Python), or {how}'
+    raise InputError(f"{run}: a run that is not finished, so there is no {run / 'model'} yet; {how}")
+
+
 def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    source, tensors = folder / "model.json", folder / "model.safetensors"
+    source, tensors = folder / CARD, folder / "model.safetensors"
     if not source.is_file() or not tensors.is_file():
         raise InputError(f"{folder}: not a model folder: model.json and model.safetensors belong in it")
     card = _read_card(source)

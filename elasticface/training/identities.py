@@ -51,10 +51,10 @@ class Identities:
 
     @classmethod
     def of_checkpoint(cls, path: Path) -> "Identities":
-        """The identities that a checkpoint was trained on.
+        """The identities that a checkpoint was trained on, or those of a run's `classes/`.
 
         Raises:
-            InputError: the checkpoint does not say.
+            InputError: it does not say.
         """
         return records.read(path / IDENTITIES, cls, "train into another folder", _MOST_BYTES)
 

@@ -15,6 +15,7 @@ import torch
 from on_processes import children
 from safetensors.torch import load_file
 
+from elasticface.training import classes
 from elasticface.training.run_files import read_metrics
 
 OPTIONS = (
@@ -69,6 +70,14 @@ def together(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = finished(start(2, people, run, "--max-steps", "12"))
     assert told.count("the model is in") == 1  # one of them speaks
     return run
+
+
+def test_two_processes_keep_the_classes_of_one(alone: Path, together: Path) -> None:
+    names, centres = classes.read(together / "classes")
+    assert len(list((together / "classes").glob("centres-*"))) == 2
+    names_alone, centres_alone = classes.read(alone / "classes")
+    assert names == names_alone
+    assert torch.allclose(centres, centres_alone, rtol=1e-5)
 
 
 def test_two_processes_make_the_losses_of_one(alone: Path, together: Path) -> None:
