@@ -69,7 +69,9 @@ def load(
         if preprocessing or any(option is not None for option in (backbone, embedding_size, output)):
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
         if checkpoint is not None:
-            return _load_checkpoint(path, checkpoint, device)
+            folder = path / "checkpoints"
+            chosen = checkpoint_folder.chosen(folder, checkpoint, lambda told: warnings.warn(told, stacklevel=4))
+            return load_checkpoint(chosen, device)
         _check_finished(path)
         return _load_folder(path / "model" if (path / "model" / CARD).exists() else path, device)
     if not path.is_file():
@@ -140,8 +142,12 @@ def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
     return card
 
 
-def _load_checkpoint(run: Path, which: str | int, device: str | torch.device) -> FaceEncoder:
-    path = checkpoint_folder.chosen(run / "checkpoints", which, lambda told: warnings.warn(told, stacklevel=5))
+def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> FaceEncoder:
+    """The model that a whole checkpoint is.
+
+    Raises:
+        InputError: an older version wrote it, or it cannot be read.
+    """
     source = path / CARD
     if not source.is_file():
         raise InputError(f"{source}: missing: an older version's checkpoint; resume the run, which makes new ones")

@@ -80,6 +80,16 @@ def test_two_processes_keep_the_classes_of_one(alone: Path, together: Path) -> N
     assert torch.allclose(centres, centres_alone, rtol=1e-5)
 
 
+def test_two_processes_start_from_another_run_as_one_does(alone: Path, people: Path, tmp_path: Path) -> None:
+    options = ("--init", str(alone), "--freeze-backbone-epochs", "1", "--backbone-lr", "0.5", "--max-steps", "6")
+    runs = tmp_path / "alone", tmp_path / "together"
+    for number, run in enumerate(runs, 1):
+        told = finished(start(number, people, run, *options))
+        assert told.count("6 of 6 class centres by their names") == 1
+    one, two = map(losses, runs)
+    assert two == pytest.approx(one, rel=1e-6)
+
+
 def test_two_processes_make_the_losses_of_one(alone: Path, together: Path) -> None:
     assert len(losses(alone)) == 12
     assert losses(together) == pytest.approx(
