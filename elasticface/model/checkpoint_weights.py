@@ -14,9 +14,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
+from torch.distributed.checkpoint.metadata import (
+    _MEM_FORMAT_ENCODING,
+    BytesStorageMetadata,
+    ChunkStorageMetadata,
+    Metadata,
+    MetadataIndex,
+    StorageMeta,
+    TensorProperties,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
+from torch.serialization import _get_layout
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
@@ -25,19 +36,13 @@ from elasticface.model.checkpoint_folder import METADATA
 STATE = "state"
 """What a checkpoint holds, before the name of each tensor."""
 
-_RECORDS = """
-    Metadata MetadataIndex TensorStorageMetadata BytesStorageMetadata ChunkStorageMetadata TensorProperties StorageMeta
-    _MEM_FORMAT_ENCODING
-""".split()
-_OTHERS = {
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-    ("torch.serialization", "_get_layout"),
-    ("torch", "Size"),
-    ("pathlib", "Path"),
-    ("pathlib", "PosixPath"),
-    ("pathlib", "WindowsPath"),
-    ("pathlib._local", "PosixPath"),  # Python 3.13
-}
+_RECORDS = (
+    *(Metadata, MetadataIndex, TensorStorageMetadata, BytesStorageMetadata, ChunkStorageMetadata, TensorProperties),
+    *(StorageMeta, _MEM_FORMAT_ENCODING, _StorageInfo, _get_layout, torch.Size, type(Path())),
+)
+_ADMITTED: dict[tuple[str, str], Any] = {(record.__module__, record.__name__): record for record in _RECORDS}
+_ADMITTED |= {("torch", name): value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+_ADMITTED |= {("pathlib", type(Path()).__name__): type(Path())}  # whichever version of Python wrote it
 
 
 class Reader(FileSystemReader):
@@ -58,10 +63,10 @@ class Reader(FileSystemReader):
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        known = (module, name) in _OTHERS or (module == "torch.distributed.checkpoint.metadata" and name in _RECORDS)
-        if known or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{printable(f'{module}.{name}', 120)} is no part of a checkpoint's metadata")
+        """One of the names that are admitted, which is neither imported nor looked up."""
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(f"{printable(f'{module}.{name}', 120)} is no part of a checkpoint's metadata")
+        return _ADMITTED[module, name]
 
 
 def read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
@@ -74,16 +79,25 @@ def read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
         prefix: "backbone." or "head.", say.
 
     Raises:
-        InputError: its metadata cannot be read, or ask for more bytes than its files have.
+        InputError: it cannot be read, or its metadata ask for more bytes than its files have.
     """
-    reader, start = Reader(path), f"{STATE}.{prefix}"
     try:
-        stored = reader.read_metadata().state_dict_metadata
-    except Exception as error:  # what a pickle raises that is not such a record differs by the record
+        return _read_tensors(path, f"{STATE}.{prefix}")
+    except InputError:
+        raise
+    except CheckpointException as error:  # of torch, which is no Exception
+        if any(isinstance(failure, KeyboardInterrupt) for failure, _ in error.failures.values()):
+            raise KeyboardInterrupt from error
+        raise InputError(f"{printable(path)}: cannot be read; use another checkpoint") from error
+    except Exception as error:  # what a pickle raises that is no such record differs by the record
         raise InputError(f"{printable(path)}: its {METADATA} cannot be read; use another checkpoint") from error
+
+
+def _read_tensors(path: Path, start: str) -> dict[str, Tensor]:
+    reader = Reader(path)
     kinds = {
         name: kind
-        for name, kind in stored.items()
+        for name, kind in reader.read_metadata().state_dict_metadata.items()
         if name.startswith(start) and isinstance(kind, TensorStorageMetadata)
     }
     wanted = sum(kind.size.numel() * kind.properties.dtype.itemsize for kind in kinds.values())

@@ -151,6 +151,15 @@ def test_metadata_that_ask_for_more_than_there_is_are_refused(run: Path) -> None
     assert "asks for more bytes than it has" in refused(run, checkpoint=4)
 
 
+def test_a_part_that_holds_no_tensors_is_refused_in_one_line(run: Path) -> None:
+    path = path_of(run / "checkpoints", 4)
+    part = next(path.glob("__0_*"))
+    part.write_bytes(bytes(part.stat().st_size))
+    (path / "checksums.json").unlink()
+    write_checksums(path, {}, {})
+    assert "cannot be read; use another checkpoint" in refused(run, checkpoint=4)
+
+
 def test_tensors_are_read_by_the_beginning_of_their_names(trained: tuple[Path, Embedded]) -> None:
     path = path_of(trained[0] / "checkpoints", 4)
     assert isinstance(load(trained[0], checkpoint=4), FaceEncoder)
