@@ -71,7 +71,7 @@ def load(
         if checkpoint is not None:
             folder = path / "checkpoints"
             chosen = checkpoint_folder.chosen(folder, checkpoint, lambda told: warnings.warn(told, stacklevel=4))
-            return load_checkpoint(chosen, device)
+            return _load_checkpoint(chosen, device)
         _check_finished(path)
         return _load_folder(path / "model" if (path / "model" / CARD).exists() else path, device)
     if not path.is_file():
@@ -142,15 +142,10 @@ def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
     return card
 
 
-def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> FaceEncoder:
-    """The model that a whole checkpoint is.
-
-    Raises:
-        InputError: an older version wrote it, or it cannot be read.
-    """
+def _load_checkpoint(path: Path, device: str | torch.device) -> FaceEncoder:
     source = path / CARD
     if not source.is_file():
-        raise InputError(f"{source}: missing: an older version's checkpoint; resume the run, which makes new ones")
+        raise InputError(f"{source}: missing: an older version's checkpoint; use the run's final model, or train on")
     card = _read_card(source)
     card = replace(card, name=f"{card.name} step {checkpoint_folder.step_of(path)}")
     state = read_tensors(path, "backbone.")

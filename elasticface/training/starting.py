@@ -3,15 +3,14 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
+from torch import Tensor, nn
 
 from elasticface.base import progress, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.distributed.agreement import run_in_all, run_in_first
-from elasticface.model import FaceEncoder, Preprocessing, checkpoint_folder, load, weights
+from elasticface.model import Preprocessing, checkpoint_folder, load, weights
 from elasticface.model.checkpoint_weights import read_tensors
-from elasticface.model.loading import load_checkpoint
 from elasticface.training import classes
 from elasticface.training.config import TrainConfig
 from elasticface.training.identities import Identities, take_centres
@@ -55,17 +54,9 @@ def _checkpoint_of(run: Path) -> Path | None:
 def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: RunFolder) -> int:
     """Fill the backbone, and the centres. Returns how many of all classes have a centre of the other run."""
     config = run.config
-    encoder = _opened(path, config) if checkpoint is None else load_checkpoint(checkpoint)
-    if not isinstance(encoder.network, torch.nn.Module):
-        raise InputError(f"{printable(path)}: an .onnx cannot be trained; give a model folder, a run or weights")
-    differences = records.changes(asdict(Preprocessing()), asdict(encoder.card.preprocessing))
-    if differences:
-        raise InputError(
-            f"{printable(path)}: takes images that training does not give: {', '.join(differences)}; "
-            "start from a model of the usual input"
-        )
+    tensors = _weights_of(path, config) if checkpoint is None else read_tensors(checkpoint, "backbone.")
     wanted = f"{config.backbone} of size {config.embedding_size}"
-    state.backbone.load_state_dict(weights.fitted(encoder.network.state_dict(), state.backbone, path, wanted))
+    state.backbone.load_state_dict(weights.fitted(tensors, state.backbone, checkpoint or path, wanted))
     if checkpoint is not None:
         names, centres = Identities.of_checkpoint(checkpoint).names, read_tensors(checkpoint, "head.")["weight"]
     elif (path / MODEL).is_dir() and (path / CLASSES).is_dir():
@@ -75,7 +66,18 @@ def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: Run
     return take_centres(state, run.identities.names, names, centres)
 
 
-def _opened(path: Path, config: TrainConfig) -> FaceEncoder:
+def _weights_of(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+    """The backbone of a model that takes what training gives."""
     if path.is_file() and weights.suffix_of(path) is not None:
-        return load(path, config.backbone, embedding_size=config.embedding_size)
-    return load(path)
+        encoder = load(path, config.backbone, embedding_size=config.embedding_size)
+    else:
+        encoder = load(path)
+    if not isinstance(encoder.network, nn.Module):
+        raise InputError(f"{printable(path)}: an .onnx cannot be trained; give a model folder, a run or weights")
+    differences = records.changes(asdict(Preprocessing()), asdict(encoder.card.preprocessing))
+    if differences:
+        raise InputError(
+            f"{printable(path)}: takes images that training does not give: {', '.join(differences)}; "
+            "start from a model of the usual input"
+        )
+    return encoder.network.state_dict()
