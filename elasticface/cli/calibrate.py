@@ -47,7 +47,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
     parser.add_argument("--undetected", type=Undetected, default="reject", help=UNDETECTED_HELP)
     parser.add_argument("--flip", type=bool, default=True, help="add the mirror image")
-    add_model_options(parser)
+    add_model_options(parser, checkpoint=False)  # the result is kept with the final model
 
 
 def run(options: Namespace) -> None:

@@ -20,6 +20,9 @@ landmarks5.csv beside it; the folder of CFP, likewise, which is measured as cfp_
 IJB-C or MegaFace, for which MODEL may also be ready-made features: a .npy with a row an image, or a folder of
 MegaFace's matrix files. A stopped evaluation of these resumes with the embeddings in --features.
 
+With --checkpoint best, last or STEP a checkpoint of a run is measured, while the run goes on, too, and the results are
+in RUN/results-best, RUN/results-last or RUN/results-STEP.
+
 No detector finds every face. --undetected says how a comparison counts that has a photo without a face, or a damaged
 one: as a non-match at every threshold (reject, as NIST does); not at all (skip); or with the central square of the
 photo for a face (centre, as in many public packs; a damaged photo has none, and is rejected). The number of such photos
@@ -34,7 +37,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "benchmarks", type=str, nargs="+", help="packs, folders or tars with pairs.txt, CFP, IJB, MegaFace"
     )
-    parser.add_argument("--out", type=str | None, default=None, help="folder for the results; RUN, or ./results")
+    parser.add_argument("--out", type=str | None, default=None, help="folder for the results; in RUN, or ./results")
     parser.add_argument("--pairs", type=str | None, default=None, help="list of pairs, where it is not in BENCHMARK")
     parser.add_argument("--landmarks", type=str | None, default=None, help="CSV of five points a photo, likewise")
     parser.add_argument("--undetected", type=Undetected, default="reject", help=UNDETECTED_HELP)
@@ -60,16 +63,18 @@ def run(options: Namespace) -> None:
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, evaluate
     from elasticface.report.terminal import terminal_notes, terminal_tables
-    from elasticface.training.run_files import read_metrics
+    from elasticface.training.run_files import MODEL, read_metrics
 
-    if is_features(options.model):
+    if options.checkpoint is None and is_features(options.model):
         models: list[Model] = [FeatureFiles(Path(options.model), options.suffix)]
     else:
         models = [load_model(options)]
     making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
     benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making, options.undetected)
     model = Path(options.model)
-    run = model if (model / "model").is_dir() else None
+    run = model if (model / MODEL).is_dir() else None
+    if options.checkpoint is not None:  # RUN's own results are those of its final model
+        run = model / f"results-{options.checkpoint}"
     out = Path(options.out) if options.out else run or Path("results")
     files.check_writable(out)
     if options.baseline:

@@ -9,10 +9,11 @@ HELP = "a model -> one .onnx file, in int8 too"
 
 DESCRIPTION = """Write a model as one .onnx file, for phones, servers and other languages.
 
-MODEL is a run folder, a model folder, an .onnx embedder or a weights file (.pth, with --backbone). OUT.onnx takes
-float32 [batch, 3, size, size] and gives embeddings [batch, D]; an .onnx from elsewhere takes what it took before.
-Metadata say how images are preprocessed, how the model was trained and what wrote the file, so that every command takes
-OUT.onnx without further options. Before it gets its name, ONNX Runtime is compared with the network.
+MODEL is a run folder (with --checkpoint, a checkpoint of the run), a model folder, an .onnx embedder or a weights file
+(.pth, with --backbone). OUT.onnx takes float32 [batch, 3, size, size] and gives embeddings [batch, D]; an .onnx from
+elsewhere takes what it took before. Metadata say how images are preprocessed, how the model was trained and what wrote
+the file, so that every command takes OUT.onnx without further options. Before it gets its name, ONNX Runtime is
+compared with the network.
 
 With `--int8 rendered` it is a quarter to a third of the size; thresholds must then be calibrated anew."""
 

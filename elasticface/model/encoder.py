@@ -6,7 +6,6 @@ and how it was trained); :mod:`elasticface.model.loading` reads it.
 
 import itertools
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from elasticface.base.files import printable
 from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.data.images.pixels import to_pixels
 from elasticface.model.calibration import Calibration
+from elasticface.model.storing import CARD, writing_tensors
 
 FORMAT = 1
 _LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing made of them leaves float32
@@ -136,21 +136,15 @@ class FaceEncoder:
             InputError: a network that is none of our backbones (an .onnx file is its own storage).
             OSError: it cannot be written: the disk is full, say.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import save_model
 
         if not isinstance(self.network, nn.Module) or self.card.backbone is None:
             raise InputError(f"{self.card.name}: only our own backbones can be saved as a model folder")
         with files.replacing(Path(path)) as folder:
             folder.mkdir()
-            try:
+            with writing_tensors(Path(path)):
                 save_model(self.network, str(folder / "model.safetensors"))
-            except SafetensorError as error:  # which says in words alone what the system said
-                number = re.search(r"\(os error (\d+)\)", str(error))
-                if number is None:
-                    raise
-                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-            files.write_json(folder / "model.json", {"format": FORMAT, **asdict(self.card)})
+            files.write_json(folder / CARD, {"format": FORMAT, **asdict(self.card)})
 
     @torch.inference_mode()
     def _embed_batch(self, pixels: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:

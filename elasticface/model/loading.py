@@ -1,9 +1,10 @@
-"""Encoders from files: a model folder, the weights of a public iresnet, any .onnx embedder.
+"""Encoders from files: a model folder, a run or a checkpoint of it, public weights, any .onnx embedder.
 
 Models come from strangers: no code in a file is ever run, and what does not fit is refused by its name.
 """
 
 import reprlib
+import warnings
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from elasticface import backbones
 from elasticface.base import files, records
 from elasticface.base.errors import InputError, first_line
-from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
+from elasticface.model import checkpoint_folder, weights
+from elasticface.model.checkpoint_weights import read_tensors
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
-from elasticface.model.storing import calibration_beside
+from elasticface.model.storing import CARD, calibration_beside
 
 DEFAULT = "default"
 """The name of the model that comes with the package."""
@@ -31,6 +33,7 @@ def load(
     path: str | Path,
     backbone: str | None = None,
     *,
+    checkpoint: str | int | None = None,
     device: str | torch.device = "cpu",
     embedding_size: int | None = None,
     output: str | None = None,
@@ -39,18 +42,21 @@ def load(
     """The encoder at ``path``, whatever it is stored as.
 
     Args:
-        path: a model folder, a run folder that holds one, a public iresnet ``.pth`` (with ``backbone``), or any
-            ``.onnx`` embedder. Beside the last two a YAML of the same name may give the preprocessing, and ``output``.
-            An .onnx that :func:`elasticface.model.export` wrote says itself what it is. So may a
-            ``PATH.calibration.json``, which `elasticface calibrate` writes.
-        backbone: the architecture of a ``.pth``, one of ``elasticface.backbones.names()``.
+        path: a model folder, a run folder that holds one, public weights (with ``backbone``; ``.pth``, ``.pt``,
+            ``.ckpt``, ``.pth.tar`` or ``.safetensors``), or any ``.onnx`` embedder. Beside the last two a YAML of the
+            same name may give the preprocessing, and ``output``. An .onnx that :func:`elasticface.model.export` wrote
+            says itself what it is. So may a ``PATH.calibration.json``, which `elasticface calibrate` writes.
+        backbone: the architecture of public weights, one of ``elasticface.backbones.names()``.
+        checkpoint: of a run folder, instead of the model that the run ended with: "best" by validation, "last", or the
+            number of a step.
         device: where to compute.
-        embedding_size: of a ``.pth``; 512 unless said otherwise.
+        embedding_size: of public weights; 512 unless said otherwise.
         output: the name of the embedding in an .onnx with several outputs that may be it.
         preprocessing: fields of :class:`Preprocessing` that go over the YAML's; not for a model folder, which knows.
 
     Warns:
-        UserWarning: a preprocessing whose values are far from what networks are trained on.
+        UserWarning: a preprocessing whose values are far from what networks are trained on; a newer checkpoint than the
+            last whole one, which is damaged.
 
     Raises:
         InputError: nothing there, something that is no model (which file, and what is wrong), no such device, or an
@@ -59,18 +65,22 @@ def load(
     """
     path = Path(path)
     _check_device(device)
-    if path.is_dir():
-        folder = path / "model" if (path / "model" / "model.json").exists() else path
-        if preprocessing or backbone or embedding_size or output:
+    if path.is_dir() or checkpoint is not None:
+        if preprocessing or any(option is not None for option in (backbone, embedding_size, output)):
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
-        return _load_folder(folder, device)
+        if checkpoint is not None:
+            folder = path / "checkpoints"
+            chosen = checkpoint_folder.chosen(folder, checkpoint, lambda told: warnings.warn(told, stacklevel=4))
+            return _load_checkpoint(chosen, device)
+        _check_finished(path)
+        return _load_folder(path / "model" if (path / "model" / CARD).exists() else path, device)
     if not path.is_file():
         ours = "; none comes with this version: give a run, a model folder, a .pth or an .onnx (--model)"
         what = "not a file" if path.exists() else "no such model"
         raise InputError(f"{path}: {what}{ours if str(path) == DEFAULT else ''}")
     given = {**read_sidecar(path), **preprocessing}
-    if path.suffix == ".onnx":
-        if backbone or embedding_size:
+    if path.suffix.lower() == ".onnx":
+        if backbone is not None or embedding_size is not None:
             raise InputError(f"{path}: an .onnx file has its own architecture; leave backbone and embedding_size out")
         named = given.pop("output", None)
         encoder = _load_onnx(path, named if output is None else output, given, device)
@@ -78,14 +88,17 @@ def load(
     if output is not None or "output" in given:
         raise InputError(f"{path}: output is for .onnx files; leave it out")
     expects = records.convert(given, Preprocessing, str(path), _TAKES)
-    if path.suffix in (".pth", ".pt"):
-        if backbone is None:
-            raise InputError(f"{path}: a weights file doesn't say its architecture; give the backbone, e.g. iresnet100")
-        warn_if_unlikely(expects, path)
-        card = Card(path.stem, backbone, embedding_size or 512, preprocessing=expects)
-        network = _filled(_empty(card, path), card, _read_weights(path), path)
-        return _with_calibration(FaceEncoder(network.to(device), card, device), path)
-    raise InputError(f"{path}: not a model: give a model folder, a run folder, a .pth or an .onnx file")
+    suffix = weights.suffix_of(path)
+    if suffix is None:
+        kinds = ", ".join(weights.SUFFIXES)
+        raise InputError(f"{path}: not a model: give a model folder, a run folder, an .onnx, or weights ({kinds})")
+    if backbone is None:
+        raise InputError(f"{path}: a weights file doesn't say its architecture; give the backbone, e.g. iresnet100")
+    warn_if_unlikely(expects, path)
+    size = 512 if embedding_size is None else embedding_size
+    card = Card(path.name.removesuffix(suffix), backbone, size, preprocessing=expects)
+    network = _filled(_empty(card, path), card, weights.read(path), path)
+    return _with_calibration(FaceEncoder(network.to(device), card, device), path)
 
 
 def _with_calibration(encoder: FaceEncoder, path: Path) -> FaceEncoder:
@@ -129,20 +142,40 @@ def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
     return card
 
 
+def _load_checkpoint(path: Path, device: str | torch.device) -> FaceEncoder:
+    source = path / CARD
+    if not source.is_file():
+        raise InputError(f"{source}: missing: an older version's checkpoint; use the run's final model, or train on")
+    card = _read_card(source)
+    card = replace(card, name=f"{card.name} step {checkpoint_folder.step_of(path)}")
+    state = read_tensors(path, "backbone.")
+    return FaceEncoder(_filled(_empty(card, source), card, state, path).to(device), card, device)
+
+
+def _check_finished(run: Path) -> None:
+    """Raise an InputError where a folder is that of a run which has no model yet."""
+    if (run / "model").exists() or (run / CARD).exists() or not (run / "config.yaml").exists():
+        return
+    how = "resume it with --resume"
+    if checkpoint_folder.newest_first(run / "checkpoints"):
+        how = f'use a checkpoint of it (--checkpoint last or best; checkpoint="last" in Python), or {how}'
+    raise InputError(f"{run}: a run that is not finished, so there is no {run / 'model'} yet; {how}")
+
+
 def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    source, weights = folder / "model.json", folder / "model.safetensors"
-    if not source.is_file() or not weights.is_file():
+    source, tensors = folder / CARD, folder / "model.safetensors"
+    if not source.is_file() or not tensors.is_file():
         raise InputError(f"{folder}: not a model folder: model.json and model.safetensors belong in it")
     card = _read_card(source)
     network = _empty(card, source)
     try:
-        state = load_file(weights)
+        state = load_file(tensors)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{weights}: damaged weights: {first_line(error)}") from error
-    return FaceEncoder(_filled(network, card, state, weights).to(device), card, device)
+        raise InputError(f"{tensors}: damaged weights: {first_line(error)}") from error
+    return FaceEncoder(_filled(network, card, state, tensors).to(device), card, device)
 
 
 def _card(content: dict[str, Any], where: str) -> Card:
@@ -166,7 +199,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """What a YAML beside the model gives: its preprocessing, e.g. `mean: [0.485, 0.456, 0.406]`, and its `output`."""
     import yaml
 
-    source = path.with_suffix(".yaml")
+    suffix = weights.suffix_of(path) or path.suffix
+    source = path.with_name(f"{path.name.removesuffix(suffix)}.yaml")
     if not source.exists():
         return {}
     text = files.read_text(source, most=records.MOST)
@@ -179,17 +213,6 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         raise InputError(f"{source}: output is {reprlib.repr(content['output'])}: expected the name of an output")
     records.convert({k: v for k, v in content.items() if k != "output"}, Preprocessing, str(source), _TAKES)
     return content
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch.load raises on a file that is not its own differs by the file
-        raise InputError(f"{path}: not a file of weights alone: {first_line(error)}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path}: holds no state dict of tensors")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 def _empty(card: Card, source: Path) -> nn.Module:
@@ -208,20 +231,8 @@ def _empty(card: Card, source: Path) -> nn.Module:
 
 def _filled(network: nn.Module, card: Card, state: dict[str, Tensor], source: Path) -> nn.Module:
     """The card's backbone with these weights, every name and shape of which must fit."""
-    wanted = network.state_dict()
-    for name in wanted.keys() | state.keys():
-        if name not in state or name not in wanted:
-            lacks = "lacks" if name not in state else "has no place for"
-            owner = "the file" if name not in state else card.backbone
-            raise InputError(f"{source}: does not fit {card.backbone}: {owner} {lacks} {printable(name, 120)}")
-        if wanted[name].shape != state[name].shape:
-            shapes = f"{list(state[name].shape)} where {list(wanted[name].shape)} is needed"
-            raise InputError(
-                f"{source}: does not fit {card.backbone} of size {card.embedding_size}: {name} is {shapes}"
-            )
-        if wanted[name].is_floating_point() != state[name].is_floating_point():
-            raise InputError(f"{source}: does not fit {card.backbone}: {name} holds {state[name].dtype}")
-    network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()}, assign=True)
+    fitted = weights.fitted(state, network, source, f"{card.backbone} of size {card.embedding_size}")
+    network.load_state_dict(fitted, assign=True)
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 

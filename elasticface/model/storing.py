@@ -1,5 +1,12 @@
-"""Where a calibration lies: in the card of a model folder, or in a file beside a model that is one file."""
+"""Where a calibration lies: in the card of a model folder, or in a file beside a model that is one file.
 
+And what goes wrong when tensors are written.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,3 +68,17 @@ def beside_model(path: Path) -> Path | None:
     The suffix stays: `net.onnx` and `net.pth` are two models.
     """
     return None if path.is_dir() else path.with_name(f"{path.name}.calibration.json")
+
+
+@contextlib.contextmanager
+def writing_tensors(path: Path) -> Iterator[None]:
+    """The body writes ``path`` by safetensors, which says in words alone what the system said: raised as OSError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error

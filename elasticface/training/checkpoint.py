@@ -1,8 +1,8 @@
 """The state of a run on disk: whole or absent, checksummed, the newest whole one found by itself.
 
 A checkpoint is a folder `step-000001234` that `torch.distributed.checkpoint` writes, with the SHA-256 of each of its
-files in `checksums.json`; :mod:`.checkpoint_folder` says what lies where. It is one's own file, not one to take from
-strangers: its metadata is a pickle. What one shares is the model folder.
+files in `checksums.json`; :mod:`elasticface.model.checkpoint_folder` says what lies where. It is one's own file; what
+one shares is the model folder.
 
 Where ``torch.distributed`` has a group of several processes, :func:`save` and :func:`load` are collective: all
 processes call them. Each writes and reads its own rows of a ``DTensor``; what all of them hold alike is written once,
@@ -12,7 +12,6 @@ of batch norms that are not synchronised, of which `DistributedDataParallel` use
 """
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +20,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
@@ -33,9 +32,8 @@ from torch.futures import Future
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
 from elasticface.distributed.agreement import gather_results, process_count, rank, run_in_all, run_in_first
-from elasticface.training import checkpoint_folder
-
-_STATE = "state"  # what a checkpoint holds, before the name of each tensor
+from elasticface.model import checkpoint_folder
+from elasticface.model.checkpoint_weights import STATE, Reader, one_process_is_intended
 
 
 def save(
@@ -65,10 +63,10 @@ def save(
     """
     path = checkpoint_folder.path_of(folder, step)
     try:
-        with _replacing(path) as temporary:
-            with _one_process_is_intended():
+        with replacing(path) as temporary:
+            with one_process_is_intended():
                 save_state(
-                    {_STATE: state},
+                    {STATE: state},
                     storage_writer=_Writer(temporary),
                     planner=DefaultSavePlanner(dedup_save_to_lowest_rank=True),
                     no_dist=process_count() == 1,
@@ -98,15 +96,15 @@ def load(path: Path, state: Stateful) -> None:
         InputError: a checkpoint of another architecture or number of classes.
     """
     run_in_all(lambda: _check_shapes(path, state.state_dict()))
-    with _one_process_is_intended():
-        load_state({_STATE: state}, checkpoint_id=path, no_dist=process_count() == 1)
+    with one_process_is_intended():
+        load_state({STATE: state}, storage_reader=Reader(path), no_dist=process_count() == 1)
 
 
 def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
-    stored = FileSystemReader(path).read_metadata().state_dict_metadata
+    stored = Reader(path).read_metadata().state_dict_metadata
     expected = {name: list(value.shape) for name, value in tensors.items()}
     shapes = {
-        name.removeprefix(f"{_STATE}."): list(metadata.size)
+        name.removeprefix(f"{STATE}."): list(metadata.size)
         for name, metadata in stored.items()
         if isinstance(metadata, TensorStorageMetadata)
     }
@@ -133,7 +131,7 @@ class _Writer(FileSystemWriter):
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """:func:`files.replacing` over all processes: the first names the temporary, syncs and renames it."""
     with contextlib.ExitStack() as stack:
         yield run_in_first(lambda: stack.enter_context(files.replacing(path)))
@@ -158,11 +156,3 @@ def _cause(error: OSError | CheckpointException) -> BaseException:
         return error
     failures = [failure for _, (failure, _) in sorted(error.failures.items())]
     return next((failure for failure in failures if isinstance(failure, OSError)), failures[0])
-
-
-@contextlib.contextmanager
-def _one_process_is_intended() -> Iterator[None]:
-    """Hide torch's warning that it saves without a process group: with one process that is intended."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
-        yield

@@ -58,6 +58,9 @@ class TrainConfig:
         backbone: the network that makes embeddings
         embedding_size: length of an embedding
         dropout: before the embedding, for backbones that have it
+        init: what the backbone starts from: a model folder, public weights, or a run, which has class centres, too
+        freeze_backbone_epochs: epochs in which the backbone stays as it started, batch norm's statistics with it
+        backbone_lr: what the learning rate is multiplied with for the backbone
         batch_size: images a step, of all processes together
         accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
@@ -112,6 +115,9 @@ class TrainConfig:
     backbone: Backbone = "iresnet100"
     embedding_size: int = 512
     dropout: float | None = None
+    init: str | None = None
+    freeze_backbone_epochs: int = 0
+    backbone_lr: float = 1.0
 
     batch_size: int = 512
     accumulate: int = 1
@@ -154,10 +160,11 @@ class TrainConfig:
         for name in (*counts, "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         warmups = ("warmup_epochs", "margin_warmup_epochs")
-        for name in ("weight_decay", "clip_norm", *warmups, "seed", "workers", "augment"):
+        for name in ("weight_decay", "clip_norm", *warmups, "seed", "workers", "augment", "freeze_backbone_epochs"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "at least 0")
-        for name in ("lr", "scale", "centre_std"):
+        for name in ("lr", "scale", "centre_std", "backbone_lr"):
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
+        self._check("init", self.init != "", "a model folder, a run or weights")
         self._check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
@@ -185,6 +192,10 @@ class TrainConfig:
             return self.lr * factor * 0.1 ** sum(step >= m * steps_per_epoch for m in self.milestones)
         progress = (step - warmup) / max(self.total_steps(steps_per_epoch) - warmup, 1)
         return self.lr * factor * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+
+    def backbone_is_frozen(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether step 0, 1, … leaves the backbone as it is."""
+        return step < self.freeze_backbone_epochs * steps_per_epoch
 
     def margin_factor(self, step: int, steps_per_epoch: int) -> float:
         """What step 0, 1, … multiplies its margins with."""
@@ -253,8 +264,9 @@ FREE_ON_RESUME = frozenset(
 def differences(before: dict[str, Any], now: TrainConfig) -> list[str]:
     """Settings that make ``now`` another run than the one of ``before``: ["batch_size 64 -> 32", …]."""
     current = asdict(now)
+    before = asdict(TrainConfig()) | before  # a setting that an older run doesn't have is as it was then: the default
     return [
         f"{name} {before[name]} -> {current[name]}"
         for name in current
-        if name not in FREE_ON_RESUME and name in before and before[name] != current[name]
+        if name not in FREE_ON_RESUME and before[name] != current[name]
     ]

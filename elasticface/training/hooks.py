@@ -20,7 +20,7 @@ from elasticface.base.interrupts import Interrupts
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs, try_pairs
 from elasticface.distributed.agreement import gather_results, print_only_in_first, run_in_first
-from elasticface.training.checkpoint_folder import Validation
+from elasticface.model.checkpoint_folder import Validation
 from elasticface.training.config import TrainConfig
 from elasticface.training.run_files import BAD_ITEMS
 from elasticface.training.run_folder import RunFolder

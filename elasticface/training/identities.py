@@ -51,10 +51,10 @@ class Identities:
 
     @classmethod
     def of_checkpoint(cls, path: Path) -> "Identities":
-        """The identities that a checkpoint was trained on.
+        """The identities that a checkpoint was trained on, or those of a run's `classes/`.
 
         Raises:
-            InputError: the checkpoint does not say.
+            InputError: it does not say.
         """
         return records.read(path / IDENTITIES, cls, "train into another folder", _MOST_BYTES)
 
@@ -87,10 +87,7 @@ class ByName(Stateful):
 
     def __init__(self, state: TrainState, before: Sequence[str], now: Sequence[str]) -> None:
         self.state, self._length = state, len(before)
-        row_before = {name: row for row, name in enumerate(before)}
-        own = now[state.head.own_classes]
-        self._rows = torch.tensor([row for row, name in enumerate(own) if name in row_before], dtype=torch.int64)
-        self._rows_before = torch.tensor([row_before[name] for name in own if name in row_before], dtype=torch.int64)
+        self._rows, self._rows_before = _matched(now[state.head.own_classes], before)
 
     def state_dict(self) -> dict[str, Tensor]:
         whole = {
@@ -104,3 +101,29 @@ class ByName(Stateful):
             rows[self._rows.to(rows.device)] = state_dict[name][self._rows_before].to(rows.device)
         tensors = self.state.state_dict()
         self.state.load_state_dict(state_dict | {name: tensors[name] for name in self.state.centre_tensors()})
+
+
+def take_centres(state: TrainState, now: Sequence[str], names: Sequence[str], centres: Tensor) -> int:
+    """Give this process's class centres of people who are in both runs the values of the other; the rest stay.
+
+    Args:
+        state: of the identities ``now``.
+        now: names [C].
+        names: [C'] of the other run, and ``centres`` [C', D] theirs.
+
+    Returns:
+        How many of the C have centres of the other run. None has, where its centres are of another kind than these.
+    """
+    weight, own = state.head.weight.detach(), now[state.head.own_classes]
+    if len(centres) != len(names) or len(weight) != len(own) or centres.shape[1:] != weight.shape[1:]:
+        return 0
+    rows, rows_there = _matched(own, names)
+    weight[rows.to(weight.device)] = centres[rows_there].to(weight)
+    return len(set(now) & set(names))
+
+
+def _matched(own: Sequence[str], there: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The rows of ``own`` whose names are also ``there``, and their rows there."""
+    row_there = {name: row for row, name in enumerate(there)}
+    rows = [row for row, name in enumerate(own) if name in row_there]
+    return torch.tensor(rows, dtype=torch.int64), torch.tensor([row_there[own[row]] for row in rows], dtype=torch.int64)

@@ -21,6 +21,7 @@ from elasticface.training.hooks import Hook, standard_hooks
 from elasticface.training.processes import World
 from elasticface.training.resuming import restore
 from elasticface.training.run_folder import RunFolder
+from elasticface.training.starting import start_from_init
 from elasticface.training.state import TrainState
 from elasticface.training.step import (
     check_batch_size,
@@ -75,6 +76,8 @@ def train(
         with RunFolder(out, config, data_name, source, resume, resume_command) as run:  # locked
             if resume:
                 restore(state, run, data_changed=data_changed, schedule_changed=schedule_changed)
+            if run.newest is None:  # there was no checkpoint to resume from
+                start_from_init(state, run)
             run.start_logging(state)
             _announce(source, config, state)
             with standard_hooks(state, run, config, benchmark, hooks) as all_hooks:  # progress bar, signal handlers

@@ -8,7 +8,7 @@ from elasticface.base import files
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 BAD_ITEMS, TENSORBOARD = "bad_items.jsonl", "tensorboard"
-CHECKPOINTS, MODEL = "checkpoints", "model"
+CHECKPOINTS, CLASSES, MODEL = "checkpoints", "classes", "model"
 
 _MOST_METRICS_BYTES = 1 << 32
 

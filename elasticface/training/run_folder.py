@@ -4,8 +4,9 @@ RUN/config.yaml                 all settings
     environment.json            versions, machine, processes
     metrics.jsonl, tensorboard/
     bad_items.jsonl             images that cannot be read
-    checkpoints/                as :mod:`.checkpoint_folder` says
-    model/                      once the run is done
+    checkpoints/                as :mod:`elasticface.model.checkpoint_folder` says
+    classes/                    whom the class centres are of, and the centres (:mod:`.classes`), once the run is done
+    model/                      likewise; without either, since it is passed on
 """
 
 import contextlib
@@ -23,12 +24,23 @@ from elasticface.base.errors import InputError, Stopped
 from elasticface.base.locks import locked
 from elasticface.data import Source
 from elasticface.distributed.agreement import print_only_in_first, process_count, rank, run_in_first
-from elasticface.model import Card, FaceEncoder
-from elasticface.training import checkpoint, checkpoint_folder
-from elasticface.training.checkpoint_folder import Validation
+from elasticface.model import Card, FaceEncoder, checkpoint_folder
+from elasticface.model.checkpoint_folder import Validation
+from elasticface.model.encoder import FORMAT
+from elasticface.model.storing import CARD
+from elasticface.training import checkpoint, classes
 from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
 from elasticface.training.identities import IDENTITIES, Identities
-from elasticface.training.run_files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, MODEL, TENSORBOARD, read_metrics
+from elasticface.training.run_files import (
+    CHECKPOINTS,
+    CLASSES,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    MODEL,
+    TENSORBOARD,
+    read_metrics,
+)
 from elasticface.training.state import TrainState
 
 
@@ -56,8 +68,15 @@ class RunFolder:
         self.config, self.identities, self.resume_command = config, Identities.of(source), resume_command
         self.newest: Path | None = None  # the newest whole checkpoint
         self._data, self._keep = data, (config.keep_checkpoints, config.keep_best)
+        self._card = Card(
+            name=path.resolve().name,
+            backbone=config.backbone,
+            embedding_size=config.embedding_size,
+            options=config.backbone_options(),
+            training={**asdict(config), "identities": len(self.identities.counts), "images": self.identities.images},
+        )
         # Made once a run and not per checkpoint: there may be millions of names.
-        self._records = {IDENTITIES: asdict(self.identities)}
+        self._records = {IDENTITIES: asdict(self.identities), CARD: {"format": FORMAT, **asdict(self._card)}}
         self._board: SummaryWriter | None = None
         self._to_close = contextlib.ExitStack()
         run_in_first(lambda: self._lock_and_check(resume))
@@ -134,18 +153,10 @@ class RunFolder:
 
     def encoder(self, state: TrainState) -> FaceEncoder:
         """An encoder with the weights as they are."""
-        counts = {"identities": len(self.identities.counts), "images": self.identities.images}
-        card = Card(
-            name=self.path.resolve().name,
-            backbone=self.config.backbone,
-            embedding_size=self.config.embedding_size,
-            options=self.config.backbone_options(),
-            training={**asdict(self.config), **counts},
-        )
-        return FaceEncoder(state.backbone, card, state.world.device)
+        return FaceEncoder(state.backbone, self._card, state.world.device)
 
     def finish(self, state: TrainState) -> FaceEncoder:
-        """Write the model of a run that is done. Collective.
+        """Write the class centres and the model of a run that is done. Collective.
 
         Raises:
             Stopped: no step of it made an update.
@@ -156,6 +167,7 @@ class RunFolder:
                 "gradients were not finite, or images could not be read"
             )
             raise print_only_in_first(Stopped(message))
+        classes.write(self.path / CLASSES, self.identities, state.head.weight.detach())
         state.backbone.eval()
         encoder = self.encoder(state)
         run_in_first(lambda: encoder.save(self.model_path))

@@ -58,7 +58,11 @@ class TrainState(Stateful):
         self.world, self.backbone, self.head = world, backbone, head
         self.ddp = _ddp(backbone, world)
         self.model = nn.ModuleDict({"backbone": backbone, "head": head})
-        groups = backbones.parameter_groups(self.model, config.weight_decay, config.decay_norm_and_bias)
+        groups = [
+            {**group, "lr_factor": factor}
+            for module, factor in ((backbone, config.backbone_lr), (head, 1.0))
+            for group in backbones.parameter_groups(module, config.weight_decay, config.decay_norm_and_bias)
+        ]
         self.optimizer = RowSparseSGD(groups, lr=config.lr, momentum=config.momentum)
         self.scaler = _scaler(config, world)
         self.running_statistics = RunningStatistics(self.model)
@@ -103,13 +107,13 @@ class TrainState(Stateful):
 
     @property
     def lr(self) -> float:
-        """The learning rate of all parameters."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        """The learning rate of the class centres; the backbone's is `backbone_lr` times that."""
+        return float(self.optimizer.param_groups[-1]["lr"])
 
     @lr.setter
     def lr(self, value: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = value
+            group["lr"] = value * group["lr_factor"]
 
     def update(self, outcome: Outcome, gradient_norm: float) -> None:
         """Take the step; without a finite loss and gradient skip it and count it, on all processes alike.

@@ -73,7 +73,8 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
 
     Where images could not be read there are fewer micro-batches than ``accumulate``, so that none is too small.
     """
-    state.backbone.train()  # a hook may have embedded with it
+    frozen = config.backbone_is_frozen(state.step, state.steps_per_epoch)
+    state.backbone.train(not frozen)  # a hook may have embedded with it
     number = min(config.accumulate, min(batch.counts) // _MIN_MICRO_BATCH)
     if number == 0:
         return TOO_FEW_IMAGES
@@ -82,7 +83,10 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
     loss, target_cosine, lengths = 0.0, 0.0, []
     for index, (images, labels, share) in enumerate(_micro_batches(batch, number), 1):
         with _no_sync_before(state, last=index == number):
-            with torch.autocast(state.world.device.type, state.autocast_dtype, state.autocast_dtype is not None):
+            with (
+                torch.set_grad_enabled(not frozen),
+                torch.autocast(state.world.device.type, state.autocast_dtype, state.autocast_dtype is not None),
+            ):
                 embeddings = state.ddp(images)
             embeddings = embeddings.to(state.dtype)
             if state.world.size > 1 and embeddings.requires_grad:

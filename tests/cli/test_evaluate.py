@@ -51,6 +51,26 @@ def test_results_go_where_they_are_sent_with_a_baseline_beside(people: Path, mod
     assert os.listdir() == ["deep"]
 
 
+def test_a_checkpoint_of_an_unfinished_run_is_evaluated_beside_the_runs_own_results(people: Path) -> None:
+    more = ("--max-steps", "6", "--checkpoint-every", "2", "--validate", people)
+    done("train", people, "--out", "run", *SMALL, *more)
+    shutil.rmtree("run/model")
+    assert "use a checkpoint of it (--checkpoint last or best;" in refused("evaluate", "run", people)
+    for checkpoint in ("last", "best", "4"):
+        done("evaluate", "run", people, "--checkpoint", checkpoint)
+    accuracy = {}
+    for checkpoint in ("last", "best", "4"):
+        (result,) = json.loads(Path(f"run/results-{checkpoint}/results.json").read_text())["results"]
+        accuracy[checkpoint] = result["accuracy"]
+        assert result["model"].startswith("run step ")
+    best = json.loads(Path("run/checkpoints/best.json").read_text())
+    assert accuracy["best"] == best["accuracy"]
+    assert not Path("run/results.json").exists()
+    for wrong, told in (("5", "no checkpoint of step 5"), ("newest", "must be best, last or a step"), ("", "must be")):
+        assert told in refused("evaluate", "run", people, "--checkpoint", wrong)
+    assert "no run with checkpoints" in refused("evaluate", "run/model", people, "--checkpoint", "last")
+
+
 def test_a_model_folder_gets_no_results_in_it(people: Path, trained: Path, model: Path) -> None:
     shutil.copytree(trained, "run")
     for path in ("run/model", model):

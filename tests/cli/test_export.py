@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from command_line import done, refused, run
 
 from elasticface.data.formats.packs import write_pack
@@ -30,6 +31,21 @@ def test_a_model_is_exported_and_evaluated_like_the_model(model: Path, people: P
     assert told.startswith("int8, ")
     assert "cosine to float32: mean " in told
     assert load("small8.onnx").card.name == "small int8"
+
+
+def test_a_checkpoint_and_public_weights_are_exported(trained: Path) -> None:
+    done("export", trained, "step.onnx", "--checkpoint", "2")
+    assert load("step.onnx").card == load(trained, checkpoint=2).card
+    network = load(trained).network
+    assert isinstance(network, torch.nn.Module)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}}, "net.ckpt")
+    assert "does not fit tiny of size 512 (prefix module. removed)" in refused(
+        "export", "net.ckpt", "net.onnx", "--backbone", "tiny"
+    )
+    done("export", "net.ckpt", "net.onnx", "--backbone", "tiny", "--embedding-size", "8")
+    assert load("net.onnx").card.embedding_size == 8
+    for wrong in ("0", "many"):
+        assert "must be" in refused("export", "net.ckpt", "x.onnx", "--backbone", "tiny", "--embedding-size", wrong)
 
 
 @pytest.mark.parametrize(

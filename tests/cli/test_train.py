@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,6 +21,7 @@ from conftest import write_people
 
 from elasticface import backbones, heads
 from elasticface.data.images import decoding
+from elasticface.model import load
 from elasticface.training.config import RECIPES, Backbone, Loss, TrainConfig, read_config
 from elasticface.training.run_files import read_metrics
 
@@ -27,6 +29,45 @@ from elasticface.training.run_files import read_metrics
 def test_names_of_settings_are_those_of_the_heads_and_the_backbones() -> None:
     assert get_args(Loss) == tuple(heads.LOSSES)
     assert get_args(Backbone) == tuple(backbones.names())
+
+
+def test_a_run_starts_from_another_and_resumes_without_it(people: Path, trained: Path) -> None:
+    options = ("--freeze-backbone-epochs", "1", "--backbone-lr", "0.1")
+    shutil.copytree(trained, "before")
+    done("train", people, "--out", "run", *SMALL, "--max-steps", "2", "--init", "before", *options)
+    before, after = (load(path).embed(np.zeros((1, 112, 112, 3), np.uint8)) for path in (trained, "run"))
+    assert np.array_equal(before, after)
+    shutil.rmtree("before")
+    done("train", people, "--out", "run", "--max-steps", "4", "--resume")
+    settings = read_config(Path("run/config.yaml"))
+    assert (settings["init"], settings["freeze_backbone_epochs"], settings["backbone_lr"]) == ("before", 1, 0.1)
+    assert read_metrics(Path("run"))[-1]["step"] == 4
+    changed = refused("train", people, "--out", "run", *SMALL, *options, "--init", "other", "--resume")
+    assert "was started with other settings: init before -> other" in changed
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--init absent", "absent: no such model"),
+        ("--init FACES", "not a model folder"),
+        ("--init page.pth", "page.pth: not a file of weights alone: it is a web page"),
+        ("--init face.onnx", "face.onnx"),
+        ("--init", "--init"),
+        ("--init=", "init must be a model folder"),
+        ("--init MODEL --embedding-size 4", "fc.weight is [8, 6272] where [4, 6272] is needed"),
+        ("--init MODEL --backbone mobilefacenet", "does not fit mobilefacenet of size 8"),
+        ("--freeze-backbone-epochs 0.5", "--freeze-backbone-epochs must be a whole number, got '0.5'"),
+        ("--freeze-backbone-epochs -1", "freeze_backbone_epochs must be at least 0, got -1"),
+        ("--backbone-lr 0", "backbone_lr must be above 0, got 0.0"),
+        ("--backbone-lr much", "--backbone-lr must be a number, got 'much'"),
+    ],
+)
+def test_what_a_run_cannot_start_from_is_refused(options: str, told: str, people: Path, model: Path) -> None:
+    Path("page.pth").write_text("<html>")
+    Path("face.onnx").write_bytes(b"no model")
+    given = words(options, FACES=people, MODEL=model)
+    assert told in refused("train", people, "--out", "run", *SMALL, "--max-steps", "2", *given)
 
 
 PAPERS_LOSSES = {"elastic-arc": (0.5, 0.05), "elastic-cos": (0.35, 0.05), "elastic-arc+": (0.5, 0.0175)} | {

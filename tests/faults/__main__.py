@@ -23,7 +23,7 @@ from runs import DAMAGES, POINTS, Ended, Process, Runs, content, damage_newest, 
 
 from elasticface.base import keyed
 from elasticface.base.errors import InputError
-from elasticface.training.checkpoint_folder import newest_first
+from elasticface.model.checkpoint_folder import newest_first
 
 _MOST_KILLS = 3  # of one run
 _DAMAGED = 0.25  # share of kills after which the newest checkpoint is damaged

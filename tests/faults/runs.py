@@ -35,7 +35,8 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: E402, F401  (so that 
 
 from elasticface.base import files  # noqa: E402
 from elasticface.cli import main  # noqa: E402
-from elasticface.training import checkpoint, checkpoint_folder, hooks, run_folder  # noqa: E402
+from elasticface.model import checkpoint_folder  # noqa: E402
+from elasticface.training import checkpoint, hooks, run_folder  # noqa: E402
 
 SETTINGS = (
     "--loss=elastic-arc+ --scale=16 --backbone=tiny --embedding-size=16 --batch-size=8 --epochs=4 --lr=0.05 "

@@ -229,10 +229,10 @@ def reshaped(state: dict[str, Tensor]) -> None:
 
 WRONG_WEIGHTS: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "another shape": (reshaped, "features.weight is [8, 2] where [16] is needed"),
-    "one missing": (lambda state: state.pop("features.bias"), "the file lacks features.bias"),
-    "one too many": (lambda state: state.update(extra=torch.zeros(3)), "tiny has no place for extra"),
-    "an endless name": (lambda state: state.update({"x\n" * 50_000: torch.zeros(3)}), "tiny has no place for x"),
-    "none": (lambda state: state.clear(), "the file lacks"),
+    "one missing": (lambda state: state.pop("features.bias"), "1 missing; features.bias [16] is missing"),
+    "one too many": (lambda state: state.update(extra=torch.zeros(3)), "1 without a place; extra [3] has no place"),
+    "an endless name": (lambda state: state.update({"x\n" * 50_000: torch.zeros(3)}), "1 without a place; x\\nx"),
+    "none": (lambda state: state.clear(), "it has 0 layers where 29 are needed: 29 missing; stem.0.weight"),
     "another kind of number": (
         lambda state: state.update({"fc.weight": state["fc.weight"].to(torch.int32)}),
         "fc.weight holds torch.int32",

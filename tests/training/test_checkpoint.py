@@ -15,8 +15,9 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.stateful import Stateful
 
 from elasticface.base.errors import InputError, Stopped
-from elasticface.training import checkpoint, checkpoint_folder
-from elasticface.training.checkpoint_folder import Validation
+from elasticface.model import checkpoint_folder
+from elasticface.model.checkpoint_folder import Validation
+from elasticface.training import checkpoint
 from elasticface.training.guard import Outcome
 from elasticface.training.state import TrainState
 

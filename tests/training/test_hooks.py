@@ -13,8 +13,8 @@ from conftest import write_pairs, write_people
 
 from elasticface.base.errors import InputError
 from elasticface.data import open_dataset
-from elasticface.model import load
-from elasticface.training import checkpoint_folder, hooks
+from elasticface.model import checkpoint_folder, load
+from elasticface.training import hooks
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 from elasticface.training.run_folder import RunFolder

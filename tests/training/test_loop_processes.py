@@ -15,6 +15,7 @@ import torch
 from on_processes import children
 from safetensors.torch import load_file
 
+from elasticface.training import classes
 from elasticface.training.run_files import read_metrics
 
 OPTIONS = (
@@ -69,6 +70,24 @@ def together(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = finished(start(2, people, run, "--max-steps", "12"))
     assert told.count("the model is in") == 1  # one of them speaks
     return run
+
+
+def test_two_processes_keep_the_classes_of_one(alone: Path, together: Path) -> None:
+    names, centres = classes.read(together / "classes")
+    assert len(list((together / "classes").glob("centres-*"))) == 2
+    names_alone, centres_alone = classes.read(alone / "classes")
+    assert names == names_alone
+    assert torch.allclose(centres, centres_alone, rtol=1e-5)
+
+
+def test_two_processes_start_from_another_run_as_one_does(alone: Path, people: Path, tmp_path: Path) -> None:
+    options = ("--init", str(alone), "--freeze-backbone-epochs", "1", "--backbone-lr", "0.5", "--max-steps", "6")
+    runs = tmp_path / "alone", tmp_path / "together"
+    for number, run in enumerate(runs, 1):
+        told = finished(start(number, people, run, *options))
+        assert told.count("6 of 6 class centres by their names") == 1
+    one, two = map(losses, runs)
+    assert two == pytest.approx(one, rel=1e-6)
 
 
 def test_two_processes_make_the_losses_of_one(alone: Path, together: Path) -> None:

@@ -1,12 +1,13 @@
 """The checkpoints of a run: which exist, which are whole, which is the best, which are kept.
 
     checkpoints/step-000001234/    what `torch.distributed.checkpoint` writes: .metadata and a file or more a process
+                model.json         the card of the model that it is
                 identities.json    whom the class centres are of
                 validation.json    {"benchmark", "accuracy"}: the figure that it was validated with, where it was
                 checksums.json     {file name: SHA-256} of all the others
     checkpoints/best.json          which has the best figure
 
-All but :func:`path_of` and :func:`sha256` are called in the first process alone.
+While a run is trained, all but :func:`path_of` and :func:`sha256` are called in its first process alone.
 """
 
 import hashlib
@@ -20,10 +21,14 @@ from typing import Any
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 
 METADATA, VALIDATION, CHECKSUMS, BEST = ".metadata", "validation.json", "checksums.json", "best.json"
 
 _MOST_CHECKSUM_BYTES = 1 << 26
+
+_NAMED_STEPS = 10  # of a run's checkpoints, in a message
+_MOST_DIGITS = 18  # of a step's number
 
 _NAME = re.compile(r"step-(\d{9,})")
 
@@ -45,7 +50,7 @@ def newest_first(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     checkpoints = (path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
-    return sorted(checkpoints, key=_step, reverse=True)
+    return sorted(checkpoints, key=step_of, reverse=True)
 
 
 def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -56,6 +61,50 @@ def newest_whole(folder: Path, warn: Callable[[str], None]) -> Path | None:
             return path
         warn(f"{path}: {problem}; going back to the checkpoint before it")
     return None
+
+
+def chosen(folder: Path, which: str | int, warn: Callable[[str], None]) -> Path:
+    """The checkpoint that a user names.
+
+    Args:
+        folder: of all checkpoints of a run.
+        which: "best" by validation, "last", or the number of a step.
+        warn: is told of damaged ones that are newer than the last whole one.
+
+    Raises:
+        InputError: there is none of that name, or it is damaged.
+    """
+    run, there = printable(folder.parent), newest_first(folder)
+    if not there:
+        raise InputError(f"{run}: no run with checkpoints, so there is none to choose; leave the checkpoint out")
+    steps = ", ".join(str(step_of(path)) for path in there[:_NAMED_STEPS])
+    if which == "last":
+        path = newest_whole(folder, warn)
+        if path is None:
+            raise InputError(f"{run}: all its checkpoints are damaged; resume the run, which makes new ones")
+        return path
+    if which == "best":
+        path = best(folder)
+        if path is None:
+            raise InputError(f"{run}: none of its checkpoints was validated; use last, or one of these steps: {steps}")
+    elif str(which).isdecimal() and len(str(which)) <= _MOST_DIGITS:
+        path = path_of(folder, int(which))
+        if path not in there:
+            raise InputError(f"{run}: no checkpoint of step {which}; there are those of steps {steps}")
+    else:
+        named = printable(str(which), 40)
+        raise InputError(f"{run}: the checkpoint must be best, last or a step, not {named!r}; there are {steps}")
+    problem = damage(path)
+    if problem is not None:
+        raise InputError(f"{printable(path)}: {problem}; use another checkpoint: {steps}")
+    return path
+
+
+def best(folder: Path) -> Path | None:
+    """The checkpoint that is the best now; None where none has a validation result."""
+    validated = [(path, result) for path in newest_first(folder) if (result := validation_of(path)) is not None]
+    found = _best(validated)
+    return found[0] if found else None
 
 
 def damage(path: Path) -> str | None:
@@ -126,10 +175,10 @@ def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None
         keep_best: the best one stays, however old, and `best.json` is written; without it neither.
     """
     checkpoints = newest_first(folder)
-    current = [path for path in checkpoints if _step(path) <= _step(newest)]
+    current = [path for path in checkpoints if step_of(path) <= step_of(newest)]
     validated = [(path, result) for path in current if (result := validation_of(path)) is not None]
-    best = _best(validated) if keep_best else None
-    kept = {*current[:keep], *([best[0]] if best else [])}
+    top = _best(validated) if keep_best else None
+    kept = {*current[:keep], *([top[0]] if top else [])}
     for path in checkpoints:
         if path not in kept and path.is_symlink():  # the user has moved it elsewhere: only the link is ours
             path.unlink()
@@ -138,8 +187,8 @@ def prune(folder: Path, newest: Path, keep: int, keep_best: bool = True) -> None
             gone = files.temporary_beside(path)
             path.rename(gone)
             shutil.rmtree(gone)
-    if best:
-        content = {"checkpoint": best[0].name, "step": _step(best[0]), **asdict(best[1])}
+    if top:
+        content = {"checkpoint": top[0].name, "step": step_of(top[0]), **asdict(top[1])}
         if _content(folder / BEST) != content:
             files.write_json(folder / BEST, content)
 
@@ -168,5 +217,6 @@ def _content(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step after which a checkpoint was saved."""
     return int(path.name.removeprefix("step-"))

@@ -1,0 +1,83 @@
+"""A run begins with a backbone that was trained before: `init` names a model folder, a run or public weights."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from elasticface.base import progress, records
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.distributed.agreement import run_in_all, run_in_first
+from elasticface.model import Preprocessing, checkpoint_folder, load, weights
+from elasticface.model.checkpoint_weights import read_tensors
+from elasticface.training import classes
+from elasticface.training.config import TrainConfig
+from elasticface.training.identities import Identities, take_centres
+from elasticface.training.run_files import CHECKPOINTS, CLASSES, MODEL
+from elasticface.training.run_folder import RunFolder
+from elasticface.training.state import TrainState
+
+
+def start_from_init(state: TrainState, run: RunFolder) -> None:
+    """Give a run that begins the backbone of `init`; of a run also the class centres of people who are in both.
+
+    Without `init` all stays as it was drawn. Collective.
+
+    Raises:
+        InputError: nothing there, or a backbone that does not fit: a layer is named with both shapes.
+    """
+    config = run.config
+    if config.init is None:
+        return
+    path = Path(config.init)
+    checkpoint = run_in_first(lambda: _checkpoint_of(path))
+    taken = run_in_all(lambda: _start_from(path, checkpoint, state, run))
+    named = run.identities.names
+    centres = f", {taken:,} of {len(named):,} class centres by their names" if taken else ""
+    progress.say(f"the backbone starts from {printable(checkpoint or path)}{centres}")
+
+
+def _checkpoint_of(run: Path) -> Path | None:
+    """The best checkpoint of a run, or the last one that is whole; None where there is none, or no run."""
+    folder = run / CHECKPOINTS
+    best = checkpoint_folder.best(folder)
+    if best is None:
+        return checkpoint_folder.newest_whole(folder, progress.say)
+    problem = checkpoint_folder.damage(best)
+    if problem is None:
+        return best
+    progress.say(f"{best}: {problem}; taking the last checkpoint, not this best one")
+    return checkpoint_folder.newest_whole(folder, progress.say)
+
+
+def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: RunFolder) -> int:
+    """Fill the backbone, and the centres. Returns how many of all classes have a centre of the other run."""
+    config = run.config
+    tensors = _weights_of(path, config) if checkpoint is None else read_tensors(checkpoint, "backbone.")
+    wanted = f"{config.backbone} of size {config.embedding_size}"
+    state.backbone.load_state_dict(weights.fitted(tensors, state.backbone, checkpoint or path, wanted))
+    if checkpoint is not None:
+        names, centres = Identities.of_checkpoint(checkpoint).names, read_tensors(checkpoint, "head.")["weight"]
+    elif (path / MODEL).is_dir() and (path / CLASSES).is_dir():
+        names, centres = classes.read(path / CLASSES)
+    else:
+        return 0
+    return take_centres(state, run.identities.names, names, centres)
+
+
+def _weights_of(path: Path, config: TrainConfig) -> dict[str, Tensor]:
+    """The backbone of a model that takes what training gives."""
+    if path.is_file() and weights.suffix_of(path) is not None:
+        encoder = load(path, config.backbone, embedding_size=config.embedding_size)
+    else:
+        encoder = load(path)
+    if not isinstance(encoder.network, nn.Module):
+        raise InputError(f"{printable(path)}: an .onnx cannot be trained; give a model folder, a run or weights")
+    differences = records.changes(asdict(Preprocessing()), asdict(encoder.card.preprocessing))
+    if differences:
+        raise InputError(
+            f"{printable(path)}: takes images that training does not give: {', '.join(differences)}; "
+            "start from a model of the usual input"
+        )
+    return encoder.network.state_dict()
