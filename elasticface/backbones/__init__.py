@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from elasticface.backbones import iresnet, mobilefacenet, tiny
+from elasticface.backbones import iresnet, mobilefacenet, tiny, vit
 from elasticface.backbones.count import multiply_adds
 from elasticface.backbones.recompute import checkpoint_activations
 from elasticface.base.errors import InputError
@@ -27,6 +27,10 @@ _BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "iresnet200": iresnet.iresnet200,
     "mobilefacenet": mobilefacenet.mobilefacenet,
     "tiny": tiny.tiny,
+    "vit-t": vit.vit_t,
+    "vit-s": vit.vit_s,
+    "vit-b": vit.vit_b,
+    "vit-l": vit.vit_l,
 }
 
 

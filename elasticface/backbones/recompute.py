@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.utils.checkpoint import checkpoint
 
-from elasticface.backbones import iresnet, mobilefacenet, tiny
+from elasticface.backbones import iresnet, mobilefacenet, tiny, vit
 
-BLOCKS = (iresnet.Block, mobilefacenet.Bottleneck, tiny.Block)
+BLOCKS = (iresnet.Block, mobilefacenet.Bottleneck, tiny.Block, vit.Block)
 
 
 def checkpoint_activations(network: nn.Module) -> nn.Module:
-    """``network`` with every residual block of it recomputed in backward, in place.
+    """``network`` with every block of it recomputed in backward, in place.
 
     Loss, gradients, running statistics and the names in the state dict are unchanged; a step takes one more forward
     pass of the blocks. Under no_grad nothing changes.

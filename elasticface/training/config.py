@@ -16,7 +16,8 @@ _RENAMED = {"m": "margin"}  # settings of older runs
 
 
 Loss = Literal["arcface", "cosface", "normface", "elastic-arc", "elastic-cos", "elastic-arc+", "elastic-cos+"]
-Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
+_IResNet = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"]
+Backbone = Literal[_IResNet, "mobilefacenet", "tiny", "vit-t", "vit-s", "vit-b", "vit-l"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class TrainConfig:
         backbone: the network that makes embeddings
         embedding_size: length of an embedding
         dropout: before the embedding, for backbones that have it
+        drop_path: share of the images that pass by a block in training, for the vit; it grows to this at the last block
         batch_size: images a step, of all processes together
         accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
@@ -83,6 +85,7 @@ class TrainConfig:
     backbone: Backbone = "iresnet100"
     embedding_size: int = 512
     dropout: float | None = None
+    drop_path: float | None = None
 
     batch_size: int = 512
     accumulate: int = 1
@@ -130,7 +133,8 @@ class TrainConfig:
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
         self._check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
-        self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
+        for name in ("dropout", "drop_path"):
+            self._check(name, getattr(self, name) is None or 0 <= getattr(self, name) < 1, "in [0, 1)")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
@@ -169,7 +173,8 @@ class TrainConfig:
 
     def backbone_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.backbones.create`."""
-        return {} if self.dropout is None else {"dropout": self.dropout}
+        options = {"dropout": self.dropout, "drop_path": self.drop_path}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 def _ramp(step: int, warmup: float) -> float:

@@ -90,6 +90,15 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         ]
 
 
+def test_a_vision_transformer_resumes_in_the_same_bits(people: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, backbone="vit-t", drop_path=0.2, batch_size=4, max_steps=3, checkpoint_activations=True)
+    train(people, tmp_path / "whole", config)
+    with pytest.raises(Stopped):
+        train_until_interrupted(people, tmp_path / "run", 2, config)
+    train(people, tmp_path / "run", config, resume=True)
+    assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
 def train_until_interrupted(people: Path, run: Path, step: int, config: TrainConfig = SMALL) -> None:
     """A run that is sent SIGTERM, a cluster's warning, while it makes ``step``."""
     forward, calls = heads.MarginHead.forward, 0
