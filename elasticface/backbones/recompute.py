@@ -15,6 +15,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.utils.checkpoint import checkpoint
 
 from elasticface.backbones import iresnet, mobilefacenet, tiny, vit
+from elasticface.base.errors import InputError
 
 BLOCKS = (iresnet.Block, mobilefacenet.Bottleneck, tiny.Block, vit.Block)
 
@@ -27,7 +28,15 @@ def checkpoint_activations(network: nn.Module) -> nn.Module:
 
     Args:
         network: of :func:`elasticface.backbones.create`.
+
+    Raises:
+        InputError: a network without such blocks.
     """
+    if not any(isinstance(module, BLOCKS) for module in network.modules()):
+        raise InputError(
+            "checkpoint_activations knows the blocks of our own backbones alone; leave it out, and let your network "
+            "recompute its blocks itself"
+        )
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, BLOCKS):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Literal
 from jsonargparse import Namespace
 
 from elasticface.cli.parser import Parser
-from elasticface.training.config import Backbone
 
 if TYPE_CHECKING:
     from elasticface.model.encoder import FaceEncoder
@@ -17,7 +16,9 @@ _PREPROCESSING = ("size", "channels", "scale", "mean", "std")
 
 def add_model_options(parser: Parser) -> None:
     """What a model that does not describe itself needs, and where it runs."""
-    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of a .pth")
+    parser.add_argument(
+        "--backbone", type=str | None, default=None, help="architecture of a .pth, or your own package.module:function"
+    )
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     parser.add_argument("--output", type=str | None, default=None, help="of an .onnx: name of the embedding")
     parser.add_argument("--size", type=int | None, default=None, help="of an .onnx or .pth: input side in pixels")

@@ -4,6 +4,7 @@ Models come from strangers: no code in a file is ever run, and what does not fit
 """
 
 import reprlib
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from elasticface import backbones
-from elasticface.base import files, records
+from elasticface.backbones.own import create_own, name_of
+from elasticface.base import files, own_parts, records
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
@@ -32,6 +34,7 @@ def load(
     backbone: str | None = None,
     *,
     device: str | torch.device = "cpu",
+    network: Callable[..., nn.Module] | None = None,
     embedding_size: int | None = None,
     output: str | None = None,
     **preprocessing: Any,
@@ -43,8 +46,11 @@ def load(
             ``.onnx`` embedder. Beside the last two a YAML of the same name may give the preprocessing, and ``output``.
             An .onnx that :func:`elasticface.model.export` wrote says itself what it is. So may a
             ``PATH.calibration.json``, which `elasticface calibrate` writes.
-        backbone: the architecture of a ``.pth``, one of ``elasticface.backbones.names()``.
+        backbone: the architecture of a ``.pth``, one of ``elasticface.backbones.names()``; or the user's own
+            function, ``package.module:function``, which is imported: of a ``.pth``, or of a model that was trained with
+            one. Such a model names it, but no code is ever run because a file names it.
         device: where to compute.
+        network: that function itself, in place of its name.
         embedding_size: of a ``.pth``; 512 unless said otherwise.
         output: the name of the embedding in an .onnx with several outputs that may be it.
         preprocessing: fields of :class:`Preprocessing` that go over the YAML's; not for a model folder, which knows.
@@ -61,16 +67,16 @@ def load(
     _check_device(device)
     if path.is_dir():
         folder = path / "model" if (path / "model" / "model.json").exists() else path
-        if preprocessing or backbone or embedding_size or output:
+        if preprocessing or embedding_size or output or (backbone and not own_parts.is_reference(backbone)):
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
-        return _load_folder(folder, device)
+        return _load_folder(folder, device, _given(backbone, network))
     if not path.is_file():
         ours = "; none comes with this version: give a run, a model folder, a .pth or an .onnx (--model)"
         what = "not a file" if path.exists() else "no such model"
         raise InputError(f"{path}: {what}{ours if str(path) == DEFAULT else ''}")
     given = {**read_sidecar(path), **preprocessing}
     if path.suffix == ".onnx":
-        if backbone or embedding_size:
+        if backbone or network or embedding_size:
             raise InputError(f"{path}: an .onnx file has its own architecture; leave backbone and embedding_size out")
         named = given.pop("output", None)
         encoder = _load_onnx(path, named if output is None else output, given, device)
@@ -79,12 +85,14 @@ def load(
         raise InputError(f"{path}: output is for .onnx files; leave it out")
     expects = records.convert(given, Preprocessing, str(path), _TAKES)
     if path.suffix in (".pth", ".pt"):
-        if backbone is None:
+        own = _given(backbone, network)
+        named = backbone or (name_of(own) if own else None)
+        if named is None:
             raise InputError(f"{path}: a weights file doesn't say its architecture; give the backbone, e.g. iresnet100")
         warn_if_unlikely(expects, path)
-        card = Card(path.stem, backbone, embedding_size or 512, preprocessing=expects)
-        network = _filled(_empty(card, path), card, _read_weights(path), path)
-        return _with_calibration(FaceEncoder(network.to(device), card, device), path)
+        card = Card(path.stem, named, embedding_size or 512, preprocessing=expects)
+        filled = _filled(_empty(card, path, own), card, _read_weights(path), path)
+        return _with_calibration(FaceEncoder(filled.to(device), card, device), path)
     raise InputError(f"{path}: not a model: give a model folder, a run folder, a .pth or an .onnx file")
 
 
@@ -129,7 +137,16 @@ def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
     return card
 
 
-def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
+def _given(backbone: str | None, network: Callable[..., nn.Module] | None) -> Callable[..., nn.Module] | None:
+    """The function of the user's own that makes the network, where the caller gave one; else None."""
+    if network is not None and backbone is not None:
+        raise InputError(f"give backbone, {printable(backbone, 120)}, or network, not both")
+    if network is not None:
+        return network
+    return own_parts.find(backbone, "--backbone") if backbone and own_parts.is_reference(backbone) else None
+
+
+def _load_folder(folder: Path, device: str | torch.device, own: Callable[..., nn.Module] | None) -> FaceEncoder:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -137,7 +154,7 @@ def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
     if not source.is_file() or not weights.is_file():
         raise InputError(f"{folder}: not a model folder: model.json and model.safetensors belong in it")
     card = _read_card(source)
-    network = _empty(card, source)
+    network = _empty(card, source, own)
     try:
         state = load_file(weights)
     except (SafetensorError, OSError, ValueError) as error:
@@ -192,12 +209,22 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
-def _empty(card: Card, source: Path) -> nn.Module:
-    """The card's backbone without weights."""
+def _empty(card: Card, source: Path, own: Callable[..., nn.Module] | None) -> nn.Module:
+    """The card's backbone without weights, or with fresh ones; by ``own`` where that is a function of the user's."""
     assert card.backbone is not None
     if card.preprocessing.size != SIZE:
-        raise InputError(f"{source}: {card.backbone} takes images of {SIZE} pixels")
+        raise InputError(f"{source}: {printable(card.backbone, 120)} takes images of {SIZE} pixels")
+    is_own = own_parts.is_reference(card.backbone)
+    if is_own and own is None:
+        raise InputError(
+            f"{source}: trained with a backbone that is not ours, {printable(card.backbone, 120)}, and no code is run "
+            "because a file names it: if you know it, give it yourself, by --backbone, or by load(…, backbone=…)"
+        )
+    if own is not None and not is_own:
+        raise InputError(f"{source}: its backbone is {printable(card.backbone, 120)}; leave the other one out")
     try:
+        if own is not None:  # not on the meta device, for which the user's code need not be made
+            return create_own(own, card.embedding_size, **card.options)
         with torch.device("meta"):  # the fresh weights would only be thrown away
             return backbones.create(card.backbone, card.embedding_size, **card.options)
     except InputError as error:

@@ -90,7 +90,7 @@ class Sizes:
 
 
 def _network(config: TrainConfig) -> nn.Module:
-    return backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+    return backbones.find(config.backbone)(config.embedding_size, **config.backbone_options())
 
 
 def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:

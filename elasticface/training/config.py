@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from elasticface.base import files
+from elasticface.base import files, own_parts
 from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
 
@@ -35,7 +35,8 @@ class TrainConfig:
         sample_rate: share of the classes in each step's softmax (Partial FC); 1 is exact
         centre_std: standard deviation of the class centres' components at the start
         max_logits_bytes: memory of the head for probabilities kept from forward to backward
-        backbone: the network that makes embeddings
+        backbone: the network that makes embeddings: iresnet18, 34, 50, 100 or 200, mobilefacenet, tiny, vit-t, -s, -b
+            or -l; or a function of your own, package.module:function
         embedding_size: length of an embedding
         dropout: before the embedding, for backbones that have it
         drop_path: share of the images that pass by a block in training, for the vit; it grows to this at the last block
@@ -53,6 +54,7 @@ class TrainConfig:
         milestones: epochs after which the learning rate is divided by 10
         warmup_epochs: epochs in which the learning rate grows from 0
         augment: strength of augmentation beyond the flip; 1 for sets of some thousand images
+        augmentation: a function of your own that changes every image before that, package.module:function
         seed: of everything that is random
         workers: processes that read images; 0 reads in the training process
         device: what computes; auto is cuda where there is a GPU, cpu elsewhere
@@ -82,7 +84,7 @@ class TrainConfig:
     centre_std: float = 0.01
     max_logits_bytes: int = 1 << 30
 
-    backbone: Backbone = "iresnet100"
+    backbone: str = "iresnet100"
     embedding_size: int = 512
     dropout: float | None = None
     drop_path: float | None = None
@@ -102,6 +104,7 @@ class TrainConfig:
     warmup_epochs: float = 0.0
 
     augment: float = 0.0
+    augmentation: str | None = None
     seed: int = 0
     workers: int = 2
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -123,6 +126,11 @@ class TrainConfig:
             if get_origin(setting.type) is Literal:
                 names = get_args(setting.type)
                 self._check(setting.name, getattr(self, setting.name) in names, f"one of {', '.join(names)}")
+        known = get_args(Backbone)
+        is_own = own_parts.is_reference(self.backbone)
+        self._check("backbone", self.backbone in known or is_own, f"one of {', '.join(known)}, or {own_parts.WANTED}")
+        own = self.augmentation
+        self._check("augmentation", own is None or own_parts.is_reference(own), own_parts.WANTED)
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
         for name in (*counts, "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")

@@ -14,6 +14,7 @@ from elasticface.backbones.syncnorm import synchronised
 from elasticface.base import keyed
 from elasticface.data import Source
 from elasticface.data.feed.sampler import steps_per_epoch
+from elasticface.distributed.agreement import run_in_all
 from elasticface.heads.head import MarginHead
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics
@@ -73,7 +74,9 @@ class TrainState(Stateful):
     def create(cls, config: TrainConfig, source: Source, world: World) -> "TrainState":
         """The state of a run that has not begun: weights are drawn by the seed, the same in all processes."""
         torch.manual_seed(keyed.integer(config.seed, "weights"))
-        backbone = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+        backbone = run_in_all(
+            lambda: backbones.find(config.backbone)(config.embedding_size, **config.backbone_options())
+        )
         if config.checkpoint_activations:
             backbones.checkpoint_activations(backbone)
         options = config.head_options()

@@ -187,7 +187,7 @@ def test_training_on_a_description_needs_no_folder_and_can_be_resumed() -> None:
         ("train FACES --out run --nope 3", "--nope"),
         ("train FACES --out run more", "more"),
         ("train FACES --out run --loss none", "--loss must be one of arcface, cosface, "),
-        ("train FACES --out run --backbone none", "--backbone must be one of iresnet18, "),
+        ("train FACES --out run --backbone none", "backbone must be one of iresnet18, "),
         ("train FACES --out run --backbone mobilefacenet --dropout 0.4", "dropout"),
         ("train FACES --out run --backbone iresnet18 --dropout 2", "dropout"),
         ("train FACES --out run --config none", "no recipe; there are casia-iresnet50"),

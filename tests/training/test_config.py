@@ -17,7 +17,9 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
     ("settings", "message"),
     [
         ({"loss": "triplet"}, r"loss must be one of arcface, cosface, .*, got 'triplet'"),
-        ({"backbone": "vit"}, r"backbone must be one of iresnet18, .*, vit-l, got 'vit'"),
+        ({"backbone": "vit"}, r"backbone must be one of iresnet18, .*, vit-l, or a function .*, got 'vit'"),
+        ({"backbone": "mine:make:it"}, r"backbone must be .*, or a function of your own, package.module:function, got"),
+        ({"augmentation": "mine.darker"}, r"augmentation must be a function of your own, package.module:function, got"),
         ({"device": "abacus"}, r"device must be one of auto, cpu, cuda, mps, got 'abacus'"),
         ({"precision": "16"}, r"precision must be one of 32, bf16, fp16, 64, got '16'"),
         ({"order": None}, r"order must be one of paper, release, got None"),
