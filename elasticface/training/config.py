@@ -62,7 +62,8 @@ class TrainConfig:
         sync_batchnorm: batch statistics over all processes
         max_damaged: share of the images that may be damaged; more stop the run
         max_skipped: steps in a row without a finite loss or gradient that stop the run
-        validate: one benchmark of pairs to verify on, a folder or tar with pairs.txt or a pack
+        validate: benchmarks of pairs to verify on, each a folder or tar with pairs.txt, a pack, or the folder of CFP
+        best_by: the name of the one whose accuracy says which checkpoint is the best; by default the mean of all
         validate_every: epochs between validations
         log_every: steps between lines of metrics.jsonl
         checkpoint_every: steps between checkpoints; there is one at every epoch's end, too
@@ -114,7 +115,8 @@ class TrainConfig:
     max_damaged: float = 0.001
     max_skipped: int = 5
 
-    validate: str | None = None
+    validate: list[str] | None = None
+    best_by: str | None = None
     validate_every: int = 1
     log_every: int = 10
     checkpoint_every: int = 1000
@@ -147,7 +149,10 @@ class TrainConfig:
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
         self._check("embedding_size", self.embedding_size <= LONGEST_EMBEDDING, f"at most {LONGEST_EMBEDDING:,}")
-        self._check("validate", "," not in (self.validate or ""), "one benchmark, without a comma in its path")
+        if isinstance(self.validate, str):  # one path, or as on the command line
+            object.__setattr__(self, "validate", self.validate.split(","))
+        self._check("validate", self.validate is None or all(self.validate), "paths of benchmarks, none of them empty")
+        self._check("best_by", self.best_by is None or bool(self.validate), "given with validate")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 
     def _check(self, name: str, in_range: bool, wanted: str) -> None:
@@ -221,7 +226,7 @@ def to_yaml(config: TrainConfig) -> str:
 # These settings may differ when a run is resumed: how long and where it runs and what it reports, not what it computes.
 FREE_ON_RESUME = frozenset(
     {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped", "checkpoint_activations"}
-    | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
+    | {"validate", "best_by", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
 )
 
 
