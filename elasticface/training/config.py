@@ -46,8 +46,10 @@ class TrainConfig:
         epochs: times through the data
         max_steps: stop after so many steps, however many epochs that is
         lr: highest learning rate
+        optimizer: SGD, as in the paper, or AdamW, for a vit, with an lr of about 0.001 and a weight_decay of about 0.1
         momentum: of SGD
-        weight_decay: of SGD
+        nesterov: SGD looks one step of its momentum ahead
+        weight_decay: of the optimizer; AdamW's is multiplied by the learning rate
         decay_norm_and_bias: decay batch norms, biases and PReLU slopes too, as the paper does
         clip_norm: the backbone's gradient is clipped to this norm; 0 leaves it alone
         schedule: of the learning rate: steps down, or cosine to 0
@@ -96,7 +98,9 @@ class TrainConfig:
     epochs: int = 26
     max_steps: int | None = None
     lr: float = 0.1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
     clip_norm: float = 5.0
@@ -145,6 +149,8 @@ class TrainConfig:
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         for name in ("dropout", "drop_path"):
             self._check(name, getattr(self, name) is None or 0 <= getattr(self, name) < 1, "in [0, 1)")
+        looks_ahead = self.optimizer == "sgd" and self.momentum > 0
+        self._check("nesterov", looks_ahead or not self.nesterov, "off without SGD and its momentum")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
@@ -176,6 +182,11 @@ class TrainConfig:
     def margin_factor(self, step: int, steps_per_epoch: int) -> float:
         """What step 0, 1, … multiplies its margins with."""
         return _ramp(step, self.margin_warmup_epochs * steps_per_epoch)
+
+    @property
+    def optimizer_tensors(self) -> int:
+        """How many tensors of its size the optimizer keeps for a parameter."""
+        return 2 if self.optimizer == "adamw" else int(self.momentum > 0)
 
     def head_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.heads.head.create`."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.stateful import Stateful
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.optimizer import ParamsT
 
 from elasticface import backbones, heads
 from elasticface.backbones.syncnorm import synchronised
@@ -18,7 +19,7 @@ from elasticface.distributed.agreement import run_in_all
 from elasticface.heads.head import MarginHead
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics
-from elasticface.training.optim import RowSparseSGD
+from elasticface.training.optim import RowSparseAdamW, RowSparseSGD
 from elasticface.training.processes import World
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,7 +61,7 @@ class TrainState(Stateful):
         self.ddp = _ddp(backbone, world)
         self.model = nn.ModuleDict({"backbone": backbone, "head": head})
         groups = backbones.parameter_groups(self.model, config.weight_decay, config.decay_norm_and_bias)
-        self.optimizer = RowSparseSGD(groups, lr=config.lr, momentum=config.momentum)
+        self.optimizer = _optimizer(config, groups)
         self.scaler = _scaler(config, world)
         self.running_statistics = RunningStatistics(backbone)
         self.dtype = torch.float64 if config.precision == "64" else torch.float32
@@ -167,7 +168,7 @@ class TrainState(Stateful):
         """Class centres, and what the optimizer has for them: this process's rows [c, D] of each, by name."""
         of_optimizer = self.optimizer.state[self.head.weight]
         return {"head.weight": self.head.weight.detach()} | {
-            f"optimizer.head.weight.{key}": value for key, value in of_optimizer.items()
+            f"optimizer.head.weight.{key}": value for key, value in of_optimizer.items() if value.ndim
         }
 
     def _counters(self) -> dict[str, int | float]:
@@ -184,6 +185,12 @@ class TrainState(Stateful):
         backbone = self.backbone.state_dict(keep_vars=True, prefix="backbone.")
         parameters = {name: value for name, value in backbone.items() if isinstance(value, nn.Parameter)}
         return parameters | {f"head.{name}": value for name, value in self.head.named_parameters()}
+
+
+def _optimizer(config: TrainConfig, groups: ParamsT) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return RowSparseAdamW(groups, lr=config.lr)
+    return RowSparseSGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
 
 
 def _ddp(backbone: nn.Module, world: World) -> nn.Module:
