@@ -151,10 +151,10 @@ def alone(source: EncodedSource, sampler: KeyedBatchSampler, workers: int) -> fl
 
 def _read(source: EncodedSource, share: Sequence[Sequence[int]], gate: Any) -> None:
     reader = BatchDataset(source)
-    reader.__getitems__(share[0])
+    reader.__getitems__((0, share[0]))
     gate.wait()
     for batch in share:
-        reader.__getitems__(batch)
+        reader.__getitems__((0, batch))
 
 
 COLUMNS = ["format", "images/s, one core", "÷ bare decoding", "images/s, alone", "images/s, in batches", "÷ alone"]

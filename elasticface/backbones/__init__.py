@@ -6,18 +6,21 @@ All of them run in either memory format; ``backbone.to(memory_format=torch.chann
 import inspect
 import reprlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from elasticface.backbones import iresnet, mobilefacenet, tiny
+from elasticface.backbones import iresnet, mobilefacenet, tiny, vit
 from elasticface.backbones.count import multiply_adds
+from elasticface.backbones.own import create_own
 from elasticface.backbones.recompute import checkpoint_activations
+from elasticface.base import own_parts
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.base.limits import LONGEST_EMBEDDING
 
-__all__ = ["checkpoint_activations", "create", "multiply_adds", "names", "parameter_groups"]
+__all__ = ["checkpoint_activations", "create", "create_own", "find", "multiply_adds", "names", "parameter_groups"]
 
 _BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "iresnet18": iresnet.iresnet18,
@@ -27,6 +30,10 @@ _BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "iresnet200": iresnet.iresnet200,
     "mobilefacenet": mobilefacenet.mobilefacenet,
     "tiny": tiny.tiny,
+    "vit-t": vit.vit_t,
+    "vit-s": vit.vit_s,
+    "vit-b": vit.vit_b,
+    "vit-l": vit.vit_l,
 }
 
 
@@ -58,6 +65,24 @@ def create(name: str, embedding_size: int = 512, **options: Any) -> nn.Module:
         named, takes = printable(", ".join(unknown), 120), ", ".join(accepted) or "no options"
         raise InputError(f"backbone {name} has no option {named}; it takes: {takes}")
     return backbone(embedding_size, **options)
+
+
+def find(name: str) -> Callable[..., nn.Module]:
+    """What makes the backbone ``name``: :func:`create` one of ours, :func:`create_own` one of the user's.
+
+    Args:
+        name: one of :func:`names`, or ``package.module:function``, whose module is imported. Only what the user gives
+            belongs here, never what a model says of itself: importing runs code.
+
+    Returns:
+        (embedding_size, **options) -> module.
+
+    Raises:
+        InputError: no such function.
+    """
+    if own_parts.is_reference(name):
+        return partial(create_own, own_parts.find(name, "--backbone"))
+    return partial(create, name)
 
 
 def parameter_groups(

@@ -14,20 +14,29 @@ from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.utils.checkpoint import checkpoint
 
-from elasticface.backbones import iresnet, mobilefacenet, tiny
+from elasticface.backbones import iresnet, mobilefacenet, tiny, vit
+from elasticface.base.errors import InputError
 
-BLOCKS = (iresnet.Block, mobilefacenet.Bottleneck, tiny.Block)
+BLOCKS = (iresnet.Block, mobilefacenet.Bottleneck, tiny.Block, vit.Block)
 
 
 def checkpoint_activations(network: nn.Module) -> nn.Module:
-    """``network`` with every residual block of it recomputed in backward, in place.
+    """``network`` with every block of it recomputed in backward, in place.
 
     Loss, gradients, running statistics and the names in the state dict are unchanged; a step takes one more forward
     pass of the blocks. Under no_grad nothing changes.
 
     Args:
         network: of :func:`elasticface.backbones.create`.
+
+    Raises:
+        InputError: a network without such blocks.
     """
+    if not any(isinstance(module, BLOCKS) for module in network.modules()):
+        raise InputError(
+            "checkpoint_activations knows the blocks of our own backbones alone; leave it out, and let your network "
+            "recompute its blocks itself"
+        )
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, BLOCKS):

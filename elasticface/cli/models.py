@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Literal
 from jsonargparse import Namespace
 
 from elasticface.cli.parser import Parser
-from elasticface.training.config import Backbone
 
 if TYPE_CHECKING:
     from elasticface.model.encoder import FaceEncoder
@@ -25,7 +24,9 @@ def add_model_options(parser: Parser, checkpoint: bool = True) -> None:
     if checkpoint:
         told = "of a run, instead of its final model: best (by validation), last, or a step"
         parser.add_argument("--checkpoint", type=str | None, default=None, metavar="{best,last,STEP}", help=told)
-    parser.add_argument("--backbone", type=Backbone | None, default=None, help="architecture of weights")
+    parser.add_argument(
+        "--backbone", type=str | None, default=None, help="architecture of weights, or your own package.module:function"
+    )
     parser.add_argument("--embedding-size", type=int | None, default=None, help="of weights; 512")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     parser.add_argument("--output", type=str | None, default=None, help="of an .onnx: name of the embedding")

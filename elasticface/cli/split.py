@@ -5,19 +5,21 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from elasticface.cli.parser import Parser
+from elasticface.cli.values import read
 
 HELP = "hold people out, with pairs to verify on"
 
 DESCRIPTION = """Hold people out of a folder of identity folders, to judge a model on faces it has not seen.
 
-OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds."""
+OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds.
+--people all makes pairs of a folder of people to test on: OUT/heldout alone."""
 
 
 def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("faces", type=str, help="folder of identity folders")
     parser.add_argument("out", type=str, help="folder for train/ and heldout/")
-    parser.add_argument("--people", type=int, required=True, help="how many people to hold out")
+    parser.add_argument("--people", type=str, required=True, help="how many people to hold out, or all")
     parser.add_argument("--pairs", type=int, default=6000, help="how many pairs, half of them genuine")
     parser.add_argument("--seed", type=int, default=0, help="of the choice")
 
@@ -26,7 +28,6 @@ def run(options: Namespace) -> None:
     """Do it, and say what was made."""
     from elasticface.data.prepare.split import split
 
-    summary = split(
-        Path(options.faces), Path(options.out), people=options.people, pairs=options.pairs, seed=options.seed
-    )
+    people = None if options.people == "all" else read(options.people, int, "--people")
+    summary = split(Path(options.faces), Path(options.out), people=people, pairs=options.pairs, seed=options.seed)
     print("\n".join(summary.lines()))

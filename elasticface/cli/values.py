@@ -50,7 +50,7 @@ def placeholder(hint: Any) -> str | None:
     if _is_optional(hint):
         return placeholder(_inner(hint))
     if get_origin(hint) is list:
-        return f"{placeholder(get_args(hint)[0])},…"
+        return f"{placeholder(get_args(hint)[0]) or 'WORD'},…"
     if get_origin(hint) is Literal:
         return f"{{{','.join(get_args(hint))}}}"
     return {int: "N", float: "X"}.get(hint)

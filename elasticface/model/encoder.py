@@ -68,7 +68,8 @@ class Card:
     """What `model.json` says about a model."""
 
     name: str  # to show
-    backbone: str | None = None  # of elasticface.backbones, or None for a network that came ready-made
+    # Of elasticface.backbones, the user's package.module:function, or None for a network that came ready-made.
+    backbone: str | None = None
     embedding_size: Annotated[int, Meta(ge=1, le=LONGEST_EMBEDDING)] = 512
     options: dict[str, Any] = field(default_factory=dict)  # of the backbone
     preprocessing: Preprocessing = field(default_factory=Preprocessing)

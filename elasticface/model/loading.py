@@ -5,6 +5,7 @@ Models come from strangers: no code in a file is ever run, and what does not fit
 
 import reprlib
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from elasticface import backbones
-from elasticface.base import files, records
+from elasticface.backbones.own import create_own, name_of
+from elasticface.base import files, own_parts, records
 from elasticface.base.errors import InputError, first_line
+from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
 from elasticface.model import checkpoint_folder, weights
 from elasticface.model.checkpoint_weights import read_tensors
@@ -35,6 +38,7 @@ def load(
     *,
     checkpoint: str | int | None = None,
     device: str | torch.device = "cpu",
+    network: Callable[..., nn.Module] | None = None,
     embedding_size: int | None = None,
     output: str | None = None,
     **preprocessing: Any,
@@ -46,10 +50,13 @@ def load(
             ``.ckpt``, ``.pth.tar`` or ``.safetensors``), or any ``.onnx`` embedder. Beside the last two a YAML of the
             same name may give the preprocessing, and ``output``. An .onnx that :func:`elasticface.model.export` wrote
             says itself what it is. So may a ``PATH.calibration.json``, which `elasticface calibrate` writes.
-        backbone: the architecture of public weights, one of ``elasticface.backbones.names()``.
+        backbone: the architecture of public weights, one of ``elasticface.backbones.names()``; or the user's own
+            function, ``package.module:function``, which is imported: of weights, or of a model that was trained with
+            one. Such a model names it, but no code is ever run because a file names it.
         checkpoint: of a run folder, instead of the model that the run ended with: "best" by validation, "last", or the
             number of a step.
         device: where to compute.
+        network: that function itself, in place of its name.
         embedding_size: of public weights; 512 unless said otherwise.
         output: the name of the embedding in an .onnx with several outputs that may be it.
         preprocessing: fields of :class:`Preprocessing` that go over the YAML's; not for a model folder, which knows.
@@ -65,22 +72,24 @@ def load(
     """
     path = Path(path)
     _check_device(device)
+    own = _given(backbone, network)
     if path.is_dir() or checkpoint is not None:
-        if preprocessing or any(option is not None for option in (backbone, embedding_size, output)):
+        of_weights = None if own else backbone
+        if preprocessing or any(option is not None for option in (of_weights, embedding_size, output)):
             raise InputError(f"{path}: a model folder says itself what it is; leave the other options out")
         if checkpoint is not None:
             folder = path / "checkpoints"
             chosen = checkpoint_folder.chosen(folder, checkpoint, lambda told: warnings.warn(told, stacklevel=4))
-            return _load_checkpoint(chosen, device)
+            return _load_checkpoint(chosen, device, own)
         _check_finished(path)
-        return _load_folder(path / "model" if (path / "model" / CARD).exists() else path, device)
+        return _load_folder(path / "model" if (path / "model" / CARD).exists() else path, device, own)
     if not path.is_file():
         ours = "; none comes with this version: give a run, a model folder, a .pth or an .onnx (--model)"
         what = "not a file" if path.exists() else "no such model"
         raise InputError(f"{path}: {what}{ours if str(path) == DEFAULT else ''}")
     given = {**read_sidecar(path), **preprocessing}
     if path.suffix.lower() == ".onnx":
-        if backbone is not None or embedding_size is not None:
+        if backbone is not None or own is not None or embedding_size is not None:
             raise InputError(f"{path}: an .onnx file has its own architecture; leave backbone and embedding_size out")
         named = given.pop("output", None)
         encoder = _load_onnx(path, named if output is None else output, given, device)
@@ -92,13 +101,14 @@ def load(
     if suffix is None:
         kinds = ", ".join(weights.SUFFIXES)
         raise InputError(f"{path}: not a model: give a model folder, a run folder, an .onnx, or weights ({kinds})")
-    if backbone is None:
+    named = name_of(own) if own is not None and backbone is None else backbone
+    if named is None:
         raise InputError(f"{path}: a weights file doesn't say its architecture; give the backbone, e.g. iresnet100")
     warn_if_unlikely(expects, path)
     size = 512 if embedding_size is None else embedding_size
-    card = Card(path.name.removesuffix(suffix), backbone, size, preprocessing=expects)
-    network = _filled(_empty(card, path), card, weights.read(path), path)
-    return _with_calibration(FaceEncoder(network.to(device), card, device), path)
+    card = Card(path.name.removesuffix(suffix), named, size, preprocessing=expects)
+    filled = _filled(_empty(card, path, own), card, weights.read(path), path)
+    return _with_calibration(FaceEncoder(filled.to(device), card, device), path)
 
 
 def _with_calibration(encoder: FaceEncoder, path: Path) -> FaceEncoder:
@@ -142,14 +152,16 @@ def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
     return card
 
 
-def _load_checkpoint(path: Path, device: str | torch.device) -> FaceEncoder:
+def _load_checkpoint(
+    path: Path, device: str | torch.device, own: Callable[..., nn.Module] | None = None
+) -> FaceEncoder:
     source = path / CARD
     if not source.is_file():
         raise InputError(f"{source}: missing: an older version's checkpoint; use the run's final model, or train on")
     card = _read_card(source)
     card = replace(card, name=f"{card.name} step {checkpoint_folder.step_of(path)}")
     state = read_tensors(path, "backbone.")
-    return FaceEncoder(_filled(_empty(card, source), card, state, path).to(device), card, device)
+    return FaceEncoder(_filled(_empty(card, source, own), card, state, path).to(device), card, device)
 
 
 def _check_finished(run: Path) -> None:
@@ -162,7 +174,16 @@ def _check_finished(run: Path) -> None:
     raise InputError(f"{run}: a run that is not finished, so there is no {run / 'model'} yet; {how}")
 
 
-def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
+def _given(backbone: str | None, network: Callable[..., nn.Module] | None) -> Callable[..., nn.Module] | None:
+    """The function of the user's own that makes the network, where the caller gave one; else None."""
+    if network is not None and backbone is not None:
+        raise InputError(f"give backbone, {printable(backbone, 120)}, or network, not both")
+    if network is not None:
+        return network
+    return own_parts.find(backbone, "--backbone") if backbone and own_parts.is_reference(backbone) else None
+
+
+def _load_folder(folder: Path, device: str | torch.device, own: Callable[..., nn.Module] | None) -> FaceEncoder:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -170,7 +191,7 @@ def _load_folder(folder: Path, device: str | torch.device) -> FaceEncoder:
     if not source.is_file() or not tensors.is_file():
         raise InputError(f"{folder}: not a model folder: model.json and model.safetensors belong in it")
     card = _read_card(source)
-    network = _empty(card, source)
+    network = _empty(card, source, own)
     try:
         state = load_file(tensors)
     except (SafetensorError, OSError, ValueError) as error:
@@ -215,12 +236,22 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return content
 
 
-def _empty(card: Card, source: Path) -> nn.Module:
-    """The card's backbone without weights."""
+def _empty(card: Card, source: Path, own: Callable[..., nn.Module] | None) -> nn.Module:
+    """The card's backbone without weights, or with fresh ones; by ``own`` where that is a function of the user's."""
     assert card.backbone is not None
     if card.preprocessing.size != SIZE:
-        raise InputError(f"{source}: {card.backbone} takes images of {SIZE} pixels")
+        raise InputError(f"{source}: {printable(card.backbone, 120)} takes images of {SIZE} pixels")
+    is_own = own_parts.is_reference(card.backbone)
+    if is_own and own is None:
+        raise InputError(
+            f"{source}: trained with a backbone that is not ours, {printable(card.backbone, 120)}, and no code is run "
+            "because a file names it: if you know it, give it yourself, by --backbone, or by load(…, backbone=…)"
+        )
+    if own is not None and not is_own:
+        raise InputError(f"{source}: its backbone is {printable(card.backbone, 120)}; leave the other one out")
     try:
+        if own is not None:  # not on the meta device, for which the user's code need not be made
+            return create_own(own, card.embedding_size, **card.options)
         with torch.device("meta"):  # the fresh weights would only be thrown away
             return backbones.create(card.backbone, card.embedding_size, **card.options)
     except InputError as error:

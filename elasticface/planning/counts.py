@@ -103,17 +103,18 @@ class Sizes:
 
 
 def _network(config: TrainConfig) -> nn.Module:
-    return backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+    return backbones.find(config.backbone)(config.embedding_size, **config.backbone_options())
 
 
 def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
-    centres, momentum = _FLOAT * sizes.centres * sizes.row, bool(config.momentum)
+    centres, momentum = _FLOAT * sizes.centres * sizes.row, config.optimizer_tensors
+    twice = "2·" if momentum == 2 else ""
     return (
         Item("class centres", f"c·{sizes.k}D·4", centres),
-        Item("their momentum", f"c·{sizes.k}D·4", centres * momentum),
+        Item("their momentum", f"{twice}c·{sizes.k}D·4", centres * momentum),
         Item("backbone: parameters", "P·4", _FLOAT * sizes.parameters),
         Item("backbone: gradients, in the buckets that are sent", "T·4", _FLOAT * sizes.trained),
-        Item("backbone: momentum", "T·4", _FLOAT * sizes.trained * momentum),
+        Item("backbone: momentum", f"{twice}T·4", _FLOAT * sizes.trained * momentum),
         Item("backbone: running statistics, and a copy of them", "2 × theirs", 2 * sizes.buffers),
         Item("images, as bytes and as numbers", "b·3·112²·(1 + 4)", sizes.images * 3 * _IMAGE**2 * (1 + _FLOAT)),
     )
@@ -166,16 +167,17 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
         a logit               3: exp 2, summed 1; computed again in backward, exp 2
         a row of the update   dense 6: norm 1, fused reading 3 and writing 2; without momentum 2 less
                               row by row 20: norm 1, copied out and in 2·4, decay 3, momentum 2 + 3, update 3; 9 less
+                              with AdamW, which keeps two tensors, as much more as without momentum less
         the backbone's        8: as dense, and clipped 2
     """
     sparse, i, parts = sizes.sampled < sizes.centres, sizes.itemsize, config.accumulate
     row = sizes.row * i
     centres = parts * sizes.sampled * (18 + 4 * sparse) * row
     logits = parts * sizes.embeddings * sizes.each * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
-    without = not config.momentum
+    less = 1 - config.optimizer_tensors  # reading and writing of a tensor less, or more, than SGD's with momentum
     updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.row
-    update = updated * (20 - 9 * without if sparse else 6 - 2 * without)
-    backbone = sizes.trained * _FLOAT * (8 - 2 * without)
+    update = updated * (20 - 9 * less if sparse else 6 - 2 * less)
+    backbone = sizes.trained * _FLOAT * (8 - 2 * less)
     return centres + logits + update + backbone
 
 
@@ -207,7 +209,7 @@ def traffic(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
 
 
 def checkpoint(config: TrainConfig, sizes: Sizes, identities: int) -> int:
-    """Parameters, buffers and momentum, once each, whatever N is: (P + T)·4 + buffers + 2·C·D·4."""
-    momentum = bool(config.momentum)
+    """Parameters, buffers and momentum, once each, whatever N is: (P + T)·4 + buffers + 2·C·D·4 with SGD."""
+    momentum = config.optimizer_tensors
     backbone = _FLOAT * (sizes.parameters + sizes.trained * momentum) + sizes.buffers
     return backbone + (1 + momentum) * _FLOAT * identities * sizes.row

@@ -1,10 +1,12 @@
 """The batches of a run from ``state.step`` to its end: epochs, their order and damaged images are hidden in here."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from itertools import islice
 
 from elasticface.data import Source
 from elasticface.data.feed.batches import Damage, DamagedItems, epoch_batches
+from elasticface.data.feed.own_augmentation import OwnAugmentation
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.distributed.agreement import gather_results, run_in_all
 from elasticface.training.config import TrainConfig
@@ -14,7 +16,9 @@ from elasticface.training.state import TrainState
 from elasticface.training.step import Batch
 
 
-def batches(source: Source, config: TrainConfig, state: TrainState, run: RunFolder) -> Iterator[Batch]:
+def batches(
+    source: Source, augmentation: OwnAugmentation | None, config: TrainConfig, state: TrainState, run: RunFolder
+) -> Generator[Batch, None, None]:
     """This process's share of every batch that remains, one a step.
 
     Images that cannot be read are left out of their batch, counted over all processes and named in the run folder.
@@ -36,13 +40,15 @@ def batches(source: Source, config: TrainConfig, state: TrainState, run: RunFold
             world_size=world.size,
             order=getattr(source, "epoch_order", None),
         )
-        read = epoch_batches(source, sampler, config.workers, world.device.type == "cuda")
-        for images, labels, rows, bad in islice(read, state.total_steps - step):  # a run may end inside an epoch
-            counts, bad_counts = zip(*world.gather(len(labels), len(bad)), strict=True)
-            if any(bad_counts):
-                _record_damage(damaged, bad)
-            yield Batch(images, labels, rows, sampler.images_per_batch, tuple(map(int, counts)))
-            step += 1
+        augment = augmentation.of_epoch(epoch) if augmentation else None
+        read = epoch_batches(source, sampler, config.workers, world.device.type == "cuda", augment)
+        with closing(read):  # ends its worker processes, whatever happens in the loop
+            for images, labels, rows, bad in islice(read, state.total_steps - step):  # a run may end inside an epoch
+                counts, bad_counts = zip(*world.gather(len(labels), len(bad)), strict=True)
+                if any(bad_counts):
+                    _record_damage(damaged, bad)
+                yield Batch(images, labels, rows, sampler.images_per_batch, tuple(map(int, counts)))
+                step += 1
 
 
 def _record_damage(damaged: DamagedItems, own: Damage) -> None:

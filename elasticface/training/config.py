@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from elasticface.base import files
+from elasticface.base import files, own_parts
 from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
 
@@ -29,7 +29,8 @@ Loss = Literal[
     "curricularface",
     "subcenter-arcface",
 ]
-Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet", "tiny"]
+_IResNet = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"]
+Backbone = Literal[_IResNet, "mobilefacenet", "tiny", "vit-t", "vit-s", "vit-b", "vit-l"]
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,31 @@ class TrainConfig:
         sample_rate: share of the classes in each step's softmax (Partial FC); 1 is exact
         centre_std: standard deviation of the class centres' components at the start
         max_logits_bytes: memory of the head for probabilities kept from forward to backward
-        backbone: the network that makes embeddings
+        backbone: the network that makes embeddings: iresnet18, 34, 50, 100 or 200, mobilefacenet, tiny, vit-t, -s, -b
+            or -l; or a function of your own, package.module:function
         embedding_size: length of an embedding
         dropout: before the embedding, for backbones that have it
         init: what the backbone starts from: a model folder, public weights, or a run, which has class centres, too
         freeze_backbone_epochs: epochs in which the backbone stays as it started, batch norm's statistics with it
         backbone_lr: what the learning rate is multiplied with for the backbone
+        drop_path: share of the images that pass by a block in training, for the vit; it grows to this at the last block
         batch_size: images a step, of all processes together
         accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
         epochs: times through the data
         max_steps: stop after so many steps, however many epochs that is
         lr: highest learning rate
+        optimizer: SGD, as in the paper, or AdamW, for a vit, with an lr of about 0.001 and a weight_decay of about 0.1
         momentum: of SGD
-        weight_decay: of SGD
+        nesterov: SGD looks one step of its momentum ahead
+        weight_decay: of the optimizer; AdamW's is multiplied by the learning rate
         decay_norm_and_bias: decay batch norms, biases and PReLU slopes too, as the paper does
         clip_norm: the backbone's gradient is clipped to this norm; 0 leaves it alone
         schedule: of the learning rate: steps down, or cosine to 0
         milestones: epochs after which the learning rate is divided by 10
         warmup_epochs: epochs in which the learning rate grows from 0
         augment: strength of augmentation beyond the flip; 1 for sets of some thousand images
+        augmentation: a function of your own that changes every image before that, package.module:function
         seed: of everything that is random
         workers: processes that read images; 0 reads in the training process
         device: what computes; auto is cuda where there is a GPU, cpu elsewhere
@@ -82,7 +88,8 @@ class TrainConfig:
         sync_batchnorm: batch statistics over all processes
         max_damaged: share of the images that may be damaged; more stop the run
         max_skipped: steps in a row without a finite loss or gradient that stop the run
-        validate: one benchmark of pairs to verify on, a folder or tar with pairs.txt or a pack
+        validate: benchmarks of pairs to verify on, each a folder or tar with pairs.txt, a pack, or the folder of CFP
+        best_by: the name of the one whose accuracy says which checkpoint is the best; by default the mean of all
         validate_every: epochs between validations
         log_every: steps between lines of metrics.jsonl
         checkpoint_every: steps between checkpoints; there is one at every epoch's end, too
@@ -112,12 +119,13 @@ class TrainConfig:
     centre_std: float = 0.01
     max_logits_bytes: int = 1 << 30
 
-    backbone: Backbone = "iresnet100"
+    backbone: str = "iresnet100"
     embedding_size: int = 512
     dropout: float | None = None
     init: str | None = None
     freeze_backbone_epochs: int = 0
     backbone_lr: float = 1.0
+    drop_path: float | None = None
 
     batch_size: int = 512
     accumulate: int = 1
@@ -125,7 +133,9 @@ class TrainConfig:
     epochs: int = 26
     max_steps: int | None = None
     lr: float = 0.1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
     clip_norm: float = 5.0
@@ -134,6 +144,7 @@ class TrainConfig:
     warmup_epochs: float = 0.0
 
     augment: float = 0.0
+    augmentation: str | None = None
     seed: int = 0
     workers: int = 2
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -143,7 +154,8 @@ class TrainConfig:
     max_damaged: float = 0.001
     max_skipped: int = 5
 
-    validate: str | None = None
+    validate: list[str] | None = None
+    best_by: str | None = None
     validate_every: int = 1
     log_every: int = 10
     checkpoint_every: int = 1000
@@ -156,6 +168,11 @@ class TrainConfig:
                 names = get_args(setting.type)
                 known = getattr(self, setting.name) in names or (setting.name == "loss" and _is_of_ones_own(self.loss))
                 self._check(setting.name, known, f"one of {', '.join(names)}")
+        ours = get_args(Backbone)
+        is_own = own_parts.is_reference(self.backbone)
+        self._check("backbone", self.backbone in ours or is_own, f"one of {', '.join(ours)}, or {own_parts.WANTED}")
+        own = self.augmentation
+        self._check("augmentation", own is None or own_parts.is_reference(own), own_parts.WANTED)
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
         for name in (*counts, "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
@@ -167,12 +184,18 @@ class TrainConfig:
         self._check("init", self.init != "", "a model folder, a run or weights")
         self._check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
-        self._check("dropout", self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)")
+        for name in ("dropout", "drop_path"):
+            self._check(name, getattr(self, name) is None or 0 <= getattr(self, name) < 1, "in [0, 1)")
+        looks_ahead = self.optimizer == "sgd" and self.momentum > 0
+        self._check("nesterov", looks_ahead or not self.nesterov, "off without SGD and its momentum")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
         self._check("embedding_size", self.embedding_size <= LONGEST_EMBEDDING, f"at most {LONGEST_EMBEDDING:,}")
-        self._check("validate", "," not in (self.validate or ""), "one benchmark, without a comma in its path")
+        if isinstance(self.validate, str):  # one path, or as on the command line
+            object.__setattr__(self, "validate", self.validate.split(","))
+        self._check("validate", self.validate is None or all(self.validate), "paths of benchmarks, none of them empty")
+        self._check("best_by", self.best_by is None or bool(self.validate), "given with validate")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 
     def _check(self, name: str, in_range: bool, wanted: str) -> None:
@@ -201,6 +224,11 @@ class TrainConfig:
         """What step 0, 1, … multiplies its margins with."""
         return _ramp(step, self.margin_warmup_epochs * steps_per_epoch)
 
+    @property
+    def optimizer_tensors(self) -> int:
+        """How many tensors of its size the optimizer keeps for a parameter."""
+        return 2 if self.optimizer == "adamw" else int(self.momentum > 0)
+
     def head_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.heads.head.create`."""
         names = ("scale", "past_pi", "sample_rate", "centre_std", "max_logits_bytes", "seed")
@@ -211,7 +239,8 @@ class TrainConfig:
 
     def backbone_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.backbones.create`."""
-        return {} if self.dropout is None else {"dropout": self.dropout}
+        options = {"dropout": self.dropout, "drop_path": self.drop_path}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 def _is_of_ones_own(loss: str) -> bool:
@@ -257,7 +286,7 @@ def to_yaml(config: TrainConfig) -> str:
 # These settings may differ when a run is resumed: how long and where it runs and what it reports, not what it computes.
 FREE_ON_RESUME = frozenset(
     {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped", "checkpoint_activations"}
-    | {"validate", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
+    | {"validate", "best_by", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
 )
 
 

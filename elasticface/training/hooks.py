@@ -9,14 +9,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from rich.progress import Progress
 
 from elasticface.base import progress
-from elasticface.base.errors import Stopped
+from elasticface.base.errors import InputError, Stopped
 from elasticface.base.interrupts import Interrupts
+from elasticface.benchmarks.opening import open_benchmarks
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs, try_pairs
 from elasticface.distributed.agreement import gather_results, print_only_in_first, run_in_first
@@ -35,7 +37,11 @@ _WIDE = 120  # columns of a terminal that has room for all of them
 
 @contextlib.contextmanager
 def standard_hooks(
-    state: TrainState, run: RunFolder, config: TrainConfig, benchmark: PairBenchmark | None, user_hooks: Sequence[Hook]
+    state: TrainState,
+    run: RunFolder,
+    config: TrainConfig,
+    benchmarks: Sequence[PairBenchmark],
+    user_hooks: Sequence[Hook],
 ) -> Iterator[list[Hook]]:
     """The hooks of every run, in their order; in the body the bar is shown, and signals are noted for :class:`Stop`.
 
@@ -47,7 +53,7 @@ def standard_hooks(
     # Torchrun sends SIGTERM to all processes once one has ended: the handlers outlast the bar, whose last line is
     # written when it closes.
     with Interrupts() as interrupts, progress.bar(*columns) as bar:
-        validation = [Validate(benchmark, config)] if benchmark else []
+        validation = [Validate(benchmarks, config)] if benchmarks else []
         for validate in validation:
             validate.before_training(state, run)
         yield [Log(bar, state, config), Checkpoint(config), *validation, *user_hooks, Stop(interrupts, config)]
@@ -104,15 +110,36 @@ class Checkpoint:
             run.save(state)
 
 
-class Validate:
-    """The model's figures on pairs, every ``validate_every`` epochs and at the end. The first process measures them."""
+def open_validation(config: TrainConfig) -> list[PairBenchmark]:
+    """The benchmarks that the run is validated on, of different names.
 
-    def __init__(self, benchmark: PairBenchmark, config: TrainConfig) -> None:
-        self._benchmark, self._every = benchmark, config.validate_every
+    Raises:
+        InputError: one that cannot be opened, that is not of pairs, or a ``best_by`` that names none of them.
+    """
+    found: list[PairBenchmark] = []
+    for benchmark in open_benchmarks(config.validate or []):
+        if not isinstance(benchmark, PairBenchmark):
+            raise InputError(f"validate: {benchmark.name} is no benchmark of pairs; measure it by elasticface evaluate")
+        found.append(benchmark)
+    names = [benchmark.name for benchmark in found]
+    if config.best_by is not None and config.best_by not in names:
+        raise InputError(f"best_by must be one of those in validate, {', '.join(names)}, got {config.best_by!r}")
+    return found
+
+
+class Validate:
+    """The model's figures on pairs, every ``validate_every`` epochs and at the end. The first process measures them.
+
+    Of several benchmarks the mean accuracy says which checkpoint is the best, or that of ``best_by`` alone.
+    """
+
+    def __init__(self, benchmarks: Sequence[PairBenchmark], config: TrainConfig) -> None:
+        self._benchmarks, self._every, self._best_by = benchmarks, config.validate_every, config.best_by
 
     def before_training(self, state: TrainState, run: RunFolder) -> None:
         """Embed a few photos, so that a bad benchmark fails early; make up a validation that an interruption missed."""
-        run_in_first(lambda: try_pairs(run.encoder(state), self._benchmark))
+        for benchmark in self._benchmarks:
+            run_in_first(partial(lambda one: try_pairs(run.encoder(state), one), benchmark))
         if not run_in_first(lambda: run.is_validated):
             self(state, run)
 
@@ -122,14 +149,21 @@ class Validate:
             run_in_first(lambda: self._measure(state, run))
 
     def _measure(self, state: TrainState, run: RunFolder) -> None:
-        result = evaluate_pairs(run.encoder(state), self._benchmark, intervals=False)
-        figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
-        figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
-        figures = {name: rate for name, rate in figures.items() if math.isfinite(rate)}  # there may be no EER
-        run.log(state.step, {"epoch": state.last_epoch, "benchmark": result.benchmark, **figures})
-        run.add_validation(Validation(result.benchmark, result.accuracy))
-        accuracy = f"{result.accuracy:.2%} ± {result.accuracy_std:.2%}"
-        progress.say(f"epoch {state.last_epoch + 1}: {result.benchmark} accuracy {accuracy}")
+        encoder = run.encoder(state)
+        results = [evaluate_pairs(encoder, benchmark, intervals=False) for benchmark in self._benchmarks]
+        for result in results:
+            figures = {"accuracy": result.accuracy, "accuracy_std": result.accuracy_std, "eer": result.eer}
+            figures |= {f"tar@far={far}": tar for far, tar in result.tar_at_far["at-most"].items()}
+            figures = {name: rate for name, rate in figures.items() if math.isfinite(rate)}  # there may be no EER
+            run.log(state.step, {"epoch": state.last_epoch, "benchmark": result.benchmark, **figures})
+            accuracy = f"{result.accuracy:.2%} ± {result.accuracy_std:.2%}"
+            progress.say(f"epoch {state.last_epoch + 1}: {result.benchmark} accuracy {accuracy}")
+        deciding = [result for result in results if self._best_by in (None, result.benchmark)]
+        mean = sum(result.accuracy for result in deciding) / len(deciding)
+        name = ", ".join(result.benchmark for result in deciding)
+        run.add_validation(Validation(f"mean of {name}" if len(deciding) > 1 else name, mean))
+        if len(deciding) > 1:
+            progress.say(f"epoch {state.last_epoch + 1}: mean accuracy {mean:.2%}")
 
 
 class Stop:

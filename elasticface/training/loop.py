@@ -7,17 +7,19 @@ the parts of `accumulate` depend on N.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from elasticface.base import progress
-from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
+from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.data import Source, open_dataset, require_identities
+from elasticface.data.feed.own_augmentation import OwnAugmentation
 from elasticface.distributed.agreement import run_in_all
 from elasticface.model import FaceEncoder
 from elasticface.training import launching, processes
 from elasticface.training.batches import batches
 from elasticface.training.config import TrainConfig
-from elasticface.training.hooks import Hook, standard_hooks
+from elasticface.training.hooks import Hook, open_validation, standard_hooks
 from elasticface.training.processes import World
 from elasticface.training.resuming import restore
 from elasticface.training.run_folder import RunFolder
@@ -71,7 +73,7 @@ def train(
     data_name = str(data) if isinstance(data, str | Path) else f"a {type(data).__name__}"
     resume_command = resume_command or _resume_command(data, out)
     with processes.connect(config, resume_command) as world:  # a process that is lost becomes Stopped
-        source, benchmark = run_in_all(lambda: _open_and_check(data, config, world))
+        source, augmentation, benchmarks = run_in_all(lambda: _open_and_check(data, config, world))
         state = TrainState.create(config, source, world)
         with RunFolder(out, config, data_name, source, resume, resume_command) as run:  # locked
             if resume:
@@ -80,8 +82,11 @@ def train(
                 start_from_init(state, run)
             run.start_logging(state)
             _announce(source, config, state)
-            with standard_hooks(state, run, config, benchmark, hooks) as all_hooks:  # progress bar, signal handlers
-                for batch in batches(source, config, state, run):  # from state.step to state.total_steps
+            with (
+                standard_hooks(state, run, config, benchmarks, hooks) as all_hooks,  # progress bar, signal handlers
+                closing(batches(source, augmentation, config, state, run)) as all_batches,  # reader processes
+            ):
+                for batch in all_batches:  # from state.step to state.total_steps
                     set_learning_rate_and_margin(state, config)
                     outcome = forward_backward(state, to_network_input(batch, state, config), config)
                     gradient_norm = clip_gradients(state, outcome, config)  # of all gradients, before clipping
@@ -93,11 +98,12 @@ def train(
 
 def _open_and_check(
     data: str | Path | Source, config: TrainConfig, world: World
-) -> tuple[Source, PairBenchmark | None]:
+) -> tuple[Source, OwnAugmentation | None, list[PairBenchmark]]:
     source = open_dataset(data) if isinstance(data, str | Path) else data
     require_identities(source)
     check_batch_size(config, len(source), world.size)
-    return source, open_pairs(config.validate) if config.validate else None
+    augmentation = OwnAugmentation.find(config.augmentation, config.seed) if config.augmentation else None
+    return source, augmentation, open_validation(config)
 
 
 def _resume_command(data: str | Path | Source, out: Path) -> str:

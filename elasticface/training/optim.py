@@ -1,4 +1,4 @@
-"""SGD for class centres of which a step sees a few: the others are left alone, and cost nothing.
+"""SGD and AdamW for class centres of which a step sees a few: the others are left alone, and cost nothing.
 
 Partial FC (An et al., CVPR 2022, arXiv 2203.15565): "All class centers are still maintained throughout the whole
 training process, but only a subset is selected and updated in each iteration." Taken at its word, a centre that is not
@@ -38,10 +38,13 @@ class RowSparseSGD(torch.optim.SGD):
         lr: ≥ 0.
         momentum: ≥ 0; 0 has no v.
         weight_decay: ≥ 0.
+        nesterov: w ← w − lr·(g + momentum·v) with the new v, as torch has it; needs a momentum.
     """
 
-    def __init__(self, params: ParamsT, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
-        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    def __init__(
+        self, params: ParamsT, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
         for group in self.param_groups:
             for parameter in group["params"] if group["momentum"] else ():
                 # Laid out like the parameter and its gradient, so that the fused step goes through all in one order.
@@ -64,8 +67,64 @@ class RowSparseSGD(torch.optim.SGD):
         length = max(piece_bytes(weight.device.type) // (weight.shape[1] * weight.itemsize), 1)
         for rows, g in zip(torch.split(all_rows, length), torch.split(values, length), strict=True):
             w = weight.index_select(0, rows)
-            v = g.add(w, alpha=group["weight_decay"])
+            v = g = g.add(w, alpha=group["weight_decay"])
             if momentum is not None:
-                v = momentum.index_select(0, rows).mul_(group["momentum"]).add_(v)
+                v = momentum.index_select(0, rows).mul_(group["momentum"]).add_(g)
                 momentum.index_copy_(0, rows, v)
+            if group["nesterov"]:
+                v = g.add_(v, alpha=group["momentum"])
             weight.index_copy_(0, rows, w.add_(v, alpha=-group["lr"]))
+
+
+class RowSparseAdamW(torch.optim.AdamW):
+    """`torch.optim.AdamW`, fused, for parameters with gradients of all kinds, some of them row-sparse.
+
+    Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019). With t counting the steps from 1,
+
+        m ← β₁·m + (1 − β₁)·g        v ← β₂·v + (1 − β₂)·g²
+        w ← (1 − lr·weight_decay)·w − lr·(m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
+
+    Of a row-sparse gradient only its rows of w, m and v are read and written; t counts all steps, as in
+    `torch.optim.SparseAdam`. All are there from the beginning: a checkpoint of any step has the same names.
+
+    Args:
+        params: parameters or groups of them.
+        lr: ≥ 0.
+        weight_decay: ≥ 0; it is multiplied by the learning rate, so usual ones are far above those of SGD.
+    """
+
+    def __init__(self, params: ParamsT, lr: float, *, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay, fused=True)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["step"] = torch.zeros((), device=parameter.device)
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name] = torch.zeros_like(parameter, requires_grad=False)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update. Row-sparse gradients are used up by it: they are ``None`` afterwards."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    self._step_rows(parameter, group)
+                    parameter.grad = None
+        super().step(closure)
+
+    def _step_rows(self, weight: Tensor, group: dict[str, Any]) -> None:
+        assert weight.grad is not None
+        state, (beta1, beta2), lr = self.state[weight], group["betas"], group["lr"]
+        state["step"] += 1
+        steps = float(state["step"])
+        correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
+        all_rows, values = rows_and_values(weight.grad)
+        length = max(piece_bytes(weight.device.type) // (weight.shape[1] * weight.itemsize), 1)
+        for rows, g in zip(torch.split(all_rows, length), torch.split(values, length), strict=True):
+            m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
+            v = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            state["exp_avg"].index_copy_(0, rows, m)
+            state["exp_avg_sq"].index_copy_(0, rows, v)
+            w = weight.index_select(0, rows).mul_(1 - lr * group["weight_decay"])
+            scale = v.div_(correction2).sqrt_().add_(group["eps"])
+            weight.index_copy_(0, rows, w.addcdiv_(m, scale, value=-lr / correction1))

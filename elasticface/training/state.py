@@ -8,16 +8,18 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.stateful import Stateful
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.optimizer import ParamsT
 
 from elasticface import backbones, heads
 from elasticface.backbones.syncnorm import synchronised
 from elasticface.base import keyed
 from elasticface.data import Source
 from elasticface.data.feed.sampler import steps_per_epoch
+from elasticface.distributed.agreement import run_in_all
 from elasticface.heads.margin_head import MarginHead
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics
-from elasticface.training.optim import RowSparseSGD
+from elasticface.training.optim import RowSparseAdamW, RowSparseSGD
 from elasticface.training.processes import World
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,7 +65,7 @@ class TrainState(Stateful):
             for module, factor in ((backbone, config.backbone_lr), (head, 1.0))
             for group in backbones.parameter_groups(module, config.weight_decay, config.decay_norm_and_bias)
         ]
-        self.optimizer = RowSparseSGD(groups, lr=config.lr, momentum=config.momentum)
+        self.optimizer = _optimizer(config, groups)
         self.scaler = _scaler(config, world)
         self.running_statistics = RunningStatistics(self.model)
         self.dtype = torch.float64 if config.precision == "64" else torch.float32
@@ -77,7 +79,9 @@ class TrainState(Stateful):
     def create(cls, config: TrainConfig, source: Source, world: World) -> "TrainState":
         """The state of a run that has not begun: weights are drawn by the seed, the same in all processes."""
         torch.manual_seed(keyed.integer(config.seed, "weights"))
-        backbone = backbones.create(config.backbone, config.embedding_size, **config.backbone_options())
+        backbone = run_in_all(
+            lambda: backbones.find(config.backbone)(config.embedding_size, **config.backbone_options())
+        )
         if config.checkpoint_activations:
             backbones.checkpoint_activations(backbone)
         options = config.head_options()
@@ -168,7 +172,7 @@ class TrainState(Stateful):
         """Class centres, and what the optimizer has for them: this process's rows [c, D] of each, by name."""
         of_optimizer = self.optimizer.state[self.head.weight]
         return {"head.weight": self.head.weight.detach()} | {
-            f"optimizer.head.weight.{key}": value for key, value in of_optimizer.items()
+            f"optimizer.head.weight.{key}": value for key, value in of_optimizer.items() if value.ndim
         }
 
     def _counters(self) -> dict[str, int | float]:
@@ -185,6 +189,12 @@ class TrainState(Stateful):
         backbone = self.backbone.state_dict(keep_vars=True, prefix="backbone.")
         parameters = {name: value for name, value in backbone.items() if isinstance(value, nn.Parameter)}
         return parameters | {f"head.{name}": value for name, value in self.head.named_parameters()}
+
+
+def _optimizer(config: TrainConfig, groups: ParamsT) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return RowSparseAdamW(groups, lr=config.lr)
+    return RowSparseSGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
 
 
 def _ddp(backbone: nn.Module, world: World) -> nn.Module:

@@ -8,8 +8,8 @@ from elasticface import backbones
 from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
 
-# One iresnet stands for all: they differ in depth alone.
-QUICK = ["iresnet18", "mobilefacenet", "tiny"]
+# One iresnet and one vit stand for all: they differ in depth and width alone.
+QUICK = ["iresnet18", "mobilefacenet", "tiny", "vit-t"]
 
 
 def images(batch: int, seed: int = 0) -> Tensor:
@@ -30,6 +30,10 @@ def test_names_are_the_promised_ones() -> None:
         "iresnet200",
         "mobilefacenet",
         "tiny",
+        "vit-t",
+        "vit-s",
+        "vit-b",
+        "vit-l",
     ]
 
 
@@ -47,7 +51,7 @@ def test_gives_an_embedding_an_image(name: str, embedding_size: int) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown backbone 'resnet50'.*iresnet18, iresnet34.*mobilefacenet, tiny"):
+    with pytest.raises(InputError, match=r"unknown backbone 'resnet50'.*iresnet18, iresnet34.*tiny, vit-t.*vit-l"):
         backbones.create("resnet50")
 
 
@@ -65,11 +69,11 @@ def test_embedding_of_an_impossible_length_is_refused(embedding_size: int) -> No
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 96, 96), (2, 3, 112, 96), (2, 1, 112, 112), (3, 112, 112)])
-@pytest.mark.parametrize("name", ["iresnet18", "mobilefacenet"])
+@pytest.mark.parametrize("name", ["iresnet18", "mobilefacenet", "vit-t"])
 def test_other_input_sizes_are_refused_with_both_shapes(name: str, shape: tuple[int, ...]) -> None:
     with torch.device("meta"):
         net = backbones.create(name)
-        with pytest.raises(ValueError, match=rf"{name[:7]}.* takes images \[B, 3, 112, 112\], got \[{shape[0]}, "):
+        with pytest.raises(ValueError, match=rf"{name[:3]}.* takes images \[B, 3, 112, 112\], got \[{shape[0]}, "):
             net(torch.empty(shape))
 
 

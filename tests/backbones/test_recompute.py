@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from elasticface import backbones
 from elasticface.backbones.syncnorm import synchronised
 
-NETS = ["iresnet18", "mobilefacenet", "tiny"]
+NETS = ["iresnet18", "mobilefacenet", "tiny", "vit-t"]
 
 
 def images(batch: int) -> Tensor:
@@ -103,8 +103,9 @@ def test_half_precision_recomputes_in_half_precision() -> None:
         assert (a.grad is None and b.grad is None) or torch.equal(a.grad, b.grad)
 
 
-def test_dropout_is_drawn_as_without() -> None:
-    plain, recomputing = twins("iresnet18", dropout=0.4)
+@pytest.mark.parametrize(("name", "options"), [("iresnet18", {"dropout": 0.4}), ("vit-t", {"drop_path": 0.4})])
+def test_dropout_is_drawn_as_without(name: str, options: dict[str, float]) -> None:
+    plain, recomputing = twins(name, **options)
     assert torch.equal(step(plain, images(2)), step(recomputing, images(2)))
 
 

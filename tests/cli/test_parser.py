@@ -22,7 +22,7 @@ OPTIONS = [
     if action.option_strings and action.dest != "help"
 ]
 READ = [(command, action) for command, action in OPTIONS if isinstance(action.type, partial)]
-TEXT = (str, str | None)
+TEXT = (str, str | None, list[str] | None)
 # Parts of Python and of jsonargparse that no message may have.
 PYTHON = re.compile(
     r"<class|Literal|Union|Optional|None|typing|functools|Parser key|Expected|\b(int|float|str|bool|True|False)\b"

@@ -65,7 +65,7 @@ def test_times_come_with_the_speeds_alone() -> None:
         (["--gpus", "at least 1"], [*SMALL, "--gpus", "0"]),
         (["12 processes", "5 on every node"], [*SMALL, "--gpus", "12", "--gpus-per-node", "5"]),
         (
-            ["--backbone must be one of iresnet18, ", "got 'vit'"],
+            ["backbone must be one of iresnet18, ", "got 'vit'"],
             ["plan", "--identities", "10", "--batch", "8", "--backbone", "vit"],
         ),
         (["two images"], ["plan", "--identities", "10", "--batch", "1", "--backbone", "tiny"]),

@@ -11,6 +11,7 @@ from command_line import refused, words
     [
         ("split FACES out", "people"),
         ("split absent out --people 2", "absent"),
+        ("split FACES out --people some", "--people must be a whole number, got 'some'"),
         ("split FACES out --people 5 --pairs 20", "people must be at least 2 and leave at least 2"),
         ("split FACES out --people 2 --pairs 7", "pairs must be a multiple of 20"),
     ],

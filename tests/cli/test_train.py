@@ -114,7 +114,7 @@ def test_values_of_every_kind_are_taken() -> None:
         "--margin=0.4", "--milestones", "3,5.5", "--precision", "bf16", "--max-steps", "7", "--validate", "x"
     )
     assert (found["margin"], found["milestones"], found["precision"]) == (0.4, [3, 5.5], "bf16")
-    assert (found["max_steps"], found["validate"], found["std"]) == (7, "x", None)
+    assert (found["max_steps"], found["validate"], found["std"]) == (7, ["x"], None)
     assert settings("--milestones", "[3,5.5]")["milestones"] == [3, 5.5]  # as it was written before
     assert settings("--milestones", "")["milestones"] == []
 
@@ -228,7 +228,7 @@ def test_training_on_a_description_needs_no_folder_and_can_be_resumed() -> None:
         ("train FACES --out run --nope 3", "--nope"),
         ("train FACES --out run more", "more"),
         ("train FACES --out run --loss none", "--loss must be one of arcface, cosface, "),
-        ("train FACES --out run --backbone none", "--backbone must be one of iresnet18, "),
+        ("train FACES --out run --backbone none", "backbone must be one of iresnet18, "),
         ("train FACES --out run --backbone mobilefacenet --dropout 0.4", "dropout"),
         ("train FACES --out run --backbone iresnet18 --dropout 2", "dropout"),
         ("train FACES --out run --config none", "no recipe; there are casia-iresnet50"),
@@ -251,7 +251,10 @@ def test_training_on_a_description_needs_no_folder_and_can_be_resumed() -> None:
         ("train FACES --out run --device abacus", "--device must be one of auto, cpu, cuda, mps, got 'abacus'"),
         ("train FACES --out run --device cpu --precision fp16", "precision fp16 needs a GPU"),
         ("train FACES --out run --precision 16", "--precision must be one of 32, bf16, fp16, 64, got '16'"),
-        ("train FACES --out run --validate a.bin,b.bin", "validate must be one benchmark"),
+        ("train FACES --out run --validate absent.bin,FACES", "absent.bin: cannot be read: No such file"),
+        ("train FACES --out run --validate a,,b", "validate must be paths of benchmarks, none of them empty"),
+        ("train FACES --out run --validate FACES --best-by lfw", "best_by must be one of those in validate, faces, "),
+        ("train FACES --out run --best-by lfw", "best_by must be given with validate"),
         ("train FACES --out run --embedding-size 65537", "embedding_size must be at most 65,536, got 65537"),
         ("train FACES --out run --epoch 3", "--epoch"),
         ("train FACES --out run --validate absent", "absent: no such folder or tar"),

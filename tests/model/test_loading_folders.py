@@ -134,6 +134,8 @@ HOSTILE_CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "backbone a list": (lambda card: {**card, "backbone": ["tiny"]}, "backbone"),
     "an endless backbone": (lambda card: {**card, "backbone": "tin\n" * 50_000}, "unknown backbone 'tin"),
     "an endless option": (lambda card: {**card, "options": {"dep\nth" * 50_000: 1}}, "tiny has no option dep"),
+    "a backbone that is code": (lambda card: {**card, "backbone": "antigravity:fly"}, "no code is run because a file"),
+    "an endless backbone that is code": (lambda card: {**card, "backbone": "a:" + "b" * 50_000}, "unknown backbone"),
     "an unknown backbone": (lambda card: {**card, "backbone": "os.system"}, "unknown backbone"),
     "embedding size negative": (lambda card: {**card, "embedding_size": -16}, "embedding_size is -16"),
     "embedding size zero": (lambda card: {**card, "embedding_size": 0}, "embedding_size is 0"),

@@ -29,7 +29,7 @@ def made(name: str, recomputing: bool = False) -> Callable[[], nn.Module]:
     return make
 
 
-@pytest.mark.parametrize("name", ["tiny", "mobilefacenet", "iresnet18"])
+@pytest.mark.parametrize("name", ["tiny", "mobilefacenet", "iresnet18", "vit-t"])
 def test_held_is_what_autograd_keeps(name: str) -> None:
     assert footprint(made(name), 3).held == saved_bytes(made(name)(), 3)
 
@@ -63,7 +63,7 @@ def test_half_precision_keeps_half_the_activations_and_a_half_copy_of_the_weight
     assert footprint(made("tiny"), 16, "fp16") == half
 
 
-@pytest.mark.parametrize("name", ["tiny", "mobilefacenet", "iresnet18"])
+@pytest.mark.parametrize("name", ["tiny", "mobilefacenet", "iresnet18", "vit-t"])
 def test_recomputed_blocks_hold_and_need_less(name: str) -> None:
     plain, recomputed = footprint(made(name), 16), footprint(made(name, recomputing=True), 16)
     assert recomputed.held < 0.6 * plain.held

@@ -52,6 +52,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "footprint", once)
 
 
+def test_adamw_keeps_two_tensors_where_sgd_keeps_its_momentum() -> None:
+    sgd, adamw = (plan.plan(config(optimizer=name), 1000, device="cpu") for name in ("sgd", "adamw"))
+    for name in ("their momentum", "backbone: momentum"):
+        assert item(adamw.always, name) == 2 * item(sgd.always, name) > 0
+    without = plan.plan(config(momentum=0.0), 1000, device="cpu")
+    assert adamw.checkpoint - sgd.checkpoint == sgd.checkpoint - without.checkpoint > 0
+
+
 def test_what_is_always_there_is_what_a_run_has() -> None:
     made = plan.plan(config(embedding_size=32), 1001, device="cpu")
     net, head = backbones.create("tiny", 32), heads.create("arcface", 1001, 32)

@@ -17,12 +17,18 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
     ("settings", "message"),
     [
         ({"loss": "triplet"}, r"loss must be one of arcface, cosface, .*, got 'triplet'"),
-        ({"backbone": "vit"}, r"backbone must be one of iresnet18, .*, tiny, got 'vit'"),
+        ({"backbone": "vit"}, r"backbone must be one of iresnet18, .*, vit-l, or a function .*, got 'vit'"),
+        ({"backbone": "mine:make:it"}, r"backbone must be .*, or a function of your own, package.module:function, got"),
+        ({"augmentation": "mine.darker"}, r"augmentation must be a function of your own, package.module:function, got"),
         ({"device": "abacus"}, r"device must be one of auto, cpu, cuda, mps, got 'abacus'"),
         ({"precision": "16"}, r"precision must be one of 32, bf16, fp16, 64, got '16'"),
+        ({"optimizer": "lion"}, r"optimizer must be one of sgd, adamw, got 'lion'"),
+        ({"nesterov": True, "momentum": 0.0}, r"nesterov must be off without SGD and its momentum, got True"),
+        ({"nesterov": True, "optimizer": "adamw"}, r"nesterov must be off without SGD and its momentum, got True"),
         ({"order": None}, r"order must be one of paper, release, got None"),
         ({"embedding_size": LONGEST_EMBEDDING + 1}, r"embedding_size must be at most 65,536, got 65537"),
-        ({"validate": "a.bin,b.bin"}, r"validate must be one benchmark, .*, got 'a.bin,b.bin'"),
+        ({"validate": "a.bin,,b.bin"}, r"validate must be paths of benchmarks, none of them empty, got \['a.bin', ''"),
+        ({"best_by": "lfw"}, r"best_by must be given with validate, got 'lfw'"),
     ],
 )
 def test_what_cannot_be_run_is_refused_at_once(settings: dict[str, Any], message: str) -> None:
@@ -37,9 +43,14 @@ def test_the_longest_embedding_that_trains_is_the_longest_that_loads(tmp_path: P
 
 
 def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
-    config = TrainConfig(margin=0.4, milestones=[1.0, 2.5], sync_batchnorm=True, validate="Gesichter/größe.bin")
+    validate = ["Gesichter/größe.bin", "b.bin"]
+    config = TrainConfig(margin=0.4, milestones=[1.0, 2.5], sync_batchnorm=True, validate=validate)
     (tmp_path / "config.yaml").write_text(to_yaml(config), "utf-8")
     assert TrainConfig(**read_config(tmp_path / "config.yaml")) == config
+
+
+def test_a_text_of_benchmarks_is_a_list_of_them() -> None:
+    assert TrainConfig(validate="a.bin,b.bin").validate == ["a.bin", "b.bin"]  # type: ignore[arg-type]
 
 
 def test_an_older_run_has_its_margin_as_m(tmp_path: Path) -> None:

@@ -117,3 +117,43 @@ def test_float64_validates_and_resumes_to_the_same_bits(people: Path, benchmark:
     assert logged[0] == logged[1]
     one, other = (load(tmp_path / run).network.state_dict() for run in ("unbroken", "run"))  # type: ignore[union-attr]
     assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_the_mean_of_several_benchmarks_or_a_named_one_says_which_is_best(
+    people: Path, benchmark: Path, tmp_path: Path
+) -> None:
+    settings = replace(SMALL, validate=[str(people), str(benchmark)], keep_checkpoints=9)
+    train(people, tmp_path / "run", settings)
+    lines = [line for line in read_metrics(tmp_path / "run") if "benchmark" in line]
+    assert [line["benchmark"] for line in lines] == ["faces", "benchmark"] * 3
+    accuracies = [(faces["accuracy"], other["accuracy"]) for faces, other in zip(lines[::2], lines[1::2], strict=True)]
+    checkpoints = checkpoint_folder.newest_first(tmp_path / "run" / "checkpoints")[::-1]
+    for path, both in zip(checkpoints, accuracies, strict=True):
+        expected = checkpoint_folder.Validation("mean of faces, benchmark", sum(both) / 2)
+        assert checkpoint_folder.validation_of(path) == expected
+
+    train(people, tmp_path / "named", replace(settings, best_by="benchmark"))
+    newest = checkpoint_folder.newest_first(tmp_path / "named" / "checkpoints")[0]
+    assert checkpoint_folder.validation_of(newest) == checkpoint_folder.Validation("benchmark", accuracies[-1][1])
+
+
+def test_a_validation_that_fails_in_its_second_benchmark_is_made_up_for_once(
+    people: Path, benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SMALL, validate=[str(people), str(benchmark)])
+    evaluate = hooks.evaluate_pairs
+
+    def fail(encoder: Any, one: Any, **options: Any) -> Any:
+        if one.name == "benchmark":
+            raise OSError(5, "Input/output error")
+        return evaluate(encoder, one, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hooks, "evaluate_pairs", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            train(people, tmp_path / "run", settings)
+    train(people, tmp_path / "run", settings, resume=True)
+    lines = [line for line in read_metrics(tmp_path / "run") if "benchmark" in line]
+    assert [(line["step"], line["benchmark"]) for line in lines] == [
+        (step, name) for step in (3, 6, 9) for name in ("faces", "benchmark")
+    ]

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +89,39 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         assert [(m["step"], m["loss"]) for m in read_metrics(run)] == [
             (m["step"], m["loss"]) for m in read_metrics(unbroken)
         ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.1, "sample_rate": 0.4},
+        {"optimizer": "adamw", "lr": 0.001, "decay_norm_and_bias": False, "accumulate": 2},
+        {"nesterov": True},
+    ],
+    ids=str,
+)
+def test_other_optimizers_resume_in_the_same_bits_and_learn(
+    settings: dict[str, Any], people: Path, tmp_path: Path
+) -> None:
+    config = replace(SMALL, **settings, log_every=1, augment=0.0)
+    train(people, tmp_path / "whole", config)
+    with pytest.raises(Stopped):
+        train_until_interrupted(people, tmp_path / "run", 3, config)
+    train(people, tmp_path / "run", config, resume=True)
+    assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+    losses = [line["loss"] for line in read_metrics(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+    with pytest.raises(InputError, match=f"{next(iter(settings))} .* -> "):
+        train(people, tmp_path / "run", SMALL, resume=True)
+
+
+def test_a_vision_transformer_resumes_in_the_same_bits(people: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, backbone="vit-t", drop_path=0.2, batch_size=4, max_steps=3, checkpoint_activations=True)
+    train(people, tmp_path / "whole", config)
+    with pytest.raises(Stopped):
+        train_until_interrupted(people, tmp_path / "run", 2, config)
+    train(people, tmp_path / "run", config, resume=True)
+    assert_same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
 def train_until_interrupted(people: Path, run: Path, step: int, config: TrainConfig = SMALL) -> None:

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from elasticface import heads
 from elasticface.heads.row_sparse import row_sparse, rows_and_values
 from elasticface.training import optim
-from elasticface.training.optim import RowSparseSGD
+from elasticface.training.optim import RowSparseAdamW, RowSparseSGD
 
 SETTINGS: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
 
@@ -161,3 +161,56 @@ def test_a_run_goes_on_from_its_state_dict_to_the_bit():
     resumed.steps(again, 3)
     for mine, theirs in zip(resumed.parameters(), unbroken.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("piece", [1, 16 << 20])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_nesterov_is_torchs(sparse, piece):
+    ours, theirs = weight_of(), weight_of()
+    mine = RowSparseSGD([ours], nesterov=True, **SETTINGS)
+    torchs = torch.optim.SGD([theirs], nesterov=True, fused=True, **SETTINGS)
+    with mock.patch.dict(optim._PIECE_BYTES, cpu=piece):
+        for step in range(5):
+            gradient = gradient_of(ours, torch.arange(12), step)
+            ours.grad, theirs.grad = gradient if sparse else gradient.to_dense(), gradient.to_dense()
+            mine.step()
+            torchs.step()
+            torch.testing.assert_close(ours, theirs, rtol=1e-6 if sparse else 0, atol=1e-7 if sparse else 0)
+
+
+@pytest.mark.parametrize("piece", [1, 16 << 20])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_adamw_is_torchs_where_all_rows_have_a_gradient(sparse, piece):
+    ours, theirs = weight_of(), weight_of()
+    mine = RowSparseAdamW([{"params": [ours], "weight_decay": 0.1}], lr=0.01)
+    torchs = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.1, fused=True)
+    with mock.patch.dict(optim._PIECE_BYTES, cpu=piece):
+        for step in range(5):
+            gradient = gradient_of(ours, torch.arange(12), step)
+            ours.grad, theirs.grad = gradient if sparse else gradient.to_dense(), gradient.to_dense()
+            mine.step()
+            torchs.step()
+            torch.testing.assert_close(ours, theirs, rtol=1e-5 if sparse else 0, atol=1e-6 if sparse else 0)
+    assert mine.state[ours].keys() == torchs.state[theirs].keys() == {"step", "exp_avg", "exp_avg_sq"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1, max_size=6))
+def test_rows_follow_adamws_rule_when_they_are_sampled_and_stay_when_not(samples):
+    weight = weight_of(dtype=torch.float64)
+    adamw = RowSparseAdamW([weight], lr=0.01, weight_decay=0.1)
+    rows = [row.clone() for row in weight.detach()]
+    m, v = ([torch.zeros(5, dtype=torch.float64) for _ in rows] for _ in range(2))
+    for step, sample in enumerate(samples):
+        at, t = torch.tensor(sorted(sample)), step + 1
+        weight.grad = gradient_of(weight, at, step)
+        for row, g in zip(at.tolist(), weight.grad._values(), strict=True):
+            m[row] = 0.9 * m[row] + 0.1 * g
+            v[row] = 0.999 * v[row] + 0.001 * g**2
+            unbiased = m[row] / (1 - 0.9**t), v[row] / (1 - 0.999**t)
+            rows[row] = (1 - 0.01 * 0.1) * rows[row] - 0.01 * unbiased[0] / (unbiased[1].sqrt() + 1e-8)
+        before = weight.detach().clone()
+        adamw.step()
+        torch.testing.assert_close(weight.detach(), torch.stack(rows), rtol=1e-12, atol=1e-14)
+        others = sorted(set(range(12)) - sample)
+        assert torch.equal(weight[others], before[others])

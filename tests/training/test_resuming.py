@@ -79,6 +79,13 @@ def test_other_data_are_refused_by_their_first_difference_and_nothing_is_touched
     assert everything(run) == before
 
 
+def test_adamws_moments_are_taken_over_by_name(faces: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, optimizer="adamw", lr=0.001)
+    train(faces, tmp_path / "run", config)
+    rename(faces)
+    train(faces, tmp_path / "run", replace(config, epochs=config.epochs + 1), resume=True, data_changed=True)
+
+
 def test_the_same_images_in_another_order_are_other_data() -> None:
     class Source:
         num_classes, class_names = 2, ("a", "b")

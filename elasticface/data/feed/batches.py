@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.data.feed.own_augmentation import Augment
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.feed.slots import Slots
 from elasticface.data.images.decoding import DamagedImage
@@ -82,8 +83,8 @@ def _is_damaged(source: Source, index: int) -> bool:
 
 
 def epoch_batches(
-    source: Source, sampler: KeyedBatchSampler, workers: int, pin_memory: bool
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Damage]]:
+    source: Source, sampler: KeyedBatchSampler, workers: int, pin_memory: bool, augment: Augment | None = None
+) -> Generator[tuple[Tensor, Tensor, Tensor, Damage], None, None]:
     """One process's share of the batches of one epoch, in the sampler's order.
 
     Args:
@@ -91,6 +92,7 @@ def epoch_batches(
         sampler: which images, in which order.
         workers: processes that read ahead; 0 reads in this one.
         pin_memory: for a GPU.
+        augment: what changes every image as it is read.
 
     Yields:
         uint8 [b, H, W, 3] RGB; int64 [b] labels; int64 [b] the row of each image in the global batch; and the images
@@ -102,17 +104,24 @@ def epoch_batches(
         share = sampler.last_row - sampler.first_row
         slots = Slots(workers, share * getattr(source, "size", _SIDE) ** 2 * 3)
     loader: DataLoader[Any] = DataLoader(
-        BatchDataset(source, slots),
-        batch_sampler=sampler,
+        BatchDataset(source, slots, augment),
+        batch_sampler=_Placed(sampler),  # type: ignore[arg-type]  # whatever it gives goes to __getitems__
         num_workers=workers,
         collate_fn=_unchanged,
         pin_memory=pin_memory,
         worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    for images, labels, places, bad in loader:
-        if slots is not None and isinstance(images, tuple):
-            images = slots.batch(*images)
-        yield images, torch.as_tensor(labels), torch.as_tensor(places) + sampler.first_row, bad
+    batches = iter(loader)
+    try:
+        for images, labels, places, bad in batches:
+            if slots is not None and isinstance(images, tuple):
+                images = slots.batch(*images)
+            yield images, torch.as_tensor(labels), torch.as_tensor(places) + sampler.first_row, bad
+    finally:
+        # A traceback may hold on to the iterator; then nothing else would end the workers, who take no SIGTERM, and the
+        # program would wait for them at its end.
+        if workers:
+            batches._shutdown_workers()  # type: ignore[attr-defined]
 
 
 class BatchDataset(Dataset[Any]):
@@ -121,15 +130,20 @@ class BatchDataset(Dataset[Any]):
     Each image is copied into its batch as soon as it is decoded: the decoder's memory then serves for the next one.
     """
 
-    def __init__(self, source: Source, slots: Slots | None = None) -> None:
-        self._source, self._slots = source, slots
+    def __init__(self, source: Source, slots: Slots | None = None, augment: Augment | None = None) -> None:
+        self._source, self._slots, self._augment = source, slots, augment
         self._will_read = getattr(source, "will_read", None)
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], Damage]:
-        """Images, labels, places in the batch, and the damaged images: what the DataLoader hands over."""
+    def __getitems__(self, batch_of: tuple[int, list[int]]) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], Damage]:
+        """Images, labels, places in the batch, and the damaged images: what the DataLoader hands over.
+
+        Args:
+            batch_of: the place of the first image in the epoch, and the images.
+        """
+        first, indices = batch_of
         if self._will_read is not None:
             self._will_read(indices)
         batch: NDArray[np.uint8] | None = None
@@ -143,6 +157,8 @@ class BatchDataset(Dataset[Any]):
             except DamagedImage as error:
                 bad.append((index, str(error)))
                 continue
+            if self._augment is not None:
+                image = self._augment(image, first + place)
             if batch is None:
                 slot, batch = self._memory((len(indices), *image.shape))
             batch[len(labels)] = image
@@ -159,6 +175,21 @@ class BatchDataset(Dataset[Any]):
         worker = get_worker_info()
         claimed = self._slots.claim(worker.id, shape) if self._slots is not None and worker is not None else None
         return claimed or (None, np.empty(shape, np.uint8))
+
+
+class _Placed:
+    """The batches of a sampler, each with the place of its first image in the epoch."""
+
+    def __init__(self, sampler: KeyedBatchSampler) -> None:
+        self._sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        sampler = self._sampler
+        for step, indices in enumerate(sampler, sampler.start_step):
+            yield step * sampler.images_per_batch + sampler.first_row, indices
 
 
 def _unchanged(batch: Any) -> Any:

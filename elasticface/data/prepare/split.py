@@ -37,8 +37,9 @@ class SplitSummary:
     def lines(self) -> list[str]:
         """For the terminal."""
         people = "each of other people" if self.disjoint_folds else "sharing people, of whom there are too few"
+        train = [f"train: {self.train_people:,} people, {self.train_images:,} images"] if self.train_people else []
         return [
-            f"train: {self.train_people:,} people, {self.train_images:,} images",
+            *train,
             f"heldout: {self.heldout_people:,} people, {self.heldout_images:,} images",
             f"pairs: {self.pairs // 2:,} genuine and {self.pairs // 2:,} impostor in {self.folds} folds, {people}",
             f"genuine pairs: of {self.genuine_people:,} people, at most {self.most_genuine_of_one:,} of one",
@@ -46,7 +47,7 @@ class SplitSummary:
 
 
 def split(
-    folder: str | Path, out: str | Path, *, people: int, pairs: int = 6000, folds: int = 10, seed: int = 0
+    folder: str | Path, out: str | Path, *, people: int | None, pairs: int = 6000, folds: int = 10, seed: int = 0
 ) -> SplitSummary:
     """Hold ``people`` of a folder of identity folders out of training, and draw verification pairs of their photos.
 
@@ -67,7 +68,8 @@ def split(
     Args:
         folder: ``<folder>/<identity>/<image>``, read as training reads it.
         out: a folder that is not there or empty, and not inside ``folder``.
-        people: how many to hold out, ≥ 2; at least two must remain.
+        people: how many to hold out, ≥ 2; at least two must remain. None takes all, for a folder of people to test on,
+            and makes no ``out/train``.
         pairs: genuine and impostor pairs together, a multiple of 2 · ``folds``.
         folds: ≥ 2.
         seed: ≥ 0.
@@ -82,7 +84,9 @@ def split(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* are resized")  # nothing is decoded here
         source = FolderSource(folder)
-    if not 2 <= people <= source.num_classes - 2:
+    if people is None:
+        people = source.num_classes
+    elif not 2 <= people <= source.num_classes - 2:
         raise InputError(
             f"people must be at least 2 and leave at least 2 to train on, got {people} of the {source.num_classes} "
             f"in {printable(folder)}"

@@ -284,3 +284,12 @@ def test_a_split_that_is_stopped_leaves_nothing(faces, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         split(faces, tmp_path / "out", people=4, pairs=8, folds=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_people_of_a_folder_are_paired_and_none_is_left_to_train_on(faces, tmp_path):
+    summary = split(faces, tmp_path / "out", people=None, pairs=600)
+    check_pairs(tmp_path / "out", 600, 10)
+    assert images(tmp_path / "out" / "heldout") == images(faces)
+    assert not (tmp_path / "out" / "train").exists()
+    assert (summary.train_people, summary.heldout_people) == (0, 60)
+    assert [line.partition(":")[0] for line in summary.lines()] == ["heldout", "pairs", "genuine pairs"]

@@ -1,0 +1,72 @@
+"""Parts that a user may bring: good ones, and one for every way to be wrong. Tests name them as ``own_parts:NAME``."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+NO_FUNCTION = 3
+
+
+class Pooled(nn.Module):
+    """A net with what a fresh one on the meta device would lose: a buffer that no state dict holds."""
+
+    def __init__(self, embedding_size: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout, self.linear = nn.Dropout(dropout), nn.Linear(3 * 16, embedding_size)
+        self.register_buffer("scale", torch.tensor(2.0), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
+        embeddings: Tensor = self.linear(self.dropout(pooled)) * self.scale
+        return embeddings
+
+
+def pooled(embedding_size: int = 512, dropout: float = 0.0) -> nn.Module:
+    return Pooled(embedding_size, dropout)
+
+
+def of_ten(embedding_size: int, **_: float) -> nn.Module:
+    return Pooled(10, 0.0)
+
+
+def for_small_images(embedding_size: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, embedding_size))
+
+
+def several_outputs(embedding_size: int) -> nn.Module:
+    class Two(nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            return images, images
+
+    return Two()
+
+
+def no_module(embedding_size: int) -> int:
+    return embedding_size
+
+
+def without_size() -> nn.Module:
+    return Pooled(8, 0.0)
+
+
+def noisy(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    noise = generator.integers(0, 32, image.shape, np.uint8)
+    return image // 2 + noise
+
+
+def smaller(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    return image[::2, ::2]
+
+
+def in_floats(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.float64]:
+    return image / 255
+
+
+def a_list(image: NDArray[np.uint8], generator: np.random.Generator) -> list[int]:
+    return [1]
+
+
+def right_for_noise(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Right for noise, which it is tried on, and wrong for pictures, whose neighbouring pixels are alike."""
+    return image if np.abs(np.diff(image.astype(int), axis=1)).mean() > 50 else image[:1]
