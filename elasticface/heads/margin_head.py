@@ -152,7 +152,8 @@ class MarginHead(nn.Module):
 
         Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
         N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
-        N·b·8 (labels; twice with ``margins``) and N·6·8 gathered; all 4 are 8 in float64. By the ring, a process
+        N·b·8 (labels; twice with ``margins``) and N·6·8 gathered; all 4 are 8 in float64. A loss that changes its
+        negatives, or has sub-centres, gathers N·B·4 in place of one of the B·4 reduced. By the ring, a process
         sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
 
         Args:

@@ -85,11 +85,12 @@ def adaptive_margin(
     Returns:
         ([B] value, [B] d value / d cos θ).
     """
-    value, slope = arc_margin(cosines, -margins * quality, past_pi)
+    angles = margins * quality
+    value, slope = arc_margin(cosines, -angles, past_pi)
     if past_pi == "monotone":
-        past = (quality > 0) & (cosines > (margins * quality).cos())
+        past = (angles > 0) & (cosines > angles.cos())
         value, slope = torch.where(past, 1, value), torch.where(past, 0, slope)
-    return value - margins * (1 + quality), slope
+    return value - (margins + angles), slope
 
 
 def draw(m: float, std: float, count: int, seed: int, step: int) -> Tensor:

@@ -207,7 +207,7 @@ def _is_of_ones_own(loss: str) -> bool:
     """Whether a loss was added to the known ones (docs/heads.md)."""
     from elasticface.heads import LOSSES
 
-    return loss in LOSSES
+    return isinstance(loss, str) and loss in LOSSES
 
 
 def _ramp(step: int, warmup: float) -> float:

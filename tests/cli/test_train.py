@@ -95,8 +95,8 @@ def test_the_old_name_of_the_margin_is_read(people: Path, trained: Path, here: P
     assert settings("--config", "old.yaml")["margin"] == 0.4
     shutil.copytree(trained, "run")
     config = here / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("margin: null", "m: null"))
-    assert "m: null" in config.read_text()
+    config.write_text(config.read_text().replace("\nmargin: null", "\nm: null"))
+    assert "\nm: null" in config.read_text()
     assert "margin None -> 0.2" in refused("train", people, "--out", "run", "--resume", "--margin", "0.2")
     done("train", people, "--out", "run", "--resume", "--max-steps", "3")
     assert read_config(config)["margin"] is None

@@ -62,8 +62,9 @@ def away_from_kinks(loss: str, head: MarginHead, embeddings: Tensor, labels: Ten
         return bool((angles.abs().min() > 1e-4) and ((angles - math.pi).abs().min() > 1e-4))
     if loss == "magface":
         added = (head.u_margin - head.l_margin) / (head.u_a - head.l_a) * (lengths.clamp(head.l_a, head.u_a) - head.l_a)
-        bounds = torch.stack([lengths - head.l_a, lengths - head.u_a]).abs().min()
-        return bool((angles + drawn + added - math.pi).abs().min() > 1e-4 and bounds > 1e-4)
+        # Next to u_a the slope of the penalty, 1/u_a² − 1/a², goes to 0.
+        bounds = torch.stack([lengths / head.l_a - 1, lengths / head.u_a - 1]).abs().min()
+        return bool((angles + drawn + added - math.pi).abs().min() > 1e-4 and bounds > 0.02)
     if (angles + drawn - math.pi).abs().min() < 1e-4:
         return False
     if loss == "curricularface":
@@ -98,7 +99,7 @@ def options_of(loss: str, data: st.DataObject) -> dict[str, Any]:
             "u_a": l_a + data.draw(number(10, 100)),
             "l_margin": data.draw(number(0, 0.7)),
             "u_margin": data.draw(number(0.7, 1.5)),
-            "lambda_g": data.draw(number(0, 50)),
+            "lambda_g": data.draw(number(0.1, 50) | st.just(0.0)),
         }
     if loss == "curricularface":
         return {"m": data.draw(number(0, 1.5)), "t_alpha": data.draw(number(0.01, 1))}
@@ -152,7 +153,7 @@ def test_loss_and_gradients_equal_longhand(loss, dtype, data):
         tolerance = 1e-12 if dtype == torch.float64 else 2e-5
         assert_same((actual.detach(), embeddings.grad, head.weight.grad), expected, tolerance)
         found = {name: buffer.item() for name, buffer in head.named_buffers()}
-        assert found == pytest.approx(state, rel=1e-12 if dtype == torch.float64 else 1e-5)
+        assert found == pytest.approx(state, rel=tolerance, abs=tolerance / 10)  # t is a mean around 0
 
 
 @pytest.mark.parametrize("budget", [1, 400, 1 << 30])
@@ -172,6 +173,39 @@ def test_gradcheck(loss, budget):
             return value
 
     assert torch.autograd.gradcheck(of, (embeddings, head.weight))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(-0.999, 0.999), st.floats(-0.3, 1.5), st.floats(-1, 1), st.sampled_from(["monotone", "paper"]))
+def test_adaptive_margin_and_its_slope_are_those_of_the_acos_form(c, m, quality, past_pi):
+    cosine, m, quality = (torch.tensor([v], dtype=torch.float64) for v in (c, m, quality))
+    assume((cosine.acos() - m * quality).abs() > 1e-6)  # at the kinks rounding decides which side is meant
+    assume((cosine.acos() - m * quality - math.pi).abs() > 1e-6)
+    leaf = cosine.clone().requires_grad_()
+    angle = leaf.acos() - m * quality
+    expected = angle.cos()
+    if past_pi == "monotone":
+        expected = torch.where(angle > math.pi, leaf + (m * quality).cos() - 1, expected)
+        expected = torch.where((angle < 0) & (m * quality > 0), 1, expected)
+    (slope,) = torch.autograd.grad(expected.sum(), leaf)
+    value, mine = margins.adaptive_margin(cosine, m, quality, past_pi)
+    torch.testing.assert_close(value, (expected - m * quality - m).detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(mine, slope, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(-0.999, 0.999), st.floats(0, 3), st.sampled_from(["monotone", "paper"]))
+def test_the_slope_by_the_margin_is_the_gradient_of_the_acos_form(c, m, past_pi):
+    assume(abs(math.acos(c) + m - math.pi) > 1e-6)
+    cosine, leaf = torch.tensor([c], dtype=torch.float64), torch.tensor([m], dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(longhand_compared.longhand.arc(cosine, leaf, past_pi).sum(), leaf)
+    torch.testing.assert_close(margins.arc_by_margin(cosine, leaf.detach(), past_pi), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", COMPARED)
+def test_a_head_says_what_it_is(loss):
+    own = {"adaface": "m=0.4, scale=64, h=0.333", "magface": "u_a=110", "curricularface": "t_alpha=0.01"}
+    assert own.get(loss, "m=0.5, scale=64, centres_per_class=3") in repr(head_of(loss))
 
 
 # Running statistics.
