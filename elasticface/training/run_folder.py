@@ -133,7 +133,7 @@ class RunFolder:
         return f"the last good checkpoint is {self.newest}" if self.newest else "there is no checkpoint yet"
 
     def encoder(self, state: TrainState) -> FaceEncoder:
-        """An encoder with the weights as they are."""
+        """An encoder with the weights as they are, or with their average where the run keeps one."""
         counts = {"identities": len(self.identities.counts), "images": self.identities.images}
         card = Card(
             name=self.path.resolve().name,
@@ -142,7 +142,7 @@ class RunFolder:
             options=self.config.backbone_options(),
             training={**asdict(self.config), **counts},
         )
-        return FaceEncoder(state.backbone, card, state.world.device)
+        return FaceEncoder(state.network, card, state.world.device)
 
     def finish(self, state: TrainState) -> FaceEncoder:
         """Write the model of a run that is done. Collective.
@@ -156,7 +156,7 @@ class RunFolder:
                 "gradients were not finite, or images could not be read"
             )
             raise print_only_in_first(Stopped(message))
-        state.backbone.eval()
+        state.network.eval()
         encoder = self.encoder(state)
         run_in_first(lambda: encoder.save(self.model_path))
         progress.say(f"the model is in {self.model_path}")
