@@ -34,7 +34,8 @@ Ten seconds for two million people: elasticface plan --identities 2000000 --gpus
 # What decides how much a run takes; the rest of train's settings changes nothing here.
 SETTINGS = (
     *("loss", "scale", "sample_rate", "max_logits_bytes", "backbone", "embedding_size", "accumulate"),
-    *("centres_per_class", "checkpoint_activations", "precision", "sync_batchnorm", "optimizer", "momentum", "epochs"),
+    *("centres_per_class", "checkpoint_activations", "precision", "sync_batchnorm", "optimizer", "momentum", "ema"),
+    "epochs",
 )
 
 

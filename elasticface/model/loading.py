@@ -160,7 +160,8 @@ def _load_checkpoint(
         raise InputError(f"{source}: missing: an older version's checkpoint; use the run's final model, or train on")
     card = _read_card(source)
     card = replace(card, name=f"{card.name} step {checkpoint_folder.step_of(path)}")
-    state = read_tensors(path, "backbone.")
+    kept = "average." if card.training.get("ema") is not None else "backbone."  # what the run validates and keeps
+    state = read_tensors(path, kept)
     return FaceEncoder(_filled(_empty(card, source, own), card, state, path).to(device), card, device)
 
 

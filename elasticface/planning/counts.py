@@ -108,6 +108,7 @@ def _network(config: TrainConfig) -> nn.Module:
 
 def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
     centres, momentum = _FLOAT * sizes.centres * sizes.row, config.optimizer_tensors
+    average = (_FLOAT * sizes.parameters + sizes.buffers) * (config.ema is not None)
     twice = "2·" if momentum == 2 else ""
     return (
         Item("class centres", f"c·{sizes.k}D·4", centres),
@@ -115,6 +116,7 @@ def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
         Item("backbone: parameters", "P·4", _FLOAT * sizes.parameters),
         Item("backbone: gradients, in the buckets that are sent", "T·4", _FLOAT * sizes.trained),
         Item("backbone: momentum", f"{twice}T·4", _FLOAT * sizes.trained * momentum),
+        Item("backbone: moving average", "P·4 + buffers", average),
         Item("backbone: running statistics, and a copy of them", "2 × theirs", 2 * sizes.buffers),
         Item("images, as bytes and as numbers", "b·3·112²·(1 + 4)", sizes.images * 3 * _IMAGE**2 * (1 + _FLOAT)),
     )
@@ -209,7 +211,11 @@ def traffic(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
 
 
 def checkpoint(config: TrainConfig, sizes: Sizes, identities: int) -> int:
-    """Parameters, buffers and momentum, once each, whatever N is: (P + T)·4 + buffers + 2·C·D·4 with SGD."""
+    """Parameters, buffers and momentum, once each, whatever N is: (P + T)·4 + buffers + 2·C·D·4.
+
+    AdamW has two momenta. A moving average has P·4 + buffers once more.
+    """
     momentum = config.optimizer_tensors
-    backbone = _FLOAT * (sizes.parameters + sizes.trained * momentum) + sizes.buffers
+    averaged = 1 + (config.ema is not None)
+    backbone = averaged * (_FLOAT * sizes.parameters + sizes.buffers) + _FLOAT * sizes.trained * momentum
     return backbone + (1 + momentum) * _FLOAT * identities * sizes.row

@@ -74,6 +74,8 @@ class TrainConfig:
         momentum: of SGD
         nesterov: SGD looks one step of its momentum ahead
         weight_decay: of the optimizer; AdamW's is multiplied by the learning rate
+        ema: decay D of the moving average of the backbone's weights, w̄ ← D·w̄ + (1 − D)·w after every step, such as
+            0.999; the average is what is validated and kept as the model
         decay_norm_and_bias: decay batch norms, biases and PReLU slopes too, as the paper does
         clip_norm: the backbone's gradient is clipped to this norm; 0 leaves it alone
         schedule: of the learning rate: steps down, or cosine to 0
@@ -137,6 +139,7 @@ class TrainConfig:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
+    ema: float | None = None
     decay_norm_and_bias: bool = True
     clip_norm: float = 5.0
     schedule: Literal["milestones", "cosine"] = "milestones"
@@ -188,6 +191,7 @@ class TrainConfig:
             self._check(name, getattr(self, name) is None or 0 <= getattr(self, name) < 1, "in [0, 1)")
         looks_ahead = self.optimizer == "sgd" and self.momentum > 0
         self._check("nesterov", looks_ahead or not self.nesterov, "off without SGD and its momentum")
+        self._check("ema", self.ema is None or 0 < self.ema < 1, "above 0 and below 1")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")

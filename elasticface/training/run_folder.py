@@ -152,8 +152,8 @@ class RunFolder:
         return f"the last good checkpoint is {self.newest}" if self.newest else "there is no checkpoint yet"
 
     def encoder(self, state: TrainState) -> FaceEncoder:
-        """An encoder with the weights as they are."""
-        return FaceEncoder(state.backbone, self._card, state.world.device)
+        """An encoder with the weights as they are, or with their average where the run keeps one."""
+        return FaceEncoder(state.network, self._card, state.world.device)
 
     def finish(self, state: TrainState) -> FaceEncoder:
         """Write the class centres and the model of a run that is done. Collective.
@@ -168,7 +168,7 @@ class RunFolder:
             )
             raise print_only_in_first(Stopped(message))
         classes.write(self.path / CLASSES, self.identities, state.head.weight.detach())
-        state.backbone.eval()
+        state.network.eval()
         encoder = self.encoder(state)
         run_in_first(lambda: encoder.save(self.model_path))
         progress.say(f"the model is in {self.model_path}")

@@ -9,6 +9,7 @@ from torch.distributed.checkpoint.stateful import Stateful
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import ParamsT
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from elasticface import backbones, heads
 from elasticface.backbones.syncnorm import synchronised
@@ -40,6 +41,7 @@ class TrainState(Stateful):
 
     Attributes:
         backbone: the network itself.
+        average: moving average of the backbone, of running statistics too; ``None`` without ``ema``.
         ddp: DDP around the backbone, which averages gradients over the processes; with one process the backbone.
         model: backbone and head as one module: the optimizer and the checkpoint use its names.
         dtype: type of images and embeddings.
@@ -58,6 +60,10 @@ class TrainState(Stateful):
         self, config: TrainConfig, world: World, backbone: nn.Module, head: MarginHead, per_epoch: int
     ) -> None:
         self.world, self.backbone, self.head = world, backbone, head
+        self.average = None
+        if config.ema is not None:
+            mean = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(backbone, multi_avg_fn=mean, use_buffers=True)
         self.ddp = _ddp(backbone, world)
         self.model = nn.ModuleDict({"backbone": backbone, "head": head})
         groups = [
@@ -95,6 +101,11 @@ class TrainState(Stateful):
         return cls(config, world, backbone.train(), head.to(world.device).train(), per_epoch)
 
     @property
+    def network(self) -> nn.Module:
+        """The network that is validated and kept: the backbone, or its average where there is one."""
+        return self.backbone if self.average is None else self.average.module
+
+    @property
     def last_epoch(self) -> int:
         """The epoch of the last step, from 0."""
         return (self.step - 1) // self.steps_per_epoch
@@ -128,6 +139,8 @@ class TrainState(Stateful):
         # The same in all processes: the loss is that of the global batch, the norm that of all processes.
         if math.isfinite(outcome.loss) and math.isfinite(gradient_norm):
             self.optimizer.step()  # not by the scaler: the gradients are unscaled, and known to be finite
+            if self.average is not None:
+                self.average.update_parameters(self.backbone)
             self.skipped_in_row = 0
             self.loss_sum += outcome.loss
             self.loss_count += 1
@@ -151,6 +164,9 @@ class TrainState(Stateful):
         tensors: dict[str, Tensor] = dict(self.model.state_dict())
         for name, parameter in self._parameters().items():
             tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.module.state_dict().items()}
+            tensors["averaged_steps"] = self.average.n_averaged
         # As DTensors of the rows of all processes; head.weight, which is one already, is overwritten by the same.
         tensors |= {name: self.head.sharded(rows) for name, rows in self.centre_tensors().items()}
         for name, value in self._counters().items():
@@ -159,7 +175,10 @@ class TrainState(Stateful):
         return tensors
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the model, with the head's seed and step, the counters and the scaler; momentum was loaded in place."""
+        """Set the model, with the head's seed and step, the counters and the scaler.
+
+        Momentum and the average were loaded in place.
+        """
         self.model.load_state_dict({name: state_dict[name] for name in self.model.state_dict()})
         counters = {name: state_dict[f"progress.{name}"].item() for name in self._counters()}
         if self.scaler.is_enabled():

@@ -60,6 +60,14 @@ def test_adamw_keeps_two_tensors_where_sgd_keeps_its_momentum() -> None:
     assert adamw.checkpoint - sgd.checkpoint == sgd.checkpoint - without.checkpoint > 0
 
 
+def test_an_average_is_one_backbone_more() -> None:
+    plain, averaged = (plan.plan(config(ema=ema), 1000, device="cpu") for ema in (None, 0.99))
+    net = backbones.create("tiny")
+    size = sum(t.numel() * t.element_size() for t in [*net.parameters(), *net.buffers()])
+    assert item(averaged.always, "backbone: moving average") == size
+    assert averaged.checkpoint - plain.checkpoint == size
+
+
 def test_what_is_always_there_is_what_a_run_has() -> None:
     made = plan.plan(config(embedding_size=32), 1001, device="cpu")
     net, head = backbones.create("tiny", 32), heads.create("arcface", 1001, 32)

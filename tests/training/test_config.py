@@ -23,6 +23,7 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
         ({"device": "abacus"}, r"device must be one of auto, cpu, cuda, mps, got 'abacus'"),
         ({"precision": "16"}, r"precision must be one of 32, bf16, fp16, 64, got '16'"),
         ({"optimizer": "lion"}, r"optimizer must be one of sgd, adamw, got 'lion'"),
+        ({"ema": 1.0}, r"ema must be above 0 and below 1, got 1.0"),
         ({"nesterov": True, "momentum": 0.0}, r"nesterov must be off without SGD and its momentum, got True"),
         ({"nesterov": True, "optimizer": "adamw"}, r"nesterov must be off without SGD and its momentum, got True"),
         ({"order": None}, r"order must be one of paper, release, got None"),

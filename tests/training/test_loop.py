@@ -20,12 +20,14 @@ from safetensors.torch import load_file
 from elasticface import heads
 from elasticface.base.errors import InputError, Stopped
 from elasticface.data import open_dataset
+from elasticface.model import load
 from elasticface.training import checkpoint
 from elasticface.training.config import TrainConfig
 from elasticface.training.identities import IDENTITIES, Identities
 from elasticface.training.loop import train
 from elasticface.training.processes import World
 from elasticface.training.run_files import read_metrics
+from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 from elasticface.training.step import Batch, forward_backward
 
@@ -97,6 +99,7 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.1, "sample_rate": 0.4},
         {"optimizer": "adamw", "lr": 0.001, "decay_norm_and_bias": False, "accumulate": 2},
         {"nesterov": True},
+        {"ema": 0.5, "checkpoint_activations": True},
     ],
     ids=str,
 )
@@ -113,6 +116,29 @@ def test_other_optimizers_resume_in_the_same_bits_and_learn(
     assert losses[-1] < losses[0]
     with pytest.raises(InputError, match=f"{next(iter(settings))} .* -> "):
         train(people, tmp_path / "run", SMALL, resume=True)
+
+
+def test_the_model_is_the_moving_average_of_the_weights_and_training_does_not_see_it(
+    people: Path, tmp_path: Path
+) -> None:
+    config = replace(SMALL, precision="64", log_every=1)
+    expected: dict[str, torch.Tensor] = {}
+
+    def average(state: TrainState, run: RunFolder) -> None:
+        assert run.encoder(state).network is state.network is not state.backbone  # what is validated
+        for name, value in state.backbone.state_dict().items():
+            if value.is_floating_point():  # the first step's weights begin it
+                expected[name] = 0.8 * expected[name] + 0.2 * value if name in expected else value.clone()
+
+    train(people, tmp_path / "plain", config)
+    encoder = train(people, tmp_path / "run", replace(config, ema=0.8), [average])
+    plain, averaged = read_metrics(tmp_path / "plain"), read_metrics(tmp_path / "run")
+    assert [line["loss"] for line in plain if "loss" in line] == [line["loss"] for line in averaged if "loss" in line]
+    kept = weights(tmp_path / "run")
+    for name, value in expected.items():
+        torch.testing.assert_close(kept[name], value, rtol=1e-12, atol=1e-14)
+    faces = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    np.testing.assert_allclose(encoder.embed(faces), load(tmp_path / "run").embed(faces), atol=1e-6)
 
 
 def test_a_vision_transformer_resumes_in_the_same_bits(people: Path, tmp_path: Path) -> None:
