@@ -54,7 +54,10 @@ def _checkpoint_of(run: Path) -> Path | None:
 def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: RunFolder) -> int:
     """Fill the backbone, and the centres. Returns how many of all classes have a centre of the other run."""
     config = run.config
-    tensors = _weights_of(path, config) if checkpoint is None else read_tensors(checkpoint, "backbone.")
+    if checkpoint is None:
+        tensors = _weights_of(path, config)
+    else:  # the moving average, where that run kept one
+        tensors = read_tensors(checkpoint, "average.") or read_tensors(checkpoint, "backbone.")
     wanted = f"{config.backbone} of size {config.embedding_size}"
     state.backbone.load_state_dict(weights.fitted(tensors, state.backbone, checkpoint or path, wanted))
     if checkpoint is not None:
