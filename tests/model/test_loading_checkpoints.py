@@ -54,6 +54,22 @@ def test_a_checkpoint_is_the_model_as_it_was_then(which: str | int, step: int, t
     assert encoder.card == replace(final, name=f"run step {step}")
 
 
+def test_of_a_run_that_keeps_an_average_that_is_the_model_and_the_start(people: Path, tmp_path: Path) -> None:
+    config = replace(small_run.SMALL, max_steps=4, ema=0.5)
+    final = train(people, tmp_path / "run", config)
+    found = load(tmp_path / "run", checkpoint="last")
+    assert np.array_equal(found.embed(faces(2, 112)), final.embed(faces(2, 112)))
+    started: list[Any] = []
+
+    def look(state: TrainState, run: RunFolder) -> None:
+        started.append([value.clone() for value in state.backbone.parameters()])
+
+    frozen = replace(config, ema=None, max_steps=1, init=str(tmp_path / "run"), freeze_backbone_epochs=1)
+    train(people, tmp_path / "next", frozen, [look])
+    assert isinstance(final.network, torch.nn.Module)
+    assert all(torch.equal(a, b) for a, b in zip(started[0], final.network.parameters(), strict=True))
+
+
 def test_a_checkpoint_needs_no_final_model_and_is_saved_as_one(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(run / "model")
     encoder = load(run, checkpoint=4)
