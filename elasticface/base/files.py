@@ -105,9 +105,10 @@ def opened(path: str | Path) -> io.BufferedReader:
 
 def opened_raw(path: str | Path) -> io.FileIO:
     """As :func:`opened`, without a buffer: for what is read at once."""
-    if "\0" in os.fspath(path):
-        raise OSError(errno.EINVAL, "its name has a NUL", str(path))
-    return io.FileIO(path, "r", opener=_open_file)
+    name = os.fspath(path)
+    if "\0" in name:
+        raise OSError(errno.EINVAL, "its name has a NUL", name)
+    return io.FileIO(name, "r", opener=_open_file)
 
 
 def opened_text(path: str | Path) -> io.TextIOWrapper:

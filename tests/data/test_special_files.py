@@ -22,7 +22,7 @@ from elasticface.faces.landmarks import read_landmarks
 from elasticface.model.loading import load
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "images/a/x.jpg": lambda path: read(path, str(path)),
+    "images/a/x.jpg": lambda path: read(path),
     "people/a/x.jpg": lambda path: FolderSource(path.parent.parent)[0],
     "photos/a/x.jpg": lambda path: Photos(path.parent.parent).read("a/x.jpg"),
     "photos/pairs.txt": lambda path: Photos(path.parent).read_text("pairs.txt"),
@@ -80,7 +80,7 @@ def test_an_image_with_more_bytes_than_any_photo_is_damaged_before_it_takes_the_
     with (tmp_path / "x.jpg").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(DamagedImage, match=r"^x: 1,099,511,627,776 bytes, more than the 67,108,864 of an image"):
-        read(tmp_path / "x.jpg", "x")
+        read(tmp_path / "x.jpg")
 
 
 def test_too_many_open_files_are_not_taken_for_a_damaged_image(tmp_path: Path) -> None:
@@ -89,6 +89,6 @@ def test_too_many_open_files_are_not_taken_for_a_damaged_image(tmp_path: Path) -
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            read(tmp_path / "x.jpg", "x")
+            read(tmp_path / "x.jpg")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -17,7 +17,10 @@ class Repeated(EncodedImages):
 
     def __init__(self, data: bytes, name=lambda index: f"image {index}") -> None:
         super().__init__("set", 8)
-        self._data, self.name = data, name
+        self._data, self._name = data, name
+
+    def name(self, index: int) -> str:
+        return self._name(index)
 
     def _bytes(self, index: int) -> bytes:
         return self._data
@@ -57,7 +60,7 @@ def test_damage_is_named():
 
 def test_a_size_below_one_is_refused():
     with pytest.raises(InputError, match="size must be at least 1 pixel, got 0"):
-        EncodedImages("set", 0)
+        EncodedImages.__init__(Repeated(b""), "set", 0)
 
 
 @pytest.mark.parametrize(
