@@ -5,6 +5,7 @@ training process, but only a subset is selected and updated in each iteration." 
 selected keeps its place and its momentum: neither decays.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -53,19 +54,12 @@ class RowSparseSGD(torch.optim.SGD):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update. Row-sparse gradients are used up by it: they are ``None`` afterwards."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
-                    self._step_rows(parameter, group)
-                    parameter.grad = None
+        _step_row_sparse(self, self._step_rows)
         super().step(closure)
 
     def _step_rows(self, weight: Tensor, group: dict[str, Any]) -> None:
-        assert weight.grad is not None
         momentum = self.state[weight]["momentum_buffer"] if group["momentum"] else None
-        all_rows, values = rows_and_values(weight.grad)
-        length = max(piece_bytes(weight.device.type) // (weight.shape[1] * weight.itemsize), 1)
-        for rows, g in zip(torch.split(all_rows, length), torch.split(values, length), strict=True):
+        for rows, g in _pieces(weight):
             w = weight.index_select(0, rows)
             v = g = g.add(w, alpha=group["weight_decay"])
             if momentum is not None:
@@ -105,22 +99,15 @@ class RowSparseAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update. Row-sparse gradients are used up by it: they are ``None`` afterwards."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
-                    self._step_rows(parameter, group)
-                    parameter.grad = None
+        _step_row_sparse(self, self._step_rows)
         super().step(closure)
 
     def _step_rows(self, weight: Tensor, group: dict[str, Any]) -> None:
-        assert weight.grad is not None
         state, (beta1, beta2), lr = self.state[weight], group["betas"], group["lr"]
         state["step"] += 1
         steps = float(state["step"])
         correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
-        all_rows, values = rows_and_values(weight.grad)
-        length = max(piece_bytes(weight.device.type) // (weight.shape[1] * weight.itemsize), 1)
-        for rows, g in zip(torch.split(all_rows, length), torch.split(values, length), strict=True):
+        for rows, g in _pieces(weight):
             m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
             v = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(g, g, value=1 - beta2)
             state["exp_avg"].index_copy_(0, rows, m)
@@ -128,3 +115,20 @@ class RowSparseAdamW(torch.optim.AdamW):
             w = weight.index_select(0, rows).mul_(1 - lr * group["weight_decay"])
             scale = v.div_(correction2).sqrt_().add_(group["eps"])
             weight.index_copy_(0, rows, w.addcdiv_(m, scale, value=-lr / correction1))
+
+
+def _step_row_sparse(optimizer: torch.optim.Optimizer, step_rows: Callable[[Tensor, dict[str, Any]], None]) -> None:
+    """Update the parameters that have a row-sparse gradient, and use that up; the others are left to torch."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                step_rows(parameter, group)
+                parameter.grad = None
+
+
+def _pieces(weight: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows of a row-sparse gradient and their values, in pieces of bounded memory."""
+    assert weight.grad is not None
+    all_rows, values = rows_and_values(weight.grad)
+    length = max(piece_bytes(weight.device.type) // (weight.shape[1] * weight.itemsize), 1)
+    return zip(torch.split(all_rows, length), torch.split(values, length), strict=True)
