@@ -19,7 +19,7 @@ from elasticface.benchmarks.pairwise import slices, two_line_lists
 from elasticface.benchmarks.pairwise.cfp import protocol_folder
 from elasticface.benchmarks.pairwise.listed_faces import find_landmarks, left_out_of
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, BenchmarkPhotos, PairBenchmark, is_pack, photos_path
-from elasticface.data.images.photos import Photos
+from elasticface.data.images.photos import Photos, identity_of
 from elasticface.metrics.resampled_roc import all_pairs_weights
 
 MOST_PHOTOS = 5
@@ -46,7 +46,7 @@ Comparable = PairBenchmark | People
 def most_impostors(benchmark: Comparable) -> int:
     """How many impostor comparisons a benchmark has, were all of its photos readable."""
     if isinstance(benchmark, People):
-        sizes = list(Counter(map(person_of, benchmark.names)).values())
+        sizes = list(Counter(map(identity_of, benchmark.names)).values())
         return int(all_pairs_weights(sizes, np.ones((1, len(sizes)), np.int32))[0])
     return int((~benchmark.pairs.same).sum())
 
@@ -101,7 +101,7 @@ def _open_people(root: Path, landmarks: str | Path | None, undetected: Undetecte
     left_out = left_out_of(beside, photos)
     every = [name for name in sorted([*photos.names, *left_out.names]) if "/" in name]
     names = some_of_each(every, most)
-    if len(set(map(person_of, names))) < 2:
+    if len(set(map(identity_of, names))) < 2:
         raise InputError(
             f"{printable(root)}: fewer than two people: give a benchmark of pairs, or a folder of people with their "
             "photos, <person>/<photo>"
@@ -124,13 +124,8 @@ def _open_people(root: Path, landmarks: str | Path | None, undetected: Undetecte
 def some_of_each(names: Sequence[str], most: int) -> tuple[str, ...]:
     """At most so many photos of each person, spread evenly over ``names``, which are sorted; 0 for all."""
     found: list[str] = []
-    for _, of_person in itertools.groupby(names, person_of):
+    for _, of_person in itertools.groupby(names, identity_of):
         photos = list(of_person)
         count = min(most or len(photos), len(photos))
         found += [photos[(2 * place + 1) * len(photos) // (2 * count)] for place in range(count)]
     return tuple(found)
-
-
-def person_of(photo: str) -> str:
-    """Who is on ``<person>/<photo>``."""
-    return photo.split("/", 1)[0]

@@ -19,10 +19,11 @@ from elasticface.benchmarks.enrolment import Enrolment
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.benchmarks.pairwise.pairs import embed_enrolled, evaluate_pairs
 from elasticface.benchmarks.pairwise.slices import Metadata
+from elasticface.data.images.photos import identity_of
 from elasticface.metrics.resampled_roc import accepted_weights, all_pairs_weights
 from elasticface.metrics.resampling import Counts
 from elasticface.model.encoder import FaceEncoder
-from elasticface.recognition.comparable import Comparable, People, person_of
+from elasticface.recognition.comparable import Comparable, People
 
 MOST_KEPT = 1 << 24
 """Comparisons whose scores are kept at most."""
@@ -212,7 +213,7 @@ def compare_embeddings(
     Raises:
         InputError: fewer than two people, nobody with two photos, or more comparisons than can be kept.
     """
-    people, unit_of = np.unique([person_of(photo) for photo in photos], return_inverse=True)
+    people, unit_of = np.unique([identity_of(photo) for photo in photos], return_inverse=True)
     order = np.argsort(unit_of, kind="stable")
     there = np.ones(len(photos), np.bool_) if enrolled is None else enrolled
     rows = _Rows(embeddings[order], unit_of[order].astype(np.int32), there[order])
