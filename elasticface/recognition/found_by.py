@@ -8,9 +8,7 @@ from elasticface.base.files import printable
 from elasticface.faces import aligned
 from elasticface.faces.finder import FaceFinder
 from elasticface.faces.installed import INSTALLED, open_detector
-from elasticface.model.calibration import UNKNOWN_DETECTOR
-
-_LONGEST = 500  # characters, what a calibration holds
+from elasticface.model.calibration import LONGEST_TEXT, UNKNOWN_DETECTOR
 
 
 def named_detector(given: str) -> str:
@@ -24,8 +22,8 @@ def named_detector(given: str) -> str:
         InputError: an `.onnx` that is not there or no detector, a package that is not installed, an empty or a long
             name.
     """
-    if not given.strip() or len(given) > _LONGEST:
-        raise InputError(f"--detector must be a name of at most {_LONGEST} characters, such as yunet")
+    if not given.strip() or len(given) > LONGEST_TEXT:
+        raise InputError(f"--detector must be a name of at most {LONGEST_TEXT} characters, such as yunet")
     name, comma, settings = given.partition(",")
     if name in ("yunet", *INSTALLED) or name.lower().endswith(".onnx"):
         name = FaceFinder(open_detector(name)).name
