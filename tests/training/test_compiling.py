@@ -75,6 +75,11 @@ def test_a_machine_without_a_compiler_is_told_so(people: Path, tmp_path: Path, m
     torch.compiler.reset()
     monkeypatch.setattr(inductor.cpp, "cxx", ("/nowhere/g++",))
     monkeypatch.setattr(inductor, "force_disable_caches", True)
-    with pytest.raises(InputError, match=r"--compile: the backbone cannot be compiled here .*C\+\+ compiler") as error:
+    with pytest.raises(InputError, match=r"cannot be compiled here \(No working C\+\+ compiler.*without --comp") as error:
         train(people, tmp_path / "run", COMPILED)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_recomputed_activations_are_refused() -> None:
+    with pytest.raises(InputError, match="checkpoint_activations must be off with compile"):
+        replace(COMPILED, checkpoint_activations=True)
