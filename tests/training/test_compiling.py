@@ -75,7 +75,7 @@ def test_a_machine_without_a_compiler_is_told_so(people: Path, tmp_path: Path, m
     torch.compiler.reset()
     monkeypatch.setattr(inductor.cpp, "cxx", ("/nowhere/g++",))
     monkeypatch.setattr(inductor, "force_disable_caches", True)
-    with pytest.raises(InputError, match=r"cannot be compiled here \(No working C\+\+ compiler.*without --comp") as error:
+    with pytest.raises(InputError, match=r"cannot be compiled here \(No working C\+\+ compiler") as error:
         train(people, tmp_path / "run", COMPILED)
     assert len(str(error.value).splitlines()) == 1
 
