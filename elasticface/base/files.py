@@ -100,7 +100,8 @@ def opened(path: str | Path) -> io.BufferedReader:
     Raises:
         OSError: it cannot be opened, or is no file; ``strerror`` says which.
     """
-    return io.BufferedReader(io.FileIO(open_file(path)[0]))
+    descriptor, _ = open_file(path)
+    return io.BufferedReader(io.FileIO(os.fspath(path), "r", opener=lambda *_: descriptor))  # with its name
 
 
 def open_file(path: str | Path) -> tuple[int, int]:
