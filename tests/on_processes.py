@@ -6,6 +6,8 @@ once for all of its cases and looks at the results.
 
 import multiprocessing
 import os
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.multiprocessing import start_processes
 
-IMPORTED = ["elasticface.heads.head", "elasticface.training.optim", "torch.distributed.checkpoint.state_dict"]
+IMPORTED = ["elasticface.heads.head", "elasticface.training.loop", "torch.distributed.checkpoint.state_dict"]
 TIMEOUT = 180.0  # seconds, of all of it: far more than any of the tests takes
 
 
@@ -45,12 +47,51 @@ def run(work: Callable[..., Any], size: int, *inputs: Any, timeout: float = TIME
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
 
+def command(size: int, *words: str, code: int = 0, timeout: float = TIMEOUT) -> str:
+    """What a command says on stderr, on ``size`` processes that find each other as torchrun's do.
+
+    Each of them must end with ``code`` before ``timeout`` seconds are over.
+    """
+    multiprocessing.set_forkserver_preload(IMPORTED)
+    context = multiprocessing.get_context("forkserver")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "told.txt"
+        running = [context.Process(target=_command, args=(rank, size, port, told, words)) for rank in range(size)]
+        for process in running:
+            process.start()
+        until = time.monotonic() + timeout
+        for process in running:
+            process.join(max(0.0, until - time.monotonic()))
+        ended = [process.exitcode for process in running]
+        for process in running:
+            process.kill()
+        assert ended == [code] * size, told.read_text()
+        return told.read_text()
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started, none where it has ended (Linux)."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def _command(rank: int, size: int, port: int, told: Path, words: tuple[str, ...]) -> None:
+    from elasticface.cli.main import main
+
+    torch.set_num_threads(1)
+    if size > 1:
+        own = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "GROUP_WORLD_SIZE": 1}
+        os.environ |= {name: str(value) for name, value in own.items()}
+        os.environ |= {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    with told.open("a") as file, open(os.devnull, "w") as nowhere:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    main(words)
 
 
 def _process(rank: int, size: int, folder: str, wait: float, work: Callable[..., Any], inputs: tuple[Any, ...]) -> None:

@@ -108,7 +108,7 @@ def test_the_last_lines_say_the_figures_the_page_and_the_way_on(made: tuple[Path
 def test_the_commands_of_the_way_on_are_ones_that_there_are() -> None:
     for _, command in quickstart._steps():
         arguments = command.split()[1:]
-        assert main._parser().parse_args(arguments).command == arguments[0]
+        assert main._parser(arguments).parse_args(arguments).command == arguments[0]
 
 
 def test_the_page_shows_training_faces_slices_and_next_steps(made: tuple[Path, QuickstartResult]) -> None:

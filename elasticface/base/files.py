@@ -100,15 +100,34 @@ def opened(path: str | Path) -> io.BufferedReader:
     Raises:
         OSError: it cannot be opened, or is no file; ``strerror`` says which.
     """
-    return io.BufferedReader(opened_raw(path))
+    descriptor, _ = open_file(path)
+    return io.BufferedReader(io.FileIO(os.fspath(path), "r", opener=lambda *_: descriptor))  # with its name
 
 
-def opened_raw(path: str | Path) -> io.FileIO:
-    """As :func:`opened`, without a buffer: for what is read at once."""
+def open_file(path: str | Path) -> tuple[int, int]:
+    """As :func:`opened`, for what is read at once: a descriptor, which the caller closes, and the file's bytes.
+
+    A pipe has 0 bytes, and so have files that the system makes up, such as those of `/proc`.
+    """
     name = os.fspath(path)
     if "\0" in name:
         raise OSError(errno.EINVAL, "its name has a NUL", name)
-    return io.FileIO(name, "r", opener=_open_file)
+    try:
+        # Without O_NONBLOCK opening a named pipe waits; a terminal must not become this process's own.
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what opening a socket says
+            raise _not_a_file(name, os.stat(name).st_mode) from None
+        raise
+    # The open file is asked and not its name, which may be another file's by now.
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status.st_size
+    if stat.S_ISFIFO(status.st_mode) and name.startswith(_FROM_SHELL):
+        os.set_blocking(descriptor, True)
+        return descriptor, 0
+    os.close(descriptor)
+    raise _not_a_file(name, status.st_mode)
 
 
 def opened_text(path: str | Path) -> io.TextIOWrapper:
@@ -265,27 +284,8 @@ def printable(name: str | Path, most: int | None = None) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _open_file(path: str, flags: int) -> int:
-    """The descriptor of :func:`opened`."""
-    try:
-        # Without O_NONBLOCK opening a named pipe waits; a terminal must not become this process's own.
-        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # what opening a socket says
-            raise _not_a_file(path, os.stat(path).st_mode) from None
-        raise
-    # The open file is asked and not its name, which may be another file's by now.
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISFIFO(mode) and str(path).startswith(_FROM_SHELL):
-        os.set_blocking(descriptor, True)
-    elif not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise _not_a_file(path, mode)
-    return descriptor
-
-
-def _not_a_file(path: str | Path, mode: int) -> OSError:
-    return OSError(errno.EINVAL, _KINDS.get(stat.S_IFMT(mode), "is no file"), str(path))
+def _not_a_file(path: str, mode: int) -> OSError:
+    return OSError(errno.EINVAL, _KINDS.get(stat.S_IFMT(mode), "is no file"), path)
 
 
 def _nearest(path: Path) -> Path:

@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         console.print(f"warning: {message}", markup=False, soft_wrap=True)
 
     warnings.showwarning = warn
-    parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(given)
     if not given:
         parser.print_help()
         sys.exit(0)
@@ -90,19 +90,20 @@ def _is_named(path: Any, given: Sequence[str]) -> bool:
     return False
 
 
-def parsers() -> dict[str, Parser]:
+def parsers(commands: Iterable[str] = tuple(COMMANDS)) -> dict[str, Parser]:
     """Of every command, by name."""
-    made = {name: Parser(command.DESCRIPTION) for name, command in COMMANDS.items()}
-    for name, command in COMMANDS.items():
-        command.add_options(made[name])
+    made = {name: Parser(COMMANDS[name].DESCRIPTION) for name in commands}
+    for name, options in made.items():
+        COMMANDS[name].add_options(options)
     return made
 
 
-def _parser() -> Parser:
+def _parser(given: Sequence[str]) -> Parser:
+    """Of the command that comes first, or else of all: making all takes longer than some commands do."""
     parser = Parser("Train face recognition with elastic margins, and measure it.", prog="elasticface")
     parser.add_argument("--version", action="version", version=f"elasticface {__version__}")
     subcommands = parser.add_subcommands(dest="command", required=True)
-    for name, options in parsers().items():
+    for name, options in parsers(COMMANDS.keys() & given[:1] or COMMANDS).items():
         subcommands.add_subcommand(name, options, help=COMMANDS[name].HELP)
         options.prog = f"{parser.prog} {name}"
     return parser

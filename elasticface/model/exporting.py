@@ -114,12 +114,11 @@ def export(
     out = Path(out)
     _metadata(encoder.card, {})  # that it can be written
     _check_out(out, encoder, overwrite)
+    faces = None if int8 is None else read_quantization_faces(int8, encoder.card.preprocessing.size)
     network, proto, precision = _graph_of(encoder, opset)
     made: dict[str, Any] = {"precision": precision, "opset": opset_of(proto), "versions": environment.versions()}
-    faces = None
-    if int8 is not None:
+    if faces is not None:
         check_quantisable(proto, encoder.card.name)
-        faces = read_quantization_faces(int8, encoder.card.preprocessing.size)
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch, "float32.onnx")
         _write(proto, encoder.card, made, plain)

@@ -42,12 +42,11 @@ def test_changing_the_list_of_names_changes_nothing_for_others() -> None:
     assert backbones.names()
 
 
-@pytest.mark.parametrize("embedding_size", [512, 64])
 @pytest.mark.parametrize("name", backbones.names())
-def test_gives_an_embedding_an_image(name: str, embedding_size: int) -> None:
+def test_gives_an_embedding_an_image(name: str) -> None:
     with torch.device("meta"):
-        net = backbones.create(name, embedding_size).eval()
-        assert net(torch.empty(2, 3, 112, 112)).shape == (2, embedding_size)
+        net = backbones.create(name, 64).eval()
+        assert net(torch.empty(2, 3, 112, 112)).shape == (2, 64)
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
@@ -92,7 +91,7 @@ def test_channels_last_gives_the_same_gradients(name: str) -> None:
     gradients = []
     for memory_format in (torch.contiguous_format, torch.channels_last):
         net = backbone(name, 16).double().to(memory_format=memory_format)
-        batch = images(4).double().contiguous(memory_format=memory_format)
+        batch = images(2).double().contiguous(memory_format=memory_format)
         embeddings = net(batch)
         embeddings.square().mul(torch.arange(16)).cos().sum().backward()
         gradients.append([p.grad for p in net.parameters()])

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from elasticface import backbones
 from elasticface.backbones.syncnorm import synchronised
 
-NETS = ["iresnet18", "mobilefacenet", "tiny", "vit-t"]
+NETS = {"iresnet18": {"dropout": 0.4}, "mobilefacenet": {}, "tiny": {}, "vit-t": {"drop_path": 0.4}}
 
 
 def images(batch: int) -> Tensor:
@@ -47,16 +47,14 @@ def saved_bytes(net: nn.Module, batch: Tensor) -> int:
 
 @pytest.mark.parametrize("name", NETS)
 def test_embeddings_gradients_and_running_statistics_are_the_same_bits(name: str) -> None:
-    plain, recomputing = twins(name)
-    batch = images(2)
-    for _ in range(2):
-        assert torch.equal(step(plain, batch), step(recomputing, batch))
+    plain, recomputing = twins(name, **NETS[name])
+    assert torch.equal(step(plain, images(2)), step(recomputing, images(2)))
     for a, b in zip(plain.parameters(), recomputing.parameters(), strict=True):
         assert (a.grad is None and b.grad is None) or torch.equal(a.grad, b.grad)
     state, recomputed = plain.state_dict(), recomputing.state_dict()
     assert all(torch.equal(state[key], recomputed[key]) for key in state)
     tracked = [key for key in state if key.endswith("num_batches_tracked")]
-    assert {int(recomputed[key]) for key in tracked} == {2}
+    assert {int(recomputed[key]) for key in tracked} == {1}
 
 
 def test_torchs_own_way_would_see_the_batch_twice() -> None:
@@ -103,12 +101,6 @@ def test_half_precision_recomputes_in_half_precision() -> None:
         assert (a.grad is None and b.grad is None) or torch.equal(a.grad, b.grad)
 
 
-@pytest.mark.parametrize(("name", "options"), [("iresnet18", {"dropout": 0.4}), ("vit-t", {"drop_path": 0.4})])
-def test_dropout_is_drawn_as_without(name: str, options: dict[str, float]) -> None:
-    plain, recomputing = twins(name, **options)
-    assert torch.equal(step(plain, images(2)), step(recomputing, images(2)))
-
-
 def test_an_image_that_is_not_finite_leaves_the_same_running_statistics() -> None:
     plain, recomputing = twins("tiny")
     batch = images(2)
@@ -132,5 +124,5 @@ def test_norms_over_all_processes_are_made_inside_blocks_that_recompute() -> Non
 
 
 def test_multiply_adds_of_a_net_that_recomputes_are_those_of_the_net() -> None:
-    plain, recomputing = twins("mobilefacenet")
+    plain, recomputing = twins("tiny")
     assert backbones.multiply_adds(recomputing) == backbones.multiply_adds(plain)

@@ -63,15 +63,15 @@ def test_help_names_every_option_that_scripts_rely_on(command: str) -> None:
         assert re.search(rf"^  {option}\b", out, re.MULTILINE), option
 
 
-PARSE = "from elasticface.cli import main; main._parser().parse_args"
+PARSE = "from elasticface.cli import main; given = {}.split(); main._parser(given).parse_args(given)"
 
 
 @pytest.mark.parametrize(
     "program",
     [
         "import elasticface",
-        f"{PARSE}(['train', 'FACES', '--out', 'RUN', '--config', 'quickstart', '--epochs', '3'])",
-        f"{PARSE}(['evaluate', 'MODEL', 'FACES', '--mean', '0.5,0.5,0.5'])",
+        PARSE.format("'train FACES --out RUN --config quickstart --epochs 3'"),
+        PARSE.format("'evaluate MODEL FACES --mean 0.5,0.5,0.5'"),
     ],
 )
 def test_importing_and_parsing_do_without_torch(program: str) -> None:

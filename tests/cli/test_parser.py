@@ -21,6 +21,8 @@ OPTIONS = [
     for action in parser._actions
     if action.option_strings and action.dest != "help"
 ]
+HELP = {command: parser.format_help() for command, parser in PARSERS.items()}
+TORCHRUN = get_args_parser()
 READ = [(command, action) for command, action in OPTIONS if isinstance(action.type, partial)]
 TEXT = (str, str | None, list[str] | None)
 # Parts of Python and of jsonargparse that no message may have.
@@ -71,7 +73,7 @@ def test_a_switch_takes_no_value(command: str, action: argparse.Action) -> None:
 @pytest.mark.parametrize(("command", "action"), OPTIONS, ids=name)
 def test_help_says_what_an_option_is_without_a_type_of_python(command: str, action: argparse.Action) -> None:
     assert action.help
-    told = PARSERS[command].format_help()
+    told = HELP[command]
     for option in action.option_strings:
         assert option in told
         assert "_" not in option
@@ -84,5 +86,5 @@ def test_help_says_what_an_option_is_without_a_type_of_python(command: str, acti
 def test_torchrun_leaves_every_option_to_the_command(command: str, action: argparse.Action) -> None:
     for option in action.option_strings:
         words = [command, "DATA", option, *(["value"] if action.nargs != 0 else [])]
-        found = get_args_parser().parse_args(["-m", "elasticface", *words])
+        found = TORCHRUN.parse_args(["-m", "elasticface", *words])
         assert (found.training_script, found.training_script_args) == ("elasticface", words)

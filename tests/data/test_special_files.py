@@ -1,5 +1,6 @@
 """Every reader refuses what is no file, at once and by name, wherever the name came from."""
 
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from elasticface.benchmarks.stored import read_results
 from elasticface.data import open_dataset, read_pack
 from elasticface.data.formats.folder import FolderSource
 from elasticface.data.formats.shard_index import read_shard
+from elasticface.data.images import decoding
 from elasticface.data.images.decoding import DamagedImage, read
 from elasticface.data.images.photos import Photos
 from elasticface.faces.landmarks import read_landmarks
@@ -81,6 +83,22 @@ def test_an_image_with_more_bytes_than_any_photo_is_damaged_before_it_takes_the_
         file.truncate(1 << 40)
     with pytest.raises(DamagedImage, match=r"x\.jpg: 1,099,511,627,776 bytes, more than the 67,108,864 of an image"):
         read(tmp_path / "x.jpg")
+
+
+def test_an_image_on_a_pipe_of_the_shell_is_read_to_its_end_unless_it_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "MAX_BYTES", 1000)
+    for size in (0, 1, 1000, 1001):
+        reading, writing = os.pipe()
+        os.write(writing, bytes(size))
+        os.close(writing)
+        if size <= 1000:
+            assert decoding.read(f"/dev/fd/{reading}") == bytes(size)
+        else:
+            with pytest.raises(DamagedImage, match="1,001 bytes, more than the 1,000 of an image"):
+                decoding.read(f"/dev/fd/{reading}")
+        os.close(reading)
 
 
 def test_too_many_open_files_are_not_taken_for_a_damaged_image(tmp_path: Path) -> None:

@@ -124,10 +124,9 @@ def test_heads_are_names_of_the_package(loss):
     assert getattr(elasticface, NAMES[loss]) is getattr(heads, NAMES[loss]) is heads.LOSSES[loss][0]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loss", COMPARED)
 @settings(max_examples=100, deadline=None)
-@given(data=st.data())
+@given(dtype=st.sampled_from([torch.float32, torch.float64]), data=st.data())
 def test_loss_and_gradients_equal_longhand(loss, dtype, data):
     batch, classes, size = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(4, 16)))
     own = options_of(loss, data)
@@ -156,13 +155,14 @@ def test_loss_and_gradients_equal_longhand(loss, dtype, data):
         assert found == pytest.approx(state, rel=tolerance, abs=tolerance / 10)  # t is a mean around 0
 
 
-@pytest.mark.parametrize("budget", [1, 400, 1 << 30])
+@pytest.mark.parametrize("budget", [1, 80, 1 << 30])
 @pytest.mark.parametrize("loss", COMPARED)
 def test_gradcheck(loss, budget):
-    head = head_of(loss, scale=4.0, max_logits_bytes=budget).double().eval()  # statistics stay
+    batch, classes, size = 3, 5, 4
+    head = head_of(loss, classes, size, scale=4.0, max_logits_bytes=budget).double().eval()  # statistics stay
     for name, buffer in head.named_buffers():
         buffer.fill_({"batch_mean": 40.0, "batch_std": 20.0, "t": 0.3}[name])
-    embeddings, labels = batch_of(dtype=torch.float64)
+    embeddings, labels = batch_of(0, batch, classes, size, torch.float64)
     detached_quality = loss == "adaface"  # a finite difference along the length would see ẑ change
     if detached_quality:
         head.h = 1e-9

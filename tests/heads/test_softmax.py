@@ -101,13 +101,13 @@ def check_against_longhand(data: st.DataObject, dtype: torch.dtype, smallest: in
     return actual, expected_of(embeddings, weight, labels, **options)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_float64_equals_longhand(data):
     assert_same(*check_against_longhand(data, torch.float64, smallest=2, furthest=0.999), 1e-12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_float32_equals_longhand_in_float64(data):
     assert_same(*check_against_longhand(data, torch.float32, smallest=4, furthest=0.95), 1e-5)

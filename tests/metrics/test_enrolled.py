@@ -122,12 +122,12 @@ def test_a_fold_is_judged_with_its_failures_by_the_threshold_of_the_others(seed:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([None, 4]))
 def test_a_resample_has_the_figures_of_its_pairs_written_out(seed: int, levels: int | None) -> None:
-    people, pairs = 20, 160
+    people, pairs = 12, 80
     rng = np.random.default_rng(seed)
     scores, same, enrolled = made_up(seed, pairs, 0.2, levels)
     first = rng.integers(0, people, pairs)
     second = np.where(same, first, (first + rng.integers(1, people, pairs)) % people)
-    counts = draw_people(people, draws=5, seed=seed)
+    counts = draw_people(people, draws=3, seed=seed)
     found = tars_at_fars(scores, first, second, FARS, counts, enrolled=enrolled)
     eers = equal_error_rates(scores, first, second, counts, enrolled)
     for number, row in enumerate(pair_weights(counts, first, second)):

@@ -311,7 +311,8 @@ def test_int8_that_does_not_suit_a_network_leaves_no_file(
     assert os.listdir(tmp_path) == ["faces.bin"]
 
 
-def test_faces_that_will_not_do_are_refused(small_file: Path, tmp_path: Path) -> None:
+def test_faces_that_will_not_do_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.onnx, "export", None)
     write_pack(tmp_path / "few.bin", [decoding.encode(face, ".png") for face in faces(4, 16)], [True, False])
     write_pack(tmp_path / "large.bin", [decoding.encode(face, ".png") for face in faces(20, 17)], [True] * 10)
     for name, message in {
@@ -320,7 +321,7 @@ def test_faces_that_will_not_do_are_refused(small_file: Path, tmp_path: Path) ->
         "absent": "absent",
     }.items():
         with pytest.raises(InputError, match=message):
-            export(small_file, tmp_path / "x.onnx", int8=tmp_path / name)
+            export(small(), tmp_path / "x.onnx", int8=tmp_path / name)
 
 
 def test_rendered_faces_are_resized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

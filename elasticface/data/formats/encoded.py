@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.images.decoding import DamagedImage, decode, fit
+from elasticface.data.images.decoding import MAX_BYTES, DamagedImage, decode, fit
 
 MOST_IDENTITIES = 1 << 24
 """Labels are below it: as far as the float32 of a RecordIO set counts, and 46 times the largest public set."""
@@ -83,7 +83,7 @@ class EncodedImages(ABC):
             IndexError: ``index`` beyond the set.
             InputError: a file that holds many images is gone or has changed.
         """
-        return bytes(self._bytes(index)), self.labels.item(index)
+        return self._bytes(index), self.labels.item(index)
 
     @cached_property
     def class_names(self) -> Sequence[str]:
@@ -99,7 +99,14 @@ class EncodedImages(ABC):
         return self.name(index)
 
     @abstractmethod
-    def _bytes(self, index: int) -> bytes | NDArray[np.uint8]: ...
+    def _bytes(self, index: int) -> bytes: ...
+
+    def _check_size(self, index: int, size: int) -> None:
+        """Refuse an image by its bytes before they are read."""
+        if size > MAX_BYTES:
+            raise DamagedImage(
+                f"{self.name(index)}: {size:,} bytes, more than the {MAX_BYTES:,} that an image may have"
+            )
 
 
 class NumberNames(Sequence[str]):

@@ -9,9 +9,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
@@ -86,31 +83,33 @@ class RecordIOSource(EncodedImages):
 
     def will_read(self, indices: Sequence[int]) -> None:
         """Say which images are read next, so that the system fetches all of them at once where they are on a disk."""
-        view, _ = _mapped(self._rec, self._stamp)
+        view = _mapped(self._rec, self._stamp)
         if not _CAN_ADVISE:
             return
-        for index in indices:
-            start, size = self._starts.item(index), self._sizes.item(index)
-            if size > 0:
-                page = start // mmap.PAGESIZE * mmap.PAGESIZE
-                view.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+        starts = self._starts[indices]
+        pages = starts // mmap.PAGESIZE * mmap.PAGESIZE
+        sizes = starts - pages + self._sizes[indices].clip(1)  # an image in several parts is read from its first
+        for page, size in zip(pages.tolist(), sizes.tolist(), strict=True):
+            view.madvise(mmap.MADV_WILLNEED, page, size)
 
     def name(self, index: int) -> str:
         """One image's name for a message: the file's and the record's number."""
         return f"{printable(self._rec)}: record {self._keys[index]}"
 
-    def _bytes(self, index: int) -> bytes | NDArray[np.uint8]:
-        return image_bytes(_mapped(self._rec, self._stamp)[1], self._starts.item(index), self._sizes.item(index))
+    def _bytes(self, index: int) -> bytes:
+        size = self._sizes.item(index)
+        self._check_size(index, size)
+        return image_bytes(_mapped(self._rec, self._stamp), self._starts.item(index), size)
 
 
 @functools.lru_cache(maxsize=8)
-def _mapped(path: Path, indexed: Stamp) -> tuple[mmap.mmap, NDArray[np.uint8]]:
+def _mapped(path: Path, indexed: Stamp) -> mmap.mmap:
     """This process's view of a file: not a part of the source, so that a source can be sent to other processes."""
     with files.reading(path), opened_unchanged(path, indexed) as file:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if _CAN_ADVISE:
         view.madvise(mmap.MADV_RANDOM)  # else the system reads 128 kB for every image
-    return view, np.frombuffer(view, np.uint8)
+    return view
 
 
 def _read_property(path: Path) -> int | None:

@@ -84,25 +84,25 @@ def read_records(rec: Path, idx: Path | None) -> Records:
         raise InputError(f"{printable(rec)}: cannot be read: {reason}") from error
 
 
-def image_bytes(view: NDArray[np.uint8], start: int, size: int) -> NDArray[np.uint8] | bytes:
-    """One image's bytes: of the file itself, or put together where the record is in several parts.
+def image_bytes(view: mmap.mmap, start: int, size: int) -> bytes:
+    """One image's bytes, put together where the record is in several parts.
 
     Args:
-        view: uint8, the whole file.
+        view: the whole file.
         start, size: as in :class:`Records`.
     """
     if size >= 0:
         return view[start : start + size]
-    content = b"".join(_pieces(memoryview(view), start))  # type: ignore[arg-type]
+    content = b"".join(_pieces(view, start))
     return content[_image_at(content) :]
 
 
-def _pieces(view: "memoryview | mmap.mmap", offset: int) -> Iterator[bytes]:
+def _pieces(view: mmap.mmap, offset: int) -> Iterator[bytes]:
     """The data of a record in several parts, with the magic words that were left out of it."""
     while True:
         _, word = PART.unpack_from(view, offset)
         length = word & MOST_LENGTH
-        yield bytes(view[offset + PART.size : offset + PART.size + length])
+        yield view[offset + PART.size : offset + PART.size + length]
         if word >> 29 in (WHOLE, LAST):
             return
         yield _MAGIC_BYTES

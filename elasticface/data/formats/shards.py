@@ -25,7 +25,6 @@ from elasticface.data.feed import sampler
 from elasticface.data.formats.cache import Stamp, opened_unchanged, stamp
 from elasticface.data.formats.encoded import EncodedImages, count_identities
 from elasticface.data.formats.shard_index import name_at, read_shard
-from elasticface.data.images.decoding import MAX_BYTES, DamagedImage
 
 SHUFFLE_BUFFER = 1 << 16
 """Images that an epoch's order mixes: about half a gigabyte of faces, which the system keeps in memory meanwhile."""
@@ -112,10 +111,7 @@ class ShardSource(EncodedImages):
     def _bytes(self, index: int) -> bytes:
         path, shard = self._shard(index)
         offset, size = self._offsets.item(index), self._sizes.item(index)
-        if size > MAX_BYTES:
-            raise DamagedImage(
-                f"{self.name(index)}: {size:,} bytes, more than the {MAX_BYTES:,} that an image may have"
-            )
+        self._check_size(index, size)
         try:
             data = os.pread(shard.descriptor, size, offset)
         except OSError as error:

@@ -5,6 +5,7 @@ here, and whatever is wrong with an image comes out as one :class:`DamagedImage`
 """
 
 import errno
+import io
 import os
 import re
 from collections.abc import Callable
@@ -76,26 +77,34 @@ def read(path: str | Path) -> bytes:
             circle, …), or has more than ``MAX_BYTES``; the message begins with its path.
     """
     try:
-        with files.opened_raw(path) as file:
-            size = os.fstat(file.fileno()).st_size
+        # System calls are most of what a small file costs, so there are no more than four.
+        descriptor, size = files.open_file(path)
+        try:
             if size <= MAX_BYTES:
-                return file.readall()
+                data = os.read(descriptor, size + 1)
+                if len(data) != size:  # a pipe does not say its size, and a file may grow
+                    data += io.BufferedReader(io.FileIO(descriptor, closefd=False)).read(MAX_BYTES)
+                    size = len(data)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno in _OF_THE_PROCESS:
             raise
         raise DamagedImage(f"{files.printable(path)}: cannot be read: {error.strerror}") from error
-    label = files.printable(path)
-    raise DamagedImage(f"{label}: {size:,} bytes, more than the {MAX_BYTES:,} of an image; shrink or remove it")
+    if size > MAX_BYTES:
+        label = files.printable(path)
+        raise DamagedImage(f"{label}: {size:,} bytes, more than the {MAX_BYTES:,} of an image; shrink or remove it")
+    return data
 
 
-def decode(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     """The pixels of an encoded image, upright (EXIF orientation applied), as uint8 RGB.
 
     Grey and palette images become RGB, CMYK is converted, alpha is dropped, 16 bits a channel keep their upper 8; of an
     animation the first frame is taken.
 
     Args:
-        data: the bytes of a JPEG, PNG, WebP, BMP or any other file that OpenCV reads; as an array, uint8 [n].
+        data: the bytes of a JPEG, PNG, WebP, BMP or any other file that OpenCV reads.
         name: what to call the image in an error.
 
     Returns:
@@ -106,10 +115,9 @@ def decode(data: bytes | NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
             ``OPENCV_IO_MAX_IMAGE_PIXELS`` pixels (2²⁶ unless the environment says otherwise when OpenCV is loaded).
             A JPEG with bytes missing in its middle decodes, as with every libjpeg: it holds no checksum.
     """
-    encoded = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data)
-    if not _is_plainly_whole(encoded.data):
-        _refuse_if_cut_short(encoded.tobytes(), name)
-    return _pixels(encoded, name)
+    if not _is_plainly_whole(data):
+        _refuse_if_cut_short(data, name)
+    return _pixels(data, name)
 
 
 def decode_aligned(data: bytes, name: str, size: int, if_not: Callable[[str], str]) -> NDArray[np.uint8]:
@@ -130,11 +138,11 @@ def decode_aligned(data: bytes, name: str, size: int, if_not: Callable[[str], st
         DamagedImage: as ``decode``.
         InputError: an image of another size.
     """
-    if not _is_plainly_whole(memoryview(data)):
+    if not _is_plainly_whole(data):
         _refuse_if_cut_short(data, name)
     found = sides(data)
     if found in (None, (size, size)):
-        face = _pixels(np.frombuffer(data, np.uint8), name)
+        face = _pixels(data, name)
         height, width, _ = face.shape
         if (width, height) == (size, size):
             return face
@@ -142,14 +150,14 @@ def decode_aligned(data: bytes, name: str, size: int, if_not: Callable[[str], st
     raise InputError(if_not(f"{found[0]}x{found[1]} is no aligned face of {size}x{size}"))
 
 
-def _pixels(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    if heic.is_heic(encoded[:64].tobytes()):
+def _pixels(data: bytes, name: str) -> NDArray[np.uint8]:
+    if heic.is_heic(data):
         try:
-            return heic.decode_heic(encoded.tobytes())
+            return heic.decode_heic(data)
         except ValueError as error:
             raise DamagedImage(f"{name}: the image {error}") from error
     try:
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in error.err:
             reason = "claims more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows; shrink or remove it"
@@ -228,23 +236,23 @@ def _jpeg_is_cut_short(data: bytes) -> bool:
 _last_header = b"\0"  # of a JPEG, up to the data of its scan. A set's images mostly have the same
 
 
-def _is_plainly_whole(data: memoryview) -> bool:
+def _is_plainly_whole(data: bytes) -> bool:
     """Whether this is a JPEG of one scan that ends with the first marker after the scan's data.
 
     Most are, and this tells it in a twentieth of the time that decoding takes. Where it is False, nothing is known.
     """
     global _last_header
     header = _last_header
-    if data[: len(header)].tobytes() != header:
+    if not data.startswith(header):
         position = _scan_data(data)
         if position is None:
             return False
-        _last_header = header = data[:position].tobytes()
+        _last_header = header = data[:position]
     found = _NOT_STUFFED.search(data, len(header))
     return found is not None and data[found.end() - 1] == JPEG_EOI
 
 
-def _scan_data(data: memoryview) -> int | None:
+def _scan_data(data: bytes) -> int | None:
     """Where the data of a JPEG's first scan begin, or None where what is before is more than plain segments."""
     position = 2
     try:

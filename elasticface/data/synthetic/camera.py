@@ -113,7 +113,7 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         result = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
     if quality.jpeg < 100:
         _, data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])
-        result = decode(np.asarray(data, np.uint8), "the camera's file")
+        result = decode(data.tobytes(), "the camera's file")
     return np.ascontiguousarray(result)
 
 

@@ -138,6 +138,12 @@ def test_a_header_that_holds_the_magic_word_is_read_across_its_parts(tmp_path: P
     assert [source.encoded(index)[0] for index in (1, 2)] == IMAGES[:2]
 
 
+def test_an_image_larger_than_any_is_damage_and_not_read(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elasticface.data.formats.encoded.MAX_BYTES", 10)
+    with pytest.raises(DamagedImage, match=r"train\.rec: record 1: \d+ bytes, more than the 10 that an image may have"):
+        opened(faces)[0]
+
+
 def test_a_missing_idx_is_made_up_for_and_nothing_is_written(faces: Path) -> None:
     before = opened(faces)
     (faces / "train.idx").unlink()

@@ -141,7 +141,7 @@ def test_damage_names_shard_and_sample(tmp_path: Path) -> None:
 
 
 def test_an_image_larger_than_any_is_damage_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elasticface.data.formats.shards.MAX_BYTES", 10)
+    monkeypatch.setattr("elasticface.data.formats.encoded.MAX_BYTES", 10)
     source = opened(shards(tmp_path))
     with pytest.raises(DamagedImage, match=r"00000\.png: \d+ bytes, more than the 10"):
         source.encoded(0)

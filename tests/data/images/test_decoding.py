@@ -101,13 +101,6 @@ def test_every_kind_of_image_becomes_rgb(kind):
     np.testing.assert_allclose(image.astype(int), expected.astype(int), atol=tolerance)
 
 
-def test_an_array_decodes_like_the_bytes():
-    data = JPEGS["baseline"]
-    np.testing.assert_array_equal(decode(np.frombuffer(data, np.uint8), "a"), decode(data, "a"))
-    strided = np.repeat(np.frombuffer(data, np.uint8), 2)[::2]
-    np.testing.assert_array_equal(decode(strided, "a"), decode(data, "a"))
-
-
 def test_transparent_pixels_keep_their_colour():
     transparent = PIL.convert("RGBA")
     transparent.putalpha(0)
@@ -151,7 +144,6 @@ def test_an_image_of_one_pixel_decodes(format):
     ("data", "reason"),
     [
         (b"", "empty"),
-        (np.empty(0, np.uint8), "empty"),
         (b"hello, this is a text file\n" * 20, "not an image"),
         (bytes(1000), "not an image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
@@ -388,12 +380,12 @@ def test_the_fast_look_at_a_jpeg_never_says_otherwise_than_the_thorough_one(kind
     for place, value in changes:
         data[int(place * len(data))] = value
     data = bytes(data[: max(4, round(share * len(data)))])
-    if images_module._is_plainly_whole(memoryview(data)):
+    if images_module._is_plainly_whole(data):
         assert not images_module._jpeg_is_cut_short(data)
 
 
 def test_the_fast_look_suffices_for_the_jpegs_that_are_written_here():
-    assert images_module._is_plainly_whole(memoryview(encode(np.zeros((112, 112, 3), np.uint8), ".jpg")))
+    assert images_module._is_plainly_whole(encode(np.zeros((112, 112, 3), np.uint8), ".jpg"))
 
 
 def test_suffixes_are_told_from_the_bytes():
