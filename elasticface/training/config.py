@@ -64,6 +64,7 @@ class TrainConfig:
         freeze_backbone_epochs: epochs in which the backbone stays as it started, batch norm's statistics with it
         backbone_lr: what the learning rate is multiplied with for the backbone
         drop_path: share of the images that pass by a block in training, for the vit; it grows to this at the last block
+        merge_identities: of several sets of faces, identities of equal names are the same people
         batch_size: images a step, of all processes together
         accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
@@ -129,6 +130,7 @@ class TrainConfig:
     backbone_lr: float = 1.0
     drop_path: float | None = None
 
+    merge_identities: bool = False
     batch_size: int = 512
     accumulate: int = 1
     checkpoint_activations: bool = False
@@ -290,6 +292,7 @@ def to_yaml(config: TrainConfig) -> str:
 # These settings may differ when a run is resumed: how long and where it runs and what it reports, not what it computes.
 FREE_ON_RESUME = frozenset(
     {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped", "checkpoint_activations"}
+    | {"merge_identities"}  # the identities that come of it are compared
     | {"validate", "best_by", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
 )
 

@@ -11,7 +11,7 @@ RUN/config.yaml                 all settings
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +52,7 @@ class RunFolder:
     Args:
         path: the folder; nothing but a lock is written to it before :meth:`start_logging`.
         config: the settings.
-        data: where the training images are, for the record.
+        sets: where the training images are, for the record.
         source: the training images.
         resume: the run that is there is to be resumed. Without it a folder that holds something is refused.
         resume_command: what to type to resume the run.
@@ -62,12 +62,12 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, config: TrainConfig, data: str, source: Source, resume: bool, resume_command: str
+        self, path: Path, config: TrainConfig, sets: Sequence[str], source: Source, resume: bool, resume_command: str
     ) -> None:
         self.path, self.checkpoints, self.model_path = path, path / CHECKPOINTS, path / MODEL
         self.config, self.identities, self.resume_command = config, Identities.of(source), resume_command
         self.newest: Path | None = None  # the newest whole checkpoint
-        self._data, self._keep = data, (config.keep_checkpoints, config.keep_best)
+        self._sets, self._keep = list(sets), (config.keep_checkpoints, config.keep_best)
         self._card = Card(
             name=path.resolve().name,
             backbone=config.backbone,
@@ -97,7 +97,8 @@ class RunFolder:
             return
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
         files.write_text(self.path / CONFIG, to_yaml(self.config))
-        described = {"data": self._data, "processes": process_count(), **environment.describe()}
+        data = self._sets if len(self._sets) > 1 else self._sets[0]
+        described = {"data": data, "processes": process_count(), **environment.describe()}
         files.write_json(self.path / ENVIRONMENT, described)
 
         def is_kept(line: dict[str, Any]) -> bool:
