@@ -1,12 +1,14 @@
 """The batches of a run from ``state.step`` to its end: epochs, their order and damaged images are hidden in here."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 
 from elasticface.data import Source
 from elasticface.data.feed.batches import Damage, DamagedItems, epoch_batches
 from elasticface.data.feed.own_augmentation import OwnAugmentation
+from elasticface.data.feed.people import PeopleBatchSampler, PhotosByPerson
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.distributed.agreement import gather_results, run_in_all
 from elasticface.training.config import TrainConfig
@@ -28,18 +30,10 @@ def batches(
     """
     world, step = state.world, state.step
     damaged = run_in_all(lambda: DamagedItems(run.path / BAD_ITEMS, source, config.max_damaged, world.is_first))
+    sampler_of = _samplers(source, config)
     while step < state.total_steps:
         epoch, start = divmod(step, state.steps_per_epoch)
-        sampler = KeyedBatchSampler(
-            len(source),
-            config.batch_size,
-            config.seed,
-            epoch,
-            start_step=start,
-            rank=world.rank,
-            world_size=world.size,
-            order=getattr(source, "epoch_order", None),
-        )
+        sampler = sampler_of(epoch, start_step=start, rank=world.rank, world_size=world.size)
         augment = augmentation.of_epoch(epoch) if augmentation else None
         read = epoch_batches(source, sampler, config.workers, world.device.type == "cuda", augment)
         with closing(read):  # ends its worker processes, whatever happens in the loop
@@ -49,6 +43,14 @@ def batches(
                     _record_damage(damaged, bad)
                 yield Batch(images, labels, rows, sampler.images_per_batch, tuple(map(int, counts)))
                 step += 1
+
+
+def _samplers(source: Source, config: TrainConfig) -> Callable[..., KeyedBatchSampler]:
+    """From an epoch, and this process's place in it, to the batches."""
+    images, batch, seed = len(source), config.batch_size, config.seed
+    if config.images_per_identity is None:
+        return partial(KeyedBatchSampler, images, batch, seed, order=getattr(source, "epoch_order", None))
+    return partial(PeopleBatchSampler, PhotosByPerson(source.labels), images, batch, config.images_per_identity, seed)
 
 
 def _record_damage(damaged: DamagedItems, own: Damage) -> None:

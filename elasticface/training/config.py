@@ -66,6 +66,7 @@ class TrainConfig:
         drop_path: share of the images that pass by a block in training, for the vit; it grows to this at the last block
         merge_identities: of several sets of faces, identities of equal names are the same people
         batch_size: images a step, of all processes together
+        images_per_identity: K, images of an identity in a batch, which then has batch_size / K different ones
         accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
         epochs: times through the data
@@ -132,6 +133,7 @@ class TrainConfig:
 
     merge_identities: bool = False
     batch_size: int = 512
+    images_per_identity: int | None = None
     accumulate: int = 1
     checkpoint_activations: bool = False
     epochs: int = 26
@@ -197,6 +199,9 @@ class TrainConfig:
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
+        each = self.images_per_identity
+        divides = each is None or (each >= 1 and self.batch_size % each == 0)
+        self._check("images_per_identity", divides, f"a divisor of the batch size, {self.batch_size}")
         self._check("embedding_size", self.embedding_size <= LONGEST_EMBEDDING, f"at most {LONGEST_EMBEDDING:,}")
         if isinstance(self.validate, str):  # one path, or as on the command line
             object.__setattr__(self, "validate", self.validate.split(","))

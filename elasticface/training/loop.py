@@ -14,6 +14,7 @@ from elasticface.base import progress
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.data import Source, require_identities
 from elasticface.data.feed.own_augmentation import OwnAugmentation
+from elasticface.data.feed.people import check_people
 from elasticface.data.joined import AnySet, open_sets, set_names
 from elasticface.distributed.agreement import run_in_all
 from elasticface.model import FaceEncoder
@@ -104,6 +105,8 @@ def _open_and_check(
     source = open_sets(sets, config.merge_identities)
     require_identities(source)
     check_batch_size(config, len(source), world.size)
+    if config.images_per_identity is not None:
+        check_people(source.labels, config.batch_size, config.images_per_identity)
     augmentation = OwnAugmentation.find(config.augmentation, config.seed) if config.augmentation else None
     return source, augmentation, open_validation(config)
 
