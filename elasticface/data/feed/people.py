@@ -42,7 +42,8 @@ class PhotosByPerson:
         shuffled = np.lexsort((generator.random(len(owners)), owners))  # person after person, the photos of each mixed
         first = (np.cumsum(counts) - counts)[:, None]
         photos = shuffled[first + np.arange(each) % counts[:, None]] - first  # (P, K)
-        return self._images[self._starts[people][:, None] + photos]
+        images: NDArray[np.int64] = self._images[self._starts[people][:, None] + photos]
+        return images
 
 
 class PeopleBatchSampler(KeyedBatchSampler):
