@@ -122,7 +122,7 @@ def _dense(gradient: torch.Tensor | None) -> torch.Tensor:
 def resume(machine: Machine) -> Figures:
     """Whether a run that was stopped and resumed ends with the bits of an unbroken one, and two alike with the same."""
     source = Faces(256, 16)
-    config = _config(machine, batch_size=32, max_steps=8, checkpoint_every=4, augment=0.5)
+    config = _config(machine, batch_size=32, max_steps=8, checkpoint_every="4", augment=0.5)
     with tempfile.TemporaryDirectory() as folder:
         whole, again, broken = (Path(folder, name) for name in ("whole", "again", "broken"))
         for path in (whole, again):
@@ -179,7 +179,7 @@ def waits(machine: Machine) -> Figures:
     def count(state: Any, _: Any) -> None:
         counts.append(len(caught))
 
-    config = _config(machine, batch_size=64, max_steps=steps, log_every=1000, checkpoint_every=1000)
+    config = _config(machine, batch_size=64, max_steps=steps, log_every=1000, checkpoint_every="1000")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda *arguments, **_: caught.append(str(arguments[0]))
