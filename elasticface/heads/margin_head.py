@@ -189,7 +189,7 @@ class MarginHead(nn.Module):
         if margins is not None and self._mesh is not None:
             margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
         if weights is not None and self._mesh is not None:
-            weights = part.group.gather_rows(weights.detach().to(labels.device, torch.float64), counts)
+            weights = part.group.gather_rows(weights.detach().to(embeddings.device, torch.float64), counts)
         classes = self._sampled(labels) if self.sample_rate < 1 else None
 
         def target(cosines: Tensor, lengths: Tensor) -> Target:

@@ -51,6 +51,8 @@ class TrainConfig:
         u_margin: its margin at the longest
         lambda_g: weight of magface's penalty on short embeddings
         centres_per_class: sub-centres of subcenter-arcface
+        class_weights: of an identity's images in the mean loss: balanced is 1 / their number n, effective:B is
+            (1 − B) / (1 − B^n); or a CSV of name,weight
         scale: s, what cosines are multiplied with
         order: how a "+" loss hands out margins
         past_pi: what the target logit does where θ + m > π
@@ -120,6 +122,7 @@ class TrainConfig:
     u_margin: float | None = None
     lambda_g: float | None = None
     centres_per_class: int | None = None
+    class_weights: str | None = None
     scale: float = 64.0
     order: Literal["paper", "release"] = "paper"
     past_pi: Literal["monotone", "paper"] = "monotone"
@@ -186,6 +189,7 @@ class TrainConfig:
         ours = get_args(Backbone)
         is_own = own_parts.is_reference(self.backbone)
         self._check("backbone", self.backbone in ours or is_own, f"one of {', '.join(ours)}, or {own_parts.WANTED}")
+        self._check("class_weights", self.class_weights != "", "balanced, effective:B or a CSV")
         own = self.augmentation
         self._check("augmentation", own is None or own_parts.is_reference(own), own_parts.WANTED)
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from torch import Tensor
+
 from elasticface.base import progress
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.data import Source, require_identities
@@ -20,6 +22,7 @@ from elasticface.distributed.agreement import run_in_all
 from elasticface.model import FaceEncoder
 from elasticface.training import launching, processes
 from elasticface.training.batches import batches
+from elasticface.training.class_weights import class_weights
 from elasticface.training.config import TrainConfig
 from elasticface.training.hooks import Hook, open_validation, standard_hooks
 from elasticface.training.processes import World
@@ -75,7 +78,7 @@ def train(
     sets = data if isinstance(data, list) else [data]
     resume_command = resume_command or _resume_command(sets, out)
     with processes.connect(config, resume_command) as world:  # a process that is lost becomes Stopped
-        source, augmentation, benchmarks = run_in_all(lambda: _open_and_check(sets, config, world))
+        source, weights, augmentation, benchmarks = run_in_all(lambda: _open_and_check(sets, config, world))
         state = TrainState.create(config, source, world)
         with RunFolder(out, config, set_names(sets), source, resume, resume_command) as run:  # locked
             if resume:
@@ -86,7 +89,7 @@ def train(
             _announce(source, config, state)
             with (
                 standard_hooks(state, run, config, benchmarks, hooks) as all_hooks,  # progress bar, signal handlers
-                closing(batches(source, augmentation, config, state, run)) as all_batches,  # reader processes
+                closing(batches(source, weights, augmentation, config, state, run)) as all_batches,  # reader processes
             ):
                 for batch in all_batches:  # from state.step to state.total_steps; flipped, augmented, on the device
                     set_learning_rate_and_margin(state, config)
@@ -100,14 +103,14 @@ def train(
 
 def _open_and_check(
     sets: list[AnySet], config: TrainConfig, world: World
-) -> tuple[Source, OwnAugmentation | None, list[PairBenchmark]]:
+) -> tuple[Source, Tensor | None, OwnAugmentation | None, list[PairBenchmark]]:
     source = open_sets(sets, config.merge_identities)
     require_identities(source)
     check_batch_size(config, len(source), world.size)
     if config.images_per_identity is not None:
         check_people(source.labels, config.batch_size, config.images_per_identity)
     augmentation = OwnAugmentation.find(config.augmentation, config.seed) if config.augmentation else None
-    return source, augmentation, open_validation(config)
+    return source, class_weights(config, source), augmentation, open_validation(config)
 
 
 def _resume_command(sets: list[AnySet], out: Path) -> str:
