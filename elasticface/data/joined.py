@@ -4,7 +4,7 @@ import bisect
 import os
 import unicodedata
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, combinations
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +150,14 @@ class _Identities:
     Attributes:
         names: [c].
         keys: [c], names in NFC; what is equal here is the same person within one ``population``.
+        known: the keys.
         population: None for names that people gave; a set's own number where the format has none.
     """
 
     def __init__(self, number: int, source: Source) -> None:
         self.names = [str(name) for name in source.class_names]
         self.keys = [unicodedata.normalize("NFC", name) for name in self.names]
+        self.known = frozenset(self.keys)
         self.has_names = not isinstance(source.class_names, NumberNames)
         self.population = getattr(source, "population", None) if self.has_names else number
 
@@ -172,19 +174,17 @@ def _common_size(sources: Sequence[Source], names: Sequence[str]) -> int:
 
 
 def _refuse_shared(identities: Sequence[_Identities], names: Sequence[str]) -> None:
-    first_set: dict[tuple[Any, str], int] = {}
-    shared: dict[tuple[Any, str], tuple[int, int]] = {}
-    for number, own in enumerate(identities):
-        for key in dict.fromkeys(own.keys):
-            first = first_set.setdefault((own.population, key), number)
-            if first != number:
-                shared.setdefault((own.population, key), (first, number))
+    shared: set[str] = set()
+    example = ""
+    for (one, own), (other, others) in combinations(zip(names, identities, strict=True), 2):
+        if own.population == others.population and (common := own.known & others.known):
+            example = example or f"{printable(min(common), 60)!r} in {printable(one)} and {printable(other)}"
+            shared |= common
     if shared:
-        (_, example), (one, other) = next(iter(shared.items()))
         many = f"{len(shared):,} identity names are" if len(shared) > 1 else "an identity name is"
         raise InputError(
-            f"{many} in more than one set, such as {printable(example, 60)!r} in {printable(names[one])} and "
-            f"{printable(names[other])}; give --merge-identities if equal names are the same people, or rename them"
+            f"{many} in more than one set, such as {example}; give --merge-identities if equal names are the same "
+            "people, or rename them"
         )
 
 
@@ -192,21 +192,22 @@ def _numbered(
     identities: Sequence[_Identities], names: Sequence[str], merge_identities: bool
 ) -> tuple[list[str], list[NDArray[np.int64]]]:
     """The names [C] of the classes of all sets, and of each set its identities' labels among them, [c]."""
-    in_sets = [(own.population, set(own.keys)) for own in identities]
     labels: dict[tuple[Any, str], int] = {}
     class_names: list[str] = []
     in_joined = []
     for name, own in zip(names, identities, strict=True):
         is_ambiguous = own.population is not None and any(
-            population != own.population and not keys.isdisjoint(own.keys) for population, keys in in_sets
+            others.population != own.population and not others.known.isdisjoint(own.known) for others in identities
         )
-        new = np.arange(len(class_names), len(class_names) + len(own.names))
-        for label, (own_name, key) in enumerate(zip(own.names, own.keys, strict=True)):
-            if merge_identities:
-                new[label] = labels.setdefault((own.population, key), len(class_names))
-            if new[label] == len(class_names):
-                class_names.append(f"{name}: {own_name}" if is_ambiguous else own_name)
-        in_joined.append(new)
+        own_names = [f"{name}: {own_name}" for own_name in own.names] if is_ambiguous else own.names
+        in_joined.append(np.arange(len(class_names), len(class_names) + len(own_names)))
+        if not merge_identities:
+            class_names += own_names
+            continue
+        for label, (key, own_name) in enumerate(zip(own.keys, own_names, strict=True)):
+            in_joined[-1][label] = labels.setdefault((own.population, key), len(labels))
+            if len(labels) > len(class_names):
+                class_names.append(own_name)
     return class_names, in_joined
 
 

@@ -50,6 +50,18 @@ def class_weights(config: TrainConfig, source: Source) -> Tensor | None:
     return torch.from_numpy(weights * (counts.sum() / (weights @ counts)))
 
 
+def file_of_weights(config: TrainConfig) -> bytes | None:
+    """The content of the file that `class_weights` names; ``None`` where it names none.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    how = config.class_weights
+    if how is None or how == BALANCED or how.startswith(EFFECTIVE):
+        return None
+    return files.read_bytes(Path(how))
+
+
 def _effective(how: str, counts: NDArray[np.int64]) -> NDArray[np.float64]:
     try:
         beta = float(how.removeprefix(EFFECTIVE))

@@ -67,7 +67,7 @@ def test_a_shared_name_is_refused_with_an_example_a_count_and_both_ways_out() ->
     with pytest.raises(InputError) as refused:
         joined(*sets)
     assert str(refused.value) == (
-        "2 identity names are in more than one set, such as 'bo' in set0 and set2; give --merge-identities if equal "
+        "2 identity names are in more than one set, such as 'ann' in set0 and set2; give --merge-identities if equal "
         "names are the same people, or rename them"
     )
     with pytest.raises(InputError, match="an identity name is in more than one set, such as 'ann' in set0 and set1"):
@@ -85,6 +85,7 @@ def test_one_name_in_two_unicode_forms_is_one_name() -> None:
     with pytest.raises(InputError, match="an identity name is in more than one set"):
         joined(Made([0], [composed]), Made([0], [decomposed]))
     assert joined(Made([0], [decomposed]), Made([0], [composed]), merge=True).class_names == [decomposed]
+    assert joined(Made([0, 1], [decomposed, composed]), Made([0], [composed]), merge=True).class_names == [decomposed]
     # Within a set they are two folders, and two classes, as without another set.
     assert joined(Made([0, 1], [composed, decomposed]), Made([0], ["ann"])).num_classes == 3
 
@@ -145,8 +146,10 @@ def test_sizes_that_differ_are_refused_with_both(people: Path, tmp_path: Path) -
     others = write_people(tmp_path / "others", 8, 2)
     for person in range(6):
         shutil.rmtree(others / f"person_{person:02d}")
+    with pytest.warns(UserWarning, match="are resized"):
+        small = open_dataset(others, size=64)
     with pytest.raises(InputError, match="set1: images of 64 pixels, and set0 has some of 112; open all sets with one"):
-        joined(open_dataset(people), open_dataset(others, size=64))
+        joined(open_dataset(people), small)
     assert joined(open_dataset(people), Made([0])).size == 112  # as sources that do not say it
 
 

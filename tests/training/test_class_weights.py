@@ -146,3 +146,19 @@ def test_a_run_is_weighted_and_resumes_with_its_weights(people: Path, tmp_path: 
     assert [line["loss"] for line in read_metrics(tmp_path / "plain")] != one
     with pytest.raises(InputError, match=r"class_weights .*weights.csv -> None"):
         train(people, tmp_path / "run", plain, resume=True)
+
+
+def test_a_file_of_weights_that_has_changed_is_refused_until_the_run_is_told_to_take_it(
+    people: Path, tmp_path: Path
+) -> None:
+    path, run = tmp_path / "weights.csv", tmp_path / "run"
+    path.write_text("person_00,100\n")
+    config = replace(small_run.SMALL, max_steps=1, class_weights=str(path))
+    train(people, run, config)
+    path.write_text("person_00,10\n")
+    with pytest.raises(InputError, match=r"other class weights than .*weights.csv has now; those are in class_weights"):
+        train(people, run, replace(config, max_steps=2), resume=True)
+    assert (run / "class_weights.csv").read_text() == "person_00,100\n"
+    (run / "class_weights.csv").unlink()
+    train(people, run, replace(config, max_steps=2), resume=True)
+    assert (run / "class_weights.csv").read_text() == "person_00,10\n"
