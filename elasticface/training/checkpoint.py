@@ -73,6 +73,11 @@ class Writing:
         wait([self._future])
 
 
+def memory() -> DefaultStager:
+    """What a run's checkpoints are copied to before they are written: its pages are made for the first, and kept."""
+    return DefaultStager(StagingOptions(False, False, False, False))
+
+
 def start(
     folder: Path,
     state: Stateful,
@@ -81,6 +86,7 @@ def start(
     keep_best: bool = True,
     records: Mapping[str, Any] = MappingProxyType({}),
     group: ProcessGroup | None = None,
+    copied_to: DefaultStager | None = None,
 ) -> Writing:
     """Begin one more checkpoint in ``folder``; all but the newest ``keep`` and the best one are removed after it.
 
@@ -94,6 +100,7 @@ def start(
         keep_best: whether the best one of those that were validated stays, however old.
         records: file name -> what is saved with the state as JSON, by the first process.
         group: all processes, on the host, in a group that nothing else is told in meanwhile; ``None`` for one process.
+        copied_to: the run's :func:`memory`; ``None`` takes new memory, which is given back.
 
     Raises:
         Stopped: as :meth:`Writing.finish` does.
@@ -113,7 +120,7 @@ def start(
         storage_writer=writer,
         planner=DefaultSavePlanner(dedup_save_to_lowest_rank=True),
         process_group=group,
-        async_stager=DefaultStager(StagingOptions(False, False, False, False)),
+        async_stager=copied_to or memory(),
         no_dist=process_count() == 1,
     )
     return Writing(path, temporary, cast("Future[Any]", future))

@@ -71,6 +71,7 @@ class RunFolder:
         self.config, self.identities, self.resume_command = config, Identities.of(source), resume_command
         self.newest: Path | None = None  # the newest whole checkpoint
         self._writing: checkpoint.Writing | None = None
+        self._copied_to = checkpoint.memory()
         self._sets, self._keep = list(sets), (config.keep_checkpoints, config.keep_best)
         self._card = Card(
             name=path.resolve().name,
@@ -92,6 +93,7 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._writing is not None:
             self._writing.settle()
+        self._copied_to.close()
         self._to_close.close()
 
     def start_logging(self, state: TrainState) -> None:
@@ -145,8 +147,8 @@ class RunFolder:
         known = self._writing.path if self._writing is not None else self.newest
         if path != known and not state.skipped_in_row:
             self.finish_saving()
-            group = state.world.background
-            self._writing = checkpoint.start(self.checkpoints, state, state.step, *self._keep, self._records, group)
+            places = (self.checkpoints, state, state.step, *self._keep, self._records)
+            self._writing = checkpoint.start(*places, group=state.world.background, copied_to=self._copied_to)
 
     def finish_saving(self) -> None:
         """Wait until what :meth:`save` began is on the disk, and is :attr:`newest`. Collective.
