@@ -100,7 +100,8 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
             if state.world.size > 1 and embeddings.requires_grad:
                 # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
                 embeddings.register_hook(lambda gradient: gradient * state.world.size)
-            micro_loss = state.head(embeddings, labels, weights=weights) * loss_share
+            margins_and_weights = () if weights is None else (None, weights)
+            micro_loss = state.head(embeddings, labels, *margins_and_weights) * loss_share
             state.scaler.scale(micro_loss).backward()
         centres = state.head.weight
         if centres.grad is not None and centres.grad.is_sparse:
