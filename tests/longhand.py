@@ -35,14 +35,21 @@ def cos(cosines: Tensor, margins: Tensor) -> Tensor:
     return cosines.double() - margins.double()
 
 
-def cross_entropy(cosines: Tensor, labels: Tensor, targets: Tensor, scale: float) -> Tensor:
+def mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """1/B Σ L_i, or Σ w_i·L_i / Σ w_i."""
+    return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
+
+
+def cross_entropy(
+    cosines: Tensor, labels: Tensor, targets: Tensor, scale: float, weights: Tensor | None = None
+) -> Tensor:
     """Mean of −log( e^{z_y} / Σ_j e^{z_j} ) with z_y = s·targets and z_j = s·cos θ_j elsewhere; [B, C], [B], [B].
 
     Written as log(1 + Σ_{j≠y} e^{z_j − z_y}), so that a loss near 0 and its gradient keep all their digits.
     """
     others = torch.ones_like(cosines)
     others[range(len(labels)), labels] = 0
-    return ((scale * (cosines - targets[:, None])).exp() * others).sum(1).log1p().mean()
+    return mean(((scale * (cosines - targets[:, None])).exp() * others).sum(1).log1p(), weights)
 
 
 def loss(
@@ -53,12 +60,13 @@ def loss(
     kind: str,
     scale: float,
     past_pi: str = "monotone",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The mean loss of a batch, ``kind`` "arc" or "cos", with these [B] margins."""
     cosines = cosine(embeddings, weight)
     target = cosines[range(len(labels)), labels]
     target = arc(target, margins, past_pi) if kind == "arc" else cos(target, margins)
-    return cross_entropy(cosines, labels, target, scale)
+    return cross_entropy(cosines, labels, target, scale, weights)
 
 
 def loss_and_gradients(
@@ -69,9 +77,10 @@ def loss_and_gradients(
     kind: str,
     scale: float,
     past_pi: str = "monotone",
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, [B, D] gradient by embeddings, [C, D] gradient by weight), float64."""
     embeddings = embeddings.detach().double().requires_grad_()
     weight = weight.detach().double().requires_grad_()
-    value = loss(embeddings, weight, labels, margins, kind, scale, past_pi)
+    value = loss(embeddings, weight, labels, margins, kind, scale, past_pi, weights)
     return (value.detach(), *torch.autograd.grad(value, (embeddings, weight)))

@@ -88,6 +88,7 @@ def loss_and_gradients(
     past_pi: str,
     state: dict[str, float],
     options: dict[str, Any],
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, [B, D] gradient by embeddings, gradient by weight), float64; ``state`` is updated."""
     embeddings = embeddings.detach().double().requires_grad_()
@@ -100,5 +101,6 @@ def loss_and_gradients(
     others = torch.ones_like(all_cosines)
     others[range(len(labels)), labels] = 0
     # log(1 + Σ_{j≠y} e^{z_j − z_y}), so that a loss near 0 and its gradient keep all their digits
-    mean = (((scale * (negatives - value[:, None])).exp() * others).sum(1).log1p() + penalty).mean()
+    losses = ((scale * (negatives - value[:, None])).exp() * others).sum(1).log1p() + penalty
+    mean = longhand.mean(losses, weights)
     return (mean.detach(), *torch.autograd.grad(mean, (embeddings, weight)))

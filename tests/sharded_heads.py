@@ -33,6 +33,7 @@ class Case:
     size: int = 8
     steps: int = 2
     given: bool = False  # margins given, not drawn
+    weighted: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -52,6 +53,12 @@ class Case:
         given = torch.rand(self.batch, generator=generator, dtype=torch.float64) if self.given else None
         return embeddings.to(getattr(torch, self.dtype)), labels, given
 
+    def weights(self, step: int) -> Tensor | None:
+        """[B] of the samples in the mean loss, over three orders of magnitude."""
+        generator = torch.Generator().manual_seed(200 + step)
+        drawn = 10 ** (3 * torch.rand(self.batch, generator=generator, dtype=torch.float64))
+        return drawn if self.weighted else None
+
     def own(self, mesh: DeviceMesh | None) -> slice:
         """The rows of the batch that this process has."""
         if mesh is None:
@@ -63,10 +70,10 @@ class Case:
 def step(case: Case, mesh: DeviceMesh | None, head: MarginHead, number: int) -> dict[str, Any]:
     """One forward and backward of a process: its loss, and its gradients."""
     embeddings, labels, given = case.inputs(number)
-    own = case.own(mesh)
+    own, weights = case.own(mesh), case.weights(number)
     part = embeddings[own].clone().requires_grad_()
     head.zero_grad()
-    loss = head(part, labels[own], None if given is None else given[own])
+    loss = head(part, labels[own], *(None if each is None else each[own] for each in (given, weights)))
     loss.backward()
     assert head.weight.grad is not None
     statistics = [buffer.item() for buffer in head.buffers()]
@@ -93,7 +100,7 @@ def by_longhand(case: Case, classes: list[Tensor] | None = None) -> list[dict[st
     head, results = case.head(), []
     state = dict(longhand_compared.START.get(case.loss, {}))
     for number in range(case.steps):
-        embeddings, labels, given = case.inputs(number)
+        (embeddings, labels, given), weights = case.inputs(number), case.weights(number)
         if given is None:
             given = margins.draw(head.m, head.std, case.batch, head.seed, number)
             if head.plus:
@@ -104,10 +111,12 @@ def by_longhand(case: Case, classes: list[Tensor] | None = None) -> list[dict[st
         if case.loss in longhand_compared.START:
             own = {name: getattr(head, name) for name in longhand_compared.DEFAULTS[case.loss]}
             found = longhand_compared.loss_and_gradients(
-                case.loss, embeddings, weight, labels, given, head.scale, head.past_pi, state, own
+                case.loss, embeddings, weight, labels, given, head.scale, head.past_pi, state, own, weights
             )
         else:
-            found = longhand.loss_and_gradients(embeddings, weight, labels, given, head.kind, head.scale, head.past_pi)
+            found = longhand.loss_and_gradients(
+                embeddings, weight, labels, given, head.kind, head.scale, head.past_pi, weights
+            )
         loss, by_embeddings, by_weight = found
         statistics = list(state.values())
         results.append({"loss": loss, "embeddings": by_embeddings, "weight": by_weight, "statistics": statistics})
@@ -208,6 +217,8 @@ def refusals(mesh: DeviceMesh) -> dict[str, str]:
         "type of labels": (torch.ones(2, 8), torch.zeros(2)),
         "type of embeddings": (torch.ones(2, 8).double(), torch.zeros(2, dtype=torch.int64)),
         "margins": (*good, torch.zeros(2)),
+        "weights": (*good, None, torch.ones(2)),
+        "number of weights": (*good, None, torch.ones(3)),
     }
     messages = {name: refusal(lambda w=w: head(*(w if last else good))) for name, w in wrong.items()}  # type: ignore[misc]
     nothing = torch.ones(0, 8), torch.zeros(0, dtype=torch.int64)

@@ -21,7 +21,8 @@ DESCRIPTION = f"""Train a model on aligned faces of labelled people, or on synth
 
 DATA is a folder of identity folders (<identity>/<image>); a folder with train.rec and train.idx, as MS1MV2, Glint360K
 and CASIA-WebFace are passed on; a folder of WebDataset shards, or a pattern such as faces-{{000000..000579}}.tar; or
-synthetic:identities=500,images=16 for faces rendered as they are read.
+synthetic:identities=500,images=16 for faces rendered as they are read. Several sets are joined: identities of different
+sets are different people, unless --merge-identities says that equal names are the same ones.
 Settings come from --config, a YAML or the name of a recipe, and from the options below, which go over it. Recipes:
 {_RECIPES}.
 RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. --resume resumes a run that was stopped, bit for bit; it
@@ -30,7 +31,9 @@ needs no settings then, the run folder has them."""
 
 def add_options(parser: Parser) -> None:
     """What the command takes: --config, --resume, …, and every setting of a run."""
-    parser.add_argument("data", type=str, help="folder of identity folders, RecordIO, shards, or synthetic:…")
+    parser.add_argument(
+        "data", nargs="+", type=str, help="folders of identity folders, RecordIO, shards, or synthetic:…; one or more"
+    )
     parser.add_argument("--out", type=str, required=True, help="the run folder")
     parser.add_argument("--config", type=str | None, default=None, help="YAML of settings, or the name of a recipe")
     parser.add_argument("--resume", action="store_true", help="resume from the newest good checkpoint in RUN")

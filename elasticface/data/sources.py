@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+SIDE = 112
+"""Pixels of the side of images of sources that do not say it, as ``size``."""
+
+
 class Source(Protocol):
     """A set of labelled face images, in a fixed order. N images, C identities."""
 

@@ -142,8 +142,10 @@ class MarginHead(nn.Module):
         self.weight = centres.initial(num_classes, centres_per_class * embedding_size, centre_std, self._mesh)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def forward(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None) -> Tensor:
-        """The mean loss of a batch.
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """The mean loss of a batch, or with ``weights`` w the weighted one, Σ w_i·L_i / Σ w_i.
 
         Over N processes [B] here is a process's own part of the batch, which may differ from process to process, and be
         empty in some. Loss and gradients are those of the whole batch, the loss the same in all processes. DDP averages
@@ -152,14 +154,15 @@ class MarginHead(nn.Module):
 
         Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
         N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
-        N·b·8 (labels; twice with ``margins``) and N·6·8 gathered; all 4 are 8 in float64. A loss that changes its
-        negatives, or has sub-centres, gathers N·B·4 in place of one of the B·4 reduced. By the ring, a process
-        sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
+        N·b·8 (labels; as much for ``margins``, and for ``weights``) and N·6·8 gathered; all 4 are 8 in float64. A loss
+        that changes its negatives, or has sub-centres, gathers N·B·4 in place of one of the B·4 reduced. By the ring, a
+        process sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
 
         Args:
             embeddings: [B, D], any length; float64 is computed in float64, all else in float32, under autocast too.
             labels: [B] integers in 0..C-1.
             margins: [B] to use instead of the drawn ones; the counter then stays.
+            weights: [B] of the samples, ≥ 0 and not all 0; what enters running statistics is not weighted.
 
         Returns:
             Scalar loss, float32 or float64.
@@ -180,11 +183,13 @@ class MarginHead(nn.Module):
                 "a head inside torch.utils.checkpoint moves its running statistics again when it is computed again: "
                 "call it outside; max_logits_bytes bounds its memory"
             )
-        counts = self._checked(embeddings, labels, margins)
+        counts = self._checked(embeddings, labels, margins, weights)
         part = Part(self._group, counts, self.own_classes.start, self.num_classes)
         labels = part.group.gather_rows(labels.long().contiguous(), counts)
         if margins is not None and self._mesh is not None:
             margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
+        if weights is not None and self._mesh is not None:
+            weights = part.group.gather_rows(weights.detach().to(embeddings.device, torch.float64), counts)
         classes = self._sampled(labels) if self.sample_rate < 1 else None
 
         def target(cosines: Tensor, lengths: Tensor) -> Target:
@@ -192,7 +197,11 @@ class MarginHead(nn.Module):
             drawn_or_given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
             if self.training:
                 self.update_statistics(cosines, lengths)
-            return self._with_derivatives(cosines, lengths, drawn_or_given)
+            found = self._with_derivatives(cosines, lengths, drawn_or_given)
+            if weights is None:
+                return found
+            of_batch = weights.detach().to(cosines)
+            return found._replace(share=of_batch / of_batch.sum())
 
         formula = softmax.Formula(target, self._negatives(), self.centres_per_class)
         loss = softmax.margin_softmax_loss(
@@ -328,30 +337,33 @@ class MarginHead(nn.Module):
         position = (self.step,) if self._mesh is None else (self.step, self._group.rank)
         return centres.sampled(labels, self.own_classes, self.sample_rate, position, self.seed)
 
-    def _checked(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> tuple[int, ...]:
+    def _checked(
+        self, embeddings: Tensor, labels: Tensor, margins: Tensor | None, weights: Tensor | None
+    ) -> tuple[int, ...]:
         """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
-        problem = self._problem_with(embeddings, labels, margins)
+        problem = self._problem_with(embeddings, labels, margins, weights)
         dtype = _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1
         rows = 0 if problem else len(labels)
-        own = torch.tensor([rows, bool(problem), dtype, margins is None, self.num_classes, -1], device=labels.device)
+        given = (margins is not None) + 2 * (weights is not None)
+        own = torch.tensor([rows, bool(problem), dtype, given, self.num_classes, -1], device=labels.device)
         if rows:
             own[4:] = torch.stack(labels.aminmax())
-        # Of each process: rows, whether there is a problem, type, whether margins are drawn, lowest and highest label.
-        counts, problems, dtypes, drawn, lowest, highest = zip(*self._group.gather_numbers(own), strict=True)
+        # Of each process: rows, whether there is a problem, type, what is given, lowest and highest label.
+        counts, problems, dtypes, givens, lowest, highest = zip(*self._group.gather_numbers(own), strict=True)
         require(not problem, problem)
         if any(problems):
             raise ValueError(f"process {problems.index(1)} was given what doesn't fit; see its own error")
         require(sum(counts) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
         require(
-            len(set(dtypes)) == len(set(drawn)) == 1,
-            "embeddings must be of one type in all processes, and margins be given in all or in none",
+            len(set(dtypes)) == len(set(givens)) == 1,
+            "embeddings must be of one type in all processes, and margins be given in all or in none; so must weights",
         )
         if min(lowest) < 0 or max(highest) >= self.num_classes:
             wrong = min(lowest) if min(lowest) < 0 else max(highest)
             raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
         return counts
 
-    def _problem_with(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> str:
+    def _problem_with(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None, weights: Tensor | None) -> str:
         """What is wrong with the shapes and types of this process's arguments; "" if nothing."""
         if labels.ndim != 1:
             return f"labels must be [B] with B >= 1, got {list(labels.shape)}"
@@ -362,6 +374,8 @@ class MarginHead(nn.Module):
             return f"embeddings must be {needed} for these labels, got {shape}"
         if margins is not None and margins.shape != labels.shape:
             return f"margins must be [{len(labels)}], one per label"
+        if weights is not None and weights.shape != labels.shape:
+            return f"weights must be [{len(labels)}], one per label"
         rows, own_classes = len(self.weight), self.own_classes.stop - self.own_classes.start
         if rows != own_classes:
             return f"weight has {rows} rows where this process has {own_classes} of the {self.num_classes} classes"

@@ -48,6 +48,7 @@ class Target(NamedTuple):
         by_length: derivative of ``value`` by the embedding's length; ``None`` is 0.
         penalty: is added to a sample's loss; ``None`` is 0.
         penalty_by_length: derivative of ``penalty`` by the embedding's length.
+        share: of a sample in the mean loss, they sum up to 1; ``None`` is 1/B. The head sets it.
     """
 
     value: Tensor
@@ -55,6 +56,7 @@ class Target(NamedTuple):
     by_length: Tensor | None = None
     penalty: Tensor | None = None
     penalty_by_length: Tensor | None = None
+    share: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Target":
         """With ``change`` made to all that there is."""
@@ -98,6 +100,8 @@ def margin_softmax_loss(
     """Mean cross-entropy over s·cos θ, with ``margin`` applied to the target cosine of every sample.
 
     L = 1/B Σ_i −log( e^{z_i} / (e^{z_i} + Σ_{j≠y_i} e^{s·cos θ_ij}) ),  z_i = s·margin(cos θ_{i,y_i})
+
+    A ``Formula`` may give each sample another share of the mean than 1/B.
 
     Args:
         embeddings: [b, D] this process's rows of the batch, any length; a zero row has cosine 0 with everything and
@@ -364,7 +368,8 @@ class _MarginSoftmax(torch.autograd.Function):
             ctx.others, ctx.each, ctx.embeddings_dtype = others, each, embeddings.dtype
         # softplus; torch's own is linear above a threshold, and overflows without one
         losses = torch.logaddexp(logsumexp_others - targets, torch.zeros_like(targets))
-        return (losses if target.penalty is None else losses + target.penalty).mean().to(result_dtype)
+        losses = losses if target.penalty is None else losses + target.penalty
+        return (losses.mean() if target.share is None else (losses * target.share).sum()).to(result_dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -379,10 +384,14 @@ class _MarginSoftmax(torch.autograd.Function):
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     """The gradients by embeddings and weight, from what :class:`_MarginSoftmax` has saved."""
     unit, inverse, weight, rows, targets, logsumexp_others, inverses, kept, classes, *slopes = ctx.saved_tensors
-    by_cosine, by_length, _, penalty_by_length = slopes
+    by_cosine, by_length, _, penalty_by_length, share = slopes
     part: Part = ctx.part
     others: _Others | None = ctx.others
-    per_cosine = grad.to(unit.dtype) * ctx.scale / len(unit)  # dL/dlogit -> dL/dcos
+
+    def in_mean(gradient: Tensor) -> Tensor:
+        return gradient / len(unit) if share is None else gradient * share
+
+    per_cosine = in_mean(grad.to(unit.dtype) * ctx.scale)  # dL/dlogit -> dL/dcos, of all samples or (B,)
     # r − z once more gives 1 − p_y without the cancellation of 1 − p_y.
     per_target = -per_cosine * torch.sigmoid(logsumexp_others - targets)
     at_target = (per_target * by_cosine)[:, None]  # (B, 1) dL/dcos θ_y
@@ -391,7 +400,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         # Other classes put the logsumexp at -s or above; with one class alone it has no bound, and nothing to multiply.
         factors = (per_cosine * (-logsumexp.clamp_min(-ctx.scale - 1)).exp())[:, None]  # (B, 1) exponentials -> dL/dcos
     else:
-        factors = per_cosine.expand(len(unit), 1)  # probabilities -> dL/dcos
+        factors = per_cosine.expand(len(unit))[:, None]  # probabilities -> dL/dcos
 
     columns = _columns(rows, len(weight), classes, ctx.each)
     chunks = _Chunks(weight, classes, len(unit), unit.dtype, ctx.max_logits_bytes, ctx.each)
@@ -432,7 +441,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     if by_length is not None:
         grad_own.addcmul_(unit[own], (per_target * by_length)[own, None])
     if penalty_by_length is not None:
-        grad_own.addcmul_(unit[own], (grad.to(unit.dtype) / len(unit) * penalty_by_length)[own, None])
+        grad_own.addcmul_(unit[own], (in_mean(grad.to(unit.dtype)) * penalty_by_length)[own, None])
     return grad_own.to(ctx.embeddings_dtype), grad_weight
 
 

@@ -1,12 +1,16 @@
 """The batches of a run from ``state.step`` to its end: epochs, their order and damaged images are hidden in here."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from itertools import islice
+
+from torch import Tensor
 
 from elasticface.data import Source
 from elasticface.data.feed.batches import Damage, DamagedItems, epoch_batches
 from elasticface.data.feed.own_augmentation import OwnAugmentation
+from elasticface.data.feed.people import PeopleBatchSampler, PhotosByPerson
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.distributed.agreement import gather_results, run_in_all
 from elasticface.training.config import TrainConfig
@@ -17,17 +21,30 @@ from elasticface.training.step import Batch, to_network_input
 
 
 def batches(
-    source: Source, augmentation: OwnAugmentation | None, config: TrainConfig, state: TrainState, run: RunFolder
+    source: Source,
+    weights: Tensor | None,
+    augmentation: OwnAugmentation | None,
+    config: TrainConfig,
+    state: TrainState,
+    run: RunFolder,
 ) -> Generator[Batch, None, None]:
     """This process's share of every batch that remains, one a step, as the network takes it.
 
     Each is on its way to the device a step ahead: the device finds it there when it has done the step before. Images
     that cannot be read are left out of their batch, counted over all processes and named in the run folder.
 
+    Args:
+        source: the images.
+        weights: float64 [C] of the classes in the mean loss; ``None`` weighs all alike.
+        augmentation: what changes images as they are read.
+        config: the settings.
+        state: of the run, at the step from which batches are made.
+        run: its folder.
+
     Raises:
         InputError: more images are damaged than ``max_damaged`` allows.
     """
-    with closing(_read(source, augmentation, config, state, run)) as read:
+    with closing(_read(source, weights, augmentation, config, state, run)) as read:
         ready = None
         for step, batch in enumerate(read, state.step):
             after = to_network_input(batch, step, state, config)
@@ -39,22 +56,19 @@ def batches(
 
 
 def _read(
-    source: Source, augmentation: OwnAugmentation | None, config: TrainConfig, state: TrainState, run: RunFolder
+    source: Source,
+    weights: Tensor | None,
+    augmentation: OwnAugmentation | None,
+    config: TrainConfig,
+    state: TrainState,
+    run: RunFolder,
 ) -> Generator[Batch, None, None]:
     world, step = state.world, state.step
     damaged = run_in_all(lambda: DamagedItems(run.path / BAD_ITEMS, source, config.max_damaged, world.is_first))
+    sampler_of = _samplers(source, config)
     while step < state.total_steps:
         epoch, start = divmod(step, state.steps_per_epoch)
-        sampler = KeyedBatchSampler(
-            len(source),
-            config.batch_size,
-            config.seed,
-            epoch,
-            start_step=start,
-            rank=world.rank,
-            world_size=world.size,
-            order=getattr(source, "epoch_order", None),
-        )
+        sampler = sampler_of(epoch, start_step=start, rank=world.rank, world_size=world.size)
         augment = augmentation.of_epoch(epoch) if augmentation else None
         read = epoch_batches(source, sampler, config.workers, world.device.type == "cuda", augment)
         with closing(read):  # ends its worker processes, whatever happens in the loop
@@ -62,8 +76,17 @@ def _read(
                 counts, bad_counts = zip(*world.gather(len(labels), len(bad)), strict=True)
                 if any(bad_counts):
                     _record_damage(damaged, bad)
-                yield Batch(images, labels, rows, sampler.images_per_batch, tuple(map(int, counts)))
+                of_batch = None if weights is None else weights[labels]
+                yield Batch(images, labels, rows, sampler.images_per_batch, tuple(map(int, counts)), of_batch)
                 step += 1
+
+
+def _samplers(source: Source, config: TrainConfig) -> Callable[..., KeyedBatchSampler]:
+    """From an epoch, and this process's place in it, to the batches."""
+    images, batch, seed = len(source), config.batch_size, config.seed
+    if config.images_per_identity is None:
+        return partial(KeyedBatchSampler, images, batch, seed, order=getattr(source, "epoch_order", None))
+    return partial(PeopleBatchSampler, PhotosByPerson(source.labels), images, batch, config.images_per_identity, seed)
 
 
 def _record_damage(damaged: DamagedItems, own: Damage) -> None:

@@ -51,6 +51,8 @@ class TrainConfig:
         u_margin: its margin at the longest
         lambda_g: weight of magface's penalty on short embeddings
         centres_per_class: sub-centres of subcenter-arcface
+        class_weights: of an identity's images in the mean loss: balanced is 1 / their number n, effective:B is
+            (1 − B) / (1 − B^n); or a CSV of name,weight
         scale: s, what cosines are multiplied with
         order: how a "+" loss hands out margins
         past_pi: what the target logit does where θ + m > π
@@ -66,7 +68,9 @@ class TrainConfig:
         freeze_backbone_epochs: epochs in which the backbone stays as it started, batch norm's statistics with it
         backbone_lr: what the learning rate is multiplied with for the backbone
         drop_path: share of the images that pass by a block in training, for the vit; it grows to this at the last block
+        merge_identities: of several sets of faces, identities of equal names are the same people
         batch_size: images a step, of all processes together
+        images_per_identity: K, images of an identity in a batch, which then has batch_size / K different ones
         accumulate: parts (micro-batches) that a batch is computed in, for less memory; margins are drawn part by part
         checkpoint_activations: keep a block's input alone, compute the rest again in backward
         epochs: times through the data
@@ -118,6 +122,7 @@ class TrainConfig:
     u_margin: float | None = None
     lambda_g: float | None = None
     centres_per_class: int | None = None
+    class_weights: str | None = None
     scale: float = 64.0
     order: Literal["paper", "release"] = "paper"
     past_pi: Literal["monotone", "paper"] = "monotone"
@@ -134,7 +139,9 @@ class TrainConfig:
     backbone_lr: float = 1.0
     drop_path: float | None = None
 
+    merge_identities: bool = False
     batch_size: int = 512
+    images_per_identity: int | None = None
     accumulate: int = 1
     checkpoint_activations: bool = False
     epochs: int = 26
@@ -182,6 +189,7 @@ class TrainConfig:
         ours = get_args(Backbone)
         is_own = own_parts.is_reference(self.backbone)
         self._check("backbone", self.backbone in ours or is_own, f"one of {', '.join(ours)}, or {own_parts.WANTED}")
+        self._check("class_weights", self.class_weights != "", "balanced, effective:B or a CSV")
         own = self.augmentation
         self._check("augmentation", own is None or own_parts.is_reference(own), own_parts.WANTED)
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
@@ -203,6 +211,9 @@ class TrainConfig:
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
+        each = self.images_per_identity
+        divides = each is None or (each >= 1 and self.batch_size % each == 0)
+        self._check("images_per_identity", divides, f"a divisor of the batch size, {self.batch_size}")
         self._check("embedding_size", self.embedding_size <= LONGEST_EMBEDDING, f"at most {LONGEST_EMBEDDING:,}")
         if isinstance(self.validate, str):  # one path, or as on the command line
             object.__setattr__(self, "validate", self.validate.split(","))
@@ -311,6 +322,7 @@ FREE_ON_RESUME = frozenset(
     {"epochs", "max_steps", "workers", "device", "compile", "deterministic", "tf32", "checkpoint_activations"}
     | {"validate", "best_by", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
     | {"max_damaged", "max_skipped"}
+    | {"merge_identities"}  # the identities that come of it are compared
 )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 def torchrun(per_node: int, nodes: int) -> list[str]:
@@ -21,6 +21,6 @@ def launch_command(environment: Mapping[str, str]) -> list[str]:
     return ["srun", "elasticface"] if several else ["elasticface"]
 
 
-def resume_command(data: str, out: str) -> str:
+def resume_command(sets: Sequence[str], out: str) -> str:
     """The command that resumes a run, started as this process was, to be typed into a shell."""
-    return shlex.join([*launch_command(os.environ), "train", data, "--out", out, "--resume"])
+    return shlex.join([*launch_command(os.environ), "train", *sets, "--out", out, "--resume"])

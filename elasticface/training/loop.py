@@ -10,14 +10,19 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from torch import Tensor
+
 from elasticface.base import progress
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
-from elasticface.data import Source, open_dataset, require_identities
+from elasticface.data import Source, require_identities
 from elasticface.data.feed.own_augmentation import OwnAugmentation
+from elasticface.data.feed.people import check_people
+from elasticface.data.joined import AnySet, open_sets, set_names
 from elasticface.distributed.agreement import run_in_all
 from elasticface.model import FaceEncoder
 from elasticface.training import launching, processes
 from elasticface.training.batches import batches
+from elasticface.training.class_weights import class_weights
 from elasticface.training.config import TrainConfig
 from elasticface.training.hooks import Hook, open_validation, standard_hooks
 from elasticface.training.processes import World
@@ -34,7 +39,7 @@ from elasticface.training.step import (
 
 
 def train(
-    data: str | Path | Source,
+    data: AnySet | list[AnySet],
     out: str | Path,
     config: TrainConfig,
     hooks: Sequence[Hook] = (),
@@ -50,7 +55,8 @@ def train(
     write together.
 
     Args:
-        data: a source, or what :func:`elasticface.data.open_dataset` opens.
+        data: a source, or what :func:`elasticface.data.open_dataset` opens; or a list of them, which are joined
+            (:class:`elasticface.data.joined.JoinedSource`; `merge_identities` in ``config``).
         out: the run folder, which all processes share.
         config: all settings.
         hooks: called with (state, run) after every step (:mod:`elasticface.training.hooks`).
@@ -69,12 +75,12 @@ def train(
             newest checkpoint.
     """
     out = Path(out)
-    data_name = str(data) if isinstance(data, str | Path) else f"a {type(data).__name__}"
-    resume_command = resume_command or _resume_command(data, out)
+    sets = data if isinstance(data, list) else [data]
+    resume_command = resume_command or _resume_command(sets, out)
     with processes.connect(config, resume_command) as world:  # a process that is lost becomes Stopped
-        source, augmentation, benchmarks = run_in_all(lambda: _open_and_check(data, config, world))
+        source, weights, augmentation, benchmarks = run_in_all(lambda: _open_and_check(sets, config, world))
         state = TrainState.create(config, source, world)
-        with RunFolder(out, config, data_name, source, resume, resume_command) as run:  # locked
+        with RunFolder(out, config, set_names(sets), source, resume, resume_command) as run:  # locked
             if resume:
                 restore(state, run, data_changed=data_changed, schedule_changed=schedule_changed)
             if run.newest is None:  # there was no checkpoint to resume from
@@ -83,7 +89,7 @@ def train(
             _announce(source, config, state)
             with (
                 standard_hooks(state, run, config, benchmarks, hooks) as all_hooks,  # progress bar, signal handlers
-                closing(batches(source, augmentation, config, state, run)) as all_batches,  # reader processes
+                closing(batches(source, weights, augmentation, config, state, run)) as all_batches,  # reader processes
             ):
                 for batch in all_batches:  # from state.step to state.total_steps; flipped, augmented, on the device
                     set_learning_rate_and_margin(state, config)
@@ -96,18 +102,20 @@ def train(
 
 
 def _open_and_check(
-    data: str | Path | Source, config: TrainConfig, world: World
-) -> tuple[Source, OwnAugmentation | None, list[PairBenchmark]]:
-    source = open_dataset(data) if isinstance(data, str | Path) else data
+    sets: list[AnySet], config: TrainConfig, world: World
+) -> tuple[Source, Tensor | None, OwnAugmentation | None, list[PairBenchmark]]:
+    source = open_sets(sets, config.merge_identities)
     require_identities(source)
     check_batch_size(config, len(source), world.size)
+    if config.images_per_identity is not None:
+        check_people(source.labels, config.batch_size, config.images_per_identity)
     augmentation = OwnAugmentation.find(config.augmentation, config.seed) if config.augmentation else None
-    return source, augmentation, open_validation(config)
+    return source, class_weights(config, source), augmentation, open_validation(config)
 
 
-def _resume_command(data: str | Path | Source, out: Path) -> str:
-    if isinstance(data, str | Path):
-        return launching.resume_command(str(data), str(out))
+def _resume_command(sets: list[AnySet], out: Path) -> str:
+    if all(isinstance(one, str | Path) for one in sets):
+        return launching.resume_command(list(map(str, sets)), str(out))
     return "the same call of train(), with resume=True"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from elasticface.base import files
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
-BAD_ITEMS, TENSORBOARD = "bad_items.jsonl", "tensorboard"
+BAD_ITEMS, CLASS_WEIGHTS, TENSORBOARD = "bad_items.jsonl", "class_weights.csv", "tensorboard"
 CHECKPOINTS, CLASSES, MODEL = "checkpoints", "classes", "model"
 
 _MOST_METRICS_BYTES = 1 << 32

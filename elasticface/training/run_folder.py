@@ -3,6 +3,7 @@
 RUN/config.yaml                 all settings
     environment.json            versions, machine, processes
     metrics.jsonl, tensorboard/
+    class_weights.csv           those that `class_weights` names, where it names a file
     bad_items.jsonl             images that cannot be read
     checkpoints/                as :mod:`elasticface.model.checkpoint_folder` says
     classes/                    whom the class centres are of, and the centres (:mod:`.classes`), once the run is done
@@ -11,7 +12,7 @@ RUN/config.yaml                 all settings
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -29,10 +30,12 @@ from elasticface.model.checkpoint_folder import Validation
 from elasticface.model.encoder import FORMAT
 from elasticface.model.storing import CARD
 from elasticface.training import checkpoint, classes
+from elasticface.training.class_weights import file_of_weights
 from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
 from elasticface.training.identities import IDENTITIES, Identities
 from elasticface.training.run_files import (
     CHECKPOINTS,
+    CLASS_WEIGHTS,
     CLASSES,
     CONFIG,
     ENVIRONMENT,
@@ -52,7 +55,7 @@ class RunFolder:
     Args:
         path: the folder; nothing but a lock is written to it before :meth:`start_logging`.
         config: the settings.
-        data: where the training images are, for the record.
+        sets: where the training images are, for the record.
         source: the training images.
         resume: the run that is there is to be resumed. Without it a folder that holds something is refused.
         resume_command: what to type to resume the run.
@@ -62,14 +65,14 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, config: TrainConfig, data: str, source: Source, resume: bool, resume_command: str
+        self, path: Path, config: TrainConfig, sets: Sequence[str], source: Source, resume: bool, resume_command: str
     ) -> None:
         self.path, self.checkpoints, self.model_path = path, path / CHECKPOINTS, path / MODEL
         self.config, self.identities, self.resume_command = config, Identities.of(source), resume_command
         self.newest: Path | None = None  # the newest whole checkpoint
         self._writing: checkpoint.Writing | None = None
         self._copied_to = checkpoint.memory()
-        self._data, self._keep = data, (config.keep_checkpoints, config.keep_best)
+        self._sets, self._keep = list(sets), (config.keep_checkpoints, config.keep_best)
         self._card = Card(
             name=path.resolve().name,
             backbone=config.backbone,
@@ -80,6 +83,7 @@ class RunFolder:
         # Made once a run and not per checkpoint: there may be millions of names.
         self._records = {IDENTITIES: asdict(self.identities), CARD: {"format": FORMAT, **asdict(self._card)}}
         self._board: SummaryWriter | None = None
+        self._weights: bytes | None = None  # the file of class weights
         self._to_close = contextlib.ExitStack()
         run_in_first(lambda: self._lock_and_check(resume))
 
@@ -102,7 +106,10 @@ class RunFolder:
             return
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
         files.write_text(self.path / CONFIG, to_yaml(self.config))
-        described = {"data": self._data, "processes": process_count(), **environment.describe()}
+        if self._weights is not None:
+            files.write_bytes(self.path / CLASS_WEIGHTS, self._weights)
+        data = self._sets if len(self._sets) > 1 else self._sets[0]
+        described = {"data": data, "processes": process_count(), **environment.describe()}
         files.write_json(self.path / ENVIRONMENT, described)
 
         def is_kept(line: dict[str, Any]) -> bool:
@@ -205,5 +212,11 @@ class RunFolder:
             if config.exists() and (changed := differences(read_config(config), self.config)):
                 raise InputError(
                     f"{self.path}: was started with other settings: {', '.join(changed)}; resume with the same"
+                )
+            self._weights, kept = file_of_weights(self.config), self.path / CLASS_WEIGHTS
+            if self._weights is not None and kept.exists() and files.read_bytes(kept) != self._weights:
+                raise InputError(
+                    f"{self.path}: was started with other class weights than {self.config.class_weights} has now; "
+                    f"those are in {CLASS_WEIGHTS} there: put them back, or remove that file to take the new ones"
                 )
             self._to_close = stack.pop_all()

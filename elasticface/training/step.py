@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from elasticface.base import keyed
 from elasticface.base.errors import InputError
+from elasticface.base.transfer import to_device
 from elasticface.data.feed.transforms import RowsOfBatch, augment, flip, to_input
 from elasticface.heads.row_sparse import coalesced, without_doubles
 from elasticface.training.config import TrainConfig
@@ -30,6 +31,7 @@ class Batch:
         rows: int64 [b], where in the global batch these images stand.
         size: B, number of images of the global batch, those that cannot be read among them.
         counts: the b of every process.
+        weights: float [b] in the mean loss; ``None`` weighs all alike.
     """
 
     images: Tensor
@@ -37,6 +39,7 @@ class Batch:
     rows: Tensor
     size: int
     counts: tuple[int, ...]
+    weights: Tensor | None = None
 
 
 def check_batch_size(config: TrainConfig, images: int, processes: int) -> None:
@@ -58,7 +61,9 @@ def to_network_input(batch: Batch, step: int, state: TrainState, config: TrainCo
 
     pixels = batch.images.to(state.world.device, non_blocking=True)
     images = augment(flip(to_input(pixels), draws_for("flip")), draws_for("augment"), config.augment)
-    return replace(batch, images=images.to(state.dtype).contiguous(memory_format=torch.channels_last))
+    images = images.to(state.dtype).contiguous(memory_format=torch.channels_last)
+    weights = None if batch.weights is None else to_device(batch.weights.to(state.dtype), state.world.device)
+    return replace(batch, images=images, weights=weights)
 
 
 def set_learning_rate_and_margin(state: TrainState, config: TrainConfig) -> None:
@@ -84,7 +89,7 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
     network = state.compiled if state.compiled and sum(batch.counts) == batch.size else state.ddp
     loss, target_cosine = torch.zeros(2, dtype=sums_dtype(state.world.device), device=state.world.device)
     lengths = []
-    for index, (images, labels, share) in enumerate(_micro_batches(batch, number), 1):
+    for index, (images, labels, weights, share, loss_share) in enumerate(_micro_batches(state, batch, number), 1):
         with _no_sync_before(state, last=index == number):
             with (
                 torch.set_grad_enabled(not frozen),
@@ -95,7 +100,8 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
             if state.world.size > 1 and embeddings.requires_grad:
                 # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
                 embeddings.register_hook(lambda gradient: gradient * state.world.size)
-            micro_loss = state.head(embeddings, labels) * share
+            margins_and_weights = () if weights is None else (None, weights)
+            micro_loss = state.head(embeddings, labels, *margins_and_weights) * loss_share
             state.scaler.scale(micro_loss).backward()
         centres = state.head.weight
         if centres.grad is not None and centres.grad.is_sparse:
@@ -124,12 +130,19 @@ def clip_gradients(state: TrainState, outcome: Outcome, config: TrainConfig) -> 
     return of_all.add_(backbone.to(device, of_all.dtype, non_blocking=True).square()).sqrt_()
 
 
-def _micro_batches(batch: Batch, number: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """This process's images and labels of each, and its share of the global batch's images."""
+def _micro_batches(
+    state: TrainState, batch: Batch, number: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, float, float | Tensor]]:
+    """This process's images, labels and weights of each, its share of the global batch's images, and of its loss."""
     # As `tensor_split` cuts: the first count % number have one image more.
     sizes = [sum(count // number + (index < count % number) for count in batch.counts) for index in range(number)]
     shares = [size / sum(sizes) for size in sizes]
-    return zip(batch.images.tensor_split(number), batch.labels.tensor_split(number), shares, strict=True)
+    images, labels = batch.images.tensor_split(number), batch.labels.tensor_split(number)
+    if batch.weights is None or number == 1:
+        return zip(images, labels, [batch.weights] * number, shares, shares, strict=True)
+    weights = batch.weights.tensor_split(number)
+    sums = state.world.sum_(torch.stack([own.sum(dtype=sums_dtype(state.world.device)) for own in weights]))
+    return zip(images, labels, weights, shares, sums / sums.sum(), strict=True)
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:

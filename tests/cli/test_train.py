@@ -257,6 +257,9 @@ def test_training_on_a_description_needs_no_folder_and_can_be_resumed() -> None:
         ("train FACES --out run --best-by lfw", "best_by must be given with validate"),
         ("train FACES --out run --embedding-size 65537", "embedding_size must be at most 65,536, got 65537"),
         ("train FACES --out run --epoch 3", "--epoch"),
+        ("train FACES --out run --images-per-identity 3", "images_per_identity must be a divisor of the batch size, 5"),
+        ("train FACES --out run --images-per-identity 8", "nobody in the set has more than 5 images; give at most 5"),
+        ("train FACES --out run --images-per-identity 4", "needs 128 identities, and 6 have images; give a small"),
         ("train FACES --out run --validate absent", "absent: no such folder or tar"),
     ],
 )

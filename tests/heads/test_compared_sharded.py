@@ -27,6 +27,7 @@ def cases_of(size: int) -> dict[str, Case]:
             f"{loss} processes without a class": Case(loss, UNEVEN[size], classes=4 if size == 3 else 2),
             f"{loss} computed again": Case(loss, UNEVEN[size], options=quick | {"max_logits_bytes": 500}),
             f"{loss} past π": Case(loss, UNEVEN[size], options=quick | {"past_pi": "paper"}),
+            f"{loss} weighted": Case(loss, UNEVEN[size], weighted=True, options=quick),
             f"{loss} margins given": Case(loss, UNEVEN[size], given=True, options=quick),
             f"{loss} sampled": Case(
                 loss, UNEVEN[size], classes=60, options=quick | {"sample_rate": 0.3, "scale": 8.0}, steps=3

@@ -28,6 +28,8 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
         ({"order": None}, r"order must be one of paper, release, got None"),
         ({"embedding_size": LONGEST_EMBEDDING + 1}, r"embedding_size must be at most 65,536, got 65537"),
         ({"validate": "a.bin,,b.bin"}, r"validate must be paths of benchmarks, none of them empty, got \['a.bin', ''"),
+        ({"images_per_identity": 3}, r"images_per_identity must be a divisor of the batch size, 512, got 3"),
+        ({"images_per_identity": 0}, r"images_per_identity must be a divisor of the batch size, 512, got 0"),
         ({"best_by": "lfw"}, r"best_by must be given with validate, got 'lfw'"),
     ],
 )

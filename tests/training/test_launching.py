@@ -26,5 +26,5 @@ def test_a_run_is_resumed_as_it_was_started(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    command = resume_command("my faces", "it's a run")
-    assert command == f"""{launched} train 'my faces' --out 'it'"'"'s a run' --resume"""
+    command = resume_command(["my faces", "staff"], "it's a run")
+    assert command == f"""{launched} train 'my faces' staff --out 'it'"'"'s a run' --resume"""

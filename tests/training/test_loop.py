@@ -97,6 +97,7 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         {"optimizer": "adamw", "lr": 0.001, "decay_norm_and_bias": False, "accumulate": 2},
         {"nesterov": True},
         {"ema": 0.5, "checkpoint_activations": True},
+        {"images_per_identity": 2, "workers": 1},
     ],
     ids=str,
 )

@@ -20,11 +20,9 @@ from elasticface.data.feed.own_augmentation import Augment
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.feed.slots import Slots
 from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.sources import Source
+from elasticface.data.sources import SIDE, Source
 
 Damage = list[tuple[int, str]]  # index and reason of each image that cannot be read
-
-_SIDE = 112  # pixels of images of sources that do not say
 
 
 class DamagedItems:
@@ -102,7 +100,7 @@ def epoch_batches(
     # Pinning copies a batch anyway, and only a forked process inherits memory.
     if workers and not pin_memory and multiprocessing.get_start_method() == "fork":
         share = sampler.last_row - sampler.first_row
-        slots = Slots(workers, share * getattr(source, "size", _SIDE) ** 2 * 3)
+        slots = Slots(workers, share * getattr(source, "size", SIDE) ** 2 * 3)
     loader: DataLoader[Any] = DataLoader(
         BatchDataset(source, slots, augment),
         batch_sampler=_Placed(sampler),  # type: ignore[arg-type]  # whatever it gives goes to __getitems__

@@ -89,7 +89,11 @@ class KeyedBatchSampler:
         return self.steps - self.start_step
 
     def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.global_batches():
+            yield batch[self.first_row : self.last_row].tolist()
+
+    def global_batches(self) -> Iterator[NDArray[np.int64]]:
+        """The images [B] of each step that remains, of all ranks together."""
         order = self.order(self.seed, self.epoch)
         for step in range(self.start_step, self.steps):
-            batch = order[step * self.images_per_batch :]
-            yield batch[self.first_row : self.last_row].tolist()
+            yield order[step * self.images_per_batch :][: self.images_per_batch]

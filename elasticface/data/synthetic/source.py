@@ -61,6 +61,7 @@ class SyntheticFaces:
         images, first: as given.
         num_classes: C.
         labels: int64 [C · images], ascending.
+        population: whose names these are: people of other seeds have the same ones (:mod:`elasticface.data.joined`).
 
     Raises:
         InputError: a number out of its range.
@@ -81,6 +82,7 @@ class SyntheticFaces:
         check_set(identities, images, seed, variation, first)
         self.num_classes, self.images, self.first = identities, images, first
         self.labels: NDArray[np.int64] = np.repeat(np.arange(identities, dtype=np.int64), images)
+        self.population = f"synthetic, seed {seed}"
         self._seed, self._variation = seed, variation
         folder = Path(cache) if isinstance(cache, str | Path) else None
         numbers = range(first, first + identities)
