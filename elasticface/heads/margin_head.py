@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from elasticface.distributed.communication import Part, share_of
-from elasticface.heads import centres, softmax
+from elasticface.heads import centres, vectors
 from elasticface.heads import margins as margin_functions
+from elasticface.heads.formula import Formula, Negatives, Target
 from elasticface.heads.margins import Order, PastPi
-from elasticface.heads.softmax import Target
+from elasticface.heads.softmax import margin_softmax_loss
 
 MAX_LOGITS_BYTES = 1 << 30
 
@@ -194,8 +195,8 @@ class MarginHead(nn.Module):
                 self.update_statistics(cosines, lengths)
             return self._with_derivatives(cosines, lengths, drawn_or_given)
 
-        formula = softmax.Formula(target, self._negatives(), self.centres_per_class)
-        loss = softmax.margin_softmax_loss(
+        formula = Formula(target, self._negatives(), self.centres_per_class)
+        loss = margin_softmax_loss(
             embeddings, self.weight, labels, formula, self.scale, self.max_logits_bytes, classes, part
         )
         if self.training and margins is None and not recomputing:
@@ -207,11 +208,11 @@ class MarginHead(nn.Module):
 
         Over several processes each gives its own embeddings, and all centres are gathered in each.
         """
-        dtype = softmax.compute_dtype(embeddings, self.weight)
+        dtype = vectors.compute_dtype(embeddings, self.weight)
         with torch.autocast(embeddings.device.type, enabled=False):
-            unit, _ = softmax.normalize(embeddings, dtype)
+            unit, _ = vectors.normalize(embeddings, dtype)
             rows = centres.all_rows(self.weight, self._mesh, self.num_classes)
-            directions, _ = softmax.normalize(softmax.sub_centres(rows, self.centres_per_class), dtype)
+            directions, _ = vectors.normalize(vectors.sub_centres(rows, self.centres_per_class), dtype)
             cosines = unit @ directions.T
             if self.centres_per_class == 1:
                 return cosines
@@ -227,7 +228,7 @@ class MarginHead(nn.Module):
 
         Returns:
             [B], of which a sample's depends on its own cosine and length alone; autograd takes its derivatives. Or a
-            :class:`elasticface.heads.softmax.Target` with them.
+            :class:`elasticface.heads.formula.Target` with them.
         """
         if self.kind == "arc":
             return Target(*margin_functions.arc_margin(cosines, margins, self.past_pi))
@@ -280,7 +281,7 @@ class MarginHead(nn.Module):
                 target = target._replace(penalty=penalty, penalty_by_length=slope)
         return target.each(Tensor.detach)
 
-    def _negatives(self) -> softmax.Negatives | None:
+    def _negatives(self) -> Negatives | None:
         """:attr:`negatives` with its derivative, and in backward with the running statistics that forward used."""
         if self.negatives is None:
             return None
