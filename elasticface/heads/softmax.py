@@ -32,6 +32,7 @@ from elasticface.distributed.communication import Group, Part
 from elasticface.heads.chunks import Chunks, columns_of, set_at_targets
 from elasticface.heads.formula import Formula, Margin, Target
 from elasticface.heads.others import Others
+from elasticface.heads.products import HeadProducts, Products, problem_with
 from elasticface.heads.row_sparse import row_sparse
 from elasticface.heads.vectors import (
     backward_of_normalize_,
@@ -54,6 +55,7 @@ def margin_softmax_loss(
     max_logits_bytes: int,
     classes: Tensor | None = None,
     part: Part | None = None,
+    head_products: HeadProducts = "float32",
 ) -> Tensor:
     """Mean cross-entropy over s·cos θ, with ``margin`` applied to the target cosine of every sample.
 
@@ -72,32 +74,41 @@ def margin_softmax_loss(
         classes: [K] distinct sorted rows of ``weight`` to use instead of all, every label that lies here among them.
             The gradient by ``weight`` is then a sparse COO tensor of these rows.
         part: what this process has of batch and classes; ``None`` is one process, which has all: b = B, c = C.
+        head_products: operands of the large products; see :mod:`.products`.
 
     Returns:
         The scalar loss of the whole batch, float32, or float64 if embeddings or weight are; the same in all processes.
         Its backward is collective, and gives each process the gradients of this one loss by what it has.
 
     Raises:
+        ValueError: ``head_products`` that this device or float64 does not have.
         RuntimeError: in backward with ``create_graph=True``: there is no second derivative.
     """
+    problem = problem_with(head_products, embeddings.device, compute_dtype(embeddings, weight))
+    if problem:
+        raise ValueError(problem)
     part = part or Part(Group(), (len(embeddings),), 0, len(weight))
     formula = margin if isinstance(margin, Formula) else Formula(lambda cosines, lengths: Target(*margin(cosines)))
     # Under autocast the products would be made in half precision: 5° off next to cos = 1 in bfloat16.
     with torch.autocast(embeddings.device.type, enabled=False):
         loss: Tensor = _MarginSoftmax.apply(  # type: ignore[no-untyped-call]
-            embeddings, weight, labels, formula, scale, max_logits_bytes, classes, part, torch.is_grad_enabled()
+            embeddings,
+            weight,
+            labels,
+            formula,
+            scale,
+            max_logits_bytes,
+            classes,
+            part,
+            Products(head_products, embeddings.device),
+            torch.is_grad_enabled(),
         )
     return loss
 
 
-def _exponentials(scaled: Tensor, centres: Tensor, columns: Tensor, out: Tensor) -> Tensor:
-    """e^{s·cos θ} of one chunk, 0 at the targets, written to ``out`` [B, c]."""
-    return set_at_targets(torch.mm(scaled, centres.T, out=out), columns, -torch.inf).exp_()
-
-
-def _cosines(unit: Tensor, centres: Tensor, out: Tensor) -> Tensor:
-    """cos θ of one chunk, written to ``out`` [B, k]."""
-    return torch.mm(unit, centres.T, out=out).clamp_(-1, 1)  # against rounding
+def _exponentials(logits: Tensor, columns: Tensor) -> Tensor:
+    """e^{s·cos θ} of the [B, c] logits of one chunk, in place; 0 at the targets."""
+    return set_at_targets(logits, columns, -torch.inf).exp_()
 
 
 class _MarginSoftmax(torch.autograd.Function):
@@ -112,6 +123,7 @@ class _MarginSoftmax(torch.autograd.Function):
         max_logits_bytes: int,
         classes: Tensor | None,
         part: Part,
+        products: Products,
         grad_enabled: bool,
     ) -> Tensor:
         result_dtype = compute_dtype(embeddings, weight)
@@ -131,17 +143,18 @@ class _MarginSoftmax(torch.autograd.Function):
         keep = grad_enabled and any(ctx.needs_input_grad)  # needs_input_grad alone ignores no_grad
         kept = unit.new_empty(chunks.kept * len(unit) if keep else 0)
         spare = unit.new_empty(chunks.width * len(unit) if len(kept) < chunks.total * len(unit) else 0)
-        scaled, sums = unit * scale, unit.new_zeros(len(unit))
+        multiplied = products.embeddings(unit * scale if others is None else unit)
+        sums = unit.new_zeros(len(unit))
         logsumexp_others = torch.full_like(sums, -torch.inf)  # (B,): r
         # One tensor, not a list of pieces: small ones that stay keep the freed chunks between them from being reused.
         inverses = unit.new_empty(chunks.total, 1)
         for chunk in chunks:
             centres, inverses[chunk] = normalize(chunks.rows(chunk), dtype)  # (c, D), (c, 1)
-            out = chunks.memory(chunk, kept, spare)
+            logits = products.logits(multiplied, centres, chunks.memory(chunk, kept, spare))  # (B, c)
             if others is None:
-                sums += _exponentials(scaled, centres, columns - chunk.start, out).sum(1)
+                sums += _exponentials(logits, columns - chunk.start).sum(1)
             else:
-                of_chunk = others.logsumexp(_cosines(unit, centres, out), columns - chunk.start)
+                of_chunk = others.logsumexp(logits.clamp_(-1, 1), columns - chunk.start)  # cosines, against rounding
                 logsumexp_others = torch.logaddexp(logsumexp_others, of_chunk)
         if others is None:
             logsumexp_others = part.group.sum_(sums).log()
@@ -153,7 +166,7 @@ class _MarginSoftmax(torch.autograd.Function):
                 unit, inverse, weight, rows, targets, logsumexp_others, inverses, kept, classes, *target[1:]
             )
             ctx.scale, ctx.max_logits_bytes, ctx.part = scale, max_logits_bytes, part
-            ctx.others, ctx.each, ctx.embeddings_dtype = others, each, embeddings.dtype
+            ctx.others, ctx.each, ctx.embeddings_dtype, ctx.products = others, each, embeddings.dtype, products
         # softplus; torch's own is linear above a threshold, and overflows without one
         losses = torch.logaddexp(logsumexp_others - targets, torch.zeros_like(targets))
         return (losses if target.penalty is None else losses + target.penalty).mean().to(result_dtype)
@@ -165,7 +178,7 @@ class _MarginSoftmax(torch.autograd.Function):
                 "the margin softmax has no second derivative: call backward or torch.autograd.grad without create_graph"
             )
         with torch.autocast(grad.device.type, enabled=False):
-            return (*_gradients(ctx, grad), None, None, None, None, None, None, None)
+            return (*_gradients(ctx, grad), *(None,) * 8)
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -174,6 +187,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     by_cosine, by_length, _, penalty_by_length = slopes
     part: Part = ctx.part
     others: Others | None = ctx.others
+    products: Products = ctx.products
     per_cosine = grad.to(unit.dtype) * ctx.scale / len(unit)  # dL/dlogit -> dL/dcos
     # r − z once more gives 1 − p_y without the cancellation of 1 − p_y.
     per_target = -per_cosine * torch.sigmoid(logsumexp_others - targets)
@@ -188,7 +202,8 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     columns = columns_of(rows, len(weight), classes, ctx.each)
     chunks = Chunks(weight, classes, len(unit), unit.dtype, ctx.max_logits_bytes, ctx.each)
     spare = unit.new_empty(chunks.width * len(unit) if chunks.kept < chunks.total else 0)
-    scaled, weighted, towards_target = unit * ctx.scale, unit * factors, unit * at_target
+    multiplied = products.embeddings(unit * ctx.scale if others is None else unit)
+    weighted, towards_target = products.rounded(unit * factors), unit * at_target
     grad_unit = torch.zeros_like(unit)
     grad_weight = grad_rows = None
     if ctx.needs_input_grad[1]:
@@ -199,16 +214,20 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
     for chunk in chunks:
         centres = chunks.rows(chunk) * inverses[chunk]  # (c, D)
         exponentials = chunks.memory(chunk, kept, spare)
+        again = chunk.stop > chunks.kept
+        if again:
+            products.logits(multiplied, centres, exponentials)
         if others is None:
-            if chunk.stop > chunks.kept:
-                _exponentials(scaled, centres, columns - chunk.start, exponentials)
+            if again:
+                _exponentials(exponentials, columns - chunk.start)
         else:
-            if chunk.stop > chunks.kept:
-                _cosines(unit, centres, exponentials)
+            if again:
+                exponentials.clamp_(-1, 1)
             exponentials = others.probabilities(exponentials, columns - chunk.start, logsumexp)
-        grad_unit.addmm_(exponentials, centres)
+        exponentials = products.rounded(exponentials)
+        products.add_product_(grad_unit, exponentials, products.rounded(centres))
         if grad_rows is not None:
-            grad_centres = torch.mm(exponentials.T, weighted, out=grad_rows[chunk] if in_place else None)  # (c, D)
+            grad_centres = products.product(exponentials.T, weighted, grad_rows[chunk] if in_place else None)  # (c, D)
             at, inside = within(columns - chunk.start, len(centres))
             grad_centres.index_add_(0, at, towards_target * inside[:, None])
             backward_of_normalize_(grad_centres, centres, inverses[chunk])
