@@ -8,7 +8,7 @@ give formulas of their own. The margin is :mod:`.margins`, the loss and its grad
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import torch
@@ -155,7 +155,14 @@ class MarginHead(nn.Module):
         self.weight = centres.initial(num_classes, centres_per_class * embedding_size, centre_std, self._mesh)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def forward(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        margins: Tensor | None = None,
+        *,
+        counts: Sequence[int] | None = None,
+    ) -> Tensor:
         """The mean loss of a batch.
 
         Over N processes [B] here is a process's own part of the batch, which may differ from process to process, and be
@@ -166,19 +173,27 @@ class MarginHead(nn.Module):
         Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
         N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
         N·b·8 (labels; twice with ``margins``) and N·6·8 gathered; all 4 are 8 in float64. A loss that changes its
-        negatives, or has sub-centres, gathers N·B·4 in place of one of the B·4 reduced. By the ring, a process
+        negatives, or has sub-centres, gathers N·B·4 in place of one of the B·4 reduced. The N·6·8 are checks, which
+        ``counts`` make needless. By the ring, a process
         sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
 
         Args:
             embeddings: [B, D], any length; float64 is computed in float64, all else in float32, under autocast too.
-            labels: [B] integers in 0..C-1.
+            labels: [B] integers in 0..C-1, on the device of the embeddings or on the CPU. From the CPU they are checked
+                there and copied without waiting: in one process, and in several with ``counts``, nothing is then read
+                from the device, in forward or backward. (Of several with a ``sample_rate`` below 1 each must read the
+                labels of the others.)
             margins: [B] to use instead of the drawn ones; the counter then stays.
+            counts: how many rows each of the processes has, in rank order, where the caller knows. Labels must then be
+                on the CPU. The processes don't compare what they were given: it must fit, and what is wrong in one is
+                raised in that one alone.
 
         Returns:
             Scalar loss, float32 or float64.
 
         Raises:
-            ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one.
+            ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one, unless
+                ``counts`` are given.
             RuntimeError: the head lies in `torch.utils.checkpoint`: computed again, it would draw other margins, or
                 move its running statistics again.
         """
@@ -193,16 +208,23 @@ class MarginHead(nn.Module):
                 "a head inside torch.utils.checkpoint moves its running statistics again when it is computed again: "
                 "call it outside; max_logits_bytes bounds its memory"
             )
-        counts = self._checked(embeddings, labels, margins)
+        counts = self._checked(embeddings, labels, margins, counts)
         part = Part(self._group, counts, self.own_classes.start, self.num_classes)
-        labels = part.group.gather_rows(labels.long().contiguous(), counts)
+        device = embeddings.device
+        on_host = labels if self._mesh is None else None
+        labels = part.group.gather_rows(to_device(labels.long().contiguous(), device), counts)
         if margins is not None and self._mesh is not None:
-            margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
-        classes = self._sampled(labels) if self.sample_rate < 1 else None
+            margins = part.group.gather_rows(to_device(margins.detach().double(), device), counts)
+        classes = None
+        if self.sample_rate < 1:
+            classes = to_device(self._sampled(labels if on_host is None else on_host), device)
 
         def target(cosines: Tensor, lengths: Tensor) -> Target:
             self.target_cosine = cosines.mean()
-            drawn_or_given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
+            if margins is None:
+                drawn_or_given = self.draw_margins(cosines)
+            else:
+                drawn_or_given = to_device(margins.detach().to(cosines.dtype), device)
             if self.training:
                 self.update_statistics(cosines, lengths)
             return self._with_derivatives(cosines, lengths, drawn_or_given)
@@ -267,7 +289,7 @@ class MarginHead(nn.Module):
     def draw_margins(self, target_cosines: Tensor) -> Tensor:
         """The margins that the next step gives to samples of these target cosines: [B] -> [B], of the whole batch."""
         drawn = margin_functions.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
-        drawn = drawn.to(target_cosines)
+        drawn = to_device(drawn.to(target_cosines.dtype), target_cosines.device)
         return margin_functions.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
 
     def get_extra_state(self) -> Tensor:
@@ -350,14 +372,24 @@ class MarginHead(nn.Module):
         position = (self.step,) if self._mesh is None else (self.step, self._group.rank)
         return centres.sampled(labels, self.own_classes, self.sample_rate, position, self.seed)
 
-    def _checked(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> tuple[int, ...]:
+    def _checked(
+        self, embeddings: Tensor, labels: Tensor, margins: Tensor | None, counts: Sequence[int] | None
+    ) -> tuple[int, ...]:
         """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
         problem = self._problem_with(embeddings, labels, margins)
+        if counts is not None:
+            counts = tuple(counts)
+            require(not problem, problem)
+            self._require_counts(labels, counts)
+            self._require_in_range(*(map(int, labels.aminmax()) if len(labels) else (0, 0)))
+            return counts
         dtype = _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1
         rows = 0 if problem else len(labels)
         own = torch.tensor([rows, bool(problem), dtype, margins is None, self.num_classes, -1], device=labels.device)
         if rows:
             own[4:] = torch.stack(labels.aminmax())
+        if self._mesh is not None:
+            own = own.to(embeddings.device)  # where the processes exchange tensors
         # Of each process: rows, whether there is a problem, type, whether margins are drawn, lowest and highest label.
         counts, problems, dtypes, drawn, lowest, highest = zip(*self._group.gather_numbers(own), strict=True)
         require(not problem, problem)
@@ -368,10 +400,19 @@ class MarginHead(nn.Module):
             len(set(dtypes)) == len(set(drawn)) == 1,
             "embeddings must be of one type in all processes, and margins be given in all or in none",
         )
-        if min(lowest) < 0 or max(highest) >= self.num_classes:
-            wrong = min(lowest) if min(lowest) < 0 else max(highest)
-            raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
+        self._require_in_range(min(lowest), max(highest))
         return counts
+
+    def _require_counts(self, labels: Tensor, counts: tuple[int, ...]) -> None:
+        size, rank = self._group.size, self._group.rank
+        require(len(counts) == size, f"counts must be {size}, one a process, got {len(counts)}")
+        require(min(counts) >= 0 and sum(counts) > 0, f"counts must be of a batch of 1 or more, got {list(counts)}")
+        require(counts[rank] == len(labels), f"counts say {counts[rank]} rows of process {rank}, got {len(labels)}")
+        require(labels.device.type == "cpu", f"labels must be on the CPU with counts, not on {labels.device}")
+
+    def _require_in_range(self, lowest: int, highest: int) -> None:
+        for label in (lowest, highest):
+            require(0 <= label < self.num_classes, f"label {label} is outside 0..{self.num_classes - 1}")
 
     def _problem_with(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None) -> str:
         """What is wrong with the shapes and types of this process's arguments; "" if nothing."""
@@ -393,6 +434,13 @@ class MarginHead(nn.Module):
 def _in_backward() -> bool:
     """Whether autograd is computing gradients in this thread: `torch.utils.checkpoint` recomputes its part there."""
     return bool(torch._C._current_graph_task_id() != -1)
+
+
+def to_device(numbers: Tensor, device: torch.device) -> Tensor:
+    """``numbers`` on ``device``. From the host they are copied there without waiting for the device."""
+    if device.type == "cuda" and numbers.device.type == "cpu":
+        return numbers.pin_memory().to(device, non_blocking=True)  # a copy from other memory waits
+    return numbers.to(device)
 
 
 def require(condition: bool, message: str) -> None:
