@@ -20,8 +20,9 @@ import head as head_bench
 import numpy as np
 import torch
 from common import RESULTS, console, markdown, rounded, run, save, spread
+from training import Faces, PlainLoop
 
-from elasticface import backbones, heads
+from elasticface import heads
 from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
 
@@ -101,7 +102,7 @@ def equality(machine: Machine) -> Figures:
         results = []
         for device in (torch.device("cpu"), machine.device):
             head = heads.create(loss, 1000, 128, seed=0)
-            head.load_state_dict({"weight": torch.randn(1000, 128, generator=torch.Generator().manual_seed(1))}, False)
+            torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(1))
             head.to(device)
             inputs = embeddings.to(device).requires_grad_()
             value = head(inputs, labels.to(device))
@@ -122,7 +123,7 @@ def _dense(gradient: torch.Tensor | None) -> torch.Tensor:
 def resume(machine: Machine) -> Figures:
     """Whether a run that was stopped and resumed ends with the bits of an unbroken one, and two alike with the same."""
     source = Faces(256, 16)
-    config = _config(machine, batch_size=32, max_steps=8, checkpoint_every=4, augment=0.5)
+    config = _config(machine, batch_size=32, max_steps=8, checkpoint_every="4", augment=0.5)
     with tempfile.TemporaryDirectory() as folder:
         whole, again, broken = (Path(folder, name) for name in ("whole", "again", "broken"))
         for path in (whole, again):
@@ -180,7 +181,7 @@ def waits(machine: Machine) -> Figures:
     def count(state: Any, _: Any) -> None:
         counts.append(len(caught))
 
-    config = _config(machine, batch_size=64, max_steps=steps, log_every=1000, checkpoint_every=1000)
+    config = _config(machine, batch_size=64, max_steps=steps, log_every=1000, checkpoint_every="1000")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lambda *arguments, **_: caught.append(str(arguments[0]))
@@ -202,60 +203,24 @@ def training_speed(machine: Machine) -> Figures:
     config = _config(machine, backbone=backbone, batch_size=batch, max_steps=steps, precision=precision, log_every=3)
     source = Faces(batch * 4, 85_742 if not machine.small else 1000)
     found: Figures = {"backbone": backbone, "batch": batch, "precision": precision}
-    found["train"] = [line["images_per_second"] for line in _log_of(machine, config, source)][1:]
+    for name, compiled in (("train", False), ("train, compiled", True)):
+        lines = _log_of(machine, dataclasses.replace(config, compile=compiled), source)
+        found[name] = [line["images_per_second"] for line in lines][1:]
     found["plain loop"] = list(_plain(machine, config, source, compiled=False))
     found["plain loop, compiled"] = list(_plain(machine, config, source, compiled=True))
     return found
 
 
-def _plain(machine: Machine, config: TrainConfig, source: "Faces", compiled: bool) -> Iterator[float]:
-    """Images a second in each of some rounds of a loop without anything around it, its data in the device's memory."""
-    torch.manual_seed(0)
-    network = backbones.create(config.backbone, config.embedding_size).to(
-        machine.device, memory_format=torch.channels_last
-    )
-    head = heads.create(config.loss, source.num_classes, config.embedding_size).to(machine.device)
-    parameters = [*network.parameters(), *head.parameters()]
-    optimizer = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay, fused=True)
-    pixels = np.stack([source[index][0] for index in range(config.batch_size)])
-    images = torch.from_numpy(pixels).to(machine.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-    images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.from_numpy(source.labels[: config.batch_size]).to(machine.device)
-    forward = torch.compile(network) if compiled else network
-    half = torch.bfloat16 if config.precision == "bf16" else torch.float32
-
-    def step() -> None:
-        with torch.autocast(machine.device.type, half, config.precision == "bf16"):
-            embeddings = forward(images)
-        head(embeddings.float(), labels).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-
+def _plain(machine: Machine, config: TrainConfig, source: Faces, compiled: bool) -> Iterator[float]:
+    """Images a second in each of some rounds of a plain loop, its data in the device's memory."""
+    loop = PlainLoop(config, source, compiled, machine.device)
     for number in range(ROUNDS + 2):
-        seconds = sum(_timed(step, machine) for _ in range(3))
+        seconds = sum(_timed(loop.step, machine) for _ in range(3))
         if number > 1:
             yield 3 * config.batch_size / seconds
 
 
 # ---------------------------------------------------------------------------------------------- what they share
-
-
-class Faces:
-    """Noise for faces, in memory."""
-
-    def __init__(self, images: int, identities: int) -> None:
-        rng = np.random.default_rng(0)
-        self._pixels = rng.integers(0, 256, (min(images, 512), 112, 112, 3), np.uint8)
-        self.labels = np.arange(images, dtype=np.int64) * identities // images
-        self.num_classes = identities
-        self.class_names = [f"{number}" for number in range(identities)]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self._pixels[index % len(self._pixels)], int(self.labels[index])
 
 
 def _config(machine: Machine, **settings: Any) -> TrainConfig:

@@ -77,7 +77,8 @@ def differences(state: TrainState, step: int) -> list[str]:
 
 
 def save(folder: Path, step: int, classes: int = 101, mesh: DeviceMesh | None = None, keep: int = 3) -> Path:
-    return checkpoint.save(folder, trained(step, classes, mesh), step, keep)
+    group = mesh.get_group() if mesh else None  # nothing else is told in it until the checkpoint is there
+    return checkpoint.start(folder, trained(step, classes, mesh), step, keep, group=group).finish()
 
 
 def load(folder: Path, step: int, classes: int = 101, mesh: DeviceMesh | None = None) -> dict[str, Any]:

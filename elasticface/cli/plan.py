@@ -157,7 +157,8 @@ def lines(made: "Plan", memory_gib: float | None) -> list[str]:
     told = [
         f"c {made.centres:,} · b {made.images_of_process:,} · k {made.sampled:,} · P {made.parameters:,} · "
         f"D {config.embedding_size}; not in it: the CUDA context, workspaces, NCCL's buffers, what an allocator loses",
-        f"a checkpoint: {made.checkpoint / 2**30:,.2f} GiB, whatever the number of processes",
+        f"a checkpoint: {made.checkpoint / 2**30:,.2f} GiB, whatever the number of processes; while it is written, a "
+        "copy of it is in the memory of the hosts",
         f"work of a process and step: backbone {work.backbone / 1e12:,.2f} TFLOP, at {made.multiply_adds / 1e9:.2f} G "
         f"multiply-adds an image; head {work.head / 1e12:,.2f} TFLOP in {made.head_dtype}; beside these products "
         f"{work.moved / 1e9:,.2f} GB are moved",

@@ -13,11 +13,18 @@ def row_sparse(rows: Tensor, values: Tensor, length: int) -> Tensor:
     return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 
+def without_doubles(gradient: Tensor) -> Tensor:
+    """A row-sparse gradient known to have each row once and sorted, marked as such: autograd forgets that."""
+    return row_sparse(gradient._indices()[0], gradient._values(), len(gradient))
+
+
 def coalesced(gradient: Tensor) -> Tensor:
-    """A row-sparse gradient with each row once, the rows sorted; without a copy where it is so already."""
-    rows = gradient._indices()[0]
-    if gradient.is_coalesced() or bool((rows.diff() > 0).all()):  # autograd forgets that a single one has no row twice
-        return row_sparse(rows, gradient._values(), len(gradient))
+    """A row-sparse gradient with each row once, the rows sorted; without a copy where it is so already.
+
+    Waits for the device, unless it is marked as coalesced.
+    """
+    if gradient.is_coalesced() or bool((gradient._indices()[0].diff() > 0).all()):
+        return without_doubles(gradient)
     return gradient.coalesce()
 
 

@@ -5,10 +5,8 @@ that knows the few classes which such a file is made of, and calls nothing else;
 ``weights_only=True``.
 """
 
-import contextlib
 import pickle
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,9 @@ from elasticface.model.checkpoint_folder import METADATA
 
 STATE = "state"
 """What a checkpoint holds, before the name of each tensor."""
+
+# With one process that is intended. Not around each call: one of them writes in another thread, and filters are of all.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
 
 _RECORDS = (
     *(Metadata, MetadataIndex, TensorStorageMetadata, BytesStorageMetadata, ChunkStorageMetadata, TensorProperties),
@@ -104,14 +105,5 @@ def _read_tensors(path: Path, start: str) -> dict[str, Tensor]:
     if wanted > sum(file.stat().st_size for file in path.iterdir()):
         raise InputError(f"{printable(path)}: its {METADATA} asks for more bytes than it has; use another checkpoint")
     found = {name: torch.empty(kind.size, dtype=kind.properties.dtype) for name, kind in kinds.items()}
-    with one_process_is_intended():
-        load_state(found, storage_reader=reader, no_dist=True)
+    load_state(found, storage_reader=reader, no_dist=True)
     return {name.removeprefix(start): value for name, value in found.items()}
-
-
-@contextlib.contextmanager
-def one_process_is_intended() -> Iterator[None]:
-    """Hide torch's warning that it works without a process group: with one process that is intended."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
-        yield

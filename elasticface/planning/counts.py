@@ -118,7 +118,7 @@ def always(config: TrainConfig, sizes: Sizes) -> tuple[Item, ...]:
         Item("backbone: momentum", f"{twice}T·4", _FLOAT * sizes.trained * momentum),
         Item("backbone: moving average", "P·4 + buffers", average),
         Item("backbone: running statistics, and a copy of them", "2 × theirs", 2 * sizes.buffers),
-        Item("images, as bytes and as numbers", "b·3·112²·(1 + 4)", sizes.images * 3 * _IMAGE**2 * (1 + _FLOAT)),
+        Item("images of this step and the next", "b·3·112²·(1 + 2·4)", sizes.images * 3 * _IMAGE**2 * (1 + 2 * _FLOAT)),
     )
 
 
@@ -158,6 +158,9 @@ def moments(config: TrainConfig, sizes: Sizes, device: str) -> tuple[Moment, ...
     )
 
 
+_ROW_BY_ROW = {0: 14, 1: 26, 2: 47}  # by the number of the optimizer's tensors
+
+
 def moved(config: TrainConfig, sizes: Sizes) -> int:
     """Bytes that are read and written beside the products: passes over rows of centres, logits, the backbone's weights.
 
@@ -167,9 +170,9 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
                               backward 11: made shorter 2, kept on the sphere 4 + 3 + 2
                               4 more, twice copied out, where k < c
         a logit               3: exp 2, summed 1; computed again in backward, exp 2
-        a row of the update   dense 6: norm 1, fused reading 3 and writing 2; without momentum 2 less
-                              row by row 20: norm 1, copied out and in 2·4, decay 3, momentum 2 + 3, update 3; 9 less
-                              with AdamW, which keeps two tensors, as much more as without momentum less
+        a row of the update   dense 6: norm 1, fused reading 3 and writing 2; without momentum 2 less, with AdamW 2 more
+                              row by row 26: norm 1, copied out and in 2·4, decay 3, momentum 2 + 3, update 3, the old
+                              or the new one 2·3; without momentum 12 less, with AdamW 21 more
         the backbone's        8: as dense, and clipped 2
     """
     sparse, i, parts = sizes.sampled < sizes.centres, sizes.itemsize, config.accumulate
@@ -178,7 +181,7 @@ def moved(config: TrainConfig, sizes: Sizes) -> int:
     logits = parts * sizes.embeddings * sizes.each * (3 * sizes.sampled + 2 * (sizes.sampled - sizes.kept)) * i
     less = 1 - config.optimizer_tensors  # reading and writing of a tensor less, or more, than SGD's with momentum
     updated = min(parts * sizes.sampled, sizes.centres) * _FLOAT * sizes.row
-    update = updated * (20 - 9 * less if sparse else 6 - 2 * less)
+    update = updated * (_ROW_BY_ROW[config.optimizer_tensors] if sparse else 6 - 2 * less)
     backbone = sizes.trained * _FLOAT * (8 - 2 * less)
     return centres + logits + update + backbone
 

@@ -13,19 +13,34 @@ from elasticface.training.config import TrainConfig
 from elasticface.training.run_files import BAD_ITEMS
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
-from elasticface.training.step import Batch
+from elasticface.training.step import Batch, to_network_input
 
 
 def batches(
     source: Source, augmentation: OwnAugmentation | None, config: TrainConfig, state: TrainState, run: RunFolder
 ) -> Generator[Batch, None, None]:
-    """This process's share of every batch that remains, one a step.
+    """This process's share of every batch that remains, one a step, as the network takes it.
 
-    Images that cannot be read are left out of their batch, counted over all processes and named in the run folder.
+    Each is on its way to the device a step ahead: the device finds it there when it has done the step before. Images
+    that cannot be read are left out of their batch, counted over all processes and named in the run folder.
 
     Raises:
         InputError: more images are damaged than ``max_damaged`` allows.
     """
+    with closing(_read(source, augmentation, config, state, run)) as read:
+        ready = None
+        for step, batch in enumerate(read, state.step):
+            after = to_network_input(batch, step, state, config)
+            if ready is not None:
+                yield ready
+            ready = after
+        if ready is not None:
+            yield ready
+
+
+def _read(
+    source: Source, augmentation: OwnAugmentation | None, config: TrainConfig, state: TrainState, run: RunFolder
+) -> Generator[Batch, None, None]:
     world, step = state.world, state.step
     damaged = run_in_all(lambda: DamagedItems(run.path / BAD_ITEMS, source, config.max_damaged, world.is_first))
     while step < state.total_steps:

@@ -4,7 +4,7 @@ A checkpoint is a folder `step-000001234` that `torch.distributed.checkpoint` wr
 files in `checksums.json`; :mod:`elasticface.model.checkpoint_folder` says what lies where. It is one's own file; what
 one shares is the model folder.
 
-Where ``torch.distributed`` has a group of several processes, :func:`save` and :func:`load` are collective: all
+Where ``torch.distributed`` has a group of several processes, :func:`start` and :func:`load` are collective: all
 processes call them. Each writes and reads its own rows of a ``DTensor``; what all of them hold alike is written once,
 by the first. A checkpoint doesn't know how many processes wrote it, and loads on any number, with the same bits.
 Of what differs from process to process without being a DTensor the first one's is saved: that is the running statistics
@@ -13,38 +13,84 @@ of batch norms that are not synchronised, of which `DistributedDataParallel` use
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
-from torch.distributed.checkpoint.state_dict_saver import save as save_state
+from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.stateful import Stateful
 from torch.distributed.checkpoint.storage import WriteResult
-from torch.futures import Future
+from torch.futures import Future as TorchFuture
 
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
-from elasticface.distributed.agreement import gather_results, process_count, rank, run_in_all, run_in_first
+from elasticface.distributed.agreement import process_count, rank, run_in_all, run_in_first
 from elasticface.model import checkpoint_folder
-from elasticface.model.checkpoint_weights import STATE, Reader, one_process_is_intended
+from elasticface.model.checkpoint_weights import STATE, Reader
+
+_CHECKSUMS = MetadataIndex("checksums")
+"""What a process's checksums go by among the results of its writing."""
 
 
-def save(
+class Writing:
+    """A checkpoint that is being written while training goes on.
+
+    Attributes:
+        path: where it will be.
+    """
+
+    def __init__(self, path: Path, temporary: contextlib.ExitStack, future: Future[Any]) -> None:
+        self.path, self._temporary, self._future = path, temporary, future
+
+    def finish(self) -> Path:
+        """Wait until it is there, in all processes. Collective.
+
+        Raises:
+            Stopped: it could not be written, by any one process: the disk is full, say. Nothing is left of it then, and
+                what there was is as it was. All processes raise.
+        """
+        try:
+            self._future.result()
+        except (OSError, CheckpointException) as error:
+            with contextlib.suppress(OSError):  # of a temporary that is gone already
+                run_in_first(partial(self._temporary.__exit__, type(error), error, None))
+            raise _stopped(error, self.path) from error
+        return self.path
+
+    def settle(self) -> None:
+        """Wait until this process has done its part, or failed. Not collective: for a run that ends by an error."""
+        wait([self._future])
+
+
+def memory() -> DefaultStager:
+    """What a run's checkpoints are copied to before they are written: its pages are made for the first, and kept."""
+    return DefaultStager(StagingOptions(False, False, False, False))
+
+
+def start(
     folder: Path,
     state: Stateful,
     step: int,
     keep: int,
     keep_best: bool = True,
     records: Mapping[str, Any] = MappingProxyType({}),
-) -> Path:
-    """One more checkpoint in ``folder``; all but the newest ``keep`` and the best one are removed.
+    group: ProcessGroup | None = None,
+    copied_to: DefaultStager | None = None,
+) -> Writing:
+    """Begin one more checkpoint in ``folder``; all but the newest ``keep`` and the best one are removed after it.
+
+    The state is copied to the host's memory before this returns, and may change from then on. One at a time.
 
     Args:
         folder: of all checkpoints of a run, on a disk that all processes share.
@@ -53,32 +99,31 @@ def save(
         keep: how many stay, ≥ 1.
         keep_best: whether the best one of those that were validated stays, however old.
         records: file name -> what is saved with the state as JSON, by the first process.
-
-    Returns:
-        The checkpoint's path; it is there, in all processes.
+        group: all processes, on the host, in a group that nothing else is told in meanwhile; ``None`` for one process.
+        copied_to: the run's :func:`memory`; ``None`` takes new memory, which is given back.
 
     Raises:
-        Stopped: it could not be written, by any one process: the disk is full, say. Nothing is left of it then, and
-            what there was is as it was. All processes raise.
+        Stopped: as :meth:`Writing.finish` does.
     """
-    path = checkpoint_folder.path_of(folder, step)
+    path, temporary = checkpoint_folder.path_of(folder, step), contextlib.ExitStack()
+
+    def put_in_place() -> None:
+        temporary.close()
+        checkpoint_folder.prune(folder, path, keep, keep_best)
+
     try:
-        with replacing(path) as temporary:
-            with one_process_is_intended():
-                save_state(
-                    {STATE: state},
-                    storage_writer=_Writer(temporary),
-                    planner=DefaultSavePlanner(dedup_save_to_lowest_rank=True),
-                    no_dist=process_count() == 1,
-                )
-            # Each process reads what it wrote itself, while it is still in its memory.
-            own = gather_results(lambda: {p.name: checkpoint_folder.sha256(p) for p in temporary.glob(f"__{rank()}_*")})
-            checksums = {name: checksum for part in own for name, checksum in part.items()}
-            run_in_first(lambda: checkpoint_folder.write_checksums(temporary, checksums, records))
-        run_in_first(lambda: checkpoint_folder.prune(folder, path, keep, keep_best))
-    except (OSError, CheckpointException) as error:
+        writer = _Writer(run_in_first(lambda: temporary.enter_context(files.replacing(path))), records, put_in_place)
+    except OSError as error:
         raise _stopped(error, path) from error
-    return path
+    future = async_save(
+        {STATE: state},
+        storage_writer=writer,
+        planner=DefaultSavePlanner(dedup_save_to_lowest_rank=True),
+        process_group=group,
+        async_stager=copied_to or memory(),
+        no_dist=process_count() == 1,
+    )
+    return Writing(path, temporary, cast("Future[Any]", future))
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -96,8 +141,7 @@ def load(path: Path, state: Stateful) -> None:
         InputError: a checkpoint of another architecture or number of classes.
     """
     run_in_all(lambda: _check_shapes(path, state.state_dict()))
-    with one_process_is_intended():
-        load_state({STATE: state}, storage_reader=Reader(path), no_dist=process_count() == 1)
+    load_state({STATE: state}, storage_reader=Reader(path), no_dist=process_count() == 1)
 
 
 def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -118,16 +162,39 @@ def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 class _Writer(FileSystemWriter):
-    """Says why a file could not be written, where `torch.save` only says that it was cut short."""
+    """Writes a checkpoint into a temporary folder, with its records and checksums, and puts it in its place.
 
-    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+    Args:
+        temporary: the folder.
+        records: what is written with the state, as JSON.
+        put_in_place: called by the first process once all have written.
+    """
+
+    def __init__(self, temporary: Path, records: Mapping[str, Any], put_in_place: Callable[[], None]) -> None:
+        super().__init__(temporary)
+        self._temporary, self._records, self._put_in_place = temporary, records, put_in_place
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
         try:
-            return super().write_data(plan, planner)
-        except RuntimeError as error:
+            written = super().write_data(plan, planner)
+        except RuntimeError as error:  # torch.save only says that the file was cut short
             cause = error.__cause__ or error.__context__
             if isinstance(cause, OSError):
                 raise cause from error
             raise
+        # Each process reads what it wrote itself, while it is still in its memory.
+        own = {path.name: checkpoint_folder.sha256(path) for path in self._temporary.glob(f"__{rank()}_*")}
+        together: TorchFuture[list[WriteResult]] = TorchFuture()
+        together.set_result([*written.wait(), WriteResult(_CHECKSUMS, 0, own)])
+        return together
+
+    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        checksums: dict[str, str] = {}
+        for of_process in results:
+            checksums |= of_process.pop().storage_data
+        super().finish(metadata, results)
+        checkpoint_folder.write_checksums(self._temporary, checksums, self._records)
+        self._put_in_place()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Every setting of a training run, with the paper's values as defaults. One YAML of these is one run; see recipes/."""
 
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -12,6 +13,7 @@ from elasticface.base.limits import LONGEST_EMBEDDING
 RECIPES = Path(__file__).parent / "recipes"
 
 _MOST_CONFIG_BYTES = 1 << 20
+_CHECKPOINT_EVERY = r"(\d{1,9}|\d{1,9}(?:\.\d{1,3})?(?=min))(?:min)?"
 _RENAMED = {"m": "margin"}  # settings of older runs
 _OF_SOME_LOSSES = ("std", "h", "t_alpha", "l_a", "u_a", "l_margin", "u_margin", "lambda_g", "centres_per_class")
 
@@ -87,6 +89,9 @@ class TrainConfig:
         seed: of everything that is random
         workers: processes that read images; 0 reads in the training process
         device: what computes; auto is cuda where there is a GPU, cpu elsewhere
+        compile: the backbone by torch.compile: faster steps, after half a minute or more at the first one
+        deterministic: the same bits in every run on this machine; without it, GPUs may choose what is faster
+        tf32: what of the backbone GPUs compute in TF32, 10 bits of float32's 23; convolutions are torch's own choice
         precision: of the backbone; the head computes in float32. 64, for both, tells rounding from mistakes
         sync_batchnorm: batch statistics over all processes
         max_damaged: share of the images that may be damaged; more stop the run
@@ -95,7 +100,7 @@ class TrainConfig:
         best_by: the name of the one whose accuracy says which checkpoint is the best; by default the mean of all
         validate_every: epochs between validations
         log_every: steps between lines of metrics.jsonl
-        checkpoint_every: steps between checkpoints; there is one at every epoch's end, too
+        checkpoint_every: steps between checkpoints, or minutes, as in 10min; there is one at every epoch's end, too
         keep_checkpoints: how many of the newest checkpoints stay
         keep_best: with validate, the checkpoint of the best accuracy stays, too, however old
 
@@ -153,6 +158,9 @@ class TrainConfig:
     seed: int = 0
     workers: int = 2
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    compile: bool = False
+    deterministic: bool = True
+    tf32: Literal["none", "convolutions", "all"] = "convolutions"
     precision: Literal["32", "bf16", "fp16", "64"] = "32"
     sync_batchnorm: bool = False
 
@@ -163,7 +171,7 @@ class TrainConfig:
     best_by: str | None = None
     validate_every: int = 1
     log_every: int = 10
-    checkpoint_every: int = 1000
+    checkpoint_every: str = "1000"
     keep_checkpoints: int = 3
     keep_best: bool = True
 
@@ -179,7 +187,7 @@ class TrainConfig:
         own = self.augmentation
         self._check("augmentation", own is None or own_parts.is_reference(own), own_parts.WANTED)
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
-        for name in (*counts, "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped"):
+        for name in (*counts, "log_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         warmups = ("warmup_epochs", "margin_warmup_epochs")
         for name in ("weight_decay", "clip_norm", *warmups, "seed", "workers", "augment", "freeze_backbone_epochs"):
@@ -204,6 +212,9 @@ class TrainConfig:
             object.__setattr__(self, "validate", self.validate.split(","))
         self._check("validate", self.validate is None or all(self.validate), "paths of benchmarks, none of them empty")
         self._check("best_by", self.best_by is None or bool(self.validate), "given with validate")
+        object.__setattr__(self, "checkpoint_every", str(self.checkpoint_every))  # a number of steps in YAML
+        every = re.fullmatch(_CHECKPOINT_EVERY, self.checkpoint_every)
+        self._check("checkpoint_every", bool(every and float(every[1])), "a number of steps, or of minutes as in 10min")
         self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
 
     def _check(self, name: str, in_range: bool, wanted: str) -> None:
@@ -227,6 +238,12 @@ class TrainConfig:
     def backbone_is_frozen(self, step: int, steps_per_epoch: int) -> bool:
         """Whether step 0, 1, … leaves the backbone as it is."""
         return step < self.freeze_backbone_epochs * steps_per_epoch
+
+    @property
+    def checkpoint_interval(self) -> tuple[float, Literal["steps", "minutes"]]:
+        """How often a checkpoint is saved."""
+        number = self.checkpoint_every.removesuffix("min")
+        return float(number), "steps" if number == self.checkpoint_every else "minutes"
 
     def margin_factor(self, step: int, steps_per_epoch: int) -> float:
         """What step 0, 1, … multiplies its margins with."""
@@ -293,8 +310,9 @@ def to_yaml(config: TrainConfig) -> str:
 
 # These settings may differ when a run is resumed: how long and where it runs and what it reports, not what it computes.
 FREE_ON_RESUME = frozenset(
-    {"epochs", "max_steps", "workers", "device", "max_damaged", "max_skipped", "checkpoint_activations"}
+    {"epochs", "max_steps", "workers", "device", "compile", "deterministic", "tf32", "checkpoint_activations"}
     | {"validate", "best_by", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
+    | {"max_damaged", "max_skipped"}
 )
 
 

@@ -32,6 +32,9 @@ Hook = Callable[[TrainState, RunFolder], Any]
 
 _LOSS, _LR, _SPEED = "loss {task.fields[loss]}", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
 _NORM, _COSINE = "gradient {task.fields[norm]}", "cos θ {task.fields[cosine]}"
+SHOW_EVERY = 1.0
+"""Seconds between two steps whose figures the bar shows, at least; it shows those of every logged step."""
+
 _WIDE = 120  # columns of a terminal that has room for all of them
 
 
@@ -60,33 +63,32 @@ def standard_hooks(
 
 
 class Log:
-    """The bar after every step; a line of figures every ``log_every`` steps and at the end."""
+    """The bar after every step; a line of figures every ``log_every`` steps and at the end.
+
+    Figures are read from the device, which the host then waits for: the bar shows those of a step now and then.
+    """
 
     def __init__(self, bar: Progress, state: TrainState, config: TrainConfig) -> None:
         self._bar, self._every = bar, config.log_every
         placeholders: dict[str, Any] = dict.fromkeys(("loss", "lr", "norm", "cosine", "speed"), "–")
         self._task = bar.add_task("training", total=state.total_steps, completed=state.step, **placeholders)
-        self._since, self._images, self._speed = time.perf_counter(), 0, "–"
+        self._since, self._images = time.perf_counter(), 0
+        self._shown = -math.inf  # when the bar was last told figures
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
-        outcome = state.outcome
-        self._images += outcome.images
+        self._images += state.outcome.images
+        texts: dict[str, Any] = {}
         if state.step % self._every == 0 or state.ends_run:
-            self._write(state, run)
-        self._bar.update(
-            self._task,
-            completed=state.step,
-            description=f"epoch {state.last_epoch + 1}",
-            loss=f"{outcome.loss:.3f}",
-            lr=f"{state.lr:.4f}",
-            norm=f"{state.gradient_norm:.2f}",
-            cosine=f"{outcome.target_cosine:.3f}",
-            speed=self._speed,
-        )
+            texts["speed"] = self._write(state, run)
+        if texts or time.perf_counter() - self._shown > SHOW_EVERY:
+            self._shown = time.perf_counter()
+            texts |= {"loss": f"{state.outcome.loss:.3f}", "cosine": f"{state.outcome.target_cosine:.3f}"}
+            texts |= {"norm": f"{state.gradient_norm:.2f}", "lr": f"{state.lr:.4f}"}
+        self._bar.update(self._task, completed=state.step, description=f"epoch {state.last_epoch + 1}", **texts)
 
-    def _write(self, state: TrainState, run: RunFolder) -> None:
+    def _write(self, state: TrainState, run: RunFolder) -> str:
+        """Write the line; return its images a second, as the bar shows them."""
         speed = self._images / (time.perf_counter() - self._since)
-        self._speed = f"{speed:.0f}"
         figures = {
             "epoch": state.last_epoch,
             "loss": state.take_mean_loss(),
@@ -97,17 +99,26 @@ class Log:
         }
         run.log(state.step, figures | ({"skipped_steps": state.skipped_steps} if state.skipped_steps else {}))
         self._since, self._images = time.perf_counter(), 0
+        return f"{speed:.0f}"
 
 
 class Checkpoint:
-    """A checkpoint every ``checkpoint_every`` steps, at every epoch's end and at the run's."""
+    """A checkpoint every ``checkpoint_every`` steps or minutes, at every epoch's end and at the run's."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self._every = config.checkpoint_every
+        self._every, self._unit = config.checkpoint_interval
+        self._last = time.monotonic()
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
-        if state.ends_epoch or state.step % self._every == 0:
+        if state.ends_epoch or self._is_due(state):
             run.save(state)
+            self._last = time.monotonic()
+
+    def _is_due(self, state: TrainState) -> bool:
+        if self._unit == "steps":
+            return state.step % self._every == 0
+        ((minutes,), *_) = state.world.gather((time.monotonic() - self._last) / 60)
+        return minutes >= self._every  # by the first process's clock, in all of them
 
 
 def open_validation(config: TrainConfig) -> list[PairBenchmark]:
@@ -146,9 +157,9 @@ class Validate:
     def __call__(self, state: TrainState, run: RunFolder) -> None:
         due = state.ends_epoch and (state.ends_run or (state.last_epoch + 1) % self._every == 0)
         if due and not state.skipped_in_row:
-            run_in_first(lambda: self._measure(state, run))
+            run.add_validation(run_in_first(lambda: self._measure(state, run)))
 
-    def _measure(self, state: TrainState, run: RunFolder) -> None:
+    def _measure(self, state: TrainState, run: RunFolder) -> Validation:
         encoder = run.encoder(state)
         results = [evaluate_pairs(encoder, benchmark, intervals=False) for benchmark in self._benchmarks]
         for result in results:
@@ -161,9 +172,9 @@ class Validate:
         deciding = [result for result in results if self._best_by in (None, result.benchmark)]
         mean = sum(result.accuracy for result in deciding) / len(deciding)
         name = ", ".join(result.benchmark for result in deciding)
-        run.add_validation(Validation(f"mean of {name}" if len(deciding) > 1 else name, mean))
         if len(deciding) > 1:
             progress.say(f"epoch {state.last_epoch + 1}: mean accuracy {mean:.2%}")
+        return Validation(f"mean of {name}" if len(deciding) > 1 else name, mean)
 
 
 class Stop:
@@ -174,10 +185,12 @@ class Stop:
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
         if state.skipped_in_row >= self._max_skipped:
+            run.finish_saving()
             raise print_only_in_first(_too_many_skipped(state, run))
         number = max(int(number) for (number,) in state.world.gather(self._interrupts.number))
         if number and not state.ends_run:
             run.save(state)
+            run.finish_saving()
             by = signal.Signals(number)
             message = f"stopped by {by.name}; {run.newest_in_words}; resume with: {run.resume_command}"
             raise print_only_in_first(Stopped(message, Interrupts.EXIT_CODES[by]))
@@ -200,7 +213,7 @@ def _too_many_skipped(state: TrainState, run: RunFolder) -> Stopped:
     if state.scaler.is_enabled():
         advice += ", --precision bf16, or a larger --max-skipped while the scale of fp16 still falls"
     return Stopped(
-        f"{begin}, because the loss or gradient was not finite: loss {outcome.loss}, learning rate {state.lr:g}, "
+        f"{begin}, because the loss or gradient was not finite: loss {outcome.loss:g}, learning rate {state.lr:g}, "
         f"gradient norm {state.gradient_norm:g}{scale}, lengths of embeddings {lengths}, worst labels "
         f"{', '.join(map(str, evidence.worst_labels()))}; {run.newest_in_words}. What helps most often is {advice}"
     )

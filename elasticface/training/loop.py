@@ -30,7 +30,6 @@ from elasticface.training.step import (
     clip_gradients,
     forward_backward,
     set_learning_rate_and_margin,
-    to_network_input,
 )
 
 
@@ -86,9 +85,9 @@ def train(
                 standard_hooks(state, run, config, benchmarks, hooks) as all_hooks,  # progress bar, signal handlers
                 closing(batches(source, augmentation, config, state, run)) as all_batches,  # reader processes
             ):
-                for batch in all_batches:  # from state.step to state.total_steps
+                for batch in all_batches:  # from state.step to state.total_steps; flipped, augmented, on the device
                     set_learning_rate_and_margin(state, config)
-                    outcome = forward_backward(state, to_network_input(batch, state, config), config)
+                    outcome = forward_backward(state, batch, config)
                     gradient_norm = clip_gradients(state, outcome, config)  # of all gradients, before clipping
                     state.update(outcome, gradient_norm)  # a step of SGD; skipped if one of the two is not finite
                     for hook in all_hooks:  # log, save, validate, the user's own, stop

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from elasticface.heads.row_sparse import rows_and_values
+from elasticface.training.guard import sums_dtype
 
 # Rows are worked on in pieces, so that copies stay small beside the gradient, and on a CPU in the core's own cache.
 _PIECE_BYTES = {"cpu": 1 << 20}
@@ -59,15 +60,17 @@ class RowSparseSGD(torch.optim.SGD):
 
     def _step_rows(self, weight: Tensor, group: dict[str, Any]) -> None:
         momentum = self.state[weight]["momentum_buffer"] if group["momentum"] else None
+        replace = _replacer(self)
         for rows, g in _pieces(weight):
             w = weight.index_select(0, rows)
             v = g = g.add(w, alpha=group["weight_decay"])
             if momentum is not None:
-                v = momentum.index_select(0, rows).mul_(group["momentum"]).add_(g)
-                momentum.index_copy_(0, rows, v)
+                old = momentum.index_select(0, rows)
+                v = old.mul(group["momentum"]).add_(g)
+                replace(momentum, rows, old, v)
             if group["nesterov"]:
                 v = g.add_(v, alpha=group["momentum"])
-            weight.index_copy_(0, rows, w.add_(v, alpha=-group["lr"]))
+            replace(weight, rows, w, w.add(v, alpha=-group["lr"]))
 
 
 class RowSparseAdamW(torch.optim.AdamW):
@@ -104,17 +107,31 @@ class RowSparseAdamW(torch.optim.AdamW):
 
     def _step_rows(self, weight: Tensor, group: dict[str, Any]) -> None:
         state, (beta1, beta2), lr = self.state[weight], group["betas"], group["lr"]
-        state["step"] += 1
-        steps = float(state["step"])
-        correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps
+        replace, is_lost = _replacer(self), getattr(self, "found_inf", None)
+        steps = state["step"].to(sums_dtype(weight.device)) + 1
+        correction1, correction2 = 1 - beta1**steps, 1 - beta2**steps  # on the device, as the counter is
         for rows, g in _pieces(weight):
-            m = state["exp_avg"].index_select(0, rows).lerp_(g, 1 - beta1)
-            v = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            state["exp_avg"].index_copy_(0, rows, m)
-            state["exp_avg_sq"].index_copy_(0, rows, v)
-            w = weight.index_select(0, rows).mul_(1 - lr * group["weight_decay"])
-            scale = v.div_(correction2).sqrt_().add_(group["eps"])
-            weight.index_copy_(0, rows, w.addcdiv_(m, scale, value=-lr / correction1))
+            old_m, old_v, old = (t.index_select(0, rows) for t in (state["exp_avg"], state["exp_avg_sq"], weight))
+            m = old_m.lerp(g, 1 - beta1)
+            v = old_v.mul(beta2).addcmul_(g, g, value=1 - beta2)
+            replace(state["exp_avg"], rows, old_m, m)
+            replace(state["exp_avg_sq"], rows, old_v, v)
+            step = m.div_(correction1).div_(v.div_(correction2).sqrt_().add_(group["eps"]))
+            replace(weight, rows, old, old.mul(1 - lr * group["weight_decay"]).sub_(step, alpha=lr))
+        state["step"] += 1 if is_lost is None else 1 - is_lost
+
+
+def _replacer(optimizer: torch.optim.Optimizer) -> Callable[[Tensor, Tensor, Tensor, Tensor], None]:
+    """What puts new rows in place of the old ones, unless ``optimizer.found_inf`` says on the device that it may not.
+
+    As in torch's fused steps: an attribute of the optimizer, a scalar that is 0 where all gradients are finite.
+    """
+    is_lost = getattr(optimizer, "found_inf", None)
+
+    def replace(tensor: Tensor, rows: Tensor, old: Tensor, new: Tensor) -> None:
+        tensor.index_copy_(0, rows, new if is_lost is None else torch.where(is_lost.bool(), old, new))
+
+    return replace
 
 
 def _step_row_sparse(optimizer: torch.optim.Optimizer, step_rows: Callable[[Tensor, dict[str, Any]], None]) -> None:

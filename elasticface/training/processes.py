@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
+from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from elasticface.base.errors import InputError, Stopped, first_line
@@ -22,6 +24,9 @@ from elasticface.training.config import TrainConfig
 
 _TIMEOUT = timedelta(minutes=30)
 """A collective may take so long: another process may be validating, or writing a checkpoint of a hundred gigabytes."""
+
+_BACKENDS = "cpu:gloo,cuda:nccl"
+"""Processes with GPUs tell each other what is on the host by the host's own network, past what the devices do."""
 
 _SLURM_PORTS = range(15_000, 25_000)
 """The number of a SLURM job chooses one of these ports: two jobs on one node seldom take the same."""
@@ -36,12 +41,14 @@ class World:
         rank: which one it is, from 0.
         size: how many there are.
         mesh: all of them in a row, for class centres that are shared out over them; ``None`` where there is one.
+        background: all of them once more, on the host, for what a second thread has to tell; ``None`` likewise.
     """
 
     device: torch.device
     rank: int = 0
     size: int = 1
     mesh: DeviceMesh | None = None
+    background: ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -49,9 +56,16 @@ class World:
         return self.rank == 0
 
     def gather(self, *own: float) -> list[list[float]]:
-        """These numbers from every process, ordered by rank; the same in all. Collective."""
-        group = Group(self.mesh.get_group() if self.mesh else None)
-        return group.gather_numbers(torch.tensor(own, dtype=torch.float64, device=self.device if self.mesh else "cpu"))
+        """These numbers of every process, ordered by rank; the same in all. Collective; waits for no device."""
+        return self._group.gather_numbers(torch.tensor(own, dtype=torch.float64))
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes of what is on their devices, in place, the same in all. Collective."""
+        return self._group.sum_(tensor)
+
+    @property
+    def _group(self) -> Group:
+        return Group(self.mesh.get_group() if self.mesh else None)
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
     """
     launch = read_launch(os.environ)
     device = _device(config, launch)
-    _compute_deterministically()
+    _choose_kernels(config)
     if launch.size == 1:
         yield World(device)
         return
@@ -86,7 +100,8 @@ def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
     try:
         if created_here:
             _init_process_group(launch, device)
-        yield World(device, launch.rank, launch.size, init_device_mesh(device.type, (launch.size,)))
+        mesh, background = init_device_mesh(device.type, (launch.size,)), distributed.new_group(backend="gloo")
+        yield World(device, launch.rank, launch.size, mesh, background)
     except RuntimeError as error:
         if isinstance(error, Stopped) or not _is_of_a_lost_process(error):
             raise
@@ -147,12 +162,17 @@ def _device(config: TrainConfig, launch: Launch) -> torch.device:
     return torch.device(kind, launch.local_rank)
 
 
-def _compute_deterministically() -> None:
+def _choose_kernels(config: TrainConfig) -> None:
+    """Tell torch whether it must compute the same bits each time, and what GPUs may compute in TF32."""
     # Filling memory that a kernel is about to overwrite is for finding mistakes, and costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    convolutions.fp32_precision = "ieee" if config.tf32 == "none" else "tf32"
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if config.tf32 == "all" else "ieee"
 
 
 def _init_process_group(launch: Launch, device: torch.device) -> None:
@@ -164,7 +184,7 @@ def _init_process_group(launch: Launch, device: torch.device) -> None:
         number = int(environment["SLURM_JOB_ID"])
         environment["MASTER_PORT"] = str(_SLURM_PORTS[number % len(_SLURM_PORTS)])
     distributed.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
+        _BACKENDS if device.type == "cuda" else "gloo",
         rank=launch.rank,
         world_size=launch.size,
         timeout=_TIMEOUT,

@@ -67,6 +67,8 @@ class RunFolder:
         self.path, self.checkpoints, self.model_path = path, path / CHECKPOINTS, path / MODEL
         self.config, self.identities, self.resume_command = config, Identities.of(source), resume_command
         self.newest: Path | None = None  # the newest whole checkpoint
+        self._writing: checkpoint.Writing | None = None
+        self._copied_to = checkpoint.memory()
         self._data, self._keep = data, (config.keep_checkpoints, config.keep_best)
         self._card = Card(
             name=path.resolve().name,
@@ -85,6 +87,9 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._writing is not None:
+            self._writing.settle()
+        self._copied_to.close()
         self._to_close.close()
 
     def start_logging(self, state: TrainState) -> None:
@@ -127,13 +132,26 @@ class RunFolder:
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
     def save(self, state: TrainState) -> None:
-        """Save a checkpoint, unless there is one or the last step was skipped: such a state is not to be trusted.
+        """Begin to save a checkpoint, unless there is one or the last step was skipped: its state is not to be trusted.
 
-        Collective.
+        It is written while training goes on; first the one before it is waited for. Collective.
         """
         path = checkpoint_folder.path_of(self.checkpoints, state.step)
-        if path != self.newest and not state.skipped_in_row:
-            self.newest = checkpoint.save(self.checkpoints, state, state.step, *self._keep, self._records)
+        known = self._writing.path if self._writing is not None else self.newest
+        if path != known and not state.skipped_in_row:
+            self.finish_saving()
+            places = (self.checkpoints, state, state.step, *self._keep, self._records)
+            self._writing = checkpoint.start(*places, group=state.world.background, copied_to=self._copied_to)
+
+    def finish_saving(self) -> None:
+        """Wait until what :meth:`save` began is on the disk, and is :attr:`newest`. Collective.
+
+        Raises:
+            Stopped: it could not be written.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self.newest = writing.finish()
 
     @property
     def is_validated(self) -> bool:
@@ -141,7 +159,8 @@ class RunFolder:
         return self.newest is not None and checkpoint_folder.validation_of(self.newest) is not None
 
     def add_validation(self, validation: Validation) -> None:
-        """Add the result to the newest checkpoint, and see which is the best now."""
+        """Add the result to the newest checkpoint, and see which is the best now. Collective."""
+        self.finish_saving()
         if rank() == 0 and self.newest is not None:
             checkpoint_folder.add_validation(self.newest, validation)
             checkpoint_folder.prune(self.checkpoints, self.newest, *self._keep)
@@ -167,6 +186,7 @@ class RunFolder:
                 "gradients were not finite, or images could not be read"
             )
             raise print_only_in_first(Stopped(message))
+        self.finish_saving()
         classes.write(self.path / CLASSES, self.identities, state.head.weight.detach())
         state.network.eval()
         encoder = self.encoder(state)

@@ -1,6 +1,5 @@
 """All that a step of training changes, as one object that a checkpoint saves and loads."""
 
-import math
 from typing import Any, cast
 
 import torch
@@ -18,8 +17,9 @@ from elasticface.data import Source
 from elasticface.data.feed.sampler import steps_per_epoch
 from elasticface.distributed.agreement import run_in_all
 from elasticface.heads.margin_head import MarginHead
+from elasticface.training.compiling import CompiledNetwork
 from elasticface.training.config import TrainConfig
-from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics
+from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, RunningStatistics, sums_dtype
 from elasticface.training.optim import RowSparseAdamW, RowSparseSGD
 from elasticface.training.processes import World
 
@@ -43,6 +43,7 @@ class TrainState(Stateful):
         backbone: the network itself.
         average: moving average of the backbone, of running statistics too; ``None`` without ``ema``.
         ddp: DDP around the backbone, which averages gradients over the processes; with one process the backbone.
+        compiled: the same through `torch.compile`, where the run asks for that.
         model: backbone and head as one module: the optimizer and the checkpoint use its names.
         dtype: type of images and embeddings.
         autocast_dtype: type that the backbone computes in, where it is another one.
@@ -51,9 +52,10 @@ class TrainState(Stateful):
         step: number of steps taken or skipped.
         skipped_steps: number of steps without an update.
         skipped_in_row: number of steps skipped since the last update.
-        loss_sum, loss_count: sum and number of the losses since :meth:`take_mean_loss`.
+        loss_sum, loss_count: sum and number of the losses since :meth:`take_mean_loss`; likewise.
         outcome: result of the last step.
-        gradient_norm: norm over all gradients of all processes in the last step, before clipping.
+        gradient_norm: norm over all gradients of all processes in the last step, before clipping; reading it waits for
+            the device.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class TrainState(Stateful):
             mean = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(backbone, multi_avg_fn=mean, use_buffers=True)
         self.ddp = _ddp(backbone, world)
+        self.compiled = CompiledNetwork(self.ddp, config.deterministic) if config.compile else None
         self.model = nn.ModuleDict({"backbone": backbone, "head": head})
         groups = [
             {**group, "lr_factor": factor}
@@ -78,8 +81,8 @@ class TrainState(Stateful):
         self.autocast_dtype = _AUTOCAST.get(config.precision)
         self.steps_per_epoch, self.total_steps = per_epoch, config.total_steps(per_epoch)
         self.step = self.skipped_steps = self.skipped_in_row = self.loss_count = 0
-        self.loss_sum = 0.0
-        self.outcome, self.gradient_norm = TOO_FEW_IMAGES, math.nan  # no step yet
+        self._loss_sum = torch.zeros((), dtype=sums_dtype(world.device), device=world.device)
+        self.outcome, self._gradient_norm = TOO_FEW_IMAGES, torch.tensor(torch.nan)  # no step yet
 
     @classmethod
     def create(cls, config: TrainConfig, source: Source, world: World) -> "TrainState":
@@ -130,27 +133,42 @@ class TrainState(Stateful):
         for group in self.optimizer.param_groups:
             group["lr"] = value * group["lr_factor"]
 
-    def update(self, outcome: Outcome, gradient_norm: float) -> None:
+    @property
+    def gradient_norm(self) -> float:
+        return float(self._gradient_norm)
+
+    @property
+    def loss_sum(self) -> float:
+        return float(self._loss_sum)
+
+    @loss_sum.setter
+    def loss_sum(self, value: float) -> None:
+        self._loss_sum.fill_(value)
+
+    def update(self, outcome: Outcome, gradient_norm: Tensor) -> None:
         """Take the step; without a finite loss and gradient skip it and count it, on all processes alike.
 
         A skipped step changes no weight, momentum or running statistic; the counters go up all the same.
         """
-        self.outcome, self.gradient_norm = outcome, gradient_norm
+        self.outcome, self._gradient_norm = outcome, gradient_norm
         # The same in all processes: the loss is that of the global batch, the norm that of all processes.
-        if math.isfinite(outcome.loss) and math.isfinite(gradient_norm):
-            self.optimizer.step()  # not by the scaler: the gradients are unscaled, and known to be finite
-            if self.average is not None:
-                self.average.update_parameters(self.backbone)
-            self.skipped_in_row = 0
-            self.loss_sum += outcome.loss
-            self.loss_count += 1
-        else:
+        is_lost = ~(outcome.mean_loss + gradient_norm).isfinite()
+        if outcome.has_gradients:
+            # The fused step looks at this on the device. Not by the scaler: the gradients are unscaled already.
+            self.optimizer.found_inf = is_lost.float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+            self.scaler.update()
+        self.optimizer.zero_grad()
+        if is_lost:  # the one number that a step reads: here the host waits for the device
             self.running_statistics.restore()
             self.skipped_steps += 1
             self.skipped_in_row += 1
-        if outcome.has_gradients:  # or the scaler has nothing to go by
-            self.scaler.update()
-        self.optimizer.zero_grad()
+        else:
+            if self.average is not None:
+                self.average.update_parameters(self.backbone)
+            self.skipped_in_row = 0
+            self._loss_sum += outcome.mean_loss
+            self.loss_count += 1
         self.step += 1
 
     def take_mean_loss(self) -> float | None:

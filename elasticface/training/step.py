@@ -12,9 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from elasticface.base import keyed
 from elasticface.base.errors import InputError
 from elasticface.data.feed.transforms import RowsOfBatch, augment, flip, to_input
-from elasticface.heads.row_sparse import coalesced
+from elasticface.heads.row_sparse import coalesced, without_doubles
 from elasticface.training.config import TrainConfig
-from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, norm_of
+from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, norm_of, sums_dtype
 from elasticface.training.state import TrainState
 
 _MIN_MICRO_BATCH = 2  # a batch norm has no variance of one image
@@ -26,7 +26,7 @@ class Batch:
 
     Attributes:
         images: uint8 [b, H, W, 3], as they are read; after :func:`to_network_input` float [b, 3, H, W].
-        labels: int64 [b].
+        labels: int64 [b], on the host.
         rows: int64 [b], where in the global batch these images stand.
         size: B, number of images of the global batch, those that cannot be read among them.
         counts: the b of every process.
@@ -50,16 +50,15 @@ def check_batch_size(config: TrainConfig, images: int, processes: int) -> None:
         )
 
 
-def to_network_input(batch: Batch, state: TrainState, config: TrainConfig) -> Batch:
+def to_network_input(batch: Batch, step: int, state: TrainState, config: TrainConfig) -> Batch:
     """The images in [-1, 1], on the device of the run, flipped and augmented by draws keyed by (seed, step)."""
 
     def draws_for(purpose: str) -> RowsOfBatch:
-        return RowsOfBatch(keyed.generator(config.seed, purpose, state.step), batch.size, batch.rows.numpy())
+        return RowsOfBatch(keyed.generator(config.seed, purpose, step), batch.size, batch.rows.numpy())
 
-    pixels, labels = (t.to(state.world.device, non_blocking=True) for t in (batch.images, batch.labels))
+    pixels = batch.images.to(state.world.device, non_blocking=True)
     images = augment(flip(to_input(pixels), draws_for("flip")), draws_for("augment"), config.augment)
-    images = images.to(state.dtype).contiguous(memory_format=torch.channels_last)
-    return replace(batch, images=images, labels=labels)
+    return replace(batch, images=images.to(state.dtype).contiguous(memory_format=torch.channels_last))
 
 
 def set_learning_rate_and_margin(state: TrainState, config: TrainConfig) -> None:
@@ -71,7 +70,8 @@ def set_learning_rate_and_margin(state: TrainState, config: TrainConfig) -> None
 def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Outcome:
     """Add up the gradients of the mean loss over the global batch, micro-batch by micro-batch.
 
-    Where images could not be read there are fewer micro-batches than ``accumulate``, so that none is too small.
+    Nothing is read from the device: the host is free to queue what comes next. Where images could not be read there
+    are fewer micro-batches than ``accumulate``, so that none is too small.
     """
     frozen = config.backbone_is_frozen(state.step, state.steps_per_epoch)
     state.backbone.train(not frozen)  # a hook may have embedded with it
@@ -80,14 +80,17 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
         return TOO_FEW_IMAGES
     torch.manual_seed(_dropout_seed(config.seed, state.step, state.world.rank))
     state.running_statistics.take_snapshot()
-    loss, target_cosine, lengths = 0.0, 0.0, []
+    # What is compiled is for the shapes of whole batches.
+    network = state.compiled if state.compiled and sum(batch.counts) == batch.size else state.ddp
+    loss, target_cosine = torch.zeros(2, dtype=sums_dtype(state.world.device), device=state.world.device)
+    lengths = []
     for index, (images, labels, share) in enumerate(_micro_batches(batch, number), 1):
         with _no_sync_before(state, last=index == number):
             with (
                 torch.set_grad_enabled(not frozen),
                 torch.autocast(state.world.device.type, state.autocast_dtype, state.autocast_dtype is not None),
             ):
-                embeddings = state.ddp(images)
+                embeddings = network(images)
             embeddings = embeddings.to(state.dtype)
             if state.world.size > 1 and embeddings.requires_grad:
                 # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
@@ -97,22 +100,28 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
         centres = state.head.weight
         if centres.grad is not None and centres.grad.is_sparse:
             # Micro-batches have most of their rows in common: these are added up now, before they pile up.
-            centres.grad = coalesced(centres.grad)
-        loss += micro_loss.item()
-        target_cosine += share * state.head.target_cosine.item()
+            centres.grad = coalesced(centres.grad) if index > 1 else without_doubles(centres.grad)
+        loss += micro_loss.detach()
+        target_cosine += share * state.head.target_cosine.to(target_cosine)
         lengths.append(torch.linalg.vector_norm(embeddings.detach().float(), dim=1))
     return Outcome(loss, target_cosine, batch.labels, torch.cat(lengths), sum(batch.counts))
 
 
-def clip_gradients(state: TrainState, outcome: Outcome, config: TrainConfig) -> float:
-    """Clip the backbone's gradients to ``clip_norm``; return the norm of all gradients before that, NaN without any."""
+def clip_gradients(state: TrainState, outcome: Outcome, config: TrainConfig) -> Tensor:
+    """Clip the backbone's gradients to ``clip_norm``.
+
+    Returns:
+        Scalar on the device of the run: the norm of all gradients of all processes before that, NaN without any.
+    """
     if not outcome.has_gradients:
-        return math.nan
+        return torch.tensor(torch.nan)
     state.scaler.unscale_(state.optimizer)
-    backbone = float(torch.nn.utils.clip_grad_norm_(state.backbone.parameters(), config.clip_norm or math.inf))
-    norms = state.world.gather(backbone, norm_of([p.grad for p in state.head.parameters() if p.grad is not None]))
+    device = state.world.device
+    backbone = torch.nn.utils.clip_grad_norm_(state.backbone.parameters(), config.clip_norm or math.inf)
+    centres = norm_of([p.grad for p in state.head.parameters() if p.grad is not None], device)
     # The backbone's gradients are the same in all processes; the centres' are each process's own.
-    return math.hypot(norms[0][0], *(centres for _, centres in norms))
+    of_all = state.world.sum_(centres.square())
+    return of_all.add_(backbone.to(device, of_all.dtype, non_blocking=True).square()).sqrt_()
 
 
 def _micro_batches(batch: Batch, number: int) -> Iterator[tuple[Tensor, Tensor, float]]:

@@ -28,7 +28,7 @@ Embedded = dict[int, Any]
 def trained(people: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Embedded]:
     """A run of six steps, and what it embedded after each."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    config = replace(small_run.SMALL, max_steps=STEPS, epochs=4, checkpoint_every=2, keep_checkpoints=9)
+    config = replace(small_run.SMALL, max_steps=STEPS, epochs=4, checkpoint_every="2", keep_checkpoints=9)
     embedded: Embedded = {}
 
     def embed(state: TrainState, run: RunFolder) -> None:

@@ -238,13 +238,13 @@ def test_a_loaded_state_makes_the_very_steps_of_the_saved_one(tmp_path: Path) ->
         embeddings = state.backbone(torch.linspace(-1, 1, 40).view(5, 8))
         loss = state.head(embeddings, torch.arange(5))
         loss.backward()
-        state.update(Outcome(loss.item(), 0.0, torch.arange(5), torch.ones(5), 5), gradient_norm=1.0)
+        state.update(Outcome(loss.detach(), torch.zeros(()), torch.arange(5), torch.ones(5), 5), torch.ones(()))
 
     saved, loaded = ranks.trained(3), ranks.fresh()
     for _ in range(3):
         step(saved)
     step(loaded)  # what it has done before is gone
-    checkpoint.load(checkpoint.save(tmp_path, saved, saved.step, 1), loaded)
+    checkpoint.load(checkpoint.start(tmp_path, saved, saved.step, 1).finish(), loaded)
     for state in (saved, loaded):
         step(state)
     assert (loaded.step, loaded.loss_count) == (saved.step, saved.loss_count) == (7, 4)
@@ -264,7 +264,7 @@ def test_a_checkpoint_of_more_layers_is_refused(tmp_path: Path) -> None:
         def load_state_dict(self, state_dict: dict[str, Any]) -> None:
             raise AssertionError("nothing was to be loaded")
 
-    path = checkpoint.save(tmp_path, Layers(2), 1, 1)
+    path = checkpoint.start(tmp_path, Layers(2), 1, 1).finish()
     with pytest.raises(InputError, match=r"1\.weight is \[2, 2\], nothing is needed"):
         checkpoint.load(path, Layers(1))
 

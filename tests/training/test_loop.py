@@ -40,7 +40,7 @@ SMALL = replace(
     warmup_epochs=0.5,
     augment=1.0,
     log_every=2,
-    checkpoint_every=2,
+    checkpoint_every="2",
 )
 
 
@@ -248,7 +248,7 @@ def test_a_checkpoint_of_another_shape_is_refused(unbroken: Path, people: Path, 
     shutil.rmtree(folder)
     source = open_dataset(people)
     smaller = TrainState.create(replace(SMALL, embedding_size=8), source, World(torch.device("cpu")))
-    checkpoint.save(folder, smaller, 1, 1, records={IDENTITIES: asdict(Identities.of(source))})
+    checkpoint.start(folder, smaller, 1, 1, records={IDENTITIES: asdict(Identities.of(source))}).finish()
     with pytest.raises(InputError, match=r"is \[8, \d+\], \[16, \d+\] is needed"):
         train(people, folder.parent, SMALL, resume=True)
 

@@ -52,7 +52,7 @@ def test_workers_and_a_stop_leave_the_bits_alone(run: Path, people: Path, tmp_pa
             raise Stopped("enough")
 
     with pytest.raises(Stopped, match="enough"):
-        train(people, tmp_path / "stopped", replace(OWN, checkpoint_every=2), [stop])
+        train(people, tmp_path / "stopped", replace(OWN, checkpoint_every="2"), [stop])
     train(people, tmp_path / "stopped", OWN, resume=True)
     assert_same_bits(run, tmp_path / "stopped")
 

@@ -119,6 +119,7 @@ def test_a_lost_process_comes_to_one_line_with_the_command_that_resumes(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(processes, "_init_process_group", lambda *_: None)
     monkeypatch.setattr(processes, "init_device_mesh", lambda *_: None)
+    monkeypatch.setattr(processes.distributed, "new_group", lambda **_: None)
     with (
         pytest.raises(Stopped, match=r"another process .* has ended .*with: elasticface train x --resume") as e,
         processes.connect(TrainConfig(device="cpu"), "elasticface train x --resume"),
@@ -135,6 +136,7 @@ def test_an_error_of_ones_own_stays_as_it_is(error: RuntimeError, monkeypatch: p
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(processes, "_init_process_group", lambda *_: None)
     monkeypatch.setattr(processes, "init_device_mesh", lambda *_: None)
+    monkeypatch.setattr(processes.distributed, "new_group", lambda **_: None)
     with pytest.raises(type(error)) as raised, processes.connect(TrainConfig(device="cpu"), "x"):
         raise error
     assert raised.value is error

@@ -35,7 +35,7 @@ FROZEN = replace(SMALL, max_steps=2, freeze_backbone_epochs=1)
 def before(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps, whose second was the best."""
     run = tmp_path_factory.mktemp("before") / "run"
-    train(people, run, replace(small_run.SMALL, max_steps=4, epochs=4, checkpoint_every=2))
+    train(people, run, replace(small_run.SMALL, max_steps=4, epochs=4, checkpoint_every="2"))
     for step, accuracy in ((2, 0.9), (4, 0.8)):
         add_validation(path_of(run / "checkpoints", step), Validation("faces", accuracy))
     return run

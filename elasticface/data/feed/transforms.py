@@ -4,13 +4,15 @@ Everything works on whole batches on the batch's own device, and every random nu
 caller passes one that is keyed by (seed, step), so a resumed run sees the very same images.
 """
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from elasticface.base.transfer import to_device
 
 # The strongest change of each kind at strength 1, chosen for faces that are already aligned.
 _ZOOM, _ROTATION, _SHIFT = 0.15, 0.15, 0.08  # share of the size, radians, share of half the side
@@ -24,7 +26,7 @@ class Generator(Protocol):
     """What images are changed by: numpy's generator, or the rows of one for some images of a batch."""
 
     def uniform(self, low: float, high: float, size: Any) -> Any: ...
-    def integers(self, low: int, high: int) -> Any: ...
+    def integers(self, low: int, high: int) -> int: ...
 
 
 class RowsOfBatch:
@@ -58,14 +60,15 @@ def to_input(images: Tensor) -> Tensor:
 
 def flip(images: Tensor, generator: Generator) -> Tensor:
     """Each of [B, 3, H, W] mirrored left to right with probability ½ (the paper's only augmentation)."""
-    return torch.where(_chosen(images, generator, 0.5), images.flip(3), images)
+    (chance,) = _move(_draw(generator, len(images), _Range(0, 1)), images)
+    return torch.where(chance < 0.5, images.flip(3), images)
 
 
 def augment(images: Tensor, generator: Generator, strength: float) -> Tensor:
     """Zoom, rotation and shift; contrast, brightness, tint and grey; low resolution; an erased rectangle.
 
     With a few thousand photos a network learns the photos; these changes are what a face goes through without becoming
-    another person's.
+    another person's. Their draws are made on the host and go to the images' device in one piece, without waiting.
 
     Args:
         images: float [B, 3, H, W] in [-1, 1].
@@ -77,60 +80,70 @@ def augment(images: Tensor, generator: Generator, strength: float) -> Tensor:
     """
     if strength == 0:
         return images
-    images = _moved(images, generator, strength)
-    images = _relit(images, generator, strength)
-    images = _low_resolution(images, generator, strength)
-    return _erased(images, generator, strength)
+    count, height, width = len(images), *images.shape[2:]
+    pose = _draw(generator, count, _Range(-_ZOOM, _ZOOM), _Range(-_ROTATION, _ROTATION), _Range(-_SHIFT, _SHIFT, 2))
+    contrast, brightness = _Range(-_CONTRAST, _CONTRAST), _Range(-_BRIGHTNESS, _BRIGHTNESS)
+    light = _draw(generator, count, contrast, brightness, _Range(-_TINT, _TINT, 3), _Range(0, 1))
+    # One resolution a batch: a resize of its own for every image would be a Python loop.
+    side = int(generator.integers(_SMALLEST_SIDE, height // 2 + _SMALLEST_SIDE // 2))
+    blurred = _draw(generator, count, _Range(0, 1))
+    extents = [_Range(0, _ERASED_SIDE * strength * length) for length in (height, width)]
+    rectangle = _draw(
+        generator, count, _Range(0, 1), extents[0], _Range(0, height), extents[1], _Range(0, width), _Range(-1, 1, 3)
+    )
+    draws = _move([*pose, *light, *blurred, *rectangle], images)
+    images = _moved(images, strength, *draws[:3])
+    images = _relit(images, strength, *draws[3:7])
+    images = _low_resolution(images, strength, side, draws[7])
+    return _erased(images, *draws[8:])
 
 
-def _uniform(images: Tensor, generator: Generator, low: float, high: float, columns: int = 1) -> Tensor:
-    """[B, columns, 1, 1] draws on the images' device."""
-    drawn = generator.uniform(low, high, (len(images), columns, 1, 1))
-    return torch.from_numpy(drawn).to(images)
+class _Range(NamedTuple):
+    """What is drawn for an image: ``columns`` numbers from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    columns: int = 1
 
 
-def _chosen(images: Tensor, generator: Generator, share: float) -> Tensor:
-    """[B, 1, 1, 1] bool, True for ``share`` of the images in the mean."""
-    return _uniform(images, generator, 0, 1) < share
+def _draw(generator: Generator, count: int, *ranges: _Range) -> list[NDArray[np.float64]]:
+    """[count, columns] uniform draws of each range."""
+    return [generator.uniform(low, high, (count, columns)) for low, high, columns in ranges]
 
 
-def _moved(images: Tensor, generator: Generator, strength: float) -> Tensor:
-    zoom = 1 + _uniform(images, generator, -_ZOOM, _ZOOM).flatten() * strength
-    angle = _uniform(images, generator, -_ROTATION, _ROTATION).flatten() * strength
-    shift = _uniform(images, generator, -_SHIFT, _SHIFT, 2).flatten(1) * strength
+def _move(drawn: list[NDArray[np.float64]], images: Tensor) -> list[Tensor]:
+    """Draws [B, columns], each as [B, columns, 1, 1] on the images' device and in their type."""
+    together = to_device(torch.from_numpy(np.concatenate(drawn, 1)).to(images.dtype), images.device)
+    return [part[..., None, None] for part in torch.split(together, [each.shape[1] for each in drawn], 1)]
+
+
+def _moved(images: Tensor, strength: float, zoom: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
+    zoom = 1 + zoom.flatten() * strength
+    angle = angle.flatten() * strength
+    shift = shift.flatten(1) * strength
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     matrices = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
     grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def _relit(images: Tensor, generator: Generator, strength: float) -> Tensor:
-    contrast = 1 + _uniform(images, generator, -_CONTRAST, _CONTRAST) * strength
-    offset = _uniform(images, generator, -_BRIGHTNESS, _BRIGHTNESS) * strength
-    tint = _uniform(images, generator, -_TINT, _TINT, 3) * strength
+def _relit(images: Tensor, strength: float, contrast: Tensor, offset: Tensor, tint: Tensor, grey: Tensor) -> Tensor:
     mean = images.mean((1, 2, 3), keepdim=True)
-    images = (images - mean) * contrast + mean + offset + tint
-    grey = _chosen(images, generator, _GREY * strength)
-    return torch.where(grey, images.mean(1, keepdim=True), images).clamp_(-1, 1)
+    images = (images - mean) * (1 + contrast * strength) + mean + offset * strength + tint * strength
+    return torch.where(grey < _GREY * strength, images.mean(1, keepdim=True), images).clamp_(-1, 1)
 
 
-def _low_resolution(images: Tensor, generator: Generator, strength: float) -> Tensor:
-    # One resolution a batch: a resize of its own for every image would be a Python loop.
-    side = int(generator.integers(_SMALLEST_SIDE, images.shape[2] // 2 + _SMALLEST_SIDE // 2))
+def _low_resolution(images: Tensor, strength: float, side: int, chance: Tensor) -> Tensor:
     small = functional.interpolate(images, size=side, mode="area")
     blurred = functional.interpolate(small, size=list(images.shape[2:]), mode="bilinear", align_corners=False)
     # Means of ones may come out a rounding above one.
-    return torch.where(_chosen(images, generator, _LOW_RESOLUTION * strength), blurred.clamp_(-1, 1), images)
+    return torch.where(chance < _LOW_RESOLUTION * strength, blurred.clamp_(-1, 1), images)
 
 
-def _erased(images: Tensor, generator: Generator, strength: float) -> Tensor:
-    height, width = images.shape[2:]
-    inside = _chosen(images, generator, _ERASED)
-    for side, dimension in ((height, 2), (width, 3)):
-        extent = _uniform(images, generator, 0, _ERASED_SIDE * strength * side)
-        centre = _uniform(images, generator, 0, side)
-        shape = [1, 1, 1, 1]
-        shape[dimension] = side
-        positions = torch.arange(side, device=images.device).view(shape)
-        inside = inside & ((positions - centre).abs() < extent / 2)
-    return torch.where(inside, _uniform(images, generator, -1, 1, 3), images)
+def _erased(
+    images: Tensor, chance: Tensor, height: Tensor, row: Tensor, width: Tensor, column: Tensor, colour: Tensor
+) -> Tensor:
+    rows, columns = (torch.arange(side, device=images.device) for side in images.shape[2:])
+    of_rows = (rows[:, None] - row).abs() < height / 2
+    of_columns = (columns - column).abs() < width / 2
+    return torch.where((chance < _ERASED) & of_rows & of_columns, colour, images)

@@ -1,0 +1,94 @@
+"""What settings of a training are worth on a few thousand real photos, seed by seed beside the same run without them.
+
+Writes `studies/results/lfw_settings.json`, one entry a run, and resumes where it was stopped; without FACES it prints
+the table of docs/training.md from it. The data are what `elasticface split` makes of LFW's training people.
+"""
+
+import dataclasses
+import itertools
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import run
+from lfw_losses import figures
+
+from elasticface.base import environment, files
+from elasticface.benchmarks.pairwise.lists import open_pairs
+from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
+from elasticface.training.config import RECIPES, TrainConfig, read_config
+from elasticface.training.loop import train
+
+RESULTS = Path(__file__).parent / "results" / "lfw_settings.json"
+SCRATCH = "from scratch"
+START = "{start}"  # in a setting: the model to start from
+SETTINGS: dict[str, dict[str, Any]] = {
+    SCRATCH: {},
+    "from the model of rendered faces": {"init": START},
+    "from scratch, head products in bfloat16": {"head_products": "bfloat16"},
+}
+
+
+def main(faces: str | None = None, start: str | None = None, epochs: int = 10, seeds: int = 3) -> None:
+    """Train with each setting on FACES/train, judge it on FACES/heldout.
+
+    Args:
+        faces: the folder that `elasticface split` made; without it, the table of the stored results is printed.
+        start: the model of rendered faces: quickstart's run.
+        epochs: of each run: fewer than the recipe's, its warm-up as much shorter.
+        seeds: runs of each setting.
+    """
+    if faces is None:
+        print(table(json.loads(RESULTS.read_text("utf-8"))))
+        return
+    recipe = TrainConfig(**read_config(RECIPES / "lfw-tiny.yaml"))
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"runs": []}
+    done = {(each["setting"], each["seed"], each["epochs"]) for each in results["runs"]}
+    heldout = open_pairs(Path(faces) / "heldout")
+    for seed, (setting, changes) in itertools.product(range(seeds), SETTINGS.items()):
+        if (setting, seed, epochs) in done or (START in changes.values() and start is None):
+            continue
+        changes = {name: start if value == START else value for name, value in changes.items()}
+        length = {"epochs": epochs, "warmup_epochs": recipe.warmup_epochs * epochs / recipe.epochs, "validate": None}
+        config = dataclasses.replace(recipe, compile=True, seed=seed, **length, **changes)
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.monotonic()
+            encoder = train(Path(faces) / "train", Path(folder) / "run", config)
+            seconds = time.monotonic() - began
+        result = figures(evaluate_pairs(encoder, heldout))
+        results["runs"].append({"setting": setting, "seed": seed, "epochs": epochs, "seconds": seconds, **result})
+        files.write_json(RESULTS, results | {"environment": environment.describe()})
+        print(table(results))
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown of the stored runs: means over the seeds, and differences to the run from scratch of the same seed."""
+    rows = [
+        "| setting | accuracy | of each seed | more than from scratch | TAR at FAR 1e-2 | EER |",
+        "|---|---|---|---|---|---|",
+    ]
+    by_setting = {
+        setting: {each["seed"]: each for each in results["runs"] if each["setting"] == setting} for setting in SETTINGS
+    }
+    for setting, runs in by_setting.items():
+        if not runs:
+            continue
+        mean = {
+            name: np.mean([each[name] for each in runs.values()]) for name in ("accuracy", "tar_at_far_0.01", "eer")
+        }
+        each_seed = ", ".join(f"{each['accuracy']:.1%}" for _, each in sorted(runs.items()))
+        both = sorted(runs.keys() & by_setting[SCRATCH].keys())
+        more = [100 * (runs[seed]["accuracy"] - by_setting[SCRATCH][seed]["accuracy"]) for seed in both]
+        difference = "–" if setting == SCRATCH else ", ".join(f"{points:+.1f}" for points in more)
+        rows.append(
+            f"| {setting} | {mean['accuracy']:.1%} | {each_seed} | {difference} | {mean['tar_at_far_0.01']:.1%} "
+            f"| {mean['eer']:.1%} |"
+        )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    run(main)
