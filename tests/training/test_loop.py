@@ -99,6 +99,7 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.1, "sample_rate": 0.4},
         {"optimizer": "adamw", "lr": 0.001, "decay_norm_and_bias": False, "accumulate": 2},
         {"nesterov": True},
+        {"head_products": "bfloat16", "sample_rate": 0.4},
         {"ema": 0.5, "checkpoint_activations": True},
     ],
     ids=str,
