@@ -381,7 +381,7 @@ class MarginHead(nn.Module):
             counts = tuple(counts)
             require(not problem, problem)
             self._require_counts(labels, counts)
-            self._require_in_range(*(map(int, labels.aminmax()) if len(labels) else (0, 0)))
+            self._require_in_range(*(torch.stack(labels.aminmax()).tolist() if len(labels) else (0, 0)))
             return counts
         dtype = _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1
         rows = 0 if problem else len(labels)

@@ -1,7 +1,8 @@
 """Large products with short operands: loss and gradients within their bounds of the longhand formula in float64."""
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -44,15 +45,20 @@ class OnGpu(Products):
 PLACES = ["here", "CPU with bfloat16", "GPU with bfloat16", "GPU with TF32"]
 
 
-def made_in(place: str) -> tuple[ExitStack, dict[str, Any]]:
-    """A context in which the products are made as they are in this place, and the option of the heads for it."""
-    stack = ExitStack()
-    if place == "CPU with bfloat16":
-        stack.enter_context(mock.patch.object(products, "cpu_has_bfloat16", return_value=True))
-    if place.startswith("GPU"):
-        stack.enter_context(mock.patch.object(softmax, "Products", OnGpu))
-        stack.enter_context(mock.patch.object(softmax, "problem_with", return_value=""))
-    return stack, {"head_products": "tf32" if place.endswith("TF32") else "bfloat16"}
+@contextmanager
+def made_in(place: str) -> Iterator[None]:
+    """The products are made as they are in this place."""
+    with ExitStack() as stack:
+        if place == "CPU with bfloat16":
+            stack.enter_context(mock.patch.object(products, "cpu_has_bfloat16", return_value=True))
+        if place.startswith("GPU"):
+            stack.enter_context(mock.patch.object(softmax, "Products", OnGpu))
+            stack.enter_context(mock.patch.object(softmax, "problem_with", return_value=""))
+        yield
+
+
+def option_of(place: str) -> dict[str, Any]:
+    return {"head_products": "tf32" if place.endswith("TF32") else "bfloat16"}
 
 
 def problem(
@@ -89,10 +95,9 @@ def test_loss_and_gradients_of_a_real_size_are_within_their_bounds(place, traine
     # Without bfloat16 of its own torch takes seconds for a product of that size.
     batch, classes = (64, 8192) if place == "CPU with bfloat16" else (512, 8192)
     embeddings, weight, labels = problem(batch, classes, 512, 0, *TRAINED[trained])
-    stack, option = made_in(place)
-    head = heads.ArcFace(classes, 512, max_logits_bytes=batch * classes * 2, **option)
+    head = heads.ArcFace(classes, 512, max_logits_bytes=batch * classes * 2, **option_of(place))
     head.weight.data = weight
-    with stack:
+    with made_in(place):
         actual = found(head, embeddings, labels)
     expected = longhand.loss_and_gradients(embeddings, weight, labels, torch.full((batch,), 0.5), "arc", 64.0)
     assert_within(actual, expected)
@@ -102,10 +107,14 @@ def test_loss_and_gradients_of_a_real_size_are_within_their_bounds(place, traine
 @given(st.data(), st.integers(8, 64), st.integers(100, 600), st.sampled_from(PLACES), st.sampled_from(list(TRAINED)))
 def test_bounds_hold_whatever_the_shape_and_the_memory(data, batch, classes, place, trained):
     embeddings, weight, labels = problem(batch, classes, 128, data.draw(seeds), *TRAINED[trained])
-    stack, option = made_in(place)
-    head = heads.CosFace(classes, 128, max_logits_bytes=data.draw(st.integers(1, 4 * batch * classes)), **option)
+    head = heads.CosFace(
+        classes, 128, max_logits_bytes=data.draw(st.integers(1, 4 * batch * classes)), **option_of(place)
+    )
     head.weight.data = weight
-    with stack, mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": data.draw(st.integers(2000, 4 * batch * classes))}):
+    with (
+        made_in(place),
+        mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": data.draw(st.integers(2000, 4 * batch * classes))}),
+    ):
         actual = found(head, embeddings, labels)
     margins = torch.full((batch,), 0.35)
     assert_within(actual, longhand.loss_and_gradients(embeddings, weight, labels, margins, "cos", 64.0))
@@ -114,9 +123,8 @@ def test_bounds_hold_whatever_the_shape_and_the_memory(data, batch, classes, pla
 @pytest.mark.parametrize("loss", heads.LOSSES)
 @pytest.mark.parametrize("place", PLACES)
 def test_every_head_is_within_the_bounds(place, loss):
-    stack, option = made_in(place)
-    case = Case(loss, (48,), "float32", classes=300, size=128, options=option)
-    with stack:
+    case = Case(loss, (48,), "float32", classes=300, size=128, options=option_of(place))
+    with made_in(place):
         steps = sharded_heads.on_one(case)
     for actual, expected in zip(steps, sharded_heads.by_longhand(case), strict=True):
         assert_within(*([result[what] for what in ("loss", "embeddings", "weight")] for result in (actual, expected)))
@@ -125,9 +133,8 @@ def test_every_head_is_within_the_bounds(place, loss):
 @pytest.mark.parametrize("loss", ["arcface", "curricularface", "subcenter-arcface"])
 @pytest.mark.parametrize("place", PLACES)
 def test_sampled_negatives_are_within_the_bounds(place, loss):
-    stack, option = made_in(place)
-    case = Case(loss, (48,), "float32", classes=600, size=128, options=option | {"sample_rate": 0.3})
-    with stack:
+    case = Case(loss, (48,), "float32", classes=600, size=128, options=option_of(place) | {"sample_rate": 0.3})
+    with made_in(place):
         steps = sharded_heads.on_one(case)
     classes = [rows_and_values(step["weight"])[0] for step in steps]
     for actual, expected in zip(steps, sharded_heads.by_longhand(case, classes), strict=True):
@@ -139,11 +146,11 @@ def test_sampled_negatives_are_within_the_bounds(place, loss):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("loss", ["arcface", "curricularface", "subcenter-arcface"])
 def test_what_is_computed_again_in_backward_is_what_forward_had(loss, place, budget):
-    stack, option = made_in(place)
     embeddings, weight, labels = problem(32, 300, 64, 0, *TRAINED["trained"])
-    head = heads.create(loss, 300, 64, max_logits_bytes=budget, **option)
-    head.weight.data = torch.cat([weight] * head.centres_per_class, 1) + 0.1 * head.weight.data
-    with stack, mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": 20_000}):
+    torch.manual_seed(0)
+    head = heads.create(loss, 300, 64, max_logits_bytes=budget, **option_of(place))
+    head.weight.data = torch.cat([weight] * head.centres_per_class, 1) + 50 * head.weight.data  # sub-centres apart
+    with made_in(place), mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": 20_000}):
         actual = found(head, embeddings, labels)
         head.max_logits_bytes = 1 << 30
         kept = found(head.eval(), embeddings, labels)
