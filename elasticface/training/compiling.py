@@ -46,8 +46,9 @@ class CompiledNetwork:
             with progress.status("compiling the backbone"):
                 embeddings = self._compiled(images)
         except TorchDynamoException as error:
+            cause = getattr(error, "inner_exception", error)
             raise InputError(
-                f"--compile: the backbone cannot be compiled here ({first_line(error)}); on a CPU it takes a C++ "
+                f"--compile: the backbone cannot be compiled here ({first_line(cause)}); on a CPU it takes a C++ "
                 "compiler such as g++, on a GPU Triton; without --compile the run computes the same but for rounding"
             ) from error
         if (seconds := time.perf_counter() - began) > _LONG:

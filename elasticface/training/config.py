@@ -212,6 +212,8 @@ class TrainConfig:
             object.__setattr__(self, "validate", self.validate.split(","))
         self._check("validate", self.validate is None or all(self.validate), "paths of benchmarks, none of them empty")
         self._check("best_by", self.best_by is None or bool(self.validate), "given with validate")
+        together = self.compile and self.checkpoint_activations
+        self._check("checkpoint_activations", not together, "off with compile, which recomputes only what it fuses")
         object.__setattr__(self, "checkpoint_every", str(self.checkpoint_every))  # a number of steps in YAML
         every = re.fullmatch(_CHECKPOINT_EVERY, self.checkpoint_every)
         self._check("checkpoint_every", bool(every and float(every[1])), "a number of steps, or of minutes as in 10min")
