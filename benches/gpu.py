@@ -156,7 +156,8 @@ def head_speed(machine: Machine) -> Figures:
         embeddings, weight, labels = inputs[0].requires_grad_(), torch.nn.Parameter(inputs[1]), inputs[2]
         seconds: dict[str, list[float]] = {}
         peaks: dict[str, int | None] = {}
-        for name, variant in head_bench.VARIANTS.items():
+        ways = head_bench.VARIANTS | (head_bench.ON_GPU if machine.device.type == "cuda" else {})
+        for name, variant in ways.items():
             try:
                 step = variant(embeddings, weight, labels)
                 machine.start_peak()
@@ -261,8 +262,13 @@ def _told(value: Any) -> str:
         of = {name: f"{spread(each)} s" for name, each in value["seconds"].items()}
         ratio = (
             ""
-            if bare is None or "kept" not in value["seconds"]
-            else (f"; kept / products {rounded(float(np.median(value['seconds']['kept']) / np.median(bare)))}")
+            if bare is None
+            else "; over those of the products: "
+            + ", ".join(
+                f"{way} {rounded(float(np.median(each) / np.median(bare)))}"
+                for way, each in value["seconds"].items()
+                if way != "products"
+            )
         )
         return ", ".join(f"{name} {each}" for name, each in of.items()) + ratio
     if isinstance(value, dict):

@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elasticface.base.errors import InputError
+from elasticface.heads.centres import sampled
 from elasticface.heads.head import ElasticArcFace
+from elasticface.heads.products import HeadProducts, cpu_has_bfloat16
 
 M, STD, SCALE = 0.50, 0.05, 64.0  # ElasticFace-Arc, as in the paper
+RATES = 0.1, 0.02
 SMALL_BUDGET = 4 << 20  # no more than a chunk to work on, so that nothing is kept
 LONGHAND_NEEDS = 11, 6  # B×C and C×D matrices at its peak, as measured with torch 2.13
 OUT = RESULTS / "head.json"
@@ -29,7 +32,7 @@ OUT = RESULTS / "head.json"
 Step = Callable[[], None]
 
 
-# The four that are compared. Each leaves the gradients of embeddings and weight behind.
+# The ways that are compared. Each leaves the gradients of embeddings and weight behind.
 
 
 def longhand(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step:
@@ -47,7 +50,17 @@ def longhand(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step:
 
 def kept(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step:
     """Our head with all probabilities kept from forward to backward."""
-    return _ours(embeddings, weight, labels, embeddings.element_size() * len(embeddings) * len(weight))
+    return _ours(embeddings, weight, labels, _enough(embeddings, weight))
+
+
+def bfloat16(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step:
+    """The same with products of bfloat16 operands, which are slower than float32 on a CPU that has none."""
+    return _ours(embeddings, weight, labels, _enough(embeddings, weight), "bfloat16")
+
+
+def tf32(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step:
+    """The same with products of TF32 operands, on a GPU."""
+    return _ours(embeddings, weight, labels, _enough(embeddings, weight), "tf32")
 
 
 def recomputed(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step:
@@ -55,9 +68,21 @@ def recomputed(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step
     return _ours(embeddings, weight, labels, SMALL_BUDGET)
 
 
-def _ours(embeddings: Tensor, weight: nn.Parameter, labels: Tensor, max_logits_bytes: int) -> Step:
+def _enough(embeddings: Tensor, weight: Tensor) -> int:
+    """Bytes of all probabilities."""
+    return embeddings.element_size() * len(embeddings) * len(weight)
+
+
+def _ours(
+    embeddings: Tensor,
+    weight: nn.Parameter,
+    labels: Tensor,
+    max_logits_bytes: int,
+    head_products: HeadProducts = "float32",
+) -> Step:
+    options: dict[str, Any] = {"max_logits_bytes": max_logits_bytes, "head_products": head_products}
     with torch.device("meta"):  # all variants share one weight
-        head = ElasticArcFace(*weight.shape, m=M, std=STD, scale=SCALE, max_logits_bytes=max_logits_bytes)
+        head = ElasticArcFace(*weight.shape, m=M, std=STD, scale=SCALE, **options)
     head.weight = weight
 
     def step() -> None:
@@ -78,11 +103,13 @@ def products(embeddings: Tensor, weight: nn.Parameter, labels: Tensor) -> Step:
     return step
 
 
-VARIANTS = {f.__name__: f for f in (longhand, kept, recomputed, products)}
+VARIANTS = {f.__name__: f for f in (longhand, kept, recomputed, bfloat16, products)}
+ON_GPU = {tf32.__name__: tf32}
 NAMES = {
     "longhand": "longhand",
     "kept": "ours, all kept",
     "recomputed": "ours, none kept",
+    "bfloat16": "ours, all kept, bfloat16 products",
     "products": "bare products",
 }
 
@@ -125,11 +152,18 @@ class Memory:
 
 @dataclass
 class Result:
-    """One shape: by variant, seconds of every round (forward and backward) and the peak of memory."""
+    """One shape: by variant, seconds of every round (forward and backward) and the peak of memory.
+
+    Attributes:
+        sampling: by sample rate, seconds of drawing the classes of a step.
+        bfloat16: whether the CPU has products of such numbers.
+    """
 
     shape: Shape
     seconds: dict[str, list[float]] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
+    sampling: dict[str, list[float]] = field(default_factory=dict)
+    bfloat16: bool = field(default_factory=cpu_has_bfloat16)
 
 
 def bench(
@@ -140,11 +174,12 @@ def bench(
     out: Path | None = None,
     markdown: bool = False,
 ) -> None:
-    """Measure a head's forward and backward on the CPU: four ways, taking turns in one process.
+    """Measure a head's forward and backward on the CPU: five ways, taking turns in one process.
 
     "longhand" is ElasticFace-Arc as its equations read, under autograd; "bare products" are the three that no exact
-    softmax over all classes can do without. Ours is measured with all probabilities kept from forward to backward, and
-    with none. Ratios are taken within a round, so that a slow moment of the machine cancels; given are the median and
+    softmax over all classes can do without, in float32. Ours is measured with all probabilities kept from forward to
+    backward, with none, and with all and bfloat16 products. Beside them is what drawing a sample of the negatives
+    takes. Ratios are taken within a round, so that a slow moment of the machine cancels; given are the median and
     the range over the rounds. Memory is measured once, each way in a process of its own (Linux only). Longhand is left
     out of a shape that it has not enough free memory for.
 
@@ -178,7 +213,7 @@ def bench(
         others = [each for each in before if Shape(**each["shape"]) != shape]
         figures = save(out, {"results": sorted([*others, result], key=lambda each: each["shape"]["classes"])})
         console.print(printed(COLUMNS, rows(result), title=f"B × D × C = {shape}"))
-        console.print(f"{LEGEND} {machine(figures['environment'])}.")
+        console.print(f"{LEGEND} {machine(figures['environment'])}.\n{drawn([result])}".strip())
 
 
 def measure(shape: Shape, rounds: int, threads: int) -> Result:
@@ -204,6 +239,12 @@ def measure(shape: Shape, rounds: int, threads: int) -> Result:
                 elapsed = time.perf_counter() - start
                 if number:  # the first round pays for allocations and for choosing kernels
                     seconds.append(elapsed)
+            for rate in RATES:
+                start = time.perf_counter()
+                sampled(labels, slice(0, shape.classes), rate, (number,), 0)
+                elapsed = time.perf_counter() - start
+                if number:
+                    result.sampling.setdefault(f"{rate:g}", []).append(elapsed)
     return result
 
 
@@ -265,7 +306,20 @@ def ratio(these: list[float], those: list[float]) -> str:
 def table(figures: dict[str, Any]) -> str:
     """Markdown of what :func:`bench` has stored."""
     cells = [[str(Shape(**result["shape"])), *row] for result in figures["results"] for row in rows(result)]
-    return f"{markdown(['B × D × C', *COLUMNS], cells, texts=2)}\n\n{LEGEND} {machine(figures['environment'])}."
+    told = f"{LEGEND} {machine(figures['environment'])}."
+    return f"{markdown(['B × D × C', *COLUMNS], cells, texts=2)}\n\n{told}\n\n{drawn(figures['results'])}".strip()
+
+
+def drawn(results: list[dict[str, Any]]) -> str:
+    """What drawing a sample takes, and whether bfloat16 was the CPU's own; of older figures nothing."""
+    told = [
+        f"of {result['shape']['classes']:,} classes a share of {rate} {spread([1000 * s for s in seconds])} ms"
+        for result in results
+        for rate, seconds in result.get("sampling", {}).items()
+    ]
+    native = {result["bfloat16"] for result in results if "bfloat16" in result}
+    has = f" This CPU has {'' if all(native) else 'no '}products of bfloat16." if native else ""
+    return f"Drawing the sampled negatives of a step: {'; '.join(told)}.{has}" if told else ""
 
 
 if __name__ == "__main__":

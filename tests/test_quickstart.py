@@ -192,12 +192,12 @@ def test_stopped_while_training_it_goes_on_to_the_same_end(made: tuple[Path, Qui
     out, forward, calls = tmp_path / "out", heads.MarginHead.forward, 0
     shutil.copytree(made[0], out, ignore=shutil.ignore_patterns("run", "results.json", "report.html"))
 
-    def interrupting(self: heads.MarginHead, *inputs: Any) -> Any:
+    def interrupting(self: heads.MarginHead, *inputs: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return forward(self, *inputs)
+        return forward(self, *inputs, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads.MarginHead, "forward", interrupting)

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Shard
@@ -74,26 +75,43 @@ def sampled(labels: Tensor, own: slice, rate: float, position: tuple[int, ...], 
     """The classes of a step's softmax: those of the batch, and a keyed random share of the rest (Partial FC).
 
     Args:
-        labels: [B] of the whole batch.
+        labels: [B] of the whole batch; they are read, so that a device must be waited for on which they lie.
         own: the classes that this process has.
         rate: share of the others, in (0, 1].
         position: (step,) or (step, process): what the draw is keyed by, with ``seed``.
 
     Returns:
-        [K] sorted rows among ``own``, counted from its start.
+        [K] sorted rows among ``own``, counted from its start, on the host.
     """
     length = own.stop - own.start
-    own_labels = labels.cpu().numpy() - own.start
-    positives = np.unique(own_labels[(own_labels >= 0) & (own_labels < length)])
-    others = length - len(positives)
+    positives = labels.cpu().numpy() - own.start
+    positives = positives[(positives >= 0) & (positives < length)]
+    marked = np.zeros(length, bool)
+    marked[positives] = True
+    others = length - np.count_nonzero(marked)
+    wanted = math.ceil(rate * others)
     generator = keyed.generator(seed, "negatives", *position)
-    negatives = generator.choice(others, math.ceil(rate * others), replace=False, shuffle=False)
-    negatives.sort()
-    # `negatives` counts classes that are not in the batch; the positives before each are added to get its row.
-    negatives += np.searchsorted(positives - np.arange(len(positives)), negatives, side="right")
-    rows = np.concatenate([positives, negatives])
-    rows.sort(kind="stable")
-    return torch.from_numpy(rows).to(labels.device)
+    if 2 * wanted <= others:
+        _mark(marked, wanted, others, generator)
+        return torch.from_numpy(np.flatnonzero(marked))
+    _mark(marked, others - wanted, others, generator)  # those that are left out
+    marked[positives] = False
+    return torch.from_numpy(np.flatnonzero(~marked))
+
+
+def _mark(marked: NDArray[np.bool_], count: int, others: int, generator: np.random.Generator) -> None:
+    """Mark ``count`` of the ``others`` that are not marked yet, every set of so many as likely as any other.
+
+    Numbers are drawn with replacement until so many have come up that were not marked. No draw is one too many, as each
+    round draws what is missing. For at most half of the others that is 1.4 times as many draws as are wanted, and
+    more only by what of the classes is in the batch. Beside them there is a byte a class, no number and no draw.
+    """
+    if 2 * others < len(marked):  # of few classes most are in the batch: too many draws would be in vain
+        marked[generator.permutation(np.flatnonzero(~marked))[:count]] = True
+        return
+    wanted = len(marked) - others + count
+    while missing := wanted - np.count_nonzero(marked):
+        marked[generator.integers(len(marked), size=missing)] = True
 
 
 def _normal(total: int, std: float, own: slice) -> Tensor:

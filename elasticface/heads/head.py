@@ -11,9 +11,9 @@ from torch import Tensor
 
 from elasticface.base.errors import InputError
 from elasticface.heads import margins as margin_functions
+from elasticface.heads.formula import Target
 from elasticface.heads.margin_head import Common, Elastic, MarginHead, require
 from elasticface.heads.margins import Order
-from elasticface.heads.softmax import Target
 
 # AdaFace's released code.
 _LENGTHS = (0.001, 100.0)

@@ -8,18 +8,21 @@ give formulas of their own. The margin is :mod:`.margins`, the loss and its grad
 """
 
 import copy
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
+from elasticface.base.transfer import to_device
 from elasticface.distributed.communication import Part, share_of
-from elasticface.heads import centres, softmax
+from elasticface.heads import centres, vectors
 from elasticface.heads import margins as margin_functions
+from elasticface.heads.formula import Formula, Negatives, Target
 from elasticface.heads.margins import Order, PastPi
-from elasticface.heads.softmax import Target
+from elasticface.heads.products import HeadProducts
+from elasticface.heads.softmax import margin_softmax_loss
 
 MAX_LOGITS_BYTES = 1 << 30
 
@@ -35,6 +38,7 @@ class Common(TypedDict, total=False):
     max_logits_bytes: int
     sample_rate: float
     centre_std: float
+    head_products: HeadProducts
     mesh: DeviceMesh | None
 
 
@@ -71,6 +75,9 @@ class MarginHead(nn.Module):
         centre_std: standard deviation of the centres' components at the start, > 0. An SGD step turns a centre by about
             lr·s / (B·length²): with the field's 0.01 that can be radians at first (docs/training.md).
         centres_per_class: K sub-centres of a class, of which the nearest to an embedding counts.
+        head_products: operands of the three large products: ``"float32"``, ``"bfloat16"`` or, on a GPU, ``"tf32"``. The
+            loss stays within 1e-5, the gradients within 5e-3 of the formula (docs/heads.md). Sums, target cosines and
+            all else are in float32. Not with a scale above 70, nor with float64.
         mesh: of one dimension, the processes that hold the centres together; ``None`` or a mesh of one is this process
             alone. Over several every method is collective, this one too: all processes call the same methods in the
             same order, each with its own part of every batch (docs/heads.md).
@@ -113,6 +120,7 @@ class MarginHead(nn.Module):
         sample_rate: float = 1.0,
         centre_std: float = 0.01,
         centres_per_class: int = 1,
+        head_products: HeadProducts = "float32",
         mesh: DeviceMesh | None = None,
     ) -> None:
         super().__init__()
@@ -129,10 +137,16 @@ class MarginHead(nn.Module):
         require(0 < sample_rate <= 1, f"sample_rate must be in (0, 1], got {sample_rate}")
         require(0 < centre_std < torch.inf, f"centre_std must be above 0, got {centre_std}")
         require(centres_per_class >= 1, f"centres_per_class must be at least 1, got {centres_per_class}")
+        products = get_args(HeadProducts)
+        require(head_products in products, f"head_products must be one of {', '.join(products)}, got {head_products!r}")
+        require(
+            head_products == "float32" or vectors.wide_enough(torch.float32, scale, num_classes) == torch.float32,
+            f'head_products must be "float32" with a scale of {scale:g}, for which the head computes in float64',
+        )
         self.num_classes, self.embedding_size = num_classes, embedding_size
         self.centres_per_class = centres_per_class
         self.kind, self.m, self.std, self.plus, self.order = kind, m, std, plus, order
-        self.scale, self.past_pi = scale, past_pi
+        self.scale, self.past_pi, self.head_products = scale, past_pi, head_products
         self.max_logits_bytes, self.sample_rate = max_logits_bytes, sample_rate
         self.seed, self.step = seed, 0
         self.margin_factor = 1.0
@@ -143,7 +157,13 @@ class MarginHead(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
-        self, embeddings: Tensor, labels: Tensor, margins: Tensor | None = None, weights: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        margins: Tensor | None = None,
+        weights: Tensor | None = None,
+        *,
+        counts: Sequence[int] | None = None,
     ) -> Tensor:
         """The mean loss of a batch, or with ``weights`` w the weighted one, Σ w_i·L_i / Σ w_i.
 
@@ -155,20 +175,28 @@ class MarginHead(nn.Module):
         Communication of a step, forward and backward, for B embeddings in all, of which the largest part has b:
         N·b·D·(bytes of an embedding's component, 4 or 2) gathered and N·b·D·4 reduced and scattered, B·4·2 reduced,
         N·b·8 (labels; as much for ``margins``, and for ``weights``) and N·6·8 gathered; all 4 are 8 in float64. A loss
-        that changes its negatives, or has sub-centres, gathers N·B·4 in place of one of the B·4 reduced. By the ring, a
-        process sends (N − 1)/N of what is gathered or scattered, and twice that of what is reduced to all.
+        that changes its negatives, or has sub-centres, gathers N·B·4 in place of one of the B·4 reduced. The N·6·8 are
+        checks, which ``counts`` make needless. By the ring, a process sends (N − 1)/N of what is gathered or scattered,
+        and twice that of what is reduced to all.
 
         Args:
             embeddings: [B, D], any length; float64 is computed in float64, all else in float32, under autocast too.
-            labels: [B] integers in 0..C-1.
+            labels: [B] integers in 0..C-1, on the device of the embeddings or on the CPU. From the CPU they are checked
+                there and copied without waiting: in one process, and in several with ``counts``, nothing is then read
+                from the device, in forward or backward. (Of several with a ``sample_rate`` below 1 each must read the
+                labels of the others.)
             margins: [B] to use instead of the drawn ones; the counter then stays.
             weights: [B] of the samples, ≥ 0 and not all 0; what enters running statistics is not weighted.
+            counts: how many rows each of the processes has, in rank order, where the caller knows. Labels must then be
+                on the CPU. The processes don't compare what they were given: it must fit, and what is wrong in one is
+                raised in that one alone.
 
         Returns:
             Scalar loss, float32 or float64.
 
         Raises:
-            ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one.
+            ValueError: a label out of range (named), or shapes that don't fit; in all processes if in one, unless
+                ``counts`` are given.
             RuntimeError: the head lies in `torch.utils.checkpoint`: computed again, it would draw other margins, or
                 move its running statistics again.
         """
@@ -183,29 +211,44 @@ class MarginHead(nn.Module):
                 "a head inside torch.utils.checkpoint moves its running statistics again when it is computed again: "
                 "call it outside; max_logits_bytes bounds its memory"
             )
-        counts = self._checked(embeddings, labels, margins, weights)
+        counts = self._checked(embeddings, labels, margins, weights, counts)
         part = Part(self._group, counts, self.own_classes.start, self.num_classes)
-        labels = part.group.gather_rows(labels.long().contiguous(), counts)
+        device = embeddings.device
+        on_host = labels if self._mesh is None else None
+        labels = part.group.gather_rows(to_device(labels.long().contiguous(), device), counts)
         if margins is not None and self._mesh is not None:
-            margins = part.group.gather_rows(margins.detach().to(labels.device, torch.float64), counts)
+            margins = part.group.gather_rows(to_device(margins.detach().double(), device), counts)
         if weights is not None and self._mesh is not None:
-            weights = part.group.gather_rows(weights.detach().to(embeddings.device, torch.float64), counts)
-        classes = self._sampled(labels) if self.sample_rate < 1 else None
+            weights = part.group.gather_rows(to_device(weights.detach().double(), device), counts)
+        classes = None
+        if self.sample_rate < 1:
+            classes = to_device(self._sampled(labels if on_host is None else on_host), device)
 
         def target(cosines: Tensor, lengths: Tensor) -> Target:
             self.target_cosine = cosines.mean()
-            drawn_or_given = self.draw_margins(cosines) if margins is None else margins.detach().to(cosines)
+            if margins is None:
+                drawn_or_given = self.draw_margins(cosines)
+            else:
+                drawn_or_given = to_device(margins.detach().to(cosines.dtype), device)
             if self.training:
                 self.update_statistics(cosines, lengths)
             found = self._with_derivatives(cosines, lengths, drawn_or_given)
             if weights is None:
                 return found
-            of_batch = weights.detach().to(cosines)
+            of_batch = to_device(weights.detach().to(cosines.dtype), device)
             return found._replace(share=of_batch / of_batch.sum())
 
-        formula = softmax.Formula(target, self._negatives(), self.centres_per_class)
-        loss = softmax.margin_softmax_loss(
-            embeddings, self.weight, labels, formula, self.scale, self.max_logits_bytes, classes, part
+        formula = Formula(target, self._negatives(), self.centres_per_class)
+        loss = margin_softmax_loss(
+            embeddings,
+            self.weight,
+            labels,
+            formula,
+            self.scale,
+            self.max_logits_bytes,
+            classes,
+            part,
+            self.head_products,
         )
         if self.training and margins is None and not recomputing:
             self.step += 1
@@ -216,11 +259,11 @@ class MarginHead(nn.Module):
 
         Over several processes each gives its own embeddings, and all centres are gathered in each.
         """
-        dtype = softmax.compute_dtype(embeddings, self.weight)
+        dtype = vectors.compute_dtype(embeddings, self.weight)
         with torch.autocast(embeddings.device.type, enabled=False):
-            unit, _ = softmax.normalize(embeddings, dtype)
+            unit, _ = vectors.normalize(embeddings, dtype)
             rows = centres.all_rows(self.weight, self._mesh, self.num_classes)
-            directions, _ = softmax.normalize(softmax.sub_centres(rows, self.centres_per_class), dtype)
+            directions, _ = vectors.normalize(vectors.sub_centres(rows, self.centres_per_class), dtype)
             cosines = unit @ directions.T
             if self.centres_per_class == 1:
                 return cosines
@@ -236,7 +279,7 @@ class MarginHead(nn.Module):
 
         Returns:
             [B], of which a sample's depends on its own cosine and length alone; autograd takes its derivatives. Or a
-            :class:`elasticface.heads.softmax.Target` with them.
+            :class:`elasticface.heads.formula.Target` with them.
         """
         if self.kind == "arc":
             return Target(*margin_functions.arc_margin(cosines, margins, self.past_pi))
@@ -255,7 +298,7 @@ class MarginHead(nn.Module):
     def draw_margins(self, target_cosines: Tensor) -> Tensor:
         """The margins that the next step gives to samples of these target cosines: [B] -> [B], of the whole batch."""
         drawn = margin_functions.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
-        drawn = drawn.to(target_cosines)
+        drawn = to_device(drawn.to(target_cosines.dtype), target_cosines.device)
         return margin_functions.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
 
     def get_extra_state(self) -> Tensor:
@@ -289,7 +332,7 @@ class MarginHead(nn.Module):
                 target = target._replace(penalty=penalty, penalty_by_length=slope)
         return target.each(Tensor.detach)
 
-    def _negatives(self) -> softmax.Negatives | None:
+    def _negatives(self) -> Negatives | None:
         """:attr:`negatives` with its derivative, and in backward with the running statistics that forward used."""
         if self.negatives is None:
             return None
@@ -316,6 +359,7 @@ class MarginHead(nn.Module):
         parts += [f"plus=True, order={self.order!r}"] if self.plus else []
         parts += [f"centres_per_class={self.centres_per_class}"] if self.centres_per_class > 1 else []
         parts += [f"sample_rate={self.sample_rate:g}"] if self.sample_rate < 1 else []
+        parts += [f"head_products={self.head_products!r}"] if self.head_products != "float32" else []
         return ", ".join(parts)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -338,16 +382,29 @@ class MarginHead(nn.Module):
         return centres.sampled(labels, self.own_classes, self.sample_rate, position, self.seed)
 
     def _checked(
-        self, embeddings: Tensor, labels: Tensor, margins: Tensor | None, weights: Tensor | None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        margins: Tensor | None,
+        weights: Tensor | None,
+        counts: Sequence[int] | None,
     ) -> tuple[int, ...]:
         """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
         problem = self._problem_with(embeddings, labels, margins, weights)
+        if counts is not None:
+            counts = tuple(counts)
+            require(not problem, problem)
+            self._require_counts(labels, counts)
+            self._require_in_range(*(torch.stack(labels.aminmax()).tolist() if len(labels) else (0, 0)))
+            return counts
         dtype = _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1
         rows = 0 if problem else len(labels)
         given = (margins is not None) + 2 * (weights is not None)
         own = torch.tensor([rows, bool(problem), dtype, given, self.num_classes, -1], device=labels.device)
         if rows:
             own[4:] = torch.stack(labels.aminmax())
+        if self._mesh is not None:
+            own = own.to(embeddings.device)  # where the processes exchange tensors
         # Of each process: rows, whether there is a problem, type, what is given, lowest and highest label.
         counts, problems, dtypes, givens, lowest, highest = zip(*self._group.gather_numbers(own), strict=True)
         require(not problem, problem)
@@ -358,10 +415,19 @@ class MarginHead(nn.Module):
             len(set(dtypes)) == len(set(givens)) == 1,
             "embeddings must be of one type in all processes, and margins be given in all or in none; so must weights",
         )
-        if min(lowest) < 0 or max(highest) >= self.num_classes:
-            wrong = min(lowest) if min(lowest) < 0 else max(highest)
-            raise ValueError(f"label {wrong} is outside 0..{self.num_classes - 1}")
+        self._require_in_range(min(lowest), max(highest))
         return counts
+
+    def _require_counts(self, labels: Tensor, counts: tuple[int, ...]) -> None:
+        size, rank = self._group.size, self._group.rank
+        require(len(counts) == size, f"counts must be {size}, one a process, got {len(counts)}")
+        require(min(counts) >= 0 and sum(counts) > 0, f"counts must be of a batch of 1 or more, got {list(counts)}")
+        require(counts[rank] == len(labels), f"counts say {counts[rank]} rows of process {rank}, got {len(labels)}")
+        require(labels.device.type == "cpu", f"labels must be on the CPU with counts, not on {labels.device}")
+
+    def _require_in_range(self, lowest: int, highest: int) -> None:
+        for label in (lowest, highest):
+            require(0 <= label < self.num_classes, f"label {label} is outside 0..{self.num_classes - 1}")
 
     def _problem_with(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None, weights: Tensor | None) -> str:
         """What is wrong with the shapes and types of this process's arguments; "" if nothing."""

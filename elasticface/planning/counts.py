@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from elasticface import backbones
-from elasticface.heads import softmax
+from elasticface.heads import chunks, vectors
 from elasticface.heads.head import centres_per_class
 from elasticface.planning.memory import footprint
 from elasticface.training.config import TrainConfig
@@ -70,10 +70,10 @@ class Sizes:
         embeddings, centres = processes * images_at_once, -(-identities // processes)
         positives = min(images_at_once, centres)
         sampled = positives + math.ceil(config.sample_rate * (centres - positives))
-        itemsize = softmax.wide_enough(torch.float32, config.scale, identities).itemsize
+        itemsize = vectors.wide_enough(torch.float32, config.scale, identities).itemsize
         size, each = config.embedding_size, centres_per_class(config.loss, config.centres_per_class)
         budget = config.max_logits_bytes
-        chunk, kept = softmax.chunking(sampled, embeddings * each, size * each, itemsize, budget, device)
+        chunk, kept = chunks.chunking(sampled, embeddings * each, size * each, itemsize, budget, device)
         return cls(
             network, processes, centres, images, images_at_once, embeddings, sampled, size, itemsize, chunk, kept, each
         )

@@ -59,6 +59,7 @@ class TrainConfig:
         margin_warmup_epochs: epochs in which margins grow from 0 to their full size
         sample_rate: share of the classes in each step's softmax (Partial FC); 1 is exact
         centre_std: standard deviation of the class centres' components at the start
+        head_products: operands of the head's large products; bfloat16 and, on a GPU, tf32 are faster (docs/heads.md)
         max_logits_bytes: memory of the head for probabilities kept from forward to backward
         backbone: the network that makes embeddings: iresnet18, 34, 50, 100 or 200, mobilefacenet, tiny, vit-t, -s, -b
             or -l; or a function of your own, package.module:function
@@ -129,6 +130,7 @@ class TrainConfig:
     margin_warmup_epochs: float = 0.0
     sample_rate: float = 1.0
     centre_std: float = 0.01
+    head_products: Literal["float32", "bfloat16", "tf32"] = "float32"
     max_logits_bytes: int = 1 << 30
 
     backbone: str = "iresnet100"
@@ -208,6 +210,8 @@ class TrainConfig:
         looks_ahead = self.optimizer == "sgd" and self.momentum > 0
         self._check("nesterov", looks_ahead or not self.nesterov, "off without SGD and its momentum")
         self._check("ema", self.ema is None or 0 < self.ema < 1, "above 0 and below 1")
+        float32 = self.precision != "64" or self.head_products == "float32"
+        self._check("head_products", float32, "float32 with precision 64")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
@@ -265,7 +269,7 @@ class TrainConfig:
 
     def head_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.heads.head.create`."""
-        names = ("scale", "past_pi", "sample_rate", "centre_std", "max_logits_bytes", "seed")
+        names = ("scale", "past_pi", "sample_rate", "centre_std", "head_products", "max_logits_bytes", "seed")
         options = {name: getattr(self, name) for name in names}
         own = {"m": self.margin} | {name: getattr(self, name) for name in _OF_SOME_LOSSES}
         options |= {name: value for name, value in own.items() if value is not None}

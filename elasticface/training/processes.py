@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.distributed.communication import Group
+from elasticface.heads.products import problem_with
 from elasticface.training.config import TrainConfig
 
 _TIMEOUT = timedelta(minutes=30)
@@ -146,6 +147,9 @@ def _device(config: TrainConfig, launch: Launch) -> torch.device:
         raise InputError(f"no device {kind!r} here; there is {', '.join(available)}")
     if config.precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; use bf16 or 32 on the CPU")
+    problem = problem_with(config.head_products, torch.device(kind))
+    if problem:
+        raise InputError(problem)
     if launch.size > 1 and kind == "mps":
         raise InputError("device mps supports one process alone; start without torchrun, or with --device cpu")
     if kind != "cuda":

@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,26 +90,26 @@ def forward_backward(state: TrainState, batch: Batch, config: TrainConfig) -> Ou
     network = state.compiled if state.compiled and sum(batch.counts) == batch.size else state.ddp
     loss, target_cosine = torch.zeros(2, dtype=sums_dtype(state.world.device), device=state.world.device)
     lengths = []
-    for index, (images, labels, weights, share, loss_share) in enumerate(_micro_batches(state, batch, number), 1):
+    for index, part in enumerate(_parts(state, batch, number), 1):
         with _no_sync_before(state, last=index == number):
             with (
                 torch.set_grad_enabled(not frozen),
                 torch.autocast(state.world.device.type, state.autocast_dtype, state.autocast_dtype is not None),
             ):
-                embeddings = network(images)
+                embeddings = network(part.images)
             embeddings = embeddings.to(state.dtype)
             if state.world.size > 1 and embeddings.requires_grad:
                 # DDP takes the mean of the processes' gradients; the loss is the mean over all images already.
                 embeddings.register_hook(lambda gradient: gradient * state.world.size)
-            margins_and_weights = () if weights is None else (None, weights)
-            micro_loss = state.head(embeddings, labels, *margins_and_weights) * loss_share
-            state.scaler.scale(micro_loss).backward()
+            given = {"counts": part.counts} | ({} if part.weights is None else {"weights": part.weights})
+            part_loss = state.head(embeddings, part.labels, **given) * part.share_of_loss
+            state.scaler.scale(part_loss).backward()
         centres = state.head.weight
         if centres.grad is not None and centres.grad.is_sparse:
             # Micro-batches have most of their rows in common: these are added up now, before they pile up.
             centres.grad = coalesced(centres.grad) if index > 1 else without_doubles(centres.grad)
-        loss += micro_loss.detach()
-        target_cosine += share * state.head.target_cosine.to(target_cosine)
+        loss += part_loss.detach()
+        target_cosine += part.share * state.head.target_cosine.to(target_cosine)
         lengths.append(torch.linalg.vector_norm(embeddings.detach().float(), dim=1))
     return Outcome(loss, target_cosine, batch.labels, torch.cat(lengths), sum(batch.counts))
 
@@ -130,19 +131,37 @@ def clip_gradients(state: TrainState, outcome: Outcome, config: TrainConfig) -> 
     return of_all.add_(backbone.to(device, of_all.dtype, non_blocking=True).square()).sqrt_()
 
 
-def _micro_batches(
-    state: TrainState, batch: Batch, number: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None, float, float | Tensor]]:
-    """This process's images, labels and weights of each, its share of the global batch's images, and of its loss."""
+class _Part(NamedTuple):
+    """One process's share of a micro-batch.
+
+    Attributes:
+        images: float [b, 3, H, W].
+        labels: int64 [b], on the host.
+        weights: float [b] in the mean loss; ``None`` weighs all alike.
+        counts: the b of every process.
+        share: of the global batch's images.
+        share_of_loss: of the mean loss of the global batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor | None
+    counts: tuple[int, ...]
+    share: float
+    share_of_loss: float | Tensor
+
+
+def _parts(state: TrainState, batch: Batch, number: int) -> Iterator[_Part]:
+    """The micro-batches."""
     # As `tensor_split` cuts: the first count % number have one image more.
-    sizes = [sum(count // number + (index < count % number) for count in batch.counts) for index in range(number)]
-    shares = [size / sum(sizes) for size in sizes]
+    counts = [tuple(count // number + (index < count % number) for count in batch.counts) for index in range(number)]
+    shares = [sum(each) / sum(batch.counts) for each in counts]
     images, labels = batch.images.tensor_split(number), batch.labels.tensor_split(number)
     if batch.weights is None or number == 1:
-        return zip(images, labels, [batch.weights] * number, shares, shares, strict=True)
+        return map(_Part, images, labels, [batch.weights] * number, counts, shares, shares)
     weights = batch.weights.tensor_split(number)
     sums = state.world.sum_(torch.stack([own.sum(dtype=sums_dtype(state.world.device)) for own in weights]))
-    return zip(images, labels, weights, shares, sums / sums.sum(), strict=True)
+    return map(_Part, images, labels, weights, counts, shares, sums / sums.sum())
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:

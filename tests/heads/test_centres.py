@@ -1,6 +1,7 @@
 """elasticface.heads.centres: start values of one process and of many, and the sample of a step."""
 
 import math
+from collections import Counter
 from unittest import mock
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_sample_is_all_positives_here_and_a_share_of_the_rest(data, before, le
     assert len(rows) == len(positives) + math.ceil(rate * (length - len(positives)))
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_every_negative_is_as_likely_as_any_other(rate):
     classes, steps, labels = 40, 2000, torch.tensor([3, 17, 17, 39])
     times = torch.zeros(classes)
@@ -56,6 +57,21 @@ def test_every_negative_is_as_likely_as_any_other(rate):
     share = math.ceil(rate * 37) / 37
     # Five standard errors of a share of 2000 draws, for 37 classes.
     assert (negatives - share).abs().max() < 5 * math.sqrt(share * (1 - share) / steps)
+
+
+@pytest.mark.parametrize(
+    ("classes", "positives", "rate"),
+    [(6, [2], 0.4), (6, [], 0.5), (6, [2], 0.6), (5, [4], 0.75), (9, [0, 2, 3, 5], 0.3), (9, [1, 2, 4, 5, 7], 0.5)],
+)
+def test_every_set_of_negatives_is_as_likely_as_any_other(classes, positives, rate):
+    steps, labels = 3000, torch.tensor(positives, dtype=torch.int64)
+    sets = Counter(
+        tuple(centres.sampled(labels, slice(0, classes), rate, (step,), 0).tolist()) for step in range(steps)
+    )
+    others = classes - len(positives)
+    share = 1 / math.comb(others, math.ceil(rate * others))
+    assert len(sets) == 1 / share
+    assert all(abs(times / steps - share) < 5 * math.sqrt(share * (1 - share) / steps) for times in sets.values())
 
 
 @pytest.mark.parametrize("changed", [{"position": (4, 1)}, {"position": (3, 2)}, {"seed": 6}], ids=str)

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import elasticface
 from elasticface import heads
 from elasticface.base.errors import InputError
-from elasticface.heads import margins, softmax
+from elasticface.heads import chunks, margins
 from elasticface.heads.margin_head import MarginHead
 from elasticface.heads.row_sparse import rows_and_values
 
@@ -142,7 +142,7 @@ def test_loss_and_gradients_equal_longhand(loss, dtype, data):
         embeddings, labels = batch_of(data.draw(st.integers(0, 2**32)), batch, classes, size, dtype)
         drawn = torch.full((batch,), head.m, dtype=torch.float64)
         head.zero_grad()
-        with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": chunk}):
+        with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": chunk}):
             actual = head(embeddings, labels)
             actual.backward()
         assume(away_from_kinks(loss, head, embeddings, labels, drawn))
@@ -378,7 +378,7 @@ def test_autocast_to_bfloat16_changes_no_bit_of_float32(loss):
 def created(loss: str, budget: int, chunk: int) -> tuple[Created, int]:
     """What a step makes, and the bytes of all its cosines."""
     head, (embeddings, labels) = head_of(loss, 500, 4, max_logits_bytes=budget), batch_of(0, 32, 500, 4)
-    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": chunk}), Created() as memory:
+    with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": chunk}), Created() as memory:
         head(embeddings, labels).backward()
     return memory, 32 * 500 * 4 * head.centres_per_class
 

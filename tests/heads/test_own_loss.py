@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elasticface import heads
 from elasticface.base.errors import InputError
-from elasticface.heads import softmax
+from elasticface.heads import chunks
 from elasticface.heads.margins import arc_margin
 from elasticface.heads.softmax import Target
 from elasticface.training.config import TrainConfig
@@ -112,7 +112,7 @@ def test_target_negatives_penalty_and_statistics_come_together(each: int, budget
     torch.manual_seed(0)
     head = ByLength(CLASSES, SIZE, scale=8.0, max_logits_bytes=budget, centres_per_class=each).double()
     embeddings, labels = batch_of(dtype=torch.float64)
-    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": 200}):
+    with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": 200}):
         value = head(embeddings, labels)
         value.backward()
 

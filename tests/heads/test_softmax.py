@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from elasticface.heads import softmax
+from elasticface.heads import chunks
 from elasticface.heads.margins import arc_margin, cosine_margin
 from elasticface.heads.softmax import margin_softmax_loss
 
@@ -95,7 +95,7 @@ def check_against_longhand(data: st.DataObject, dtype: torch.dtype, smallest: in
     if kind == "arc" and past_pi == "monotone":  # at the kink itself rounding decides which side is meant
         assume((cosines.acos() + m - math.pi).abs().min() > 1e-4)
     options = {"m": m, "kind": kind, "scale": scale, "past_pi": past_pi}
-    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": chunk}):
+    with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": chunk}):
         actual = with_gradients(embeddings, weight, labels, budget=budget, **options)
     assert [a.dtype for a in actual] == [dtype] * 3
     return actual, expected_of(embeddings, weight, labels, **options)
@@ -128,7 +128,7 @@ def test_kept_and_recomputed_probabilities_agree(data, batch, classes, dtype):
     embeddings, weight, labels = problem(batch, classes, 8, data.draw(seeds), dtype)
     budget, chunk = data.draw(budgets(batch * classes * dtype.itemsize))
     kept = with_gradients(embeddings, weight, labels)
-    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": chunk}):
+    with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": chunk}):
         recomputed = with_gradients(embeddings, weight, labels, budget=budget)
     # a logit is as large as s = 64, so its rounding is 64 times that of a number next to 1
     assert_same(recomputed, tuple(k.double() for k in kept), 64 * 4 * torch.finfo(dtype).eps)
@@ -317,7 +317,7 @@ def test_autocast_changes_no_bit(budget):
 @pytest.mark.parametrize("budget", [1, 150, PLENTY])
 def test_second_backward_through_a_retained_graph_gives_the_same_bits(budget):
     embeddings, weight, labels = problem(6, 9, 8, 0, torch.float32)
-    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": 50}):
+    with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": 50}):
         loss = loss_of(embeddings, weight, labels, budget=budget)
         first = torch.autograd.grad(loss, (embeddings, weight), retain_graph=True)
         second = torch.autograd.grad(loss, (embeddings, weight))
@@ -392,7 +392,7 @@ def test_one_matrix_of_probabilities_is_all_that_is_ever_kept():
 @pytest.mark.parametrize("share", [0.2, 0.35, 0.5, 0.99])
 def test_kept_probabilities_and_the_working_chunk_stay_within_the_budget_together(share):
     budget, chunk = int(share * LOGITS), LOGITS // 10
-    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": chunk}):
+    with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": chunk}):
         embeddings, weight, labels = problem(BATCH, CLASSES, SIZE, 0, torch.float32)
         with Created() as memory:
             loss_of(embeddings, weight, labels, budget=budget)
@@ -410,5 +410,5 @@ def test_gradient_of_a_subset_of_classes_has_no_memory_for_the_others():
 
 
 def test_without_gradients_nothing_is_kept():
-    with mock.patch.dict(softmax._CHUNK_BYTES, {"cpu": LOGITS // 10}):
+    with mock.patch.dict(chunks._CHUNK_BYTES, {"cpu": LOGITS // 10}):
         assert created(PLENTY, gradients=False).of_at_least(LOGITS // 5) == []

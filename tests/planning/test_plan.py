@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from elasticface import backbones, heads
 from elasticface.base.errors import InputError
-from elasticface.heads import softmax
+from elasticface.heads.chunks import Chunks
 from elasticface.planning import counts, plan
 from elasticface.planning.counts import Item, Moment, Sizes, total
 from elasticface.planning.memory import Footprint, footprint
@@ -88,7 +88,7 @@ def test_sub_centres_are_counted_each(given: int | None, each: int) -> None:
     made, one = (plan.plan(c, 5000, device="cpu") for c in (settings_, config(embedding_size=32)))
     head = heads.create("subcenter-arcface", 5000, 32, **settings_.head_options())
     assert item(made.always, "class centres") == head.weight.numel() * 4 == each * item(one.always, "class centres")
-    chunks = softmax._Chunks(head.weight, None, 64, torch.float32, 1 << 20, each)
+    chunks = Chunks(head.weight, None, 64, torch.float32, 1 << 20, each)
     assert made.kept * each == chunks.kept
     assert item(moment(made, "head").items, "probabilities") == 64 * chunks.kept * 4
     assert item(moment(made, "optimizer").items, "gradient") == head.weight.numel() * 4
@@ -125,7 +125,7 @@ def test_the_head_is_shared_out_and_sampled_as_the_formulas_say(
 @pytest.mark.parametrize(("classes", "budget"), [(5000, 1 << 30), (5000, 1 << 20), (7, 1)])
 def test_kept_probabilities_are_those_that_the_head_keeps(classes: int, budget: int) -> None:
     made = plan.plan(config(embedding_size=16, max_logits_bytes=budget), classes, device="cpu")
-    chunks = softmax._Chunks(torch.empty(classes, 16), None, 64, torch.float32, budget)
+    chunks = Chunks(torch.empty(classes, 16), None, 64, torch.float32, budget)
     assert made.kept == chunks.kept
     assert item(moment(made, "head").items, "probabilities") == 64 * chunks.kept * 4
 

@@ -41,8 +41,8 @@ def test_a_resumed_run_ends_in_the_same_bits(loss: str, people: Path, tmp_path: 
 def test_a_skipped_step_leaves_the_statistics(
     loss: str, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken_once(self: Any, *inputs: torch.Tensor) -> torch.Tensor:
-        value = forward(self, *inputs)
+    def broken_once(self: Any, *inputs: torch.Tensor, **options: Any) -> torch.Tensor:
+        value = forward(self, *inputs, **options)
         return value * torch.nan if self.step == 2 else value
 
     forward = MarginHead.forward

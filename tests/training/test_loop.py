@@ -96,6 +96,7 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.1, "sample_rate": 0.4},
         {"optimizer": "adamw", "lr": 0.001, "decay_norm_and_bias": False, "accumulate": 2},
         {"nesterov": True},
+        {"head_products": "bfloat16", "sample_rate": 0.4},
         {"ema": 0.5, "checkpoint_activations": True},
         {"images_per_identity": 2, "workers": 1},
     ],
@@ -152,12 +153,12 @@ def train_until_interrupted(people: Path, run: Path, step: int, config: TrainCon
     """A run that is sent SIGTERM, a cluster's warning, while it makes ``step``."""
     forward, calls = heads.MarginHead.forward, 0
 
-    def interrupting(self: heads.MarginHead, *inputs: torch.Tensor) -> torch.Tensor:
+    def interrupting(self: heads.MarginHead, *inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return forward(self, *inputs)
+        return forward(self, *inputs, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads.MarginHead, "forward", interrupting)

@@ -94,8 +94,8 @@ def test_a_first_loss_that_is_not_finite_is_skipped_like_any_other(
 ) -> None:
     begin_with(8.0)
 
-    def broken_once(self: Any, *inputs: torch.Tensor) -> torch.Tensor:
-        loss = forward(self, *inputs)
+    def broken_once(self: Any, *inputs: torch.Tensor, **options: Any) -> torch.Tensor:
+        loss = forward(self, *inputs, **options)
         return loss * torch.nan if self.step == 1 else loss
 
     forward = MarginHead.forward
