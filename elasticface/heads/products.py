@@ -15,7 +15,7 @@ docs/heads.md has the figures.
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -50,7 +50,7 @@ class Products:
     def logits(self, embeddings: Tensor, centres: Tensor, out: Tensor) -> Tensor:
         """e·Wᵀ of what :meth:`embeddings` gave and [k, D] centres, written to ``out`` [B, k]."""
         if not self._splits:
-            return torch.mm(embeddings, centres.T, out=out)
+            return self._float32_product(embeddings, centres.T, out)
         high, low = self._halves(centres)
         return self.product(embeddings, torch.cat([high, high, low], 1).T, out)
 
@@ -63,11 +63,8 @@ class Products:
 
     def product(self, a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
         """a·b of operands that are :meth:`rounded`, in float32, written to ``out`` if given."""
-        if self.kind == "tf32":
-            with _tf32():
-                return torch.mm(a, b, out=out)
         if a.dtype != torch.bfloat16:
-            return torch.mm(a, b, out=out)
+            return self._float32_product(a, b, out)
         if self.device.type == "cuda":
             return torch.mm(a, b, out_dtype=torch.float32, out=out)
         # Torch's product for a CPU adds up in float32, too, and rounds the sum.
@@ -75,7 +72,20 @@ class Products:
 
     def add_product_(self, total: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """total += a·b of operands that are :meth:`rounded`."""
-        return total.addmm_(a, b) if self.kind == "float32" else total.add_(self.product(a, b))
+        if self.kind != "float32":
+            return total.add_(self.product(a, b))
+        with self._precision():
+            return total.addmm_(a, b)
+
+    def _float32_product(self, a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
+        with self._precision():
+            return torch.mm(a, b, out=out)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        """What a GPU does with float32 operands in here, whatever torch is set to."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return _matmul_precision("tf32" if self.kind == "tf32" else "ieee")
 
     def _halves(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """hi and lo, as operands, whose sum is a float32 but for its last bits."""
@@ -109,8 +119,8 @@ def cpu_has_bfloat16() -> bool:
 
 
 @contextmanager
-def _tf32() -> Iterator[None]:
-    """Products of float32 tensors on a GPU are made in TF32 in here.
+def _matmul_precision(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
+    """Products of float32 tensors on a GPU are made in float32 ("ieee") or in TF32 in here.
 
     Torch's setting is one of the whole process. It is held for as long as a product is queued, by one thread at a time,
     so that every thread finds and leaves what was set before.
@@ -118,7 +128,7 @@ def _tf32() -> Iterator[None]:
     matmul = torch.backends.cuda.matmul
     with _flag:
         before = matmul.fp32_precision
-        matmul.fp32_precision = "tf32"
+        matmul.fp32_precision = kind
         try:
             yield
         finally:

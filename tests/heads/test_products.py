@@ -246,7 +246,7 @@ def test_torchs_setting_is_back_after_a_product_also_after_an_error(before):
     matmul = torch.backends.cuda.matmul
     at_start, matmul.fp32_precision = matmul.fp32_precision, before
     try:
-        with products._tf32():
+        with products._matmul_precision("tf32"):
             assert matmul.fp32_precision == "tf32"
             assert torch.backends.mkldnn.matmul.fp32_precision != "tf32"
         assert matmul.fp32_precision == before

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from elasticface import heads
-from elasticface.heads import margin_head
+from elasticface.base import transfer
 
 aten = torch.ops.aten
 # What makes a host wait for a GPU, as the operations are called below autograd. Indexing by a mask is a nonzero.
