@@ -22,9 +22,9 @@ from elasticface.training.processes import World
 from elasticface.training.state import TrainState
 
 OUT = RESULTS / "training.json"
-NETS = {"tiny": 64, "mobilefacenet": 64}  # images of a batch
+NETS = {"tiny": 64, "mobilefacenet": 32}  # images of a batch
 IDENTITIES = 1000
-SKIPPED, STEPS = 3, 12  # steps of a round that are not timed, and that are
+SKIPPED, STEPS = 2, 8  # steps of a round that are not timed, and that are
 COLUMNS = [
     "net",
     "plain loop",

@@ -17,6 +17,7 @@ from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from elasticface.base.allocator import keep_freed_memory
 from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.distributed.communication import Group
 from elasticface.heads.products import problem_with
@@ -91,6 +92,8 @@ def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
     launch = read_launch(os.environ)
     device = _device(config, launch)
     _choose_kernels(config)
+    if device.type == "cpu":
+        keep_freed_memory()
     if launch.size == 1:
         yield World(device)
         return

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -90,17 +91,24 @@ def assert_within(actual: list[Tensor], expected: Any, loss: float = LOSS, gradi
         assert (mine.double() - theirs).norm() <= bound * theirs.norm()
 
 
+@cache
+def of_real_size(batch: int, classes: int, trained: str) -> tuple[tuple[Tensor, Tensor, Tensor], Any]:
+    """A problem, and its loss and gradients by the formula in float64."""
+    embeddings, weight, labels = problem(batch, classes, 512, 0, *TRAINED[trained])
+    margins = torch.full((batch,), 0.5)
+    return (embeddings, weight, labels), longhand.loss_and_gradients(embeddings, weight, labels, margins, "arc", 64.0)
+
+
 @pytest.mark.parametrize("trained", TRAINED)
 @pytest.mark.parametrize("place", PLACES)
 def test_loss_and_gradients_of_a_real_size_are_within_their_bounds(place, trained):
     # Without bfloat16 of its own torch takes seconds for a product of that size.
     batch, classes = (64, 8192) if place == "CPU with bfloat16" else (512, 8192)
-    embeddings, weight, labels = problem(batch, classes, 512, 0, *TRAINED[trained])
+    (embeddings, weight, labels), expected = of_real_size(batch, classes, trained)
     head = heads.ArcFace(classes, 512, max_logits_bytes=batch * classes * 2, **option_of(place))
     head.weight.data = weight
     with made_in(place):
         actual = found(head, embeddings, labels)
-    expected = longhand.loss_and_gradients(embeddings, weight, labels, torch.full((batch,), 0.5), "arc", 64.0)
     assert_within(actual, expected, LOSS if expected[0] > SMALL else OF_SMALL)
 
 
