@@ -61,7 +61,7 @@ def to_network_input(batch: Batch, step: int, state: TrainState, config: TrainCo
         return RowsOfBatch(keyed.generator(config.seed, purpose, step), batch.size, batch.rows.numpy())
 
     pixels = batch.images.to(state.world.device, non_blocking=True)
-    images = augment(flip(to_input(pixels), draws_for("flip")), draws_for("augment"), config.augment)
+    images = augment(to_input(flip(pixels, draws_for("flip"))), draws_for("augment"), config.augment)
     images = images.to(state.dtype).contiguous(memory_format=torch.channels_last)
     weights = None if batch.weights is None else to_device(batch.weights.to(state.dtype), state.world.device)
     return replace(batch, images=images, weights=weights)

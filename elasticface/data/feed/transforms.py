@@ -59,9 +59,10 @@ def to_input(images: Tensor) -> Tensor:
 
 
 def flip(images: Tensor, generator: Generator) -> Tensor:
-    """Each of [B, 3, H, W] mirrored left to right with probability ½ (the paper's only augmentation)."""
-    (chance,) = _move(_draw(generator, len(images), _Range(0, 1)), images)
-    return torch.where(chance < 0.5, images.flip(3), images)
+    """Each of uint8 [B, H, W, 3] mirrored left to right with probability ½ (the paper's only augmentation)."""
+    (chance,) = _draw(generator, len(images), _Range(0, 1))
+    mirrored = to_device(torch.from_numpy(chance < 0.5), images.device)
+    return torch.where(mirrored[..., None, None], images.flip(2), images)
 
 
 def augment(images: Tensor, generator: Generator, strength: float) -> Tensor:

@@ -18,6 +18,11 @@ def noise(count: int = 4, size: int = 112, seed: int = 0) -> Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
+def pixels(count: int, size: int) -> Tensor:
+    """uint8 [count, size, size, 3], as images are read."""
+    return torch.randint(256, (count, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
 def ramps(count: int = 1, size: int = 112) -> Tensor:
     """Red rises from left to right, green from top to bottom: a pixel's colour says where it comes from. Blue is 0."""
     line = (torch.arange(size) + 0.5) / size * 2 - 1
@@ -66,21 +71,21 @@ def test_input_leaves_the_pixels_alone() -> None:
 
 
 def test_flip_mirrors_whole_images_left_to_right_and_nothing_else() -> None:
-    images = noise(50, 8)
+    images = pixels(50, 8)
     found = flip(images, key())
-    mirrored = [bool(torch.equal(new, old.flip(2))) for new, old in zip(found, images, strict=True)]
+    mirrored = [bool(torch.equal(new, old.flip(1))) for new, old in zip(found, images, strict=True)]
     same = [bool(torch.equal(new, old)) for new, old in zip(found, images, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
 
 
 def test_flip_mirrors_about_half() -> None:
-    images = noise(10_000, 2)
+    images = pixels(10_000, 2)
     share = (flip(images, key()) != images).flatten(1).any(1).double().mean()
     assert abs(share - 0.5) < 0.02  # four standard deviations of the share
 
 
 def test_flip_is_keyed() -> None:
-    images = noise(64, 4)
+    images = pixels(64, 4)
     assert torch.equal(flip(images, key(3)), flip(images, key(3)))
     assert not torch.equal(flip(images, key(3)), flip(images, key(4)))
 
@@ -238,13 +243,13 @@ def test_an_erased_part_is_one_rectangle_of_one_colour(only) -> None:
 
 
 def test_an_image_is_changed_alike_in_whatever_share_of_the_batch_it_is() -> None:
-    images = noise(7, 64)
+    images = pixels(7, 64)
 
     def changed(rows: list[int]) -> Tensor:
         draws = [RowsOfBatch(keyed.generator(3, purpose, 9), 7, np.array(rows)) for purpose in ("flip", "augment")]
-        return augment(flip(images[rows], draws[0]), draws[1], 1.0)
+        return augment(to_input(flip(images[rows], draws[0])), draws[1], 1.0)
 
-    whole = augment(flip(images, keyed.generator(3, "flip", 9)), keyed.generator(3, "augment", 9), 1.0)
+    whole = augment(to_input(flip(images, keyed.generator(3, "flip", 9))), keyed.generator(3, "augment", 9), 1.0)
     assert torch.equal(changed(list(range(7))), whole)
     for rows in ([0, 1, 2, 3], [4, 5, 6], [2, 5], [6]):
         torch.testing.assert_close(changed(rows), whole[rows], rtol=0, atol=1e-6)
