@@ -22,6 +22,7 @@ import plan
 import processes
 import reading
 import synthetic
+import training
 from common import RESULTS, machine, stored
 
 from elasticface.base.files import write_text
@@ -59,6 +60,14 @@ that of all probes with all distractors, chunk by chunk, its result thrown away.
 the full size: lists read and checked, 1:N, 2,000 draws of people with their thresholds, ROC and CMC, hardest trials.
 
 {large}
+
+## Training
+
+`python benches/training.py`: `elasticface train` beside a plain loop of PyTorch that has one batch in memory, as the
+network takes it, alternating; images a second. Both keep the memory that they free, as a training does
+([training](training.md#at-the-machines-speed)); a loop that doesn't is slower.
+
+{training}
 
 ## Reading benchmarks
 
@@ -135,6 +144,7 @@ def main() -> None:
         reading=reading.table(files),
         data=READING.format(table=data.table(stored(data.OUT))),
         synthetic=synthetic.table(faces),
+        training=training.table(stored(training.OUT)),
         gpu=gpu.table(stored(gpu.OUT)) if gpu.OUT.exists() else "Not run on a GPU yet.",
     )
     write_text(PAGE, page)
