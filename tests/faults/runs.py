@@ -332,6 +332,14 @@ def _while_writing() -> None:
     checkpoint._Writer.write_data = dying  # type: ignore[method-assign, assignment]
 
 
+def _before_validating() -> None:
+    def dying(_: Any, state: Any, run: Any) -> None:
+        run.finish_saving()  # or it is still being written
+        _die()
+
+    hooks.Validate._measure = dying  # type: ignore[method-assign, assignment]
+
+
 def _while_removing() -> None:
     def dying(path: Path) -> None:
         next(path.iterdir()).unlink()
@@ -350,7 +358,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the checksums are": _before(checkpoint_folder, "write_checksums"),
     "before the checkpoint gets its name": _before(os, "replace", _is_checkpoint),
     "when it has it, before old ones are removed": _before(checkpoint_folder, "prune"),
-    "after a checkpoint, before its validation": _before(hooks, "evaluate_pairs"),
+    "after a checkpoint, before its validation": _before_validating,
     "after a validation, before its figure is noted": _before(checkpoint_folder, "add_validation"),
     "before the best one is written down": _before(
         files, "write_json", lambda path, _: path.name == checkpoint_folder.BEST
