@@ -9,6 +9,16 @@ import pytest
 
 from elasticface.data.images import decoding
 
+LONGEST_FIRST = ("test_loop_processes.py", "test_faults.py", "training", "heads")
+"""Files and folders whose tests take longest: two workers end together where no long file comes last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((rank for rank, part in enumerate(LONGEST_FIRST) if part in item.path.parts), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
+
 
 def write_people(folder: Path, people: int, photos: int, size: int = 112, seed: int = 0) -> Path:
     """``<folder>/person_NN/person_NN_000K.png``: a pattern of its own for each person, and noise for each photo."""
