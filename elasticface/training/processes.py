@@ -105,8 +105,8 @@ def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
             _init_process_group(launch, device)
         elif "cpu:" not in distributed.get_backend_config():
             raise InputError(
-                f"the process group has no backend for the CPU; initialise it with backend={_BACKENDS!r}, or leave that "
-                "to train()"
+                f"the process group has no backend for the CPU; initialise it with backend={_BACKENDS!r}, or leave "
+                "that to train()"
             )
         mesh, background = init_device_mesh(device.type, (launch.size,)), distributed.new_group(backend="gloo")
         yield World(device, launch.rank, launch.size, mesh, background)
