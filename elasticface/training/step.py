@@ -60,7 +60,7 @@ def to_network_input(batch: Batch, step: int, state: TrainState, config: TrainCo
     def draws_for(purpose: str) -> RowsOfBatch:
         return RowsOfBatch(keyed.generator(config.seed, purpose, step), batch.size, batch.rows.numpy())
 
-    pixels = batch.images.to(state.world.device, non_blocking=True)
+    pixels = to_device(batch.images, state.world.device)
     images = augment(to_input(flip(pixels, draws_for("flip"))), draws_for("augment"), config.augment)
     images = images.to(state.dtype).contiguous(memory_format=torch.channels_last)
     weights = None if batch.weights is None else to_device(batch.weights.to(state.dtype), state.world.device)
