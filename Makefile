@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test lint format clean
+.PHONY: install quickstart default-model test lint format clean
 
 install: $(INSTALLED)
 
@@ -18,6 +18,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 # Its options: make quickstart ARGS=--small
 quickstart: install
 	$(BIN)/elasticface quickstart $(ARGS)
+
+# The model in elasticface/model/default again, from nothing: hours. Stopped, it resumes. Real photos only judge it:
+# make default-model JUDGE="--lfw LFW --people ALIGNED"
+DEFAULT_MODEL := build/default-model
+default-model: install
+	$(BIN)/elasticface train synthetic:identities=10000,images=16,seed=7 --config default-model --out $(DEFAULT_MODEL)/run --resume
+	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model $(JUDGE)
 
 # Two files at a time, one thread each: as fast as two cores go.
 test: install

@@ -9,7 +9,7 @@ from elasticface.cli.parser import Parser
 if TYPE_CHECKING:
     from elasticface.model.encoder import FaceEncoder
 
-MODEL_HELP = "run folder, model folder, .onnx, or weights (.pth, .ckpt, .safetensors, …)"
+MODEL_HELP = "default (comes with the package), run folder, model folder, .onnx, or weights (.pth, .safetensors, …)"
 
 _PREPROCESSING = ("size", "channels", "scale", "mean", "std")
 

@@ -130,21 +130,29 @@ class FaceEncoder:
             embeddings /= np.where(lengths > 0, lengths, 1)
         return embeddings
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, half: bool = False) -> None:
         """The model folder at ``path``, whole or not at all; an older one there is replaced.
+
+        Args:
+            path: the folder.
+            half: store matrices and kernels in float16, half as large; vectors, statistics among them, stay as they
+                are. Who loads it computes in the network's own precision all the same.
 
         Raises:
             InputError: a network that is none of our backbones (an .onnx file is its own storage).
             OSError: it cannot be written: the disk is full, say.
         """
-        from safetensors.torch import save_model
+        from safetensors.torch import save_file, save_model
 
         if not isinstance(self.network, nn.Module) or self.card.backbone is None:
             raise InputError(f"{self.card.name}: only our own backbones can be saved as a model folder")
         with files.replacing(Path(path)) as folder:
             folder.mkdir()
             with writing_tensors(Path(path)):
-                save_model(self.network, str(folder / "model.safetensors"))
+                if half:
+                    save_file(_halved(self.network), folder / "model.safetensors")
+                else:
+                    save_model(self.network, str(folder / "model.safetensors"))
             files.write_json(folder / CARD, {"format": FORMAT, **asdict(self.card)})
 
     @torch.inference_mode()
@@ -170,6 +178,15 @@ class FaceEncoder:
                 f"{size}x{size}; align it first (elasticface align, or elasticface.align_faces)"
             )
         return pixels
+
+
+def _halved(network: nn.Module) -> dict[str, Tensor]:
+    """Its state, with all floating tensors of two dimensions and more in float16."""
+    state: dict[str, Tensor] = network.state_dict()
+    return {
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for name, value in state.items()
+    }
 
 
 def _is_one_image(images: Any) -> bool:

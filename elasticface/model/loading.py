@@ -19,15 +19,12 @@ from elasticface.base import files, own_parts, records
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
-from elasticface.model import checkpoint_folder, weights
+from elasticface.model import checkpoint_folder, shipped, weights
 from elasticface.model.checkpoint_weights import read_tensors
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
 from elasticface.model.storing import CARD, calibration_beside
-
-DEFAULT = "default"
-"""The name of the model that comes with the package."""
 
 _TAKES = f"preprocessing takes {', '.join(part.name for part in fields(Preprocessing))}"
 
@@ -46,7 +43,8 @@ def load(
     """The encoder at ``path``, whatever it is stored as.
 
     Args:
-        path: a model folder, a run folder that holds one, public weights (with ``backbone``; ``.pth``, ``.pt``,
+        path: "default", the model that comes with the package; a model folder, a run folder that holds one, public
+            weights (with ``backbone``; ``.pth``, ``.pt``,
             ``.ckpt``, ``.pth.tar`` or ``.safetensors``), or any ``.onnx`` embedder. Beside the last two a YAML of the
             same name may give the preprocessing, and ``output``. An .onnx that :func:`elasticface.model.export` wrote
             says itself what it is. So may a ``PATH.calibration.json``, which `elasticface calibrate` writes.
@@ -70,7 +68,7 @@ def load(
             .onnx that says of itself other things than the YAML beside it or the options. Neither goes over the other:
             what a network was trained on is a fact, and one of the two is wrong.
     """
-    path = Path(path)
+    path = shipped.located(path)
     _check_device(device)
     own = _given(backbone, network)
     if path.is_dir() or checkpoint is not None:
@@ -84,9 +82,7 @@ def load(
         _check_finished(path)
         return _load_folder(path / "model" if (path / "model" / CARD).exists() else path, device, own)
     if not path.is_file():
-        ours = "; none comes with this version: give a run, a model folder, a .pth or an .onnx (--model)"
-        what = "not a file" if path.exists() else "no such model"
-        raise InputError(f"{path}: {what}{ours if str(path) == DEFAULT else ''}")
+        raise InputError(f"{path}: {'not a file' if path.exists() else 'no such model'}")
     given = {**read_sidecar(path), **preprocessing}
     if path.suffix.lower() == ".onnx":
         if backbone is not None or own is not None or embedding_size is not None:

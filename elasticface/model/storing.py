@@ -14,6 +14,7 @@ from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.model.calibration import Calibration
+from elasticface.model.shipped import is_shipped
 
 FORMAT = 1
 CARD = "model.json"
@@ -45,7 +46,7 @@ def store_calibration(path: str | Path, calibration: Calibration) -> Path:
         calibration: of that model.
 
     Raises:
-        InputError: the card of a model folder is damaged.
+        InputError: the card of a model folder is damaged, or the model is the one that comes with the package.
     """
     place = place_of(path)
     if place.name == CARD:
@@ -56,7 +57,16 @@ def store_calibration(path: str | Path, calibration: Calibration) -> Path:
 
 
 def place_of(path: str | Path) -> Path:
-    """The file that holds the calibration of the model at ``path``."""
+    """The file that a calibration of the model at ``path`` is kept in.
+
+    Raises:
+        InputError: it is the model that comes with the package, which stays as it came.
+    """
+    if is_shipped(path):
+        raise InputError(
+            f"{path}: the model that comes with the package keeps its own calibration; "
+            f"calibrate a file of it: elasticface export {path} mine.onnx"
+        )
     path = Path(path)
     beside = beside_model(path)
     return beside or (path / "model" if (path / "model" / CARD).exists() else path) / CARD

@@ -89,6 +89,8 @@ class TrainConfig:
         milestones: epochs after which the learning rate is divided by 10
         warmup_epochs: epochs in which the learning rate grows from 0
         augment: strength of augmentation beyond the flip; 1 for sets of some thousand images
+        relight: strength of random fields of light and of gamma on top of that; 1 for rendered faces
+        surroundings: share of the images whose hair and background give way to ramps of colour; .4 for rendered faces
         augmentation: a function of your own that changes every image before that, package.module:function
         seed: of everything that is random
         workers: processes that read images; 0 reads in the training process
@@ -161,6 +163,8 @@ class TrainConfig:
     warmup_epochs: float = 0.0
 
     augment: float = 0.0
+    relight: float = 0.0
+    surroundings: float = 0.0
     augmentation: str | None = None
     seed: int = 0
     workers: int = 2
@@ -198,7 +202,8 @@ class TrainConfig:
         for name in (*counts, "log_every", "keep_checkpoints", "max_skipped"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         warmups = ("warmup_epochs", "margin_warmup_epochs")
-        for name in ("weight_decay", "clip_norm", *warmups, "seed", "workers", "augment", "freeze_backbone_epochs"):
+        strengths = ("augment", "relight")
+        for name in ("weight_decay", "clip_norm", *warmups, "seed", "workers", *strengths, "freeze_backbone_epochs"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "at least 0")
         for name in ("lr", "scale", "centre_std", "backbone_lr"):
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
@@ -213,6 +218,7 @@ class TrainConfig:
         float32 = self.precision != "64" or self.head_products == "float32"
         self._check("head_products", float32, "float32 with precision 64")
         self._check("sample_rate", 0 < self.sample_rate <= 1, "in (0, 1]")
+        self._check("surroundings", 0 <= self.surroundings <= 1, "in [0, 1]")
         self._check("max_damaged", 0 <= self.max_damaged <= 1, "in [0, 1]")
         self._check("accumulate", self.accumulate <= self.batch_size, f"at most the batch size, {self.batch_size}")
         each = self.images_per_identity

@@ -11,6 +11,7 @@ from elasticface.base.files import printable
 from elasticface.distributed.agreement import run_in_all, run_in_first
 from elasticface.model import Preprocessing, checkpoint_folder, load, weights
 from elasticface.model.checkpoint_weights import read_tensors
+from elasticface.model.shipped import located
 from elasticface.training import classes
 from elasticface.training.config import TrainConfig
 from elasticface.training.identities import Identities, take_centres
@@ -30,7 +31,7 @@ def start_from_init(state: TrainState, run: RunFolder) -> None:
     config = run.config
     if config.init is None:
         return
-    path = Path(config.init)
+    path = located(config.init)
     checkpoint = run_in_first(lambda: _checkpoint_of(path))
     taken = run_in_all(lambda: _start_from(path, checkpoint, state, run))
     named = run.identities.names

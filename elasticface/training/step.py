@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from elasticface.base import keyed
 from elasticface.base.errors import InputError
 from elasticface.base.transfer import to_device
-from elasticface.data.feed.transforms import RowsOfBatch, augment, flip, to_input
+from elasticface.data.feed.transforms import RowsOfBatch, augment, change_surroundings, flip, relight, to_input
 from elasticface.heads.row_sparse import coalesced, without_doubles
 from elasticface.training.config import TrainConfig
 from elasticface.training.guard import TOO_FEW_IMAGES, Outcome, norm_of, sums_dtype
@@ -62,6 +62,8 @@ def to_network_input(batch: Batch, step: int, state: TrainState, config: TrainCo
 
     pixels = to_device(batch.images, state.world.device)
     images = augment(to_input(flip(pixels, draws_for("flip"))), draws_for("augment"), config.augment)
+    images = relight(images, draws_for("relight"), config.relight)
+    images = change_surroundings(images, draws_for("surroundings"), config.surroundings)
     images = images.to(state.dtype).contiguous(memory_format=torch.channels_last)
     weights = None if batch.weights is None else to_device(batch.weights.to(state.dtype), state.world.device)
     return replace(batch, images=images, weights=weights)

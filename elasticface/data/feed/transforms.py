@@ -20,6 +20,11 @@ _CONTRAST, _BRIGHTNESS, _TINT = 0.4, 0.3, 0.1  # of an image in [-1, 1]
 _GREY = 0.15  # share of the images
 _LOW_RESOLUTION, _SMALLEST_SIDE = 0.2, 24  # share of the images, pixels
 _ERASED, _ERASED_SIDE = 0.5, 0.4  # share of the images, share of the side
+_DARKEST = 1e-3  # grey level of which powers are taken
+_CURVED, _GAMMA = 0.6, 0.4  # of a field of light over its slope; logarithm of the exponent of grey levels
+# An ellipse around an aligned face, in halves of the side: half its width and height, how low its centre lies, how far
+# all of these vary, and how sharp its edge is.
+_ACROSS, _DOWN, _LOW, _VARIES, _SHARP = 0.72, 0.86, 0.18, 0.2, 8.0
 
 
 class Generator(Protocol):
@@ -97,6 +102,66 @@ def augment(images: Tensor, generator: Generator, strength: float) -> Tensor:
     images = _relit(images, strength, *draws[3:7])
     images = _low_resolution(images, strength, side, draws[7])
     return _erased(images, *draws[8:])
+
+
+def relight(images: Tensor, generator: Generator, strength: float) -> Tensor:
+    """Grey levels v in 0..1 become v^γ · exp(f/2), f a random quadratic of the place, ln γ uniform.
+
+    So the light comes from any side, and is as hard as it likes: with f the light falls by e^f across the image, and
+    a screen shows about its root.
+
+    Args:
+        images: float [B, 3, H, W] in [-1, 1].
+        generator: of this step's draws; the number of draws does not depend on their values.
+        strength: 0 leaves the images as they are; at 1, f has slopes of up to 1 from the middle to the border.
+
+    Returns:
+        [B, 3, H, W] in [-1, 1], another tensor.
+    """
+    if strength == 0:
+        return images
+    slopes, bends, exponent = _move(
+        _draw(generator, len(images), _Range(-1, 1, 2), _Range(-_CURVED, _CURVED, 3), _Range(-_GAMMA, _GAMMA)), images
+    )
+    x, y = _grid(images)
+    field = slopes[:, :1] * x + slopes[:, 1:] * y
+    field = field + bends[:, :1] * x * y + bends[:, 1:2] * (x * x - 1 / 3) + bends[:, 2:] * (y * y - 1 / 3)
+    levels = ((images + 1) / 2).clamp_(_DARKEST, 1) ** (strength * exponent).exp()
+    return (levels * (strength / 2 * field).exp()).clamp_(0, 1).mul_(2).sub_(1)
+
+
+def change_surroundings(images: Tensor, generator: Generator, share: float) -> Tensor:
+    """Hair, clothes and background of some images give way to a random ramp of colour, outside of an ellipse.
+
+    What is around a face changes more than the face does, and on rendered people too little.
+
+    Args:
+        images: float [B, 3, H, W] in [-1, 1], aligned faces.
+        generator: of this step's draws; the number of draws does not depend on their values.
+        share: of the images, 0..1.
+
+    Returns:
+        [B, 3, H, W] in [-1, 1], another tensor.
+    """
+    if share == 0:
+        return images
+    varies = _Range(-_VARIES, _VARIES, 5)
+    chance, ellipse, colour, slopes = _move(
+        _draw(generator, len(images), _Range(0, 1), varies, _Range(-1, 1, 3), _Range(-1, 1, 6)), images
+    )
+    x, y = _grid(images)
+    across, down, right, lower, sharp = ellipse.split(1, 1)
+    away = ((x - right / 2) / (_ACROSS + across)) ** 2 + ((y - _LOW - lower / 2) / (_DOWN + down)) ** 2
+    outside = torch.sigmoid((away - 1) * _SHARP * (1 + 2 * sharp)) * (chance < share)
+    ramp = (colour + slopes[:, :3] * x / 2 + slopes[:, 3:] * y / 2).clamp_(-1, 1)
+    return images + outside * (ramp - images)
+
+
+def _grid(images: Tensor) -> tuple[Tensor, Tensor]:
+    """x [W] and y [H, 1] of the pixels' places, from -1 to 1."""
+    height, width = images.shape[2:]
+    x, y = (torch.linspace(-1, 1, side, dtype=images.dtype, device=images.device) for side in (width, height))
+    return x, y[:, None]
 
 
 class _Range(NamedTuple):

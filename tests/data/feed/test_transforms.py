@@ -9,7 +9,7 @@ from torch import Tensor
 
 from elasticface.base import keyed
 from elasticface.data.feed import transforms
-from elasticface.data.feed.transforms import RowsOfBatch, augment, flip, to_input
+from elasticface.data.feed.transforms import RowsOfBatch, augment, change_surroundings, flip, relight, to_input
 
 CHANGES = "_ZOOM _ROTATION _SHIFT _CONTRAST _BRIGHTNESS _TINT _GREY _LOW_RESOLUTION _ERASED_SIDE".split()
 
@@ -92,19 +92,23 @@ def test_flip_is_keyed() -> None:
 
 # ---------------------------------------------------------------------------------------------- augment
 
+each_change = pytest.mark.parametrize("change", [augment, relight, change_surroundings])
 
-def test_strength_zero_leaves_the_images_as_they_are() -> None:
+
+@each_change
+def test_strength_zero_leaves_the_images_as_they_are(change) -> None:
     images = noise()
-    assert torch.equal(augment(images, key(), 0.0), noise())
+    assert torch.equal(change(images, key(), 0.0), noise())
 
 
+@each_change
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("content", [-1.0, 1.0, None], ids=["black", "white", "noise"])
-def test_the_result_stays_in_range_and_the_input_as_it_was(strength: float, content: float | None) -> None:
+def test_the_result_stays_in_range_and_the_input_as_it_was(change, strength: float, content: float | None) -> None:
     images = noise() if content is None else torch.full((4, 3, 112, 112), content)
     before = images.clone()
     for step in range(5):
-        found = augment(images, key(step), strength)
+        found = change(images, key(step), strength)
         assert found.shape == images.shape
         assert found.dtype == images.dtype
         assert found.min() >= -1
@@ -112,28 +116,32 @@ def test_the_result_stays_in_range_and_the_input_as_it_was(strength: float, cont
     assert torch.equal(images, before)
 
 
-def test_the_same_key_gives_the_same_bits_and_another_key_others() -> None:
+@each_change
+def test_the_same_key_gives_the_same_bits_and_another_key_others(change) -> None:
     images = noise()
-    assert torch.equal(augment(images, key(5), 1.0), augment(images, key(5), 1.0))
-    assert not torch.equal(augment(images, key(5), 1.0), augment(images, key(6), 1.0))
+    assert torch.equal(change(images, key(5), 1.0), change(images, key(5), 1.0))
+    assert not torch.equal(change(images, key(5), 1.0), change(images, key(6), 1.0))
 
 
-def test_memory_format_does_not_matter() -> None:
+@each_change
+def test_memory_format_does_not_matter(change) -> None:
     images = noise()
-    found = augment(images.contiguous(memory_format=torch.channels_last), key(), 1.0)
-    torch.testing.assert_close(found, augment(images, key(), 1.0), rtol=0, atol=1e-5)
+    found = change(images.contiguous(memory_format=torch.channels_last), key(), 1.0)
+    torch.testing.assert_close(found, change(images, key(), 1.0), rtol=0, atol=1e-5)
 
 
+@each_change
 @given(step=st.integers(0, 1000), strength=st.sampled_from([0.01, 0.5, 1.0, 2.0]))
-def test_the_number_of_draws_does_not_depend_on_values_or_strength(step: int, strength: float) -> None:
+def test_the_number_of_draws_does_not_depend_on_values_or_strength(change, step: int, strength: float) -> None:
     one, other = key(step), key(step)
-    augment(noise(2, 32), one, strength)
-    augment(torch.zeros(2, 3, 32, 32), other, 1.0)
+    change(noise(2, 32), one, strength)
+    change(torch.zeros(2, 3, 32, 32), other, 1.0)
     assert one.bit_generator.state == other.bit_generator.state
 
 
-def test_an_images_change_is_its_own() -> None:
-    found = augment(ramps(8), key(), 1.0)
+@each_change
+def test_an_images_change_is_its_own(change) -> None:
+    found = change(ramps(8), key(), 1.0)
     assert all(not torch.equal(found[0], other) for other in found[1:])
 
 
@@ -253,3 +261,44 @@ def test_an_image_is_changed_alike_in_whatever_share_of_the_batch_it_is() -> Non
     assert torch.equal(changed(list(range(7))), whole)
     for rows in ([0, 1, 2, 3], [4, 5, 6], [2, 5], [6]):
         torch.testing.assert_close(changed(rows), whole[rows], rtol=0, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- light, surroundings
+
+
+def test_light_is_the_longhand_formula() -> None:
+    images, strength = noise(3), 0.7
+    drawn = key()
+    slopes, bends, exponents = (
+        drawn.uniform(-1, 1, (3, 2)),
+        drawn.uniform(-0.6, 0.6, (3, 3)),
+        drawn.uniform(-0.4, 0.4, (3, 1)),
+    )
+    y, x = np.mgrid[-1:1:112j, -1:1:112j]
+    for image, (a, b), (c, d, e), (g,), found in zip(
+        images.double().numpy(),
+        slopes,
+        bends,
+        exponents,
+        relight(images, key(), strength).double().numpy(),
+        strict=True,
+    ):
+        field = a * x + b * y + c * x * y + d * (x**2 - 1 / 3) + e * (y**2 - 1 / 3)
+        levels = np.clip((image + 1) / 2, 1e-3, 1) ** np.exp(strength * g) * np.exp(strength * field / 2)
+        np.testing.assert_allclose(found, 2 * np.clip(levels, 0, 1) - 1, atol=1e-5)
+
+
+def test_surroundings_change_and_the_middle_of_the_face_does_not() -> None:
+    images = noise(64)
+    found = change_surroundings(images, key(), 1.0)
+    assert (found - images)[:, :, 58:72, 50:62].abs().max() < 0.08
+    assert all((one - other)[:, :6, :6].abs().mean() > 0.1 for one, other in zip(found, images, strict=True))
+
+
+def test_surroundings_change_in_that_share_of_the_images() -> None:
+    images = noise(16)
+    changed = sum(
+        (change_surroundings(images, key(step), 0.4) != images).flatten(1).any(1).float().mean().item() / 40
+        for step in range(40)
+    )
+    assert changed == pytest.approx(0.4, abs=0.06)

@@ -1,0 +1,350 @@
+"""What each factor of rendering and training is worth on real faces: a small fixed budget, one change at a time.
+
+Every setting renders its own people, trains on them alone, and is judged on half of LFW's people: those of the first
+five folds of its `pairs.txt`. The other half is left for what is chosen here. Writes
+`studies/results/rendered_factors.json`, one entry a run, and resumes where it was stopped; without --lfw it prints the
+table of docs/default-model.md from it.
+"""
+
+import itertools
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from common import RESULTS, Bootstrap, describe_pairs, from_to, judge, markdown, percent, points, run
+from numpy.typing import NDArray
+
+from elasticface.base import environment, files, keyed, progress
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pairs
+from elasticface.data.feed import transforms
+from elasticface.data.prepare.split import draw_pairs
+from elasticface.data.synthetic import scene as scenes
+from elasticface.data.synthetic.person import Person
+from elasticface.data.synthetic.scene import Appearance, Lamp, Scene, Variation
+from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
+from elasticface.training.config import TrainConfig
+from elasticface.training.loop import train
+
+OUT = RESULTS / "rendered_factors.json"
+POPULATION = 1000  # of the first seed: not the people whom quickstart or the default model know
+MOST_PHOTOS = 5  # of a person of LFW that pairs are drawn from
+FOLDS, PAIRS_A_FOLD = 10, 300  # of each kind
+BASE = "as it is"
+Draw = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One change. What is not said is as in ``BASE``."""
+
+    people: int = 1000
+    photos: int = 16  # of each
+    appearance: Appearance = "varying"
+    heterogeneity: float = 0.5
+    person: Callable[[Person], Person] = lambda person: person
+    scene: Callable[[Scene, Person, Draw], Scene] = lambda scene, person, r: scene
+    training: dict[str, Any] = field(default_factory=dict)  # settings of TrainConfig
+    augmentation: dict[str, float] = field(default_factory=dict)  # constants of `transforms`
+
+
+def _quality(**changes: float) -> Callable[[Scene, Person, Draw], Scene]:
+    return lambda scene, person, r: replace(scene, quality=replace(scene.quality, **changes))
+
+
+def _worse(scene: Scene, person: Person, r: Draw) -> Scene:
+    """As many pictures again blurred, reduced, noisy and compressed."""
+    other = scenes._draw_quality(r, person.heterogeneity)
+    now = scene.quality
+    worse = replace(
+        now,
+        blur=max(now.blur, other.blur),
+        resolution=min(now.resolution, other.resolution),
+        noise=now.noise + other.noise,
+        jpeg=min(now.jpeg, other.jpeg),
+    )
+    return replace(scene, quality=worse)
+
+
+def _posed(factor: float) -> Callable[[Scene, Person, Draw], Scene]:
+    def posed(scene: Scene, person: Person, r: Draw) -> Scene:
+        yaw, pitch, roll = (float(np.clip(factor * a, -1.3, 1.3)) for a in (scene.yaw, scene.pitch, scene.roll))
+        return replace(scene, yaw=yaw, pitch=pitch, roll=roll)
+
+    return posed
+
+
+def _expressed(factor: float) -> Callable[[Scene, Person, Draw], Scene]:
+    def expressed(scene: Scene, person: Person, r: Draw) -> Scene:
+        rest = scenes._resting(person)
+        names = {*rest, *scene.units}
+        changed = {n: rest.get(n, 0) + factor * (scene.units.get(n, 0) - rest.get(n, 0)) for n in names}
+        return replace(scene, units={n: min(max(value, 0), 1) for n, value in changed.items()})
+
+    return expressed
+
+
+def _plainly_lit(scene: Scene, person: Person, r: Draw) -> Scene:
+    return replace(scene, lamp=Lamp(0.5, 0.6, 0.9, np.ones(3), np.full(3, 0.5), np.outer(np.full(3, 0.2), [0, 1, 0])))
+
+
+def _harshly_lit(scene: Scene, person: Person, r: Draw) -> Scene:
+    return replace(scene, lamp=replace(scene.lamp, strength=2 * scene.lamp.strength))
+
+
+def _from(nearest: float, farthest: float) -> Callable[[Scene, Person, Draw], Scene]:
+    """Cameras at distances in decimetres."""
+    return lambda scene, person, r: replace(scene, distance=math.exp(r.uniform(math.log(nearest), math.log(farthest))))
+
+
+def _uncovered(scene: Scene, person: Person, r: Draw) -> Scene:
+    return replace(scene, occluder=None, look=replace(scene.look, mask=None))
+
+
+def _covered(scene: Scene, person: Person, r: Draw) -> Scene:
+    more = r.random() < 0.08 * min(person.heterogeneity, 2)
+    return replace(scene, occluder=scenes._draw_occluder(r, person)) if more else scene
+
+
+def _misplaced(factor: float) -> Callable[[Scene, Person, Draw], Scene]:
+    return lambda scene, person, r: replace(scene, jitter=factor * scene.jitter)
+
+
+def _shaped(factor: float) -> Callable[[Person], Person]:
+    return lambda person: replace(person, genes=factor * person.genes, sides=factor * person.sides)
+
+
+def _smooth(person: Person) -> Person:
+    """Skin without marks and folds."""
+    unmarked = replace(person, freckles=0.0, moles=person.moles[:0], scar=None, asymmetry=0 * person.asymmetry)
+    return replace(unmarked, roughness=0.0, wrinkles=0 * person.wrinkles)
+
+
+SETTINGS: dict[str, dict[str, Setting]] = {
+    "": {BASE: Setting()},
+    "people and photos": {
+        "500 × 32": Setting(people=500, photos=32),
+        "2,000 × 8": Setting(people=2000, photos=8),
+        "4,000 × 4": Setting(people=4000, photos=4),
+        "2,000 × 16 in 3 epochs": Setting(people=2000, training={"epochs": 3}),
+        "2,000 × 16": Setting(people=2000),
+        "as it is, 12 epochs": Setting(training={"epochs": 12}),
+        "heterogeneity 0": Setting(heterogeneity=0.0),
+        "heterogeneity 1": Setting(heterogeneity=1.0),
+    },
+    "people": {
+        "shapes × 0.7": Setting(person=_shaped(0.7)),
+        "shapes × 1.4": Setting(person=_shaped(1.4)),
+        "skin without marks and folds": Setting(person=_smooth),
+    },
+    "photos": {
+        "pose × 0.5": Setting(scene=_posed(0.5)),
+        "pose × 1.5": Setting(scene=_posed(1.5)),
+        "no expression": Setting(scene=_expressed(0.0)),
+        "expression × 2": Setting(scene=_expressed(2.0)),
+        "plain light": Setting(scene=_plainly_lit),
+        "lamp twice as strong": Setting(scene=_harshly_lit),
+        "looks frozen": Setting(appearance="frozen"),
+        "looks redrawn": Setting(appearance="redrawn"),
+        "camera from 1 to 6 m": Setting(scene=_from(10, 60)),
+        "camera from 0.5 to 1 m": Setting(scene=_from(5, 10)),
+        "nothing before the face": Setting(scene=_uncovered),
+        "twice as often something before it": Setting(scene=_covered),
+        "one background": Setting(scene=lambda scene, person, r: replace(scene, background=0)),
+        "perfect pictures": Setting(scene=_quality(blur=0.0, resolution=112, noise=0.0, jpeg=100)),
+        "worse pictures": Setting(scene=_worse),
+        "grey pictures": Setting(scene=_quality(saturation=0.0)),
+        "exact landmarks": Setting(scene=_misplaced(0.0)),
+        "landmarks off twice as far": Setting(scene=_misplaced(2.0)),
+    },
+    "augmentation": {
+        "none but the mirror": Setting(training={"augment": 0.0}),
+        "0.3": Setting(training={"augment": 0.3}),
+        "1": Setting(training={"augment": 1.0}),
+        "no zoom, rotation, shift": Setting(augmentation={"_ZOOM": 0.0, "_ROTATION": 0.0, "_SHIFT": 0.0}),
+        "no contrast, brightness, tint": Setting(augmentation={"_CONTRAST": 0.0, "_BRIGHTNESS": 0.0, "_TINT": 0.0}),
+        "tint × 3": Setting(augmentation={"_TINT": 0.3}),
+        "half of the images grey": Setting(augmentation={"_GREY": 0.8}),
+        "no low resolution": Setting(augmentation={"_LOW_RESOLUTION": 0.0}),
+        "low resolution in half of them": Setting(augmentation={"_LOW_RESOLUTION": 0.8}),
+        "nothing erased": Setting(augmentation={"_ERASED": 0.0}),
+    },
+    "loss": {
+        "normface": Setting(training={"loss": "normface", "margin": None}),
+        "cosface, m .2": Setting(training={"loss": "cosface", "margin": 0.2}),
+        "elastic-arc+": Setting(training={"loss": "elastic-arc+", "std": 0.05}),
+        "adaface": Setting(training={"loss": "adaface"}),
+        "subcenter-arcface": Setting(training={"loss": "subcenter-arcface"}),
+        "m .15": Setting(training={"margin": 0.15}),
+        "m .5": Setting(training={"margin": 0.5}),
+        "s 16": Setting(training={"scale": 16.0}),
+        "s 64": Setting(training={"scale": 64.0}),
+    },
+    "training": {
+        "weight decay 5e-3": Setting(training={"weight_decay": 5e-3}),
+        "moving average": Setting(training={"ema": 0.999}),
+        "dropout .4": Setting(training={"dropout": 0.4}),
+        "batch 64": Setting(training={"batch_size": 64}),
+        "mobilefacenet": Setting(training={"backbone": "mobilefacenet"}),
+    },
+}
+RECIPE = {
+    "loss": "arcface",
+    "margin": 0.3,
+    "scale": 32.0,
+    "centre_std": 0.0625,
+    "backbone": "tiny",
+    "embedding_size": 256,
+    "batch_size": 128,
+    "epochs": 6,
+    "lr": 0.1,
+    "weight_decay": 5e-4,
+    "clip_norm": 5.0,
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+    "augment": 0.6,
+    "workers": 0,
+    "compile": True,
+}
+
+
+def main(lfw: str | None = None, work: str | None = None, seeds: int = 2, only: list[str] | None = None) -> None:
+    """Train with each setting on rendered people, judge it on real ones.
+
+    Args:
+        lfw: the folder with LFW's tar, `pairs.txt` and `landmarks5.csv`; without it, the stored table is printed.
+        work: where rendered faces are kept while a setting needs them; a temporary folder unless given.
+        seeds: runs of each setting; all settings come with the first, then all with the second.
+        only: names of settings; all unless given.
+    """
+    stored = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {"runs": []}
+    if lfw is None:
+        print(table(stored))
+        return
+    settings = {name: setting for group in SETTINGS.values() for name, setting in group.items()}
+    if unknown := [name for name in only or [] if name not in settings]:
+        raise InputError(f"no setting {unknown[0]!r}; there are: {', '.join(settings)}")
+    benchmark = tuning_half(Path(lfw))
+    stored |= {"pairs": describe_pairs(benchmark.pairs)}
+    with ExitStack() as stack:
+        folder = Path(work or stack.enter_context(tempfile.TemporaryDirectory()))
+        for seed, name in itertools.product(range(seeds), only or settings):
+            if any((each["setting"], each["seed"], each["renderer"]) == _key(name, seed) for each in stored["runs"]):
+                continue
+            began = time.monotonic()
+            with patch.multiple(transforms, **settings[name].augmentation):
+                faces = Rendered(folder, settings[name], seed)
+                config = TrainConfig(**{**RECIPE, **settings[name].training, "seed": seed})
+                with tempfile.TemporaryDirectory() as out:
+                    encoder = train(faces, Path(out) / "run", config)
+            judged = {**judge(encoder, benchmark), "seconds": round(time.monotonic() - began)}
+            stored["runs"].append(dict(zip(("setting", "seed", "renderer"), _key(name, seed), strict=True)) | judged)
+            files.write_json(OUT, stored | {"environment": environment.describe()})
+            progress.say(f"{name}, seed {seed}: {judged['accuracy']:.2%}, EER {judged['eer']:.2%}")
+
+
+def _key(name: str, seed: int) -> tuple[str, int, int]:
+    return name, seed, RENDERER_VERSION
+
+
+class Rendered:
+    """The people of a setting as a source, rendered once; their population is that of the seed."""
+
+    def __init__(self, folder: Path, setting: Setting, seed: int) -> None:
+        self.num_classes = setting.people
+        self.labels = np.repeat(np.arange(setting.people, dtype=np.int64), setting.photos)
+        self.class_names = [f"person-{number:06}" for number in range(setting.people)]
+        path = folder / "faces.npy"
+        made = np.lib.format.open_memmap(path, "w+", np.uint8, (len(self.labels), 112, 112, 3))
+        for place, image in enumerate(progress.track(_rendered(setting, seed), "rendering", len(self.labels))):
+            made[place] = image
+        self._images = made
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        return np.array(self._images[index]), int(self.labels[index])
+
+
+def _rendered(setting: Setting, seed: int) -> Iterator[NDArray[np.uint8]]:
+    studio = Studio(POPULATION + seed, Variation(setting.heterogeneity, setting.appearance))
+    for number in range(setting.people):
+        sitter = studio.seat(setting.person(studio.person(number)))
+        for photo in range(setting.photos):
+            draw = keyed.generator(seed, "study of factors", number, photo)
+            scene = setting.scene(studio.scene(number, photo), sitter.person, draw)
+            yield studio.take(sitter, scene, photo)
+
+
+def tuning_half(lfw: Path) -> PairBenchmark:
+    """6,000 pairs of the people in the first five folds of LFW's list, drawn as `elasticface split` draws them."""
+    benchmark = open_pairs(lfw)
+    listed = benchmark.pairs
+    of_half = slice(len(listed.same) // 2)
+    people = {_person(name) for name in (*listed.first[of_half], *listed.second[of_half])}
+    own: dict[str, list[str]] = {}
+    for name in sorted(benchmark.photos.names):
+        if _person(name) in people:
+            own.setdefault(_person(name), []).append(name)
+    names = [photos[:MOST_PHOTOS] for photos in own.values()]
+    starts = np.cumsum([0, *map(len, names)])
+    drawn = draw_pairs([np.arange(a, b) for a, b in itertools.pairwise(starts)], PAIRS_A_FOLD, FOLDS, 0)
+    flat = list(itertools.chain.from_iterable(names))
+    rows = [
+        (flat[one], flat[other], same)
+        for genuine, impostor in zip(drawn.genuine, drawn.impostor, strict=True)
+        for pairs, same in ((genuine, True), (impostor, False))
+        for one, other in pairs
+    ]
+    first, second, same = zip(*rows, strict=True)
+    return replace(benchmark, name="LFW, tuning half", pairs=Pairs(first, second, np.array(same), FOLDS))
+
+
+def _person(name: str) -> str:
+    return name.rpartition("/")[0].rpartition("/")[2]
+
+
+def table(stored: dict[str, Any]) -> str:
+    """Markdown: the mean over the seeds, and the difference to what it is without the change, pair by pair."""
+    if not stored["runs"]:
+        return "no runs yet"
+    bootstrap = Bootstrap(stored["pairs"])
+    rows = []
+    for group, settings in SETTINGS.items():
+        for name in settings:
+            runs = _runs(stored, name)
+            if not runs:
+                continue
+            base = [_runs(stored, BASE)[seed] for seed in runs if seed in _runs(stored, BASE)]
+            own = list(runs.values())
+            apart = bootstrap.accuracies(own) - bootstrap.accuracies(base) if base and name != BASE else None
+            means = [float(np.mean([each[figure] for each in own])) for figure in ("accuracy", "eer", "tar")]
+            difference = means[0] - float(np.mean([each["accuracy"] for each in base])) if base else 0.0
+            low_high = "" if apart is None else from_to(tuple(np.percentile(apart, [2.5, 97.5])), points)
+            rows.append(
+                [f"{group}: {name}" if group else name]
+                + [percent(value) for value in means]
+                + ["" if apart is None else points(difference), low_high, str(len(own))]
+            )
+    columns = ["change", "accuracy", "EER", "TAR at FAR 1e-2", "points more", "95 % over people", "seeds"]
+    return markdown(columns, rows)
+
+
+def _runs(stored: dict[str, Any], name: str) -> dict[int, dict[str, Any]]:
+    """The runs of a setting with the newest renderer that it was tried with, by seed."""
+    found = [each for each in stored["runs"] if each["setting"] == name]
+    newest = max((each["renderer"] for each in found), default=0)
+    return {each["seed"]: each for each in found if each["renderer"] == newest}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,222 @@
+"""How far rendered faces are from real ones, by measures that need no model, and where a model of them fails on LFW.
+
+Writes `studies/results/rendered_gap.json` and prints the tables of docs/default-model.md from it:
+*measures*: what is measured of a picture, real and rendered, and how well it alone tells the two apart (AUC; .5: not at
+all); *places*: how well the detail of each part of the picture tells them apart, for what a classifier looks at;
+*pairs*: a model's accuracy on LFW's pairs by what differs between the two photos.
+"""
+
+import json
+from typing import Any
+
+import cv2
+import numpy as np
+from common import RESULTS, discriminants, markdown, percent, run
+from numpy.typing import NDArray
+
+from elasticface.base import environment, files, keyed, progress
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
+from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
+from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
+from elasticface.model.loading import load
+
+OUT = RESULTS / "rendered_gap.json"
+FACES = 4000  # of each kind, one a person as far as there are
+PATCH = 16  # pixels
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+
+def main(lfw: str | None = None, model: str | None = None) -> None:
+    """Measure pictures, and a model's failures.
+
+    Args:
+        lfw: the folder with LFW's tar, `pairs.txt` and `landmarks5.csv`; without it, the stored tables are printed.
+        model: whose failures; without it, pictures alone are measured.
+    """
+    stored: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
+    if lfw is None:
+        print(*tables(stored), sep="\n\n")
+        return
+    benchmark = open_pairs(lfw)
+    real = _one_a_person(benchmark)
+    rendered = [Studio(1).image(number, 0) for number in progress.track(range(len(real)), "rendering", len(real))]
+    stored |= {"renderer": RENDERER_VERSION, "faces": len(real), "environment": environment.describe()}
+    stored["measures"] = compare(real, rendered)
+    stored["places"] = places(real, rendered)
+    if model is not None:
+        stored["pairs"] = failures(model, benchmark)
+    files.write_json(OUT, stored)
+    print(*tables(stored), sep="\n\n")
+
+
+def _one_a_person(benchmark: PairBenchmark) -> list[Image]:
+    names: dict[str, str] = {}
+    for name in sorted(benchmark.photos.names):
+        if benchmark.landmarks is None or name in benchmark.landmarks:
+            names.setdefault(name.rpartition("/")[0], name)
+    chosen = keyed.generator(0, "gap").permutation(sorted(names.values()))[:FACES]
+    return [benchmark.face(str(name)) for name in progress.track(chosen, "aligning", len(chosen))]
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def measures(image: Image) -> dict[str, float]:
+    """What can be said of one picture, uint8 RGB [112, 112, 3], in grey levels unless named otherwise."""
+    rgb = image.astype(np.float64)
+    grey = rgb @ [0.299, 0.587, 0.114]
+    face = rgb[40:100, 30:82]  # from the brows to the chin
+    red, green, blue = face.mean((0, 1))
+    spread = rgb.max(2) - rgb.min(2)
+    power = _spectrum(grey)
+    return {
+        "mean of the face": grey[40:100, 30:82].mean(),
+        "contrast of the face (standard deviation)": grey[40:100, 30:82].std(),
+        "contrast of the picture": grey.std(),
+        "darkest hundredth": float(np.percentile(grey, 1)),
+        "brightest hundredth": float(np.percentile(grey, 99)),
+        "red over green in the face": red / max(green, 1),
+        "blue over green in the face": blue / max(green, 1),
+        "colourfulness of the face": spread[40:100, 30:82].mean(),
+        "colourfulness of the border": np.concatenate([spread[:, :12].ravel(), spread[:, -12:].ravel()]).mean(),
+        "left against right of the face": abs(grey[40:100, 30:56].mean() - grey[40:100, 56:82].mean()),
+        "contrast of the mouth": grey[84:102, 36:76].std(),
+        "contrast of the eyes": grey[44:60, 26:86].std(),
+        "contrast of the cheeks": np.mean([grey[62:80, 26:42].std(), grey[62:80, 70:86].std()]),
+        "contrast of the border": np.mean([grey[:, :12].std(), grey[:, -12:].std()]),
+        "detail of 8 to 16 pixels (log10 power)": power[0],
+        "detail of 4 to 8 pixels": power[1],
+        "detail of 2 to 4 pixels": power[2],
+    }
+
+
+def _spectrum(grey: Floats) -> list[float]:
+    """log10 of the mean power at wavelengths of 8 to 16, 4 to 8 and 2 to 4 pixels, under a Hann window."""
+    window = np.hanning(len(grey))
+    power = np.abs(np.fft.fft2((grey - grey.mean()) * np.outer(window, window))) ** 2
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(len(grey)), np.fft.fftfreq(len(grey))))
+    bands = ((1 / 16, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1 / 2))
+    return [float(np.log10(power[(frequency >= low) & (frequency < high)].mean() + 1)) for low, high in bands]
+
+
+def compare(real: list[Image], rendered: list[Image]) -> dict[str, dict[str, float]]:
+    """By measure: means and standard deviations of both kinds, and the AUC."""
+    of_real, of_rendered = ([measures(image) for image in images] for images in (real, rendered))
+    found = {}
+    for name in of_real[0]:
+        a, b = (np.array([each[name] for each in kind]) for kind in (of_real, of_rendered))
+        found[name] = {
+            "real": float(a.mean()),
+            "real_std": float(a.std()),
+            "rendered": float(b.mean()),
+            "rendered_std": float(b.std()),
+            "auc": _auc(a, b),
+        }
+    return found
+
+
+def places(real: list[Image], rendered: list[Image]) -> list[list[float]]:
+    """AUC, by patch of 16 pixels, of the best linear mixture of the patch's mean colour and power by DCT frequency.
+
+    It is found on one half of the pictures and judged on the other.
+    """
+    labels = np.repeat([1, 0], [len(real), len(rendered)])
+    images = np.stack([*real, *rendered])
+    order = keyed.generator(0, "halves").permutation(len(labels))
+    learned, judged = order[::2], order[1::2]
+    side = images.shape[1] // PATCH
+    found = np.empty((side, side))
+    for row, column in np.ndindex(side, side):
+        patch = images[:, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH]
+        rows = _described(patch)
+        centre = rows[learned].mean(0)
+        direction = discriminants(rows[learned] - centre, labels[learned], 1)[:, 0]
+        scores = (rows[judged] - centre) @ direction
+        found[row, column] = _auc(scores[labels[judged] == 1], scores[labels[judged] == 0])
+    return [[float(value) for value in row] for row in found]
+
+
+def _described(patches: Image) -> Floats:
+    """[N, 16, 16, 3] -> [N, D]: mean colour, and log power of the grey patch at 36 low and middle frequencies."""
+    grey = patches.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    power = np.stack([cv2.dct(patch)[:12:2, :12:2].ravel() for patch in grey])
+    colour = patches.mean((1, 2)) / 64
+    return np.concatenate([colour, np.log1p(np.abs(power))], axis=1).astype(np.float64)
+
+
+def _auc(a: Floats, b: Floats) -> float:
+    """How often a value of one kind is above one of the other, at least .5."""
+    ranks = np.argsort(np.argsort(np.concatenate([a, b]), kind="stable"), kind="stable")
+    share = (ranks[: len(a)].sum() - len(a) * (len(a) - 1) / 2) / (len(a) * len(b))
+    return float(max(share, 1 - share))
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+
+
+def failures(model: str, benchmark: PairBenchmark) -> dict[str, Any]:
+    """Accuracy on genuine pairs and on impostor pairs, by thirds of what differs between the two photos."""
+    result = evaluate_pairs(load(model), benchmark)
+    right = result.same == result.accepted
+    facts = {name: _facts(benchmark, name) for name in progress.track({*result.first, *result.second}, "looking", None)}
+    found: dict[str, Any] = {}
+    for fact in next(iter(facts.values())):
+        a, b = (np.array([facts[name][fact] for name in side]) for side in (result.first, result.second))
+        apart = np.abs(a - b)
+        found[fact] = {
+            kind: [float(right[chosen & part].mean()) for part in _thirds(apart, chosen)]
+            for kind, chosen in (("genuine", result.same), ("impostor", ~result.same))
+        }
+    return {"model": result.model, "accuracy": result.accuracy, "by": found}
+
+
+def _thirds(apart: Floats, chosen: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    low, high = np.percentile(apart[chosen], [100 / 3, 200 / 3])
+    return [apart <= low, (apart > low) & (apart <= high), apart > high]
+
+
+def _facts(benchmark: PairBenchmark, name: str) -> dict[str, float]:
+    """What five points and the picture say of a photo."""
+    assert benchmark.landmarks is not None
+    left, right, nose, left_mouth, right_mouth = benchmark.landmarks[name]
+    eyes, across = (left + right) / 2, np.linalg.norm(right - left)
+    grey = cv2.cvtColor(benchmark.face(name), cv2.COLOR_RGB2GRAY).astype(np.float64)
+    return {
+        "side (nose from the middle of the eyes)": float((nose - eyes) @ (right - left) / across**2),
+        "tilt (eyes to mouth)": float(np.linalg.norm((left_mouth + right_mouth) / 2 - eyes) / across),
+        "expression (width of the mouth)": float(np.linalg.norm(right_mouth - left_mouth) / across),
+        "brightness": float(grey[40:100, 30:82].mean()),
+        "light from the left or right": float(grey[40:100, 30:56].mean() - grey[40:100, 56:82].mean()),
+        "sharpness": float(np.log10(cv2.Laplacian(grey, cv2.CV_64F).var() + 1)),
+    }
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def tables(stored: dict[str, Any]) -> list[str]:
+    """Markdown of what is stored."""
+    if not stored:
+        raise InputError(f"{OUT}: no results yet; give --lfw")
+    rows = [
+        [name, *(f"{of[kind]:.3g} ± {of[kind + '_std']:.2g}" for kind in ("real", "rendered")), f"{of['auc']:.2f}"]
+        for name, of in sorted(stored["measures"].items(), key=lambda item: -item[1]["auc"])
+    ]
+    found = [markdown(["measure", "real", "rendered", "AUC"], rows)]
+    grid = [["", *(f"{value:.2f}" for value in row)] for row in stored["places"]]
+    found.append(markdown(["places", *map(str, range(len(grid[0]) - 1))], grid))
+    if "pairs" in stored:
+        kinds: tuple[str, ...] = ("genuine", "impostor")
+        rows = [
+            [name, *(percent(value) for kind in kinds for value in of[kind])]
+            for name, of in stored["pairs"]["by"].items()
+        ]
+        thirds = [f"{kind}, {third}" for kind in kinds for third in ("nearest", "middle", "farthest")]
+        found.append(markdown(["what differs", *thirds], rows))
+    return found
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,95 @@
+"""Make elasticface/model/default/, the model that comes with the package, from the run that trained it.
+
+    python tools/default_model.py RUN OUT [--lfw FOLDER] [--people FOLDER]
+
+`make default-model` does all of it from nothing: it renders people who never lived and trains on them alone, by the
+recipe default-model.yaml, then calls this. Real photos only judge the result: LFW's pairs give the figures in the card,
+people aligned by `elasticface align` its thresholds. Nothing of them is in the weights.
+"""
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.pairwise.lists import open_pairs
+from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
+from elasticface.data.synthetic.studio import RENDERER_VERSION
+from elasticface.data.synthetic.write import write_faces
+from elasticface.model.encoder import FaceEncoder
+from elasticface.model.loading import load
+from elasticface.model.storing import store_calibration
+from elasticface.quickstart import FULL, pair_up
+from elasticface.recognition.calibration import measure
+from elasticface.recognition.comparable import open_comparable
+from elasticface.recognition.found_by import detector_of
+
+NAME = "elasticface default"
+MOST_BYTES = 8_000_000  # of the weights: they are in every wheel
+UNSEEN_SEED = 1_000_000  # of the rendered people to judge on: far from that of those in training
+USE = {
+    "good_for": "trying out, tests, demonstrations, a start for fine-tuning",
+    "not_for": "access control, or any decision about a person: too many errors on real faces, see `figures`",
+    "faces": "rendered from CC0 geometry; no photo of anyone in training, weights or statistics. `figures` and the "
+    "calibration's thresholds were measured on LFW",
+    "licence": "Apache-2.0",
+}
+
+
+def make(run: Path, out: Path, lfw: Path | None = None, people: Path | None = None) -> None:
+    """Store, measure and describe.
+
+    Args:
+        run: of `elasticface train`, finished.
+        out: the model folder; one that is there is replaced.
+        lfw: LFW's tar or folder with `pairs.txt`, and `landmarks5.csv` where the photos are not aligned.
+        people: a folder or tar of people, aligned by `elasticface align`, for the calibration.
+    """
+    trained = load(run)
+    renders = {"renderer": RENDERER_VERSION, **USE}
+    card = replace(trained.card, name=NAME, training={**trained.card.training, **renders})
+    FaceEncoder(trained.network, card).save(out, half=True)
+    size = (out / "model.safetensors").stat().st_size
+    if size > MOST_BYTES:
+        raise InputError(f"{out}: {size:,} bytes of weights, more than the {MOST_BYTES:,} that a wheel should carry")
+    stored = load(out)  # the figures are of what ships
+    figures = {"rendered people": _figures(_on_rendered(stored))}
+    if lfw is not None:
+        figures["LFW"] = _figures(evaluate_pairs(stored, open_pairs(lfw)))
+    FaceEncoder(trained.network, replace(card, training={**card.training, "figures": figures})).save(out, half=True)
+    if people is not None:
+        measured = measure(load(out), open_comparable(people, all_pairs=True), detector=detector_of([people]))
+        store_calibration(out, measured.calibration)
+    print(f"{out}: {size:,} bytes", *(f"{name}: {told}" for name, told in figures.items()), sep="\n")
+
+
+def _on_rendered(encoder: FaceEncoder) -> PairResult:
+    """6,000 pairs of 120 people, as quickstart draws them, but other people."""
+    with tempfile.TemporaryDirectory() as folder:
+        people = Path(folder) / "people"
+        write_faces(people, identities=FULL.unseen_people, images_per_identity=FULL.unseen_photos, seed=UNSEEN_SEED)
+        pair_up(people, FULL, UNSEEN_SEED)
+        return evaluate_pairs(encoder, open_pairs(people))
+
+
+def _figures(result: PairResult) -> dict[str, Any]:
+    """Of a benchmark of pairs; rates in 0..1, intervals 95 % over people."""
+    return {
+        "accuracy": round(result.accuracy, 4),
+        "accuracy_std": round(result.accuracy_std, 4),
+        "accuracy_interval": [round(end, 4) for end in result.intervals["accuracy"]],
+        "eer": round(result.eer, 4),
+        "tar_at_far_0.01": round(result.tar_at_far["at-most"]["0.01"], 4),
+        "pairs": len(result.same),
+    }
+
+
+if __name__ == "__main__":
+    try:
+        auto_cli(make)
+    except InputError as error:
+        sys.exit(str(error))
