@@ -150,7 +150,7 @@ def change_surroundings(images: Tensor, generator: Generator, share: float) -> T
         _draw(generator, len(images), _Range(0, 1), varies, _Range(-1, 1, 3), _Range(-1, 1, 6)), images
     )
     x, y = _grid(images)
-    across, down, right, lower, sharp = ellipse.split(1, 1)
+    across, down, right, lower, sharp = torch.split(ellipse, 1, 1)
     away = ((x - right / 2) / (_ACROSS + across)) ** 2 + ((y - _LOW - lower / 2) / (_DOWN + down)) ** 2
     outside = torch.sigmoid((away - 1) * _SHARP * (1 + 2 * sharp)) * (chance < share)
     ramp = (colour + slopes[:, :3] * x / 2 + slopes[:, 3:] * y / 2).clamp_(-1, 1)
