@@ -85,16 +85,15 @@ def hold_before(image: Image, thing: Occluder, light: NDArray[np.float64]) -> No
     image += share[..., None] * (colour * shade[..., None] - image)
 
 
-def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture that a camera of this quality makes of the light, uint8 RGB [S, S, 3]."""
+def develop(light: Image, quality: Quality, r: np.random.Generator | None = None) -> NDArray[np.uint8]:
+    """The picture that a camera of this quality makes of the light, uint8 RGB [S, S, 3]; ``r`` draws its noise."""
     size = len(light)
-    face = light[size // 4 : -size // 6, size // 4 : -size // 4].mean()
-    gain = (_GREY / max(float(face), 0.02)) ** quality.metering * math.exp(quality.exposure)
+    face = sum(cv2.mean(light[size // 4 : -size // 6, size // 4 : -size // 4])) / 3
+    gain = (_GREY / max(face, 0.02)) ** quality.metering * math.exp(quality.exposure)
     if quality.blur:
         light = np.asarray(cv2.GaussianBlur(light, (0, 0), quality.blur), np.float32)
-    grain = np.zeros((0, 0, 1), np.float32)
-    if quality.noise:  # of one channel alone in a grey picture
-        grain = r.standard_normal((*light.shape[:2], 3 if quality.saturation else 1), np.float32)
+    grain, channels = _grain(), 3 if quality.saturation else 1  # a grey picture's noise is grey
+    starts = np.zeros(size, np.int64) if r is None else r.integers(0, len(grain) - channels * size, size)
     # Contrast around middle grey, and saturation around each pixel's own grey: one affine map of the colours.
     colours = quality.contrast * (quality.saturation * np.eye(3) + (1 - quality.saturation) / 3)
     result = np.empty(light.shape, np.uint8)
@@ -104,7 +103,9 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         (255 * colours).astype(np.float32),
         np.float32(127.5 * (1 - quality.contrast) + 0.5),
         grain,
-        np.float32(quality.noise),
+        starts,
+        channels,
+        np.float32(0 if r is None else quality.noise),
         result,
     )
     if quality.resolution < alignment.SIZE:
@@ -112,19 +113,23 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         small = cv2.resize(result, (side, side), interpolation=cv2.INTER_AREA)
         result = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
     if quality.jpeg < 100:
-        _, data = cv2.imencode(".jpg", result[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])
+        bgr = cv2.cvtColor(result, cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality.jpeg])
         result = decode(data.tobytes(), "the camera's file")
     return np.ascontiguousarray(result)
 
 
 @numba.njit(cache=True, error_model="numpy")
 def _expose(
-    light: Any, gain: Any, colours: Any, black: Any, grain: Any, noise: Any, result: Any
+    light: Any, gain: Any, colours: Any, black: Any, grain: Any, starts: Any, channels: int, noise: Any, result: Any
 ) -> None:  # pragma: no cover - compiled
-    """Light [S, S, 3] times ``gain`` [3] onto the film, its noise and colours, into ``result`` uint8 [S, S, 3]."""
+    """Light [S, S, 3] times ``gain`` [3] onto the film, its noise and colours, into ``result`` uint8 [S, S, 3].
+
+    The noise of a row is what ``grain`` has from ``starts`` [S] on, in 3 channels or 1.
+    """
     one, zero = np.float32(1), np.float32(0)
     steep, bend = np.float32(_STEEP), np.float32(_BEND)
-    film, channels = np.empty(3, np.float32), grain.shape[2]
+    film = np.empty(3, np.float32)
     for y in range(light.shape[0]):
         for x in range(light.shape[1]):
             for c in range(3):
@@ -134,8 +139,14 @@ def _expose(
             for c in range(3):
                 value = colours[c, 0] * film[0] + colours[c, 1] * film[1] + colours[c, 2] * film[2] + black
                 if noise > zero:
-                    value += noise * grain[y, x, min(c, channels - 1)]
+                    value += noise * grain[starts[y] + channels * x + min(c, channels - 1)]
                 result[y, x, c] = np.uint8(min(max(value, zero), np.float32(255)))
+
+
+@cache
+def _grain() -> NDArray[np.float32]:
+    """Noise of unit variance [2¹⁸]; drawing a photo's own takes as long as a fifth of all else in it."""
+    return keyed.generator(0, "synthetic film").standard_normal(2**18, np.float32)
 
 
 @cache

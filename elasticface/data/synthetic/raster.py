@@ -95,26 +95,26 @@ def cast_shadows(
     index = np.full((size, size), -1, np.int32)
     weights = np.empty((size, size, 2), np.float32)
     scale = np.float32(size / (2 * reach))
+    to_pixels = np.array([scale, scale, 1], np.float32)
+    middle = np.array([size / 2, size / 2, 0], np.float32)
     for points, triangles, facing in meshes:
-        local = rotate(points, frame)
-        local[:, :2] = (local[:, :2] + np.float32(reach)) * scale
-        rasterise(local, triangles, seen, index, weights, -facing)
+        rasterise(rotate(points, frame * to_pixels[:, None], middle), triangles, seen, index, weights, -facing)
     return seen
 
 
-def rotate(points: Array, frame: Array) -> Array:
-    """points · frameᵀ without BLAS, whose sums differ from machine to machine."""
+def rotate(points: Array, frame: Array, shift: Array | None = None) -> Array:
+    """points · frameᵀ + shift without BLAS, whose sums differ from machine to machine."""
     result = np.empty_like(points)
-    _rotate_into(points, frame, result)
+    _rotate_into(points, frame, np.zeros(3, np.float32) if shift is None else shift, result)
     return result
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _rotate_into(points: Any, frame: Any, result: Any) -> None:  # pragma: no cover - compiled
-    for n in range(len(points)):
-        x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        for axis in range(3):
-            result[n, axis] = frame[axis, 0] * x + frame[axis, 1] * y + frame[axis, 2] * z
+def _rotate_into(points: Any, frame: Any, shift: Any, result: Any) -> None:  # pragma: no cover - compiled
+    for axis in range(3):
+        of_x, of_y, of_z, start = frame[axis, 0], frame[axis, 1], frame[axis, 2], shift[axis]
+        for n in range(len(points)):
+            result[n, axis] = of_x * points[n, 0] + of_y * points[n, 1] + of_z * points[n, 2] + start
 
 
 @numba.njit(cache=True, error_model="numpy")

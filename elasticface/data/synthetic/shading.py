@@ -442,6 +442,17 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
 
 
 @_compiled
+def attributes_of(places: Any, normals: Any) -> Any:  # pragma: no cover - compiled
+    """Attributes of vertices, float32 [V, ATTRIBUTES], with their positions and normals [V, 3]; all else is 0."""
+    result = np.zeros((len(places), ATTRIBUTES), np.float32)
+    for n in range(len(places)):
+        for axis in range(3):
+            result[n, POSITION + axis] = places[n, axis]
+            result[n, NORMAL + axis] = normals[n, axis]
+    return result
+
+
+@_compiled
 def draw_surfaces(
     image: Any, seen: Any, attributes: Any, triangles: Any, parts: Any, materials: Any, lamp: Any, distance: float
 ) -> None:  # pragma: no cover - compiled
@@ -457,16 +468,15 @@ def draw_surfaces(
         _colour_skin(fragments[:found], kinds, materials)
         row = image[y]
         uncovered[:] = 1
-        for n in range(found):
-            uncovered[pixels[n]] -= _f(0.25) * _f(samples[n])
+        for fragment in range(found):
+            uncovered[pixels[fragment]] -= _f(0.25) * _f(samples[fragment])
+            if kinds[fragment] == EYE:
+                _colour_eye(fragments[fragment], materials)
         for x in range(size):
             for c in range(3):
                 row[x, c] *= uncovered[x]
         for first in range(0, found, _LANES):
             count = min(found - first, _LANES)
-            for n in range(count):
-                if kinds[first + n] == EYE:
-                    _colour_eye(fragments[first + n], materials)
             _spread(fragments, first, count, lanes)
             for number in range(count):
                 n, fragment = _lane(number), first + number

@@ -7,6 +7,7 @@ Skin colour follows two pigments by Beer and Lambert: albedo = base · exp(-mela
 channels' absorptions m and h.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -63,6 +64,8 @@ class Paint:
 def draw_skin(person: Person, seed: int) -> Skin:
     """The bare skin of a person."""
     place = _places()
+    # As Python's numbers, which leave float32 what it is; numpy's own would make float64 of all the maps.
+    eye_circles, ruddiness, lips = person.eye_circles.tolist(), person.ruddiness.tolist(), person.lips.tolist()
     r = keyed.generator(seed, "synthetic skin", person.number)
     melanin = (
         person.melanin
@@ -70,10 +73,7 @@ def draw_skin(person: Person, seed: int) -> Skin:
         + 0.035 * _noise(r, 3)
         + 0.02 * _noise(r, 2)
         + place.front
-        * (
-            _spot(0.29, 7.12, 0.14, 0.07) * person.eye_circles[0]
-            + _spot(0.30, 7.30, 0.20, 0.09) * person.eye_circles[1]
-        )
+        * (_spot(0.29, 7.12, 0.14, 0.07) * eye_circles[0] + _spot(0.30, 7.30, 0.20, 0.09) * eye_circles[1])
     )
     haemoglobin = (
         person.haemoglobin
@@ -82,24 +82,27 @@ def draw_skin(person: Person, seed: int) -> Skin:
         + 0.04 * _noise(r, 1)
         + place.front
         * (
-            _spot(0.45, 6.85, 0.20, 0.16) * person.ruddiness[0]
-            + _spot(0.00, 6.90, 0.12, 0.12) * person.ruddiness[1]
-            + _spot(0.00, 6.30, 0.20, 0.10) * person.ruddiness[2]
-            + _spot(0.29, 7.30, 0.20, 0.10) * person.eye_circles[2]
+            _spot(0.45, 6.85, 0.20, 0.16) * ruddiness[0]
+            + _spot(0.00, 6.90, 0.12, 0.12) * ruddiness[1]
+            + _spot(0.00, 6.30, 0.20, 0.10) * ruddiness[2]
+            + _spot(0.29, 7.30, 0.20, 0.10) * eye_circles[2]
         )
     )
     if person.freckles:
         grains = _smooth(1.3, 2.2, _noise(r, 0) + 0.3 * _noise(r, 1))
         melanin += person.freckles * grains * place.front * _spot(0.3, 6.95, 0.45, 0.3)
-    for x, y, radius, darkness in person.moles:
-        melanin += darkness * np.exp(-((place.x - x) ** 2 + (place.y - y) ** 2) / radius**2) * place.front
+    for x, y, radius, darkness in person.moles.tolist():
+        near = _region(y - 4 * radius, y + 4 * radius, 1)
+        away = (place.x[near] - x) ** 2 + (place.y[near] - y) ** 2
+        melanin[near] += darkness * np.exp(away / -(radius**2)) * place.front[near]
     if person.scar is not None:
-        x, y, angle, length, width, redness = person.scar
-        along = np.cos(angle) * (place.x - x) + np.sin(angle) * (place.y - y)
-        across = np.cos(angle) * (place.y - y) - np.sin(angle) * (place.x - x)
-        haemoglobin += redness * np.exp(-((along / length) ** 2) - (across / width) ** 2) * place.front
-    melanin += place.lips * person.lips[0]
-    haemoglobin += place.lips * person.lips[1]
+        x, y, angle, length, width, redness = person.scar.tolist()
+        near = _region(y - 3 * length, y + 3 * length, 1)
+        cos, sin, dx, dy = math.cos(angle), math.sin(angle), place.x[near] - x, place.y[near] - y
+        along, across = cos * dx + sin * dy, cos * dy - sin * dx
+        haemoglobin[near] += redness * np.exp(-((along / length) ** 2) - (across / width) ** 2) * place.front[near]
+    melanin += place.lips * lips[0]
+    haemoglobin += place.lips * lips[1]
 
     relief = _relief(person, r)
     np.clip(melanin, 0.02, 3, out=melanin)
@@ -109,11 +112,18 @@ def draw_skin(person: Person, seed: int) -> Skin:
     for channel in range(3):
         absorbed = melanin * MELANIN[channel] + haemoglobin * HAEMOGLOBIN[channel]
         surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
-    gloss = (0.55 + 0.45 * _spot(0, 7, 0.14, 0.5) + 0.2 * (place.y > 7.6)) * place.front + 0.3 + 0.9 * place.lips
-    surface[..., 3] = np.clip(gloss * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
+    surface[..., 3] = np.clip(_gloss() * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
     _cover(surface, (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges, LASH_COLOUR)
-    surface[~place.covered] = surface[place.covered].mean(0)
+    surface[~place.covered] = cv2.mean(surface, place.covered.view(np.uint8))
     return Skin(surface, (0.06 * relief).astype(np.float32))
+
+
+@cache
+def _gloss() -> Map:
+    """Of an oily skin: the ridge of the nose, the forehead and the lips shine."""
+    place = _places()
+    gloss = (0.55 + 0.45 * _spot(0, 7, 0.14, 0.5) + 0.2 * (place.y > 7.6)) * place.front + 0.3 + 0.9 * place.lips
+    return gloss.astype(np.float32)
 
 
 def paint(skin: Skin, person: Person, look: Paint) -> Skin:
@@ -199,15 +209,21 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     aged = float(_smooth(0.25, 0.9, person.age))
     pores = 0.10 * _noise(r, 0) + 0.08 * _noise(r, 1)
     relief: Map = pores.astype(np.float32) * np.float32(person.roughness * (0.5 + 0.7 * person.age))
-    depths = person.wrinkles
+    depths = person.wrinkles.tolist()
+    forehead = _region(7.55, 8.05, 1)
+    x, y = place.x[forehead], place.y[forehead]
+    middle = aged * 2 * _smooth(0.5, 0.3, place.across[forehead]) * place.front[forehead]
     for fold in range(4):
-        line = 7.62 + 0.1 * fold + 0.03 * np.cos(place.x * 5 + 6.28 * depths[fold])
-        relief -= aged * 2 * depths[fold] * _band(place.y - line, 0.014) * _smooth(0.5, 0.3, place.across) * place.front
-    line = 0.17 + (6.93 - place.y) * 0.42
-    ends = _smooth(6.55, 6.65, place.y) * _smooth(6.97, 6.88, place.y)
-    relief -= (0.15 + aged) * 1.6 * depths[4] * _band(place.across - line, 0.022) * ends * place.front
-    line = 7.12 + 0.96 * (place.across - 0.3) ** 2
-    relief -= aged * 1.4 * depths[5] * _band(place.y - line, 0.014) * _spot(0.3, 7.12, 0.14, 0.1) * place.front
+        line = 7.62 + 0.1 * fold + 0.03 * np.cos(x * 5 + 6.28 * depths[fold])
+        relief[forehead] -= depths[fold] * _band(y - line, 0.014) * middle
+    cheeks = _region(6.5, 7.3, 1.2)
+    across, y, front = place.across[cheeks], place.y[cheeks], place.front[cheeks]
+    line = 0.17 + (6.93 - y) * 0.42
+    ends = _smooth(6.55, 6.65, y) * _smooth(6.97, 6.88, y)
+    relief[cheeks] -= (0.15 + aged) * 1.6 * depths[4] * _band(across - line, 0.022) * ends * front
+    line = 7.12 + 0.96 * (across - 0.3) ** 2
+    under_eyes = _spot(0.3, 7.12, 0.14, 0.1)[cheeks] * front
+    relief[cheeks] -= aged * 1.4 * depths[5] * _band(y - line, 0.014) * under_eyes
     return relief
 
 
