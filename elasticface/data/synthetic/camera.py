@@ -73,7 +73,11 @@ def _lay(image: Any, shapes: Any, covering: Any) -> None:  # pragma: no cover - 
 def hold_before(image: Image, thing: Occluder, light: NDArray[np.float64]) -> None:
     """Put an object between camera and face, in place. ``light`` [3] falls on it."""
     size = len(image)
-    y, x = _grid(size)
+    # What is farther from its centre than its corners, and a pixel, is not touched.
+    reach = math.hypot(*thing.size) + 2 / size
+    low, high = ((size * np.clip(thing.centre + side, 0, 1)).astype(int) for side in (-reach, reach))
+    part = slice(low[1], high[1] + 1), slice(low[0], high[0] + 1)
+    (y, x), below = _grid(size)[:, *part], image[part]
     cos, sin = math.cos(thing.angle), math.sin(thing.angle)
     along = (cos * (x - thing.centre[0]) + sin * (y - thing.centre[1])) / thing.size[0]
     across = (cos * (y - thing.centre[1]) - sin * (x - thing.centre[0])) / thing.size[1]
@@ -82,7 +86,7 @@ def hold_before(image: Image, thing: Occluder, light: NDArray[np.float64]) -> No
     share = np.clip((1 - distance) * size * float(min(thing.size)) / 2 + 0.5, 0, 1)
     shade = 0.8 + 0.25 * np.clip(across, -1, 1) - 0.15 * np.clip(distance, 0, 1) ** 4
     colour = (thing.colour * light).astype(np.float32)
-    image += share[..., None] * (colour * shade[..., None] - image)
+    below += share[..., None] * (colour * shade[..., None] - below)
 
 
 def develop(light: Image, quality: Quality, r: np.random.Generator | None = None) -> NDArray[np.uint8]:
@@ -127,20 +131,24 @@ def _expose(
 
     The noise of a row is what ``grain`` has from ``starts`` [S] on, in 3 channels or 1.
     """
-    one, zero = np.float32(1), np.float32(0)
+    one, zero, white = np.float32(1), np.float32(0), np.float32(255)
     steep, bend = np.float32(_STEEP), np.float32(_BEND)
-    film = np.empty(3, np.float32)
+    width = light.shape[1]
+    gains, film = np.empty(3 * width, np.float32), np.empty(3 * width, np.float32)
+    for n in range(3 * width):
+        gains[n] = gain[n % 3]
+    of_green, of_blue = min(1, channels - 1), min(2, channels - 1)
     for y in range(light.shape[0]):
-        for x in range(light.shape[1]):
-            for c in range(3):
-                lit = light[y, x, c] * gain[c]
-                # The film's shoulder, then a screen's gamma: 2 for 2.2, which a contrast that varies hides.
-                film[c] = math.sqrt(min(max(steep * lit / (one + bend * lit), zero), one))
-            for c in range(3):
-                value = colours[c, 0] * film[0] + colours[c, 1] * film[1] + colours[c, 2] * film[2] + black
-                if noise > zero:
-                    value += noise * grain[starts[y] + channels * x + min(c, channels - 1)]
-                result[y, x, c] = np.uint8(min(max(value, zero), np.float32(255)))
+        row = light[y].reshape(-1)  # without gaps the compiler takes eight numbers at a time
+        for n in range(3 * width):
+            lit = row[n] * gains[n]
+            # The film's shoulder, then a screen's gamma: 2 for 2.2, which a contrast that varies hides.
+            film[n] = math.sqrt(min(max(steep * lit / (one + bend * lit), zero), one))
+        for x in range(width):
+            red, green, blue, at = film[3 * x], film[3 * x + 1], film[3 * x + 2], starts[y] + channels * x
+            for c, of_c in ((0, 0), (1, of_green), (2, of_blue)):
+                value = colours[c, 0] * red + colours[c, 1] * green + colours[c, 2] * blue + black
+                result[y, x, c] = np.uint8(min(max(value + noise * grain[at + of_c], zero), white))
 
 
 @cache

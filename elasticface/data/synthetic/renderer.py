@@ -7,6 +7,7 @@ projected vertices before anything is drawn, so no picture is ever resampled.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,9 @@ class Sitter:
 
 def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     """The light that reaches the camera, linear RGB [size, size, 3]."""
-    head, look, person = asset.load(), scene.look, sitter.person
+    look, person = scene.look, sitter.person
     vertices = shape.express(sitter.vertices, scene.units)
-    eyes = np.stack([vertices[head.left_eye].mean(0), vertices[head.right_eye].mean(0)])
+    eyes = vertices[_eyeballs()].mean(1)  # [2, 3]
     middle = (eyes[0] + eyes[1]) / 2
     centre = np.array([0, middle[1] - 0.1, middle[2] - 0.75], np.float32)
     turn = rotation(scene.yaw, scene.pitch, scene.roll)
@@ -100,8 +101,8 @@ class _View:
         marks = np.concatenate([eyes[::-1] + _AHEAD, vertices[_marks()]])
         flat = raster.project(self.place(marks), self.distance, _FLAT)[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.
-        scale = _SPREAD / float(flat.std(0).max())
-        matrix = alignment.similarity(flat + scene.jitter / scale) * (size / alignment.SIZE * scene.zoom)
+        scale = _SPREAD / math.sqrt(((flat - flat.sum(0) / 5) ** 2).sum(0).max() / 5)
+        matrix = _onto_template(flat + scene.jitter / scale) * (size / alignment.SIZE * scene.zoom)
         matrix[:, 2] += (1 - scene.zoom) * size / 2
         self._matrix = matrix
         self.eyes = self.place(eyes)
@@ -114,6 +115,17 @@ class _View:
         """Pixels at twice the resolution, and nearness: [V, 3]."""
         pixels: Array = raster.project(attributes, self.distance, 2 * self._matrix)
         return pixels
+
+
+def _onto_template(marks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """:func:`elasticface.data.images.alignment.similarity` of one face, without what numpy takes for five points."""
+    points, template = ([complex(x, y) for x, y in five.tolist()] for five in (marks, alignment.TEMPLATE))
+    middle, target = sum(points) / 5, sum(template) / 5
+    centred = [point - middle for point in points]
+    turn = sum(c.conjugate() * (t - target) for c, t in zip(centred, template, strict=True))
+    a = turn / sum(abs(c) ** 2 for c in centred)
+    b = target - a * middle
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Array:
@@ -140,7 +152,8 @@ def _attributes(places: Array, normals: Array, openness: Array | float, cover: A
 def _head_attributes(places: Array, cover: Array) -> Array:
     head = asset.load()
     result = _attributes(places, shape.normals(places, _triangles_of(asset.SKIN)), head.occlusion, cover)
-    result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
+    for axis in range(2):  # numpy is slow with rows of two
+        result[:, shading.TEXTURE + axis] = head.uv[:, axis]
     return result
 
 
@@ -216,6 +229,13 @@ def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
         cloth=look.cloth.astype(np.float32),
         neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
     )
+
+
+@cache
+def _eyeballs() -> NDArray[np.int64]:
+    """The vertices of the left and the right eye, [2, n]."""
+    head = asset.load()
+    return np.stack([head.left_eye, head.right_eye])
 
 
 @cache

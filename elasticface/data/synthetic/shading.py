@@ -159,8 +159,8 @@ def _radiate(lanes: Any, count: int, lamp: Any, distance: Any) -> None:  # pragm
     """Light of surfaces in the place of their albedo, for ``count`` lanes, rounded up.
 
     Wrapped diffuse light (how far it creeps around says the wrap of each colour: scattering under the skin), a Blinn
-    highlight with Schlick's Fresnel term, and ambient light under occlusion. The highlight's exponent is 16, 32 or 256:
-    by multiplication, so without a libm that differs between machines.
+    highlight with Schlick's Fresnel term, and ambient light under occlusion. The highlight's power is 16, 32, 128 or
+    256: by multiplication, so without a libm that differs between machines.
     """
     zero, one = _f(0), _f(1)
     for number in range((count + _FULL - 1) // _FULL * _FULL):
@@ -176,8 +176,9 @@ def _radiate(lanes: Any, count: int, lamp: Any, distance: Any) -> None:  # pragm
         gloss, lit, openness, power = lanes[_GLOSSES + n], lanes[_LITS + n], lanes[_OPENNESSES + n], lanes[_POWERS + n]
         to_4 = half * half * half * half
         to_16 = to_4 * to_4 * to_4 * to_4
-        to_64 = to_16 * to_16 * to_16 * to_16
-        peak = to_16 if power == 16 else to_16 * to_16 if power == 32 else to_64 * to_64 * to_64 * to_64
+        to_32 = to_16 * to_16
+        to_128 = to_32 * to_32 * to_32 * to_32
+        peak = to_16 if power == 16 else to_32 if power == 32 else to_128 if power == 128 else to_128 * to_128
         highlight = gloss * (power + _f(8)) * _f(0.125) * peak * fresnel * max(zero, facing) * lit
         highlight = highlight if half > _f(0.5) else zero
         rim = one - max(zero, _dot(normal, view))
@@ -257,6 +258,11 @@ def _gather(
     found = 0
     index, weights = seen.triangle, seen.weights
     upper, lower = 2 * y, 2 * y + 1
+    together = -1
+    for column in range(index.shape[1]):
+        together &= index[upper, column] & index[lower, column]
+    if together == -1:  # nothing in this row
+        return 0
     for x in range(index.shape[1] // 2):
         left, right = 2 * x, 2 * x + 1
         t = index[upper, left]
@@ -276,7 +282,8 @@ def _gather(
         first = found  # of this pixel
         last, count, u, v = -1, 0, _f(0), _f(0)  # neighbours mostly lie in one triangle
         for sample in range(5):
-            t, row, column = -1, 2 * y + sample // 2, 2 * x + sample % 2
+            # Around the pixel's middle, so that an edge through it parts them once or twice.
+            t, row, column = -1, upper + ((sample + 1) // 2) % 2, left + sample // 2
             if sample < 4:
                 t = index[row, column]
             if t != last:
@@ -315,21 +322,21 @@ def _cast(fragments: Any, lamp: Any) -> None:  # pragma: no cover - compiled
     """
     shadow, size = lamp.shadow, len(lamp.shadow)
     reach = _f(lamp.reach)
-    scale = _f(size) / (reach + reach)
+    scale, last = _f(size) / (reach + reach), _f(size - 1)
     for n in range(len(fragments)):
         place = fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]
         facing = _dot((fragments[n, NORMAL], fragments[n, NORMAL + 1], fragments[n, NORMAL + 2]), lamp.direction)
-        right = (_dot(lamp.right, place) + reach) * scale - _f(0.8)
-        up = (_dot(lamp.up, place) + reach) * scale - _f(0.8)
+        right = (_dot(lamp.right, place) + reach) * scale
+        up = (_dot(lamp.up, place) + reach) * scale
         near = _dot(lamp.direction, place) + _f(0.05) + _f(0.15) * (_f(1) - max(_f(0), facing))
-        lit = _f(0)
-        for j in range(2):
-            row = math.floor(up + _f(1.6) * _f(j))
-            for i in range(2):
-                column = math.floor(right + _f(1.6) * _f(i))
-                if column < 0 or row < 0 or column >= size or row >= size or near > shadow[row, column]:
-                    lit += _f(0.25)
-        fragments[n, _LIT] = lit
+        if min(right, up) < _f(1) or max(right, up) >= last:  # beyond the map everything is lit
+            fragments[n, _LIT] = 1
+            continue
+        left, right = int(right - _f(0.8)), int(right + _f(0.8))
+        low, high = int(up - _f(0.8)), int(up + _f(0.8))
+        looks = (near > shadow[low, left]) + (near > shadow[low, right])
+        looks += (near > shadow[high, left]) + (near > shadow[high, right])
+        fragments[n, _LIT] = _f(0.25) * _f(looks)
 
 
 @_inner

@@ -76,11 +76,11 @@ def asymmetries() -> tuple[int, ...]:
 def neutral(person: Person) -> Vertices:
     """The person's head at rest, float32 [V, 3]."""
     weights: dict[int, float] = {}
-    for gene, value, sides in zip(genes(), person.genes, person.sides, strict=True):
+    for gene, value, sides in zip(genes(), person.genes.tolist(), person.sides.tolist(), strict=True):
         for side in range(len(gene.positive)):
             deviation = sides[side] if len(gene.positive) == 2 else 0.0
             plump = _PLUMPNESS * person.weight if gene.name == _FAT else 0.0
-            weight = float(np.clip(value + deviation + plump, -3, 3)) * gene.spread
+            weight = min(max(value + deviation + plump, -3.0), 3.0) * gene.spread
             targets = gene.positive if weight > 0 else gene.negative
             if targets:
                 weights[targets[side]] = abs(weight)
@@ -137,10 +137,9 @@ def normals(vertices: Any, triangles: Any) -> Any:  # pragma: no cover - compile
             result[v, 1] += ny
             result[v, 2] += nz
     for v in range(len(result)):
-        length = math.sqrt(result[v, 0] ** 2 + result[v, 1] ** 2 + result[v, 2] ** 2) + 1e-12
-        result[v, 0] /= length
-        result[v, 1] /= length
-        result[v, 2] /= length
+        x, y, z = result[v, 0], result[v, 1], result[v, 2]
+        share = np.float32(1) / (math.sqrt(x * x + y * y + z * z) + np.float32(1e-12))
+        result[v, 0], result[v, 1], result[v, 2] = x * share, y * share, z * share
     return result
 
 

@@ -139,7 +139,17 @@ def paint(skin: Skin, person: Person, look: Paint) -> Skin:
         shadow = _spot(0.30, 7.36, 0.17, 0.06)[eyes] * place.front[eyes]
         _cover(surface[eyes], look.eye_shadow * shadow, EYE_SHADOWS[look.eye_shadow_colour])
     brows = _region(7.25, 7.75, 0.8)
-    _cover(surface[brows], _brows(person, look, brows), np.float32(0.6) * colour + np.float32(0.004))
+    _draw_brows(
+        surface[brows],
+        place.across[brows],
+        place.y[brows],
+        place.front[brows],
+        strands()[brows],
+        tuple(vars(person.brows).values()),
+        look.brow_thickness,
+        look.brow_density,
+        np.float32(0.6) * colour + np.float32(0.004),
+    )
     if look.beard:
         _cover(surface[_jaw()], _beard(look), np.float32(0.7) * colour + np.float32(0.004))
     return Skin(surface, skin.relief)
@@ -227,26 +237,43 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     return relief
 
 
-def _brows(person: Person, look: Paint, region: Region) -> Map:
-    """How much of the skin the brows cover."""
-    place, brows = _places(), person.brows
-    across, y = place.across[region], place.y[region]
-    t = (across - brows.inner) / (brows.outer - brows.inner)
-    behind = np.maximum(t - brows.apex, 0)
-    middle = (
-        brows.height
-        + brows.arch * (1 - ((t - brows.apex) / brows.apex) ** 2)
-        + brows.tilt * (t - 0.5)
-        - brows.drop * behind**2
-    )
-    half = brows.thickness * look.brow_thickness * (1.1 - 0.55 * np.clip(t, 0, 1))
-    density = np.clip(brows.density * look.brow_density + 0.12 * strands()[region], 0, 1)
-    cover = _band(y - middle, half) * _smooth(-0.12, 0.2, t) * _smooth(1.08, 0.8, t)
-    if brows.joined:
-        between = _band(y - brows.height + 0.02, brows.thickness) * _smooth(brows.inner + 0.08, brows.inner, across)
-        cover = np.maximum(cover, brows.joined * look.brow_density * between)
-    hidden: Map = (cover * density * place.front[region]).astype(np.float32)
-    return hidden
+@numba.njit(cache=True, error_model="numpy")
+def _draw_brows(
+    surface: Any,
+    across: Any,
+    y: Any,
+    front: Any,
+    hairs: Any,
+    brows: Any,  # the fields of a person's
+    thickness: float,
+    density: float,
+    colour: Any,
+) -> None:  # pragma: no cover - compiled
+    """Cover a part of the surface [H, W, 4] with brows, in place; ``across`` to ``hairs`` are maps of that part."""
+    inner, outer, height, arch, apex, tilt, drop, half, dense, joined = brows
+    for row in range(across.shape[0]):
+        for column in range(across.shape[1]):
+            x, up = across[row, column], y[row, column] - height
+            t = (x - inner) / (outer - inner)
+            middle = arch * (1 - ((t - apex) / apex) ** 2) + tilt * (t - 0.5) - drop * max(t - apex, 0.0) ** 2
+            off = (up - middle) / (half * thickness * (1.1 - 0.55 * min(max(t, 0.0), 1.0)))
+            cover = 0.0
+            if abs(off) < 3 and -0.12 < t < 1.08:
+                cover = math.exp(-off * off) * _step(-0.12, 0.2, t) * _step(1.08, 0.8, t)
+            between = (up + 0.02) / half
+            if joined > 0 and abs(between) < 3 and x < inner + 0.08:
+                share = joined * density * _step(inner + 0.08, inner, x)
+                cover = max(cover, share * math.exp(-between * between))
+            cover *= min(max(dense * density + 0.12 * hairs[row, column], 0.0), 1.0) * front[row, column]
+            for c in range(3):
+                surface[row, column, c] += cover * (colour[c] - surface[row, column, c])
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _step(start: float, end: float, x: float) -> float:  # pragma: no cover - compiled
+    """:func:`elasticface.data.synthetic.surface.smooth_step` of one number."""
+    t = min(max((x - start) / (end - start), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
 
 
 def _jaw() -> Region:
