@@ -235,7 +235,9 @@ def _let_fall(
         around = azimuth[column]
         swing, bulge = phase[5] + 3 * around, 0.04 * math.sin(7 * around + phase[4])
         for layer in range(layers):
-            strand[:] = points[layer, :, column]
+            for row in range(rows):  # one assignment would compile for seconds, for the message of its error
+                for axis in range(3):
+                    strand[row, axis] = points[layer, row, column, axis]
             leaves = strand[rows - 1]
             drop = max(leaves[1] - lowest, 0.05)
             for row in range(rows):

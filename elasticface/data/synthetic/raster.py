@@ -42,11 +42,13 @@ def rasterise(
         points: float32 [V, 3]: x, y in pixels (pixel centres at .5), and nearness: larger is nearer.
         triangles: int32 [T, 3].
         depth: float32 [H, W], the nearest so far.
-        index: int32 [H, W], the triangle seen; left alone where nothing is nearer than ``depth``.
-        weights: float32 [H, W, 2], weights of its first two corners; the third's is what is missing to 1.
+        index: int32 [H, W], the triangle seen; left alone where nothing is nearer than ``depth``. None where only the
+            depth is asked for, which takes three quarters of the time.
+        weights: float32 [H, W, 2], weights of its first two corners; the third's is what is missing to 1. None with
+            ``index``.
         facing: 1 leaves out triangles whose corners run clockwise with y down, -1 the others, 0 takes all.
     """
-    height, width = index.shape
+    height, width = depth.shape
     one, half = np.float32(1), np.float32(0.5)
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -71,6 +73,14 @@ def rasterise(
         for y in range(top, bottom + 1):
             down = np.float32(y) + half - y2
             u, v = u_x * start + u_y * down, v_x * start + v_y * down
+            if index is None:
+                for x in range(left, right + 1):
+                    z = u * (z0 - z2) + v * (z1 - z2) + z2
+                    nearer = (min(u, v, one - u - v) >= -_OVERLAP) & (z > depth[y, x])
+                    depth[y, x] = z if nearer else depth[y, x]
+                    u += u_x
+                    v += v_x
+                continue
             entered = False
             for x in range(left, right + 1):
                 if min(u, v, one - u - v) >= -_OVERLAP:
@@ -92,13 +102,11 @@ def cast_shadows(
 ) -> Array:
     """The shadow map of meshes (points [V, 3], triangles) under a lamp with this frame, float32 [size, size]."""
     seen = np.full((size, size), _BACKGROUND, np.float32)
-    index = np.full((size, size), -1, np.int32)
-    weights = np.empty((size, size, 2), np.float32)
     scale = np.float32(size / (2 * reach))
     to_pixels = np.array([scale, scale, 1], np.float32)
     middle = np.array([size / 2, size / 2, 0], np.float32)
     for points, triangles, facing in meshes:
-        rasterise(rotate(points, frame * to_pixels[:, None], middle), triangles, seen, index, weights, -facing)
+        rasterise(rotate(points, frame * to_pixels[:, None], middle), triangles, seen, None, None, -facing)
     return seen
 
 

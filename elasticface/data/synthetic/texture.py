@@ -113,9 +113,16 @@ def draw_skin(person: Person, seed: int) -> Skin:
         absorbed = melanin * MELANIN[channel] + haemoglobin * HAEMOGLOBIN[channel]
         surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
     surface[..., 3] = np.clip(_gloss() * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
-    _cover(surface, (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges, LASH_COLOUR)
-    surface[~place.covered] = cv2.mean(surface, place.covered.view(np.uint8))
+    eyes = _region(7.1, 7.6, 0.9)
+    _cover(surface[eyes], (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges[eyes], LASH_COLOUR)
+    surface.reshape(-1, 4)[_uncovered()] = cv2.mean(surface, place.covered.view(np.uint8))
     return Skin(surface, (0.06 * relief).astype(np.float32))
+
+
+@cache
+def _uncovered() -> NDArray[np.int64]:
+    """The texels without skin."""
+    return np.flatnonzero(~_places().covered)
 
 
 @cache
