@@ -33,8 +33,8 @@ SHEET_ROWS = 18
 LAYERS = (0.4, 1.0)  # how far out each sheet lies
 
 # The hairline's height at distances around the head from the front, on the average head.
-_AROUND = (0, 0.45, 0.75, 1.0, 1.25, 1.42, 1.62, 1.8, 2.1, 3.15)
-_LINE = (0.0, -0.02, -0.05, -0.20, -0.50, -0.78, -0.52, -0.85, -1.25, -1.4)
+_AROUND = (0, 0.3, 0.5, 0.7, 0.9, 1.1, 1.25, 1.42, 1.62, 1.8, 2.1, 3.15)
+_LINE = (0.0, -0.01, -0.05, -0.13, -0.26, -0.42, -0.62, -0.86, -0.55, -0.85, -1.25, -1.4)
 _FOREHEAD = 7.95  # the hairline's height at the front
 
 

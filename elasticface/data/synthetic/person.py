@@ -43,7 +43,7 @@ class Brows:
 
     inner: float  # x of the inner end, 0.08..0.15
     outer: float  # x of the outer end, 0.50..0.60
-    height: float  # y, about 7.5
+    height: float  # y, about 7.43, where the ridge over the eyes is; lower in men
     arch: float  # rise of the apex over the ends, 0..0.08
     apex: float  # where the apex is, 0 inner end .. 1 outer end
     tilt: float  # rise of the outer end over the inner one
@@ -174,7 +174,7 @@ def _brows(r: np.random.Generator, sex: float) -> Brows:
     return Brows(
         inner=float(r.uniform(0.09, 0.155)),
         outer=float(r.uniform(0.5, 0.6)),
-        height=float(r.normal(7.49, 0.02)),
+        height=float(r.normal(7.432 - 0.014 * sex, 0.022)),
         arch=float(r.uniform(0, 0.07)),
         apex=float(r.uniform(0.55, 0.75)),
         tilt=float(r.normal(-0.012, 0.022)),

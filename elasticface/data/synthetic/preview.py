@@ -101,7 +101,7 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
     return {
         "yaw": portraits(0, "yaw", np.radians(140 * share - 70)),
         "pitch": portraits(1, "pitch", np.radians(60 * share - 30)),
-        "camera distance": portraits(2, "distance", 5 * 5**share),
+        "camera distance": portraits(2, "distance", 6 * 10**share),
         "expression": portraits(3, "units", expressions),
         "light azimuth": lit(4, "lamp.azimuth", 3.2 * share - 1.6),
         "light elevation": lit(5, "lamp.elevation", 1.5 * share - 0.25),

@@ -27,8 +27,8 @@ Region = tuple[slice, slice]  # rows and columns of the texture
 HEIGHT, WIDTH = 240, 288
 """Texels: 1.4 mm each, where a pixel of an aligned picture is 1.8 mm of a face."""
 
-BASE = np.array([0.68, 0.58, 0.52], np.float32)  # linear RGB albedo of skin without pigment
-MELANIN = np.array([0.80, 1.00, 1.20], np.float32)
+BASE = np.array([0.70, 0.57, 0.49], np.float32)  # linear RGB albedo of skin without pigment
+MELANIN = np.array([0.80, 1.05, 1.40], np.float32)
 HAEMOGLOBIN = np.array([0.10, 0.52, 0.46], np.float32)
 LASH_COLOUR = np.array([0.05, 0.03, 0.025], np.float32)
 

@@ -72,9 +72,19 @@ def test_some_places_are_dark_and_some_are_bright():
     assert max(means) > 0.4
 
 
-def test_places_are_out_of_focus():
-    steps = [np.abs(np.diff(camera.background(key, 112), axis=1)).max() for key in range(20)]
-    assert np.median(steps) < 0.15
+def test_some_places_are_in_focus_and_most_are_not():
+    """The sharpest edge in shares of the picture's contrast: one pixel wide, or soft."""
+    places = [camera.background(key, 112).mean(-1) for key in range(60)]
+    steps = np.array([np.abs(np.diff(place, axis=1)).max() / np.ptp(place) for place in places])
+    assert 0.1 < (steps > 0.25).mean() < 0.5
+    assert (steps < 0.15).mean() > 0.3
+
+
+def test_some_places_are_colourful_and_most_are_muted():
+    means = np.array([camera.background(key, 28).mean((0, 1)) for key in range(100)])
+    chroma = np.ptp(means, axis=1) / means.max(1)
+    assert (chroma > 0.5).mean() > 0.08
+    assert np.median(chroma) < 0.45
 
 
 # ---------------------------------------------------------------------------------------------- objects
