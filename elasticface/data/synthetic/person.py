@@ -82,13 +82,15 @@ class Person:
     melanin: float  # 0.05 pale .. 2.2 very dark
     haemoglobin: float  # redness of the skin, 0.15..0.7
     ruddiness: Floats  # [3] added redness of cheeks, nose, chin
-    eye_circles: Floats  # [3] darkness under and over the eyes, redness around them
+    eye_circles: Floats  # [3] darkness under the eyes and in the sockets over them, redness around them
     freckles: float  # 0 none .. 0.7
     moles: Floats  # [N, 4] x, y, radius (decimetres), darkness
     scar: Floats | None  # x, y, angle, length, width, redness
     lips: Floats  # [2] melanin and haemoglobin over the skin's
     roughness: float  # of the skin's relief, 0.3..1
-    wrinkles: Floats  # [6] depths of the folds: four across the forehead, beside the mouth, under the eyes
+    wrinkles: Floats  # [8] depths of the folds: four across the forehead, beside the mouth, under the eyes, beside the
+    # eyes (crow's feet), between the brows
+    blotches: float  # unevenness of the skin's colour, 0.5 even .. 2; more with age
     oiliness: float  # strength of the skin's gloss, 0.25..1
     iris: Floats  # [3] linear RGB albedo
     pupil: float  # angle of the pupil's edge from the gaze, radians
@@ -114,7 +116,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
     family = keyed.generator(seed, "synthetic family", int(r.integers(FAMILIES)))
     ancestry = r.dirichlet([0.45] * 3)
     sex = float(r.beta(0.35, 0.35))
-    age = float(r.beta(1.1, 2.0))
+    age = float(r.beta(1.3, 1.7))
     melanin = float(
         np.clip(
             ancestry @ [r.uniform(0.9, 1.9), r.uniform(0.25, 0.75), r.uniform(0.08, 0.6)] + r.normal(0, 0.06), 0.05, 2.2
@@ -134,7 +136,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         melanin=melanin,
         haemoglobin=float(r.uniform(0.15, 0.6)),
         ruddiness=r.uniform(0, [0.45, 0.3, 0.2]),
-        eye_circles=r.uniform([0, 0, 0.05], [0.3, 0.2, 0.25]) * [1 + 0.5 * age, 1, 1],
+        eye_circles=r.uniform([0, 0.1, 0.05], [0.35, 0.7, 0.3]) * [1 + 0.5 * age, 1, 1],
         freckles=float(r.uniform(0.15, 0.6) if r.random() < (0.35 if fair else 0.08) else 0),
         moles=np.stack(
             [
@@ -149,7 +151,8 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         else None,
         lips=np.array([r.uniform(-0.1, 0.2) + 0.15 * melanin, r.uniform(0.3, 0.85)]),
         roughness=float(r.uniform(0.3, 1)),
-        wrinkles=r.uniform(0.3, 1, 6),
+        wrinkles=r.uniform(0.1, 1, 8),
+        blotches=float(r.uniform(0.5, 1.2) + 0.8 * age * r.uniform(0, 1)),
         oiliness=float(r.uniform(0.25, 0.85)),
         iris=IRISES[r.integers(0, 6) if fair else r.integers(0, 2)] * r.uniform(0.8, 1.25),
         pupil=float(r.uniform(0.18, 0.27)),
@@ -166,7 +169,7 @@ def _hair_colour(r: np.random.Generator, fair: bool, age: float) -> Floats:
     shares = [0.12, 0.28, 0.28, 0.16, 0.1, 0.06] if fair else [0.66, 0.27, 0.07, 0, 0, 0]
     natural = HAIR_COLOURS[r.choice(6, p=shares)] * r.uniform(0.8, 1.4)
     onset, grey = age + r.normal(0, 0.15), r.uniform(0.4, 1)
-    grey *= float(np.clip((onset - 0.45) / 0.5, 0, 1))
+    grey *= float(np.clip((onset - 0.52) / 0.5, 0, 1))
     return np.asarray(natural * (1 - grey) + GREY_HAIR * grey)
 
 

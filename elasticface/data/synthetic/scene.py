@@ -39,10 +39,10 @@ EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
     "toothy smile": (
         0.25,
         {
-            "mouthSmile": (0.6, 0.9),
-            "mouthUpperUp": (0.5, 0.95),
-            "mouthLowerDown": (0.3, 0.85),
-            "mouthStretch": (0, 0.4),
+            "mouthSmile": (0.65, 1),
+            "mouthUpperUp": (0.5, 1),
+            "mouthLowerDown": (0.3, 0.9),
+            "mouthStretch": (0.1, 0.6),
             "jawOpen": (0, 0.12),
             "cheekSquint": (0.3, 0.7),
             "eyeSquint": (0, 0.5),
@@ -51,7 +51,7 @@ EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
     "laugh": (
         0.09,
         {
-            "mouthSmile": (0.6, 0.9),
+            "mouthSmile": (0.65, 1),
             "mouthUpperUp": (0.6, 1),
             "mouthLowerDown": (0.3, 0.8),
             "mouthStretch": (0, 0.4),
@@ -316,7 +316,7 @@ def _draw_expression(r: np.random.Generator, person: Person) -> tuple[str, float
     name = list(EXPRESSIONS)[int(np.searchsorted(_EXPRESSION_SHARES, r.random(), side="right"))]
     strength = _within(abs(r.normal(0.25, 0.55 * k)), 0, 1)
     if "mouthSmile" in EXPRESSIONS[name][1]:
-        strength = _within(strength + person.habits.smile, 0, 1)
+        strength = _within(strength + 0.3 + person.habits.smile, 0, 1)
     units = units_of(name, strength, person, r)
     closed = r.random() < 0.02
     _raise(units, "eyeBlink", 1.0 if closed else max(0.0, r.normal(0.03, 0.1)), tilt=0)

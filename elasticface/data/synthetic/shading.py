@@ -375,8 +375,9 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
         white = (0.64, 0.59, 0.55)[c] * materials.sclera * (0.5 + 0.5 * edge)
         fragment[_ALBEDO + c] = (0.008 + inside * (materials.iris[c] * rays * ring - 0.008)) * (1 - edge) + white * edge
         fragment[NORMAL + c] = normal[c]
-    lid = min(1.0, max(0.4, 1.15 - 2.0 * max(0.0, up - 0.15)))
+    lid = min(1.0, max(0.35, 1.15 - 2.2 * max(0.0, up - 0.1)))  # the upper one's shadow
     fragment[OPENNESS] = (0.35 + 0.65 * fragment[OPENNESS]) * lid
+    fragment[_LIT] = (0.3 + 0.7 * fragment[_LIT]) * lid  # too small for the shadow map
 
 
 @_compiled
@@ -411,9 +412,11 @@ def draw_surfaces(
                 if kind == SKIN:
                     gloss, squarings, wrap = fragments[n, _GLOSS], 4, (0.34, 0.16, 0.10)
                 else:
-                    gloss, squarings, wrap = np.float32(0.9), 8, (0.2, 0.12, 0.1)
+                    gloss, squarings, wrap = np.float32(1.2), 7, (0.2, 0.12, 0.1)
             elif kind == TEETH:
-                albedo, openness = (0.62, 0.57, 0.47), 0.7 + 0.3 * openness
+                # Too small for the shadow map: under the lips it is brighter than there.
+                albedo, openness = (0.72, 0.66, 0.55), 0.7 + 0.3 * openness
+                fragments[n, _LIT] = 0.5 + 0.5 * fragments[n, _LIT]
             elif kind == TONGUE:
                 albedo, openness = (0.34, 0.11, 0.10), 0.4 * openness
             elif kind == RIM:

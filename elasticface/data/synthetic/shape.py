@@ -40,7 +40,7 @@ _DAMPING = (
     (r"^head/head-(?!age|fat|angle)", 0.45),
     (r"nose-(scale-(depth|vert)|trans|point-up|hump|greek|curve|septum|compression)", 0.65),
 )
-# What the asset's head lacks to be the average face of press photos: lower brows over deeper eyes.
+# What the asset's head lacks to be the average face of press photos: lower brows over deeper eyes, fuller cheeks.
 _PROPORTIONS = {
     "eyebrows/eyebrows-trans-down": 0.3,
     "eyebrows/eyebrows-trans-forward": 0.25,
@@ -48,6 +48,8 @@ _PROPORTIONS = {
     "eyes/r-eye-push1-in": 0.2,
     "eyes/l-eye-push2-in": 0.2,
     "eyes/r-eye-push2-in": 0.2,
+    "head/head-scale-horiz-incr": 0.12,
+    "head/head-fat-incr": 0.12,
 }
 # The macro targets of weight shape the body; on the face it shows by this gene, in standard deviations a unit.
 _FAT, _PLUMPNESS = "head/head-fat-incr", 2.5

@@ -67,19 +67,19 @@ def draw_skin(person: Person, seed: int) -> Skin:
     melanin = (
         person.melanin
         + (1 + 0.5 * person.melanin) * 0.05 * _noise(r, 4)
-        + 0.035 * _noise(r, 3)
-        + 0.02 * _noise(r, 2)
+        + 0.035 * person.blotches * _noise(r, 3)
+        + 0.025 * person.blotches * _noise(r, 2)
         + place.front
         * (
             _spot(0.29, 7.12, 0.14, 0.07) * person.eye_circles[0]
-            + _spot(0.30, 7.30, 0.20, 0.09) * person.eye_circles[1]
+            + _spot(0.29, 7.365, 0.23, 0.07) * person.eye_circles[1]
         )
     )
     haemoglobin = (
         person.haemoglobin
         + 0.07 * _noise(r, 4)
-        + 0.06 * _noise(r, 3)
-        + 0.04 * _noise(r, 1)
+        + 0.06 * person.blotches * _noise(r, 3)
+        + 0.05 * person.blotches * _noise(r, 1)
         + place.front
         * (
             _spot(0.45, 6.85, 0.20, 0.16) * person.ruddiness[0]
@@ -105,13 +105,13 @@ def draw_skin(person: Person, seed: int) -> Skin:
     np.clip(melanin, 0.02, 3, out=melanin)
     np.clip(haemoglobin, 0, 2.5, out=haemoglobin)
     surface = np.empty((*melanin.shape, 4), np.float32)
-    shade = 1 + 0.04 * np.clip(relief, -3, 1)
+    shade = 1 + 0.09 * np.clip(relief, -3, 1)
     for channel in range(3):
         absorbed = melanin * MELANIN[channel] + haemoglobin * HAEMOGLOBIN[channel]
         surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
     gloss = (0.55 + 0.45 * _spot(0, 7, 0.14, 0.5) + 0.2 * (place.y > 7.6)) * place.front + 0.3 + 0.9 * place.lips
     surface[..., 3] = np.clip(gloss * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
-    _cover(surface, (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges, LASH_COLOUR)
+    _cover(surface, (0.45 + 0.3 * (person.sex < 0.5)) * place.lid_edges, LASH_COLOUR)
     surface[~place.covered] = surface[place.covered].mean(0)
     return Skin(surface, (0.06 * relief).astype(np.float32))
 
@@ -197,17 +197,24 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     """Pores everywhere; with age, folds across the forehead, beside the mouth and under the eyes."""
     place = _places()
     aged = float(_smooth(0.25, 0.9, person.age))
-    pores = 0.10 * _noise(r, 0) + 0.08 * _noise(r, 1)
+    pores = 0.14 * _noise(r, 0) + 0.14 * _noise(r, 1) + 0.12 * aged * _noise(r, 2)
     relief: Map = pores.astype(np.float32) * np.float32(person.roughness * (0.5 + 0.7 * person.age))
     depths = person.wrinkles
     for fold in range(4):
         line = 7.62 + 0.1 * fold + 0.03 * np.cos(place.x * 5 + 6.28 * depths[fold])
         relief -= aged * 2 * depths[fold] * _band(place.y - line, 0.014) * _smooth(0.5, 0.3, place.across) * place.front
     line = 0.17 + (6.93 - place.y) * 0.42
-    ends = _smooth(6.55, 6.65, place.y) * _smooth(6.97, 6.88, place.y)
-    relief -= (0.15 + aged) * 1.6 * depths[4] * _band(place.across - line, 0.022) * ends * place.front
+    ends = _smooth(6.5, 6.65, place.y) * _smooth(6.99, 6.88, place.y)
+    relief -= (0.3 + 1.2 * aged) * 1.8 * depths[4] * _band(place.across - line, 0.024) * ends * place.front
     line = 7.12 + 0.96 * (place.across - 0.3) ** 2
-    relief -= aged * 1.4 * depths[5] * _band(place.y - line, 0.014) * _spot(0.3, 7.12, 0.14, 0.1) * place.front
+    bags = _band(place.y - line, 0.016) + 0.7 * _band(place.y - (line - 0.05), 0.012)
+    relief -= (0.2 + 1.4 * aged) * depths[5] * bags * _spot(0.3, 7.12, 0.16, 0.1) * place.front
+    turn = np.arctan2(place.y - 7.27, place.across - 0.44)  # crow's feet are rays from the eyes' corners
+    out = np.hypot(place.y - 7.27, place.across - 0.44)
+    rays = np.maximum(0, np.cos(turn * 9 + 6.28 * depths[6])) ** 3 * _smooth(1.0, 0.7, np.abs(turn))
+    relief -= aged * 2 * depths[6] * rays * _smooth(0.03, 0.07, out) * _smooth(0.2, 0.1, out)
+    between = _band(place.across - 0.045 - 0.02 * depths[7], 0.012) * _smooth(7.36, 7.42, place.y)
+    relief -= aged * 1.6 * depths[7] * between * _smooth(7.6, 7.5, place.y) * place.front
     return relief
 
 
@@ -223,8 +230,9 @@ def _brows(person: Person, look: Paint, region: Region) -> Map:
         + brows.tilt * (t - 0.5)
         - brows.drop * behind**2
     )
-    half = brows.thickness * look.brow_thickness * (1.1 - 0.55 * np.clip(t, 0, 1))
-    density = np.clip(brows.density * look.brow_density + 0.12 * strands()[region], 0, 1)
+    hairs = strands()[region]
+    half = brows.thickness * look.brow_thickness * (1.1 - 0.55 * np.clip(t, 0, 1)) * (1 + 0.18 * hairs)
+    density = np.clip(brows.density * look.brow_density + 0.22 * hairs, 0, 1)
     cover = _band(y - middle, half) * _smooth(-0.12, 0.2, t) * _smooth(1.08, 0.8, t)
     if brows.joined:
         between = _band(y - brows.height + 0.02, brows.thickness) * _smooth(brows.inner + 0.08, brows.inner, across)

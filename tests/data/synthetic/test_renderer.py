@@ -304,7 +304,7 @@ def test_long_hair_hides_the_neck_and_shoulders_beside_the_chin(plain):
     sitter, scene = plain
     style = replace(scene.look.hair, length=5.2, opening=1.0, side=0.1, top=0.15)
     where = changed(sitter, scene, hair=style)
-    assert where[70:, :30].mean() > 0.1
+    assert where[70:, :30].mean() > 0.04
     assert where[70:, -30:].mean() > 0.1
 
 

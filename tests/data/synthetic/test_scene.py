@@ -404,6 +404,12 @@ def test_action_units_are_strengths(scenes):
     assert max(amounts) < 1.25
 
 
+def test_a_third_of_photos_show_teeth(scenes):
+    """Lips apart while the jaw is nearly closed, or a wide laugh."""
+    shown = [one.units.get("mouthUpperUpLeft", 0) > 0.3 for one in scenes]
+    assert 0.2 < np.mean(shown) < 0.5
+
+
 def test_the_stern_smile_less(person):
     stern, friendly = (replace(person, habits=replace(person.habits, smile=smile)) for smile in (-0.3, 0.3))
     rest = [units_of("neutral", 0.0, one)["mouthSmileLeft"] for one in (stern, friendly)]
