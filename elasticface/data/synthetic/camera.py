@@ -28,7 +28,7 @@ def background(key: int, size: int) -> Image:
     full, sharp = size, r.random() < 0.4
     size = size if sharp else size // 2
     image = np.empty((size, size, 3), np.float32)
-    image[:] = math.exp(r.uniform(math.log(0.007), math.log(0.75))) * _paint(r)
+    image[:] = math.exp(r.uniform(math.log(0.01), math.log(0.8))) * _paint(r)
     y, x = _grid(size)
     if r.random() < 0.2:  # of a curtain, or columns and slats
         across = x if r.random() < 0.75 else y

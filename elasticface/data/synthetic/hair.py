@@ -22,8 +22,8 @@ Points = NDArray[np.float32]  # [..., 3]
 Floats = NDArray[np.floating[Any]]
 
 KINDS = ("bald", "buzz", "short", "side", "fringe", "bob", "long", "tied", "curly")
-_OF_MEN = (0.08, 0.15, 0.31, 0.20, 0.08, 0.02, 0.05, 0.02, 0.09)
-_OF_WOMEN = (0.0, 0.01, 0.06, 0.10, 0.10, 0.23, 0.30, 0.12, 0.08)
+_OF_MEN = (0.08, 0.13, 0.34, 0.25, 0.04, 0.02, 0.04, 0.02, 0.08)
+_OF_WOMEN = (0.0, 0.01, 0.06, 0.12, 0.06, 0.23, 0.33, 0.11, 0.08)
 
 CENTRE = np.array([0.0, 7.5, 0.4], np.float32)  # of the skull
 _ROWS, _COLUMNS = 36, 48  # of the scalp that sheets are cut from
@@ -46,6 +46,7 @@ class HairStyle:
     cover: float  # of the scalp's skin by the roots, 0..1
     top: float  # how far the hair stands out over the crown
     side: float  # likewise beside it
+    sweep: float  # how far it falls over one side of the forehead; negative on the subject's right
     fringe: float | None  # height of its end on the forehead, None where the forehead is free
     length: float | None  # height where hair that falls ends, None where none falls
     opening: float  # angle from the front where falling hair begins, radians
@@ -77,21 +78,22 @@ def _draw_style(key: int, as_men: bool) -> HairStyle:
     top, side = {
         "bald": (0.0, 0.0),
         "buzz": (0.02, 0.015),
-        "short": (r.uniform(0.08, 0.22), r.uniform(0.03, 0.08)),
-        "side": (r.uniform(0.15, 0.32), r.uniform(0.05, 0.14)),
+        "short": (r.uniform(0.06, 0.28), r.uniform(0.03, 0.13)),
+        "side": (r.uniform(0.12, 0.36), r.uniform(0.06, 0.2)),
         "fringe": (r.uniform(0.12, 0.24), r.uniform(0.07, 0.15)),
-        "bob": (r.uniform(0.10, 0.22), r.uniform(0.08, 0.16)),
-        "long": (r.uniform(0.08, 0.22), r.uniform(0.07, 0.15)),
+        "bob": (r.uniform(0.10, 0.3), r.uniform(0.1, 0.24)),
+        "long": (r.uniform(0.08, 0.28), r.uniform(0.08, 0.22)),
         "tied": (r.uniform(0.04, 0.10), r.uniform(0.03, 0.06)),
         "curly": (r.uniform(0.2, 0.55), r.uniform(0.12, 0.4)),
     }[kind]
-    with_fringe = kind == "fringe" or (kind in ("bob", "long") and r.random() < 0.3)
+    with_fringe = kind == "fringe" or (kind in ("bob", "long", "curly") and r.random() < 0.35)
     return HairStyle(
         kind=kind,
         cover={"bald": float(r.choice([0, 0.25])), "buzz": float(r.uniform(0.5, 0.85))}.get(kind, 0.95),
         top=float(top),
         side=float(side),
-        fringe=float(r.uniform(7.58, 7.85)) if with_fringe else None,
+        sweep=float(r.uniform(0.05, 0.42) * r.choice([-1, 1])) if top > 0.1 and r.random() < 0.6 else 0.0,
+        fringe=float(r.uniform(7.55, 7.88)) if with_fringe else None,
         length={"long": float(r.uniform(5.2, 6.2)), "bob": float(r.uniform(6.2, 6.8))}.get(kind),
         opening=float(r.uniform(0.95, 1.5)),
         parting=float(r.uniform(-0.8, 0.8)),
@@ -107,8 +109,8 @@ def scalp_cover(style: HairStyle, person: Person) -> NDArray[np.float32]:
     if style.cover == 0:
         return np.zeros(len(asset.load().vertices), np.float32)
     height, *parts = _vertex_hairlines()
-    soft = 0.05 + 0.10 * (style.kind in ("bald", "buzz"))
-    return np.asarray(style.cover * smooth_step(-soft, 0.09, height - _hairline(person, *parts)), np.float32)
+    soft = 0.09 + 0.08 * (style.kind in ("bald", "buzz"))
+    return np.asarray(style.cover * smooth_step(-soft, 0.14, height - _hairline(person, *parts)), np.float32)
 
 
 def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
@@ -124,12 +126,20 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
 
     line = _hairline(person, *_hairline_parts(azimuth))
-    line = line + 0.025 * np.sin(9 * azimuth + phase[0]) + 0.02 * np.sin(21 * azimuth + phase[1])
+    line = line + 0.03 * np.sin(9 * azimuth + phase[0]) + 0.025 * np.sin(21 * azimuth + phase[1])
     hangs = np.zeros_like(azimuth)
+    locks = r.normal(0, 1, _COLUMNS)  # each ends where it likes
+    locks = (locks + np.roll(locks, 1))[np.r_[:_COLUMNS, 0]] / 1.4
+    if style.sweep:
+        side = 0.5 + 0.5 * np.sin(1.6 * azimuth * np.sign(style.sweep) - 0.2)
+        lower = abs(style.sweep) * side * smooth_step(1.3, 0.6, around)
+        line = line - lower * (1 + 0.2 * locks)
+        hangs = smooth_step(0.02, 0.15, lower) * 0.7
     if style.fringe is not None:
-        slant = 0.12 * style.parting * np.sin(azimuth) + 0.02 * np.sin(14 * azimuth + phase[2])
-        hangs = smooth_step(1.15, 0.85, around)
-        line = line + (np.minimum(line, style.fringe + slant) - line) * hangs
+        slant = 0.25 * style.parting * np.sin(azimuth) + 0.03 * np.sin(14 * azimuth + phase[2]) + 0.04 * locks
+        fringe = smooth_step(1.15, 0.85, around)
+        line = line + (np.minimum(line, style.fringe + slant) - line) * fringe
+        hangs = np.maximum(hangs, fringe)
     falls = np.zeros_like(azimuth)
     if style.length is not None:
         falls = smooth_step(style.opening - 0.2, style.opening + 0.15, around)
@@ -141,7 +151,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     centre = CENTRE + shift
     off_skin = np.maximum(hangs, falls)  # where the end stands off it
     _lay(scalp, centre, end, off_skin, azimuth, phase, style.top, style.side, style.parting, style.curls, points)
-    _thin_out(end, off_skin, alpha, along)
+    _thin_out(end, hangs, off_skin, alpha, along)
     if style.length is not None:
         _let_fall(falls, azimuth, phase, style.length + float(shift[1]), style.waves, points, along)
     return Sheets(points, alpha, along)
@@ -203,14 +213,14 @@ def _lay(
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _thin_out(end: Any, off_skin: Any, alpha: Any, along: Any) -> None:  # pragma: no cover - compiled
+def _thin_out(end: Any, hangs: Any, off_skin: Any, alpha: Any, along: Any) -> None:  # pragma: no cover - compiled
     """How dense the hair is [R, A], and how far from its root."""
     rows, columns = alpha.shape
     for row in range(rows):
         t = row / (rows - 1)
-        wisps = 1 - 0.9 * _step(0.82, 1.0, t)
-        edge = 1 - _step(0.86, 1.0, t)
+        edge = 1 - _step(0.72, 1.0, t)
         for column in range(columns):
+            wisps = 1 - 0.9 * _step(0.82 - 0.22 * hangs[column], 1.0, t)
             alpha[row, column] = edge + (wisps - edge) * off_skin[column]
             along[row, column] = t * end[column] / _ROWS * 2.2
 

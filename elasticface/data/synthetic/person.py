@@ -48,8 +48,8 @@ class Brows:
     apex: float  # where the apex is, 0 inner end .. 1 outer end
     tilt: float  # rise of the outer end over the inner one
     drop: float  # fall of the tail behind the apex, 0..0.5
-    thickness: float  # half the height of the hairs' band, 0.02..0.055
-    density: float  # share of the skin covered, 0.4..1
+    thickness: float  # half the height of the hairs' band, 0.018..0.07
+    density: float  # share of the skin covered, 0.3..1
     joined: float  # density of hairs between the brows, mostly 0
 
 
@@ -64,6 +64,7 @@ class Habits:
     beard: float  # how full the beard usually is, 0 shaven .. 1
     beard_form: int  # index of texture.BEARDS
     smile: float  # added to the strength of every smile; negative for the stern
+    mood: float  # which of the expressions is the usual one, as a share of all photos
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Person:
     wrinkles: Floats  # [8] depths of the folds: four across the forehead, beside the mouth, under the eyes, beside the
     # eyes (crow's feet), between the brows
     blotches: float  # unevenness of the skin's colour, 0.5 even .. 2; more with age
-    oiliness: float  # strength of the skin's gloss, 0.25..1
+    oiliness: float  # strength of the skin's gloss, 0.3..1.4
     iris: Floats  # [3] linear RGB albedo
     pupil: float  # angle of the pupil's edge from the gaze, radians
     sclera: float  # brightness of the white of the eye, 0.85..1
@@ -136,7 +137,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         melanin=melanin,
         haemoglobin=float(r.uniform(0.15, 0.6)),
         ruddiness=r.uniform(0, [0.45, 0.3, 0.2]),
-        eye_circles=r.uniform([0, 0.1, 0.05], [0.35, 0.7, 0.3]) * [1 + 0.5 * age, 1, 1],
+        eye_circles=r.uniform([0, 0.1, 0.05], [0.35, 0.4, 0.3]) * [1 + 0.5 * age, 1, 1],
         freckles=float(r.uniform(0.15, 0.6) if r.random() < (0.35 if fair else 0.08) else 0),
         moles=np.stack(
             [
@@ -149,17 +150,17 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         scar=r.uniform([-0.6, 6.4, 0, 0.05, 0.012, -0.35], [0.6, 7.9, 3.14, 0.16, 0.04, 0.6])
         if r.random() < 0.1
         else None,
-        lips=np.array([r.uniform(-0.1, 0.2) + 0.15 * melanin, r.uniform(0.3, 0.85)]),
+        lips=np.array([r.uniform(-0.1, 0.4) + 0.15 * melanin, r.uniform(0.15, 1.0)]),
         roughness=float(r.uniform(0.3, 1)),
         wrinkles=r.uniform(0.1, 1, 8),
         blotches=float(r.uniform(0.5, 1.2) + 0.8 * age * r.uniform(0, 1)),
-        oiliness=float(r.uniform(0.25, 0.85)),
+        oiliness=float(r.uniform(0.3, 1.4)),
         iris=IRISES[r.integers(0, 6) if fair else r.integers(0, 2)] * r.uniform(0.8, 1.25),
         pupil=float(r.uniform(0.18, 0.27)),
         sclera=float(r.uniform(0.85, 1)),
         hair_colour=_hair_colour(r, fair, age),
         receding=float(r.beta(1, 2) * 0.3 * age * (sex > 0.5) + r.beta(1, 4) * 0.06),
-        hairline=float(r.normal(0, 0.05)),
+        hairline=float(r.normal(0, 0.08)),
         brows=_brows(r, sex),
         habits=_habits(r, sex),
     )
@@ -176,14 +177,14 @@ def _hair_colour(r: np.random.Generator, fair: bool, age: float) -> Floats:
 def _brows(r: np.random.Generator, sex: float) -> Brows:
     return Brows(
         inner=float(r.uniform(0.09, 0.155)),
-        outer=float(r.uniform(0.5, 0.6)),
+        outer=float(r.uniform(0.47, 0.61)),
         height=float(r.normal(7.432 - 0.014 * sex, 0.022)),
-        arch=float(r.uniform(0, 0.07)),
+        arch=float(r.uniform(0, 0.085)),
         apex=float(r.uniform(0.55, 0.75)),
         tilt=float(r.normal(-0.012, 0.022)),
         drop=float(r.uniform(0.1, 0.5)),
-        thickness=float(r.uniform(0.028, 0.055) * (0.8 + 0.35 * sex)),
-        density=float(r.uniform(0.5, 0.95)),
+        thickness=float(r.uniform(0.022, 0.062) * (0.8 + 0.35 * sex)),
+        density=float(r.uniform(0.3, 1)),
         joined=float(r.uniform(0.1, 0.45) if r.random() < 0.1 else 0),
     )
 
@@ -196,5 +197,6 @@ def _habits(r: np.random.Generator, sex: float) -> Habits:
         make_up=float(r.uniform(0.2, 1) if sex < 0.5 and r.random() < 0.65 else 0),
         beard=float(r.choice([0, r.uniform(0.1, 0.35), r.uniform(0.5, 1)], p=[0.4, 0.35, 0.25]) if sex > 0.5 else 0),
         beard_form=int(r.integers(4)),
-        smile=float(r.normal(0, 0.12)),
+        smile=float(r.normal(0, 0.2)),
+        mood=float(r.random()),
     )

@@ -19,6 +19,8 @@ from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES,
 
 _SOLID = (asset.SKIN, asset.EYE, asset.TEETH, asset.TONGUE)
 _REACH = 1.6  # decimetres around the face that cast and catch shadows
+# Detectors, and so the template, mark the middle of the nose's tip: it lies higher than the foremost vertex.
+_NOSE = np.array([0, 0.045, 0], np.float32)
 _SPREAD = float(np.std(alignment.TEMPLATE, axis=0).max())  # of the landmarks from top to bottom, pixels
 
 
@@ -94,7 +96,8 @@ class _View:
         self.centre, self.turn, self.distance = centre, turn, scene.distance
         head = asset.load()
         ahead = np.array([0, 0, 0.13], np.float32)  # to the front of the eyeball
-        marks = [eyes[1] + ahead, eyes[0] + ahead, *vertices[[head.nose_tip, head.right_mouth, head.left_mouth]]]
+        mouth = vertices[[head.right_mouth, head.left_mouth]]
+        marks = [eyes[1] + ahead, eyes[0] + ahead, vertices[head.nose_tip] + _NOSE, *mouth]
         flat = raster.project(self.place(np.stack(marks).astype(np.float32)), self.distance, np.eye(2, 3))[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.
         scale = _SPREAD / float(np.std(flat, axis=0).max())
@@ -139,9 +142,15 @@ def _attributes(places: Array, normals: Array, openness: Array | float, cover: A
 def _head_attributes(view: _View, vertices: Array, cover: Array) -> Array:
     head = asset.load()
     normals = shape.normals(vertices, _triangles_of(asset.SKIN))
-    result = _attributes(view.place(vertices), raster.rotate(normals, view.turn), head.occlusion, cover)
+    result = _attributes(view.place(vertices), raster.rotate(normals, view.turn), _openness(), cover)
     result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
     return result
+
+
+@cache
+def _openness() -> Array:
+    """Of the head's vertices, [V]: half hidden ones get less than half of the light from around."""
+    return np.asarray(asset.load().occlusion ** 1.5, np.float32)
 
 
 def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:

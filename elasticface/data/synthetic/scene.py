@@ -251,6 +251,7 @@ def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) ->
         style = replace(
             style,
             top=style.top * math.exp(r.normal(0, 0.15)),
+            sweep=style.sweep * math.exp(r.normal(0, 0.25)),
             parting=_within(style.parting + r.normal(0, 0.15), -1, 1),
             key=int(r.integers(2**31)),
         )
@@ -278,7 +279,7 @@ def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) ->
             eye_shadow=made_up * r.uniform(0.1, 0.6),
             eye_shadow_colour=int(r.integers(len(EYE_SHADOWS))),
         ),
-        glasses=draw_glasses(frame, dark=appearance != "frozen" and bool(r.random() < 0.12)) if glasses_now else None,
+        glasses=draw_glasses(frame, dark=appearance != "frozen" and bool(r.random() < 0.08)) if glasses_now else None,
         mask=None,
         cloth=_cloth_colour(r),
         neckline=float(r.uniform(5.5, 6.0)),
@@ -313,7 +314,8 @@ def units_of(
 
 def _draw_expression(r: np.random.Generator, person: Person) -> tuple[str, float, dict[str, float]]:
     k = min(person.heterogeneity, 1.6)
-    name = list(EXPRESSIONS)[int(np.searchsorted(_EXPRESSION_SHARES, r.random(), side="right"))]
+    share = person.habits.mood if r.random() < 0.3 else r.random()
+    name = list(EXPRESSIONS)[int(np.searchsorted(_EXPRESSION_SHARES, share, side="right"))]
     strength = _within(abs(r.normal(0.25, 0.55 * k)), 0, 1)
     if "mouthSmile" in EXPRESSIONS[name][1]:
         strength = _within(strength + 0.3 + person.habits.smile, 0, 1)
@@ -322,7 +324,7 @@ def _draw_expression(r: np.random.Generator, person: Person) -> tuple[str, float
     _raise(units, "eyeBlink", 1.0 if closed else max(0.0, r.normal(0.03, 0.1)), tilt=0)
     for unit in ("browInnerUp", "mouthLeft", "mouthRight", "jawLeft", "jawRight"):
         _raise(units, unit, max(0.0, r.normal(0, 0.1 * k)), tilt=0)
-    return name, strength, {unit: amount for unit, amount in units.items() if amount > 1e-3}
+    return name, strength, {unit: min(amount, 1.2) for unit, amount in units.items() if amount > 1e-3}
 
 
 def _resting(person: Person) -> dict[str, float]:
@@ -340,10 +342,10 @@ def _raise(units: dict[str, float], unit: str, amount: float, tilt: float) -> No
 
 
 def _draw_lamp(r: np.random.Generator, k: float) -> Lamp:
-    warmth, tint = r.normal(0, 0.12 * min(1, k + 0.2)), r.normal(0, 0.04)
+    warmth, tint = r.normal(0, 0.10 * min(1, k + 0.2)), r.normal(0, 0.04)
     around = r.normal(0, 1, 3)
     around[1] = abs(around[1]) * 0.8 + 0.3
-    ambient = np.clip(1 - 0.6 * warmth * np.array([1, 0, -1]) + r.normal(0, 0.05, 3), 0.4, 1.6) * r.uniform(0.3, 0.75)
+    ambient = np.clip(1 - 0.6 * warmth * np.array([1, 0, -1]) + r.normal(0, 0.05, 3), 0.4, 1.6) * r.uniform(0.2, 0.65)
     # A flash beside the camera, lamps at a ceiling, or anything: a window, the sun, a stage.
     azimuth, elevation, strength = (
         (r.normal(0, 0.2), r.uniform(0, 0.5), r.uniform(0.8, 1.8)),
@@ -356,7 +358,7 @@ def _draw_lamp(r: np.random.Generator, k: float) -> Lamp:
         strength=float(np.exp(r.normal(0, 0.25)) * strength),
         colour=np.clip([1 + warmth, 1 + tint, 1 - warmth], 0.5, 1.6),
         ambient=ambient,
-        gradient=np.outer(ambient * r.uniform(0.2, 0.8), around / np.linalg.norm(around)) + r.normal(0, 0.03, (3, 3)),
+        gradient=np.outer(ambient * r.uniform(0.3, 0.95), around / np.linalg.norm(around)) + r.normal(0, 0.03, (3, 3)),
     )
 
 
@@ -377,10 +379,10 @@ def _draw_occluder(r: np.random.Generator, person: Person) -> Occluder:
 def _draw_quality(r: np.random.Generator, k: float) -> Quality:
     worse = r.random()
     return Quality(
-        exposure=float(r.normal(-0.2, 0.22)),
-        metering=float(r.uniform(0.3, 0.65)),
+        exposure=float(r.normal(-0.2, 0.18)),
+        metering=float(r.uniform(0.4, 0.75)),
         white_balance=np.exp(r.normal(0, 0.05, 3) + r.normal(0.03, 0.08) * np.array([1, 0, -1])),
-        contrast=float(r.uniform(0.95, 1.3)),
+        contrast=float(r.uniform(1.0, 1.35)),
         saturation=0.0 if r.random() < 0.03 else float(r.uniform(0.7, 1.4)),
         blur=float(r.uniform(0.7, 1.5) if worse < 0.25 * min(k, 2) else r.uniform(0.25, 0.7)),
         resolution=int(r.integers(28, 80)) if 0.25 * min(k, 2) <= worse < 0.40 * min(k, 2) else 112,

@@ -341,7 +341,7 @@ def _colour_skin(fragments: Any, kinds: Any, materials: Any) -> None:  # pragma:
         cover = fragments[n, COVER]
         if cover > 0:
             noise = strands[i % strands.shape[0], (2 * j) % strands.shape[1]]
-            hidden = min(1.0, max(0.0, cover * (0.75 + 0.5 * noise)))
+            hidden = min(1.0, max(0.0, cover * (0.4 + 1.2 * noise)))
             for c in range(3):
                 fragments[n, _ALBEDO + c] += hidden * (0.8 * hair[c] - 0.9 * fragments[n, _ALBEDO + c])
             fragments[n, _GLOSS] *= 1 - 0.8 * hidden
@@ -477,7 +477,7 @@ def draw_sheet(
                 coarse = strands[int(0.4 * v + 31) & down, int(0.45 * u + 57) & across]
                 lump = lumps[int(v * 2.2) & (lumps.shape[0] - 1), int(0.7 * u) & (lumps.shape[1] - 1)]
                 grain = (0.55 * fine + 0.45 * coarse) * (1 - curls) + lump * curls
-                alpha = min(1.0, max(0.0, fragments[n, COVER] * 2.3 - 0.35 + (grain - 0.5) - 0.5 * layer))
+                alpha = min(1.0, max(0.0, fragments[n, COVER] * 2.0 - 0.3 + 0.8 * (grain - 0.5) - 0.5 * layer))
                 if alpha == 0:
                     continue
                 colour = _hair_radiance(
@@ -498,7 +498,7 @@ def draw_sheet(
                 # In the types that solid surfaces have, so that it is compiled once.
                 albedo, wrap, gloss = _times(lens, 1.0), (0.1, 0.1, 0.1), np.float32(1)
                 colour = _radiance(albedo, _unit(normal), place, 1.0, wrap, gloss, np.int64(8), lit, lamp, distance)
-                alpha = min(1.0, materials.lens[3] + max(0.0, colour[0] - 2 * lens[0]) * 0.5)
+                alpha = min(1.0, materials.lens[3] + max(0.0, colour[0] - 2 * lens[0]) * 0.25)
             alpha *= samples[n] / 4
             x = pixels[n]
             for c in range(3):
