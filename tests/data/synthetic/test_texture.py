@@ -263,7 +263,7 @@ def test_thicker_brows_cover_more(sitter):
 
 def test_joined_brows_meet_over_the_nose(sitter, place):
     between = (np.abs(place[..., 0]) < 0.03) & (np.abs(place[..., 1] - sitter.person.brows.height) < 0.04)
-    brows = replace(sitter.person.brows, thickness=0.045)
+    brows = replace(sitter.person.brows, density=0.8)
     apart, joined = (replace(sitter.person, brows=replace(brows, joined=amount)) for amount in (0.0, 0.8))
     free, hairy = (
         texture.paint(sitter.skin, person, BARE).surface[between][:, :3].mean() for person in (apart, joined)
