@@ -92,7 +92,7 @@ def _draw_style(key: int, as_men: bool) -> HairStyle:
         cover={"bald": float(r.choice([0, 0.25])), "buzz": float(r.uniform(0.5, 0.85))}.get(kind, 0.95),
         top=float(top),
         side=float(side),
-        sweep=float(r.uniform(0.05, 0.42) * r.choice([-1, 1])) if top > 0.1 and r.random() < 0.6 else 0.0,
+        sweep=float(r.uniform(0.05, 0.42) * r.choice([-1, 1])) if top > 0.1 and r.random() < 0.4 else 0.0,
         fringe=float(r.uniform(7.55, 7.88)) if with_fringe else None,
         length={"long": float(r.uniform(5.2, 6.2)), "bob": float(r.uniform(6.2, 6.8))}.get(kind),
         opening=float(r.uniform(0.95, 1.5)),
@@ -109,8 +109,8 @@ def scalp_cover(style: HairStyle, person: Person) -> NDArray[np.float32]:
     if style.cover == 0:
         return np.zeros(len(asset.load().vertices), np.float32)
     height, *parts = _vertex_hairlines()
-    soft = 0.09 + 0.08 * (style.kind in ("bald", "buzz"))
-    return np.asarray(style.cover * smooth_step(-soft, 0.14, height - _hairline(person, *parts)), np.float32)
+    soft = 0.11 + 0.06 * (style.kind in ("bald", "buzz"))
+    return np.asarray(style.cover * smooth_step(-soft, 0.1, height - _hairline(person, *parts)), np.float32)
 
 
 def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
@@ -144,12 +144,13 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     if style.length is not None:
         falls = smooth_step(style.opening - 0.2, style.opening + 0.15, around)
         line = np.minimum(line, 7.35) * falls + line * (1 - falls)
-    end = _rows_at_height(line)  # [A], fractional rows of the scalp
+    off_skin = np.maximum(hangs, falls)  # where the end stands off it
+    # Elsewhere hair is combed away from the face: where it begins the roots show alone, without ends.
+    end = _rows_at_height(line + 0.08 * (1 - off_skin))  # [A], fractional rows of the scalp
 
     points = np.empty((len(LAYERS), SHEET_ROWS, len(azimuth), 3), np.float32)
     alpha, along = np.empty((2, *points.shape[1:3]), np.float32)
     centre = CENTRE + shift
-    off_skin = np.maximum(hangs, falls)  # where the end stands off it
     _lay(scalp, centre, end, off_skin, azimuth, phase, style.top, style.side, style.parting, style.curls, points)
     _thin_out(end, hangs, off_skin, alpha, along)
     if style.length is not None:

@@ -34,16 +34,16 @@ EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
     "serious": (0.11, {"browDown": (0, 0.5), "mouthPress": (0, 0.5), "mouthRollUpper": (0, 0.4)}),
     "smile": (  # with closed lips
         0.14,
-        {"mouthSmile": 0.8, "cheekSquint": 0.4, "eyeSquint": (0, 0.4), "mouthUpperUp": (0, 0.3)},
+        {"mouthSmile": (0.6, 1.1), "mouthStretch": (0, 0.5), "cheekSquint": 0.4, "eyeSquint": (0, 0.4)},
     ),
     "toothy smile": (
         0.25,
         {
-            "mouthSmile": (0.65, 1),
-            "mouthUpperUp": (0.5, 1),
-            "mouthLowerDown": (0.3, 0.9),
-            "mouthStretch": (0.1, 0.6),
-            "jawOpen": (0, 0.12),
+            "mouthSmile": (0.7, 1.2),
+            "mouthUpperUp": (0.6, 1.2),
+            "mouthLowerDown": (0.4, 1.1),
+            "mouthStretch": (0.2, 0.9),
+            "jawOpen": (0, 0.15),
             "cheekSquint": (0.3, 0.7),
             "eyeSquint": (0, 0.5),
         },
@@ -51,10 +51,10 @@ EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
     "laugh": (
         0.09,
         {
-            "mouthSmile": (0.65, 1),
-            "mouthUpperUp": (0.6, 1),
-            "mouthLowerDown": (0.3, 0.8),
-            "mouthStretch": (0, 0.4),
+            "mouthSmile": (0.7, 1.2),
+            "mouthUpperUp": (0.7, 1.2),
+            "mouthLowerDown": (0.3, 1),
+            "mouthStretch": (0.2, 0.8),
             "jawOpen": (0.1, 0.35),
             "cheekSquint": 0.7,
             "eyeSquint": (0.2, 0.7),
@@ -62,11 +62,11 @@ EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
     ),
     "talk": (  # an open vowel
         0.13,
-        {"jawOpen": (0.1, 0.4), "mouthUpperUp": (0, 0.5), "mouthLowerDown": (0, 0.7), "mouthStretch": (0, 0.4)},
+        {"jawOpen": (0.05, 0.4), "mouthUpperUp": (0.1, 0.8), "mouthLowerDown": (0, 1), "mouthStretch": (0, 0.6)},
     ),
     "speak": (  # between the teeth, or with the lips forward
         0.08,
-        {"jawOpen": (0, 0.12), "mouthUpperUp": (0, 0.6), "mouthLowerDown": (0.2, 0.8), "mouthFunnel": (0, 0.7)},
+        {"jawOpen": (0, 0.12), "mouthUpperUp": (0.1, 0.8), "mouthLowerDown": (0.3, 1), "mouthFunnel": (0, 0.7)},
     ),
     "surprise": (0.03, {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.6, "jawOpen": (0, 0.4)}),
     "sad": (0.02, {"browInnerUp": 0.7, "mouthFrown": 0.6, "mouthShrugLower": 0.4}),

@@ -415,8 +415,8 @@ def draw_surfaces(
                     gloss, squarings, wrap = np.float32(1.2), 7, (0.2, 0.12, 0.1)
             elif kind == TEETH:
                 # Too small for the shadow map: under the lips it is brighter than there.
-                albedo, openness = (0.72, 0.66, 0.55), 0.7 + 0.3 * openness
-                fragments[n, _LIT] = 0.5 + 0.5 * fragments[n, _LIT]
+                albedo, openness = (0.8, 0.74, 0.63), 0.75 + 0.25 * openness
+                fragments[n, _LIT] = 0.6 + 0.4 * fragments[n, _LIT]
             elif kind == TONGUE:
                 albedo, openness = (0.34, 0.11, 0.10), 0.4 * openness
             elif kind == RIM:
@@ -498,7 +498,7 @@ def draw_sheet(
                 # In the types that solid surfaces have, so that it is compiled once.
                 albedo, wrap, gloss = _times(lens, 1.0), (0.1, 0.1, 0.1), np.float32(1)
                 colour = _radiance(albedo, _unit(normal), place, 1.0, wrap, gloss, np.int64(8), lit, lamp, distance)
-                alpha = min(1.0, materials.lens[3] + max(0.0, colour[0] - 2 * lens[0]) * 0.25)
+                alpha = min(1.0, materials.lens[3] + min(0.4, max(0.0, colour[0] - 2 * lens[0]) * 0.4))
             alpha *= samples[n] / 4
             x = pixels[n]
             for c in range(3):
