@@ -16,6 +16,7 @@ from elasticface.data.synthetic.scene import Occluder, Quality
 
 Image = NDArray[np.float32]  # [S, S, 3] linear RGB
 
+_SHARPENED = 4  # pixels of an aligned picture to each side whose mean a camera sharpens against
 _GREY = 0.24  # mean of a well exposed face
 _WHITE = 1.15  # radiance that becomes white
 _STEEP = 1.71  # how bright a film makes the first light that falls on it; from there on its answer bends
@@ -25,7 +26,7 @@ _BEND = _STEEP - 1 / _WHITE  # so that white comes out as 1
 def background(key: int, size: int) -> Image:
     """A place, linear RGB: a wall with large shapes, folds of a curtain, letters, people behind; often out of focus."""
     r = keyed.generator(key, "synthetic background")
-    full, sharp = size, r.random() < 0.4
+    full, sharp = size, r.random() < 0.5
     size = size if sharp else size // 2
     image = np.empty((size, size, 3), np.float32)
     image[:] = math.exp(r.uniform(math.log(0.01), math.log(0.8))) * _paint(r)
@@ -34,14 +35,14 @@ def background(key: int, size: int) -> Image:
         across = x if r.random() < 0.75 else y
         image *= (1 + r.uniform(0.1, 0.7) * np.sin(across * r.uniform(10, 70) + r.uniform(0, 6)))[..., None]
     things: list[tuple[float, ...]] = []
-    for _ in range(int(r.integers(0, 7))):  # furniture, windows, flags, trees
+    for _ in range(int(r.integers(1, 10))):  # furniture, windows, flags, trees
         (at_x, at_y), (width, height) = r.uniform(-0.1, 1.1, 2), r.uniform(0.04, 0.6, 2)
         upright = r.random() < 0.6  # with straight edges
         height *= 1.6 if upright else 1.0
         things.append(_thing(r, at_x, at_y, width, height, upright, size, opacity=r.uniform(0.5, 1)))
-    if r.random() < 0.25:
+    if r.random() < 0.3:
         things += _letters(r, size)
-    if r.random() < 0.35:
+    if r.random() < 0.4:
         things += _people(r, size)
     lights = []
     for _ in range(int(r.integers(2, 8)) if r.random() < 0.15 else 0):  # out of focus
@@ -51,7 +52,7 @@ def background(key: int, size: int) -> Image:
     _lay(image, np.array(lights, np.float32).reshape(-1, 10), np.float32(0))
     angle, slope = r.uniform(0, 2 * math.pi), r.uniform(0, 0.8)
     image *= (1 + slope * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5)))[..., None]
-    blur = r.uniform(0.3, 1.0) if sharp else math.exp(r.uniform(math.log(0.5), math.log(3)))
+    blur = r.uniform(0.3, 0.8) if sharp else math.exp(r.uniform(math.log(0.4), math.log(2.5)))
     image[:] = cv2.GaussianBlur(image, (0, 0), blur * full / 112)
     np.clip(image, 0.001, 1.6, out=image)
     return image if sharp else np.asarray(cv2.resize(image, (full, full), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -164,6 +165,10 @@ def develop(light: Image, quality: Quality, r: np.random.Generator) -> NDArray[n
         np.float32(quality.noise),
         result,
     )
+    if quality.sharpness:
+        side = 2 * round(_SHARPENED * size / alignment.SIZE) + 1
+        soft = cv2.blur(result, (side, side))  # a box takes a seventh of the time of a bell
+        result = np.asarray(cv2.addWeighted(result, 1 + quality.sharpness, soft, -quality.sharpness, 0), np.uint8)
     if quality.resolution < alignment.SIZE:
         side = quality.resolution * size // alignment.SIZE
         small = cv2.resize(result, (side, side), interpolation=cv2.INTER_AREA)

@@ -157,6 +157,7 @@ class Quality:
     resolution: int  # pixels a side that an aligned picture was reduced to before, 112 for none
     noise: float  # standard deviation in grey levels
     jpeg: int  # quality 30..95, 100 for none
+    sharpness: float = 0.0  # share of the contrast within 4 pixels that the camera adds, 0..0.7
 
 
 @dataclass(frozen=True)
@@ -384,10 +385,11 @@ def _draw_quality(r: np.random.Generator, k: float) -> Quality:
         white_balance=np.exp(r.normal(0, 0.05, 3) + r.normal(0.03, 0.08) * np.array([1, 0, -1])),
         contrast=float(r.uniform(1.0, 1.35)),
         saturation=0.0 if r.random() < 0.03 else float(r.uniform(0.7, 1.4)),
-        blur=float(r.uniform(0.7, 1.5) if worse < 0.25 * min(k, 2) else r.uniform(0.25, 0.7)),
+        blur=float(r.uniform(0.8, 1.5) if worse < 0.25 * min(k, 2) else r.uniform(0.35, 0.8)),
         resolution=int(r.integers(28, 80)) if 0.25 * min(k, 2) <= worse < 0.40 * min(k, 2) else 112,
-        noise=float(r.uniform(0.5, 4)) if r.random() < 0.4 else 0.0,
+        noise=float(r.uniform(0.5, 3)) if r.random() < 0.4 else 0.0,
         jpeg=int(r.integers(30, 96)) if r.random() < 0.6 else 100,
+        sharpness=float(r.uniform(0, 0.7)),
     )
 
 

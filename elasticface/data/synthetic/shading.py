@@ -341,7 +341,7 @@ def _colour_skin(fragments: Any, kinds: Any, materials: Any) -> None:  # pragma:
         cover = fragments[n, COVER]
         if cover > 0:
             noise = strands[i % strands.shape[0], (2 * j) % strands.shape[1]]
-            hidden = min(1.0, max(0.0, cover * (0.4 + 1.2 * noise)))
+            hidden = min(1.0, max(0.0, cover * (0.6 + 0.8 * noise)))
             for c in range(3):
                 fragments[n, _ALBEDO + c] += hidden * (0.8 * hair[c] - 0.9 * fragments[n, _ALBEDO + c])
             fragments[n, _GLOSS] *= 1 - 0.8 * hidden
@@ -372,7 +372,7 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
     ring = 1 - 0.75 * max(0.0, (across - 0.75) / 0.25)
     inside = min(1.0, max(0.0, (angle - materials.pupil) / 0.05))
     for c in range(3):
-        white = (0.64, 0.59, 0.55)[c] * materials.sclera * (0.5 + 0.5 * edge)
+        white = (0.56, 0.51, 0.47)[c] * materials.sclera * (0.5 + 0.5 * edge)
         fragment[_ALBEDO + c] = (0.008 + inside * (materials.iris[c] * rays * ring - 0.008)) * (1 - edge) + white * edge
         fragment[NORMAL + c] = normal[c]
     lid = min(1.0, max(0.35, 1.15 - 2.2 * max(0.0, up - 0.1)))  # the upper one's shadow

@@ -72,7 +72,7 @@ def draw_skin(person: Person, seed: int) -> Skin:
         + place.front
         * (
             _spot(0.29, 7.12, 0.14, 0.07) * person.eye_circles[0]
-            + _spot(0.29, 7.365, 0.23, 0.07) * person.eye_circles[1]
+            + (_spot(0.29, 7.365, 0.23, 0.07) + 0.7 * _spot(0.44, 7.29, 0.09, 0.06)) * person.eye_circles[1]
         )
     )
     haemoglobin = (

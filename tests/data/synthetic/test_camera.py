@@ -18,6 +18,7 @@ FAITHFUL = Quality(
     resolution=112,
     noise=0.0,
     jpeg=100,
+    sharpness=0.0,
 )
 
 
@@ -249,6 +250,12 @@ def test_blur_takes_detail_away(light):
     details = [detail(develop(light, blur=blur)) for blur in (0.0, 0.5, 1.0, 2.0)]
     assert details[0] > details[1] > details[2] > details[3]
     assert abs(develop(light, blur=1.0).mean() - develop(light).mean()) < 3
+
+
+def test_sharpness_adds_contrast_in_the_small_and_keeps_the_mean(light):
+    plain, sharp = develop(light), develop(light, sharpness=0.6)
+    assert detail(sharp) > 1.2 * detail(plain)
+    assert abs(sharp.mean() - plain.mean()) < 2
 
 
 def test_a_lower_resolution_takes_detail_away(light):

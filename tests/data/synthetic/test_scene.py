@@ -82,6 +82,7 @@ def test_quality_stays_within_its_documented_bounds(scenes):
         assert quality.contrast > 0
         assert quality.saturation >= 0
         assert quality.blur >= 0
+        assert 0 <= quality.sharpness <= 0.7
         assert 16 <= quality.resolution <= 112
         assert quality.noise >= 0
         assert 30 <= quality.jpeg <= 95 or quality.jpeg == 100
@@ -179,7 +180,7 @@ def calm_and_wild(person) -> tuple[list[Scene], list[Scene]]:
         ("lamp", lambda one: abs(one.lamp.azimuth)),
         ("expression", lambda one: one.strength),
         ("occlusion", lambda one: one.occlusion in ("object", "mask")),
-        ("quality", lambda one: one.quality.blur > 0.7 or one.quality.resolution < 112),
+        ("quality", lambda one: one.quality.blur > 0.8 or one.quality.resolution < 112),
         ("light's colour", lambda one: abs(one.lamp.colour[0] - one.lamp.colour[2])),
     ],
 )
