@@ -5,7 +5,7 @@ around the head. Two sheets over each other, thinning outwards, give hair its de
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -122,7 +122,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     scalp = _scalp().on(vertices)  # [ROWS, COLUMNS, 3]
     shift = (scalp - _average_scalp()).mean((0, 1))  # heads differ in height
     scalp = np.concatenate([scalp, scalp[:, :1]], axis=1)
-    azimuth = np.append(_AZIMUTH, _AZIMUTH[0] + 2 * np.pi)
+    azimuth = directions()
     around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
 
     line = _hairline(person, *_hairline_parts(azimuth))
@@ -161,6 +161,36 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
 def sheet_triangles() -> NDArray[np.int32]:
     """The triangles of one sheet."""
     return grid_triangles(SHEET_ROWS, _COLUMNS + 1)
+
+
+def under_hat(style: HairStyle) -> HairStyle:
+    """The style with a hat on it: flat, and off the forehead."""
+    return replace(style, top=min(style.top, 0.035), side=min(style.side, 0.05), fringe=None, sweep=0.0)
+
+
+def shell(vertices: Points, heights: Floats, thickness: float) -> Points:
+    """A sheet around the head from the crown to some heights, as hats and scarves are.
+
+    Args:
+        vertices: of the head.
+        heights: where it ends on the average head at each of :func:`directions`, [A].
+        thickness: how far it stands off the skin, decimetres.
+
+    Returns:
+        float32 [SHEET_ROWS, A, 3]; its triangles are :func:`sheet_triangles`.
+    """
+    scalp = _scalp().on(vertices)
+    centre = CENTRE + (scalp - _average_scalp()).mean((0, 1))
+    scalp = np.concatenate([scalp, scalp[:, :1]], axis=1)
+    points = np.empty((len(LAYERS), SHEET_ROWS, len(heights), 3), np.float32)
+    around, even = directions(), np.ones(len(heights))
+    _lay(scalp, centre, _rows_at_height(heights), even, around, np.zeros(6), thickness, thickness, 0.0, 0.0, points)
+    return points[-1]
+
+
+def directions() -> Floats:
+    """The azimuths [A] of a sheet's columns, radians from the front; the first comes again as the last."""
+    return np.append(_AZIMUTH, _AZIMUTH[0] + 2 * np.pi)
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")

@@ -97,7 +97,7 @@ class Person:
     pupil: float  # angle of the pupil's edge from the gaze, radians
     sclera: float  # brightness of the white of the eye, 0.85..1
     hair_colour: Floats  # [3] linear RGB albedo
-    receding: float  # how far the hairline has gone back, 0..0.3 decimetres
+    receding: float  # how far the hairline has gone back, 0..0.5 decimetres
     hairline: float  # height of the hairline over the average, decimetres
     brows: Brows
     habits: Habits
@@ -159,8 +159,8 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         pupil=float(r.uniform(0.18, 0.27)),
         sclera=float(r.uniform(0.85, 1)),
         hair_colour=_hair_colour(r, fair, age),
-        receding=float(r.beta(1, 2) * 0.3 * age * (sex > 0.5) + r.beta(1, 4) * 0.06),
-        hairline=float(r.normal(0, 0.08)),
+        receding=float(r.beta(1, 2) * 0.5 * age * (sex > 0.5) + r.beta(1, 4) * 0.06),
+        hairline=float(r.normal(0, 0.1)),
         brows=_brows(r, sex),
         habits=_habits(r, sex),
     )

@@ -92,6 +92,11 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
     ]
     frames = [scene.draw_glasses(key, dark=key % 4 == 3) for key in range(_STEPS)]
     masks = [scene.MASK_COLOURS[n % len(scene.MASK_COLOURS)] for n in range(_STEPS)]
+    hats = [
+        scene.Hat(kind, 7.9 - 0.1 * n, 0.1, np.array(colour))
+        for kind in scene.HATS
+        for n, colour in enumerate(((0.02, 0.03, 0.1), (0.3, 0.05, 0.05), (0.5, 0.5, 0.5)))
+    ]
     objects = [
         Occluder(np.array([0.1 + 0.8 * s, 0.9]), np.array([0.2, 0.14]), 3 * s, s, np.array([0.3, 0.2, 0.15]))
         for s in share
@@ -111,6 +116,7 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
             (person, replace(shot, yaw=float(yaw)))
             for (person, shot), yaw in zip(portraits(7, "look.mask", masks), 2 * share - 1, strict=True)
         ],
+        "hat": portraits(9, "look.hat", hats, yaw=turned),
         "object": portraits(8, "occluder", objects),
         "beard": portraits(man, "look.paint.beard", share, yaw=turned),
         "age": people_like(9, "age", share),

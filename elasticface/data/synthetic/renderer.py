@@ -14,7 +14,7 @@ from elasticface.data.images import alignment
 from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.raster import Array, Triangles
-from elasticface.data.synthetic.scene import Scene
+from elasticface.data.synthetic.scene import Look, Scene
 from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 _SOLID = (asset.SKIN, asset.EYE, asset.TEETH, asset.TONGUE)
@@ -43,6 +43,7 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     view = _View(centre, turn, scene, eyes, vertices, size)
 
     attributes = [_head_attributes(view, vertices, hair.scalp_cover(look.hair, person))]
+    style = look.hair if look.hat is None else hair.under_hat(look.hair)
     triangles, parts = [_triangles_of(*_SOLID)], [head.parts[head.parts != asset.LASHES]]
     lenses, worn = None, []
     if look.glasses is not None:
@@ -50,17 +51,21 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
         worn.append((frame, RIM))
     if look.mask is not None:
         worn.append((wear.mask_on(vertices, scene.background), FABRIC))
+    if look.hat is not None:
+        worn.append((wear.hat_on(look.hat, vertices), FABRIC))
     for mesh, part in worn:
         triangles.append(mesh.triangles + np.int32(sum(map(len, attributes))))
         parts.append(np.full(len(mesh.triangles), part, np.uint8))
         attributes.append(_mesh_attributes(view, mesh))
     solid = np.concatenate(attributes)
     solid_triangles, solid_parts = np.concatenate(triangles), np.concatenate(parts)
-    sheets = hair.grow(look.hair, person, vertices)
+    sheets = hair.grow(style, person, vertices)
     strands = [] if sheets is None else _sheet_attributes(view, sheets)
 
     # What is worn on the face is too thin for the shadow map.
     casting = [(np.ascontiguousarray(attributes[0][:, :3]), triangles[0], 1)]
+    if look.hat is not None:
+        casting.append((np.ascontiguousarray(attributes[-1][:, :3]), mesh.triangles, 0))
     if strands:
         casting.append((np.ascontiguousarray(strands[-1][:, :3]), _dense_triangles(sheets), 0))
     light = _light(scene, casting)
@@ -216,10 +221,17 @@ def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
         sclera=person.sclera,
         rim=(np.zeros(3) if glasses is None else glasses.colour).astype(np.float32),
         lens=(clear if glasses is None else np.array([0.015, 0.015, 0.018, glasses.dark])).astype(np.float32),
-        fabric=(np.zeros(3) if look.mask is None else look.mask).astype(np.float32),
+        fabric=_fabric(look).astype(np.float32),
         cloth=look.cloth.astype(np.float32),
         neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
     )
+
+
+def _fabric(look: Look) -> Array:
+    """The albedo [3] of mask and hat: who wears both wears them in one colour."""
+    if look.mask is not None:
+        return np.asarray(look.mask)
+    return np.zeros(3) if look.hat is None else np.asarray(look.hat.colour)
 
 
 @cache

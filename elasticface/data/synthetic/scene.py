@@ -26,6 +26,7 @@ APPEARANCES: tuple[str, ...] = get_args(Appearance)
 FRAME_COLOURS = np.array(
     [[0.01, 0.01, 0.01], [0.05, 0.02, 0.01], [0.25, 0.2, 0.1], [0.3, 0.3, 0.3], [0.02, 0.03, 0.08], [0.2, 0.03, 0.03]]
 )
+HATS = ("cap", "knitted", "scarf")
 MASK_COLOURS = np.array([[0.36, 0.50, 0.60], [0.55, 0.55, 0.55], [0.02, 0.02, 0.02], [0.25, 0.07, 0.07]])
 
 # How often a photo shows what, and the action units it takes at strength 1; a pair is (least, most), drawn.
@@ -110,6 +111,16 @@ class Glasses:
 
 
 @dataclass(frozen=True)
+class Hat:
+    """Something on the head. Lengths in decimetres on the average head."""
+
+    kind: str  # one of HATS
+    height: float  # where it ends on the forehead
+    thickness: float  # how far it stands off the head
+    colour: Floats  # [3] linear RGB albedo
+
+
+@dataclass(frozen=True)
 class Look:
     """What a person wears on head and face in one photo."""
 
@@ -117,6 +128,7 @@ class Look:
     paint: Paint  # brows, beard, make-up
     glasses: Glasses | None
     mask: Floats | None  # [3] albedo of a mask over mouth and nose
+    hat: Hat | None
     cloth: Floats  # [3] albedo of the clothes
     neckline: float  # height where they begin, decimetres
 
@@ -203,7 +215,7 @@ def draw_scene(person: Person, seed: int, photo: int, appearance: Appearance) ->
         yaw=math.radians(yaw),
         pitch=math.radians(_normal(r, 6 * k + 3, 30)),
         roll=math.radians(_normal(r, 6, 20)),
-        gaze=np.array([_within(r.normal(0, 0.12) - to_camera * math.radians(yaw), -0.5, 0.5), _normal(r, 0.08, 0.25)]),
+        gaze=np.array([_within(r.normal(0, 0.1) - to_camera * math.radians(yaw), -0.5, 0.5), _normal(r, 0.08, 0.25)]),
         expression=expression,
         strength=strength,
         units=units,
@@ -282,6 +294,7 @@ def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) ->
         ),
         glasses=draw_glasses(frame, dark=appearance != "frozen" and bool(r.random() < 0.08)) if glasses_now else None,
         mask=None,
+        hat=_draw_hat(r, person) if appearance != "frozen" and r.random() < 0.05 else None,
         cloth=_cloth_colour(r),
         neckline=float(r.uniform(5.5, 6.0)),
     )
@@ -350,7 +363,7 @@ def _draw_lamp(r: np.random.Generator, k: float) -> Lamp:
     # A flash beside the camera, lamps at a ceiling, or anything: a window, the sun, a stage.
     azimuth, elevation, strength = (
         (r.normal(0, 0.2), r.uniform(0, 0.5), r.uniform(0.8, 1.8)),
-        (r.uniform(-1, 1), r.uniform(0.4, 1.1), r.uniform(0.5, 1.1)),
+        (r.uniform(-1, 1), r.uniform(0.2, 0.95), r.uniform(0.5, 1.1)),
         (r.uniform(-1.6, 1.6), r.uniform(-0.25, 1.2), r.choice([0.25, 0.8, 1.2, 1.7])),
     )[int(np.searchsorted([0.35, 0.65], r.random()))]
     return Lamp(
@@ -393,9 +406,14 @@ def _draw_quality(r: np.random.Generator, k: float) -> Quality:
     )
 
 
+def _draw_hat(r: np.random.Generator, person: Person) -> Hat:
+    kind = HATS[r.choice(3, p=(0.75, 0.25, 0) if person.sex > 0.5 else (0.35, 0.25, 0.4))]
+    return Hat(kind, float(r.uniform(7.68, 7.9)), float(r.uniform(0.06, 0.14)), _cloth_colour(r))
+
+
 def _cloth_colour(r: np.random.Generator) -> Floats:
     grey = r.uniform(0.01, 0.6)
-    return np.clip(grey * (1 + r.normal(0, 0.35, 3)), 0.005, 0.8)
+    return np.clip(grey * (1 + r.normal(0, 0.4, 3)), 0.005, 0.8)
 
 
 def _normal(r: np.random.Generator, spread: float, most: float) -> float:

@@ -101,6 +101,10 @@ def test_looks_stay_within_what_can_be_worn(scenes):
             assert 0 < worn.glasses.thickness < worn.glasses.height < worn.glasses.width
             assert worn.glasses.squareness >= 2
             assert 0 <= worn.glasses.dark <= 1
+        if worn.hat is not None:
+            assert worn.hat.kind in scene.HATS
+            assert 7.6 < worn.hat.height < 8
+            assert 0 < worn.hat.colour.min() <= worn.hat.colour.max() <= 1
         if worn.mask is not None:
             assert 0 < worn.mask.min() <= worn.mask.max() <= 1
 
