@@ -30,8 +30,8 @@ def background(key: int, size: int) -> Image:
     size = size if sharp else size // 2
     image = np.empty((size, size, 3), np.float32)
     image[:] = math.exp(r.uniform(math.log(0.01), math.log(0.8))) * _paint(r)
-    y, x = _grid(size)
     if r.random() < 0.2:  # of a curtain, or columns and slats
+        y, x = _grid(size)
         across = x if r.random() < 0.75 else y
         image *= (1 + r.uniform(0.1, 0.7) * np.sin(across * r.uniform(10, 70) + r.uniform(0, 6)))[..., None]
     things: list[tuple[float, ...]] = []
@@ -51,10 +51,9 @@ def background(key: int, size: int) -> Image:
     _lay(image, np.array(things, np.float32).reshape(-1, 10), np.float32(1))
     _lay(image, np.array(lights, np.float32).reshape(-1, 10), np.float32(0))
     angle, slope = r.uniform(0, 2 * math.pi), r.uniform(0, 0.8)
-    image *= (1 + slope * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5)))[..., None]
     blur = r.uniform(0.3, 0.8) if sharp else math.exp(r.uniform(math.log(0.4), math.log(2.5)))
-    image[:] = cv2.GaussianBlur(image, (0, 0), blur * full / 112)
-    np.clip(image, 0.001, 1.6, out=image)
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur * full / 112), np.float32)
+    _light_from_a_side(image, np.float32(slope * math.cos(angle)), np.float32(slope * math.sin(angle)))
     return image if sharp else np.asarray(cv2.resize(image, (full, full), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
@@ -103,6 +102,19 @@ def _people(r: np.random.Generator, size: int) -> list[tuple[float, ...]]:
         figures.append(_thing(r, x, y - 0.35 * head, 0.86 * head, 0.95 * head, False, size, colour=hair))
         figures.append(_thing(r, x, y, 0.75 * head, head, False, size, colour=skin))
     return figures
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _light_from_a_side(image: Any, right: Any, down: Any) -> None:  # pragma: no cover - compiled
+    """Brighten ``image`` [S, S, 3] by these shares from one side to the other, in place; neither black nor glaring."""
+    size = len(image)
+    half, least, most = np.float32(0.5), np.float32(0.001), np.float32(1.6)
+    for row in range(size):
+        for column in range(size):
+            gain = right * (np.float32(column) / np.float32(size) - half)
+            gain += down * (np.float32(row) / np.float32(size) - half)
+            for c in range(3):
+                image[row, column, c] = min(max(image[row, column, c] * (1 + gain), least), most)
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -185,7 +185,7 @@ def shell(vertices: Points, heights: Floats, thickness: float) -> Points:
     points = np.empty((len(LAYERS), SHEET_ROWS, len(heights), 3), np.float32)
     around, even = directions(), np.ones(len(heights))
     _lay(scalp, centre, _rows_at_height(heights), even, around, np.zeros(6), thickness, thickness, 0.0, 0.0, points)
-    return points[-1]
+    return np.asarray(points[-1], np.float32)
 
 
 def directions() -> Floats:

@@ -221,7 +221,7 @@ def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
         sclera=person.sclera,
         rim=(np.zeros(3) if glasses is None else glasses.colour).astype(np.float32),
         lens=(clear if glasses is None else np.array([0.015, 0.015, 0.018, glasses.dark])).astype(np.float32),
-        fabric=_fabric(look).astype(np.float32),
+        fabric=_fabric(look),
         cloth=look.cloth.astype(np.float32),
         neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
     )
@@ -229,9 +229,8 @@ def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
 
 def _fabric(look: Look) -> Array:
     """The albedo [3] of mask and hat: who wears both wears them in one colour."""
-    if look.mask is not None:
-        return np.asarray(look.mask)
-    return np.zeros(3) if look.hat is None else np.asarray(look.hat.colour)
+    hat = np.zeros(3) if look.hat is None else look.hat.colour
+    return (hat if look.mask is None else look.mask).astype(np.float32)
 
 
 @cache
