@@ -155,7 +155,7 @@ def _head_attributes(view: _View, vertices: Array, cover: Array) -> Array:
 @cache
 def _openness() -> Array:
     """Of the head's vertices, [V]: half hidden ones get less than half of the light from around."""
-    return np.asarray(asset.load().occlusion ** 1.5, np.float32)
+    return np.asarray(asset.load().occlusion ** 1.3, np.float32)
 
 
 def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:

@@ -364,7 +364,7 @@ def _draw_lamp(r: np.random.Generator, k: float) -> Lamp:
     azimuth, elevation, strength = (
         (r.normal(0, 0.2), r.uniform(0, 0.5), r.uniform(0.8, 1.8)),
         (r.uniform(-1, 1), r.uniform(0.2, 0.95), r.uniform(0.5, 1.1)),
-        (r.uniform(-1.6, 1.6), r.uniform(-0.25, 1.2), r.choice([0.25, 0.8, 1.2, 1.7])),
+        (r.uniform(-1.6, 1.6), r.uniform(-0.25, 1.0), r.choice([0.25, 0.8, 1.2, 1.7])),
     )[int(np.searchsorted([0.35, 0.65], r.random()))]
     return Lamp(
         azimuth=_within(azimuth * min(1, 0.35 + 0.65 * k), -1.6, 1.6),

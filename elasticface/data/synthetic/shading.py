@@ -377,7 +377,7 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
         fragment[NORMAL + c] = normal[c]
     lid = min(1.0, max(0.35, 1.15 - 2.2 * max(0.0, up - 0.1)))  # the upper one's shadow
     fragment[OPENNESS] = (0.35 + 0.65 * fragment[OPENNESS]) * lid
-    fragment[_LIT] = (0.3 + 0.7 * fragment[_LIT]) * lid  # too small for the shadow map
+    fragment[_LIT] = (0.45 + 0.55 * fragment[_LIT]) * lid  # too small for the shadow map
 
 
 @_compiled
