@@ -16,11 +16,14 @@ from elasticface.data.images import alignment
 from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.raster import Array, Triangles
-from elasticface.data.synthetic.scene import Scene
+from elasticface.data.synthetic.scene import Look, Scene
 from elasticface.data.synthetic.shading import FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 _SOLID = (asset.SKIN, asset.EYE, asset.TEETH, asset.TONGUE)
 _REACH = 1.6  # decimetres around the face that cast and catch shadows
+# From nose and mouth to what is marked of them. Detectors, and so the template, mark the middle of the nose's tip: it
+# lies higher than the foremost vertex.
+_TO_MARKS = np.array([[0, 0.045, 0], [0, 0, 0], [0, 0, 0]], np.float32)
 _SPREAD = float(np.std(alignment.TEMPLATE, axis=0).max())  # of the landmarks from top to bottom, pixels
 
 _AHEAD = np.array([0, 0, 0.13], np.float32)  # from an eye's centre to the front of the eyeball
@@ -46,6 +49,7 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     turn = rotation(scene.yaw, scene.pitch, scene.roll)
     view = _View(centre, turn, scene, eyes, vertices, size)
 
+    style = look.hair if look.hat is None else hair.under_hat(look.hair)
     places = view.place(vertices)
     solid = _head_attributes(places, hair.scalp_cover(look.hair, person))
     triangles, parts = _triangles_of(*_SOLID), _solid_parts()
@@ -55,13 +59,17 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
         worn.append((frame, RIM))
     if look.mask is not None:
         worn.append((wear.mask_on(vertices, scene.background), FABRIC))
+    if look.hat is not None:
+        worn.append((wear.hat_on(look.hat, vertices), FABRIC))
     for mesh, part in worn:
         triangles = np.concatenate([triangles, mesh.triangles + np.int32(len(solid))])
         parts = np.concatenate([parts, np.full(len(mesh.triangles), part, np.uint8)])
         solid = np.concatenate([solid, _mesh_attributes(view, mesh)])
     # What is worn on the face is too thin for the shadow map; what lies inside of the skin casts no shadow that shows.
     casting = [(places, _outer_triangles(), 1)]
-    sheets, strands = hair.grow(look.hair, person, vertices), []
+    if look.hat is not None:
+        casting.append((np.ascontiguousarray(solid[-len(worn[-1][0].points) :, :3]), worn[-1][0].triangles, 0))
+    sheets, strands = hair.grow(style, person, vertices), []
     if sheets is not None:
         layers = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
         strands = _sheet_attributes(layers, sheets)
@@ -98,7 +106,7 @@ class _View:
     def __init__(self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int) -> None:
         self.turn, self.distance = turn, scene.distance
         self._shift = -(turn * centre).sum(1)
-        marks = np.concatenate([eyes[::-1] + _AHEAD, vertices[_marks()]])
+        marks = np.concatenate([eyes[::-1] + _AHEAD, vertices[_marks()] + _TO_MARKS])
         flat = raster.project(self.place(marks), self.distance, _FLAT)[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.
         scale = _SPREAD / math.sqrt(((flat - flat.sum(0) / 5) ** 2).sum(0).max() / 5)
@@ -151,10 +159,16 @@ def _attributes(places: Array, normals: Array, openness: Array | float, cover: A
 
 def _head_attributes(places: Array, cover: Array) -> Array:
     head = asset.load()
-    result = _attributes(places, shape.normals(places, _triangles_of(asset.SKIN)), head.occlusion, cover)
+    result = _attributes(places, shape.normals(places, _triangles_of(asset.SKIN)), _openness(), cover)
     for axis in range(2):  # numpy is slow with rows of two
         result[:, shading.TEXTURE + axis] = head.uv[:, axis]
     return result
+
+
+@cache
+def _openness() -> Array:
+    """Of the head's vertices, [V]: half hidden ones get less than half of the light from around."""
+    return np.asarray(asset.load().occlusion ** 1.3, np.float32)
 
 
 def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
@@ -225,10 +239,16 @@ def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
         sclera=person.sclera,
         rim=(np.zeros(3) if glasses is None else glasses.colour).astype(np.float32),
         lens=(clear if glasses is None else np.array([0.015, 0.015, 0.018, glasses.dark])).astype(np.float32),
-        fabric=(np.zeros(3) if look.mask is None else look.mask).astype(np.float32),
+        fabric=_fabric(look),
         cloth=look.cloth.astype(np.float32),
         neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
     )
+
+
+def _fabric(look: Look) -> Array:
+    """The albedo [3] of mask and hat: who wears both wears them in one colour."""
+    hat = np.zeros(3) if look.hat is None else look.hat.colour
+    return (hat if look.mask is None else look.mask).astype(np.float32)
 
 
 @cache

@@ -378,7 +378,7 @@ def _colour_skin(fragments: Any, kinds: Any, materials: Any) -> None:  # pragma:
         cover = fragments[n, COVER]
         if cover > zero:
             noise = strands[i % strands.shape[0], (2 * j) % strands.shape[1]]
-            hidden = min(one, max(zero, cover * (_f(0.75) + half * noise)))
+            hidden = min(one, max(zero, cover * (_f(0.6) + _f(0.8) * noise)))
             for c in range(3):
                 fragments[n, _ALBEDO + c] += hidden * (_f(0.8) * hair[c] - _f(0.9) * fragments[n, _ALBEDO + c])
             fragments[n, _GLOSS] *= one - _f(0.8) * hidden
@@ -410,7 +410,7 @@ def _comb(
         coarse = strands[int(_f(0.4) * v + _f(31)) & (height - 1), int(_f(0.45) * u + _f(57)) & (width - 1)]
         lump = lumps[int(v * _f(2.2)) & (lumps.shape[0] - 1), int(_f(0.7) * u) & (lumps.shape[1] - 1)]
         grain = (_f(0.55) * fine + _f(0.45) * coarse) * (one - curls) + lump * curls
-        alpha = min(one, fragments[n, COVER] * _f(2.3) - _f(0.85) + grain - _f(0.5) * layer)
+        alpha = min(one, fragments[n, COVER] * _f(2) - _f(0.7) + _f(0.8) * grain - _f(0.5) * layer)
         if alpha <= zero:
             continue
         for a in range(ATTRIBUTES):
@@ -441,11 +441,12 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
     ring = 1 - 0.75 * max(0.0, (across - 0.75) / 0.25)
     inside = min(1.0, max(0.0, (angle - materials.pupil) / 0.05))
     for c in range(3):
-        white = (0.64, 0.59, 0.55)[c] * materials.sclera * (0.5 + 0.5 * edge)
+        white = (0.56, 0.51, 0.47)[c] * materials.sclera * (0.5 + 0.5 * edge)
         fragment[_ALBEDO + c] = (0.008 + inside * (materials.iris[c] * rays * ring - 0.008)) * (1 - edge) + white * edge
         fragment[NORMAL + c] = normal[c]
-    lid = min(1.0, max(0.4, 1.15 - 2.0 * max(0.0, up - 0.15)))
+    lid = min(1.0, max(0.35, 1.15 - 2.2 * max(0.0, up - 0.1)))  # the upper one's shadow
     fragment[OPENNESS] = (0.35 + 0.65 * fragment[OPENNESS]) * lid
+    fragment[_LIT] = (0.45 + 0.55 * fragment[_LIT]) * lid  # too small for the shadow map
 
 
 @_compiled
@@ -499,9 +500,11 @@ def draw_surfaces(
                     if kind == SKIN:
                         gloss, power, wrap = fragments[fragment, _GLOSS], 16, (0.34, 0.16, 0.10)
                     else:
-                        gloss, power, wrap = _f(0.9), 256, (0.2, 0.12, 0.1)
+                        gloss, power, wrap = _f(1.2), 128, (0.2, 0.12, 0.1)
                 elif kind == TEETH:
-                    albedo, openness = (_f(0.62), _f(0.57), _f(0.47)), _f(0.7) + _f(0.3) * openness
+                    # Too small for the shadow map: under the lips it is brighter than there.
+                    albedo, openness = (_f(0.8), _f(0.74), _f(0.63)), _f(0.75) + _f(0.25) * openness
+                    lanes[_LITS + n] = _f(0.6) + _f(0.4) * lanes[_LITS + n]
                 elif kind == TONGUE:
                     albedo, openness = (_f(0.34), _f(0.11), _f(0.10)), _f(0.4) * openness
                 elif kind == RIM:
@@ -573,7 +576,7 @@ def draw_sheet(
                 _radiate(lanes, count, lamp, _f(distance))
                 for number in range(count):
                     shine = max(_f(0), lanes[_COLOURS[0] + _lane(number)] - 2 * lens[0])
-                    alphas[first + number] = min(_f(1), opacity + _f(0.5) * shine)
+                    alphas[first + number] = min(_f(1), opacity + _f(0.4) * min(_f(1), shine))
             else:
                 for number in range(count):
                     alphas[first + number] = 0.55

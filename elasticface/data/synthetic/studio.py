@@ -63,6 +63,7 @@ class Studio:
             "occlusion": scene.occlusion,
             "glasses": int(scene.look.glasses is not None),
             "hair": scene.look.hair.kind,
+            "hat": "none" if scene.look.hat is None else scene.look.hat.kind,
             "beard": round(scene.look.paint.beard, 2),
             "blur": round(scene.quality.blur, 2),
             "resolution": scene.quality.resolution,

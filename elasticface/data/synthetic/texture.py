@@ -28,8 +28,8 @@ Region = tuple[slice, slice]  # rows and columns of the texture
 HEIGHT, WIDTH = 240, 288
 """Texels: 1.4 mm each, where a pixel of an aligned picture is 1.8 mm of a face."""
 
-BASE = np.array([0.68, 0.58, 0.52], np.float32)  # linear RGB albedo of skin without pigment
-MELANIN = np.array([0.80, 1.00, 1.20], np.float32)
+BASE = np.array([0.70, 0.57, 0.49], np.float32)  # linear RGB albedo of skin without pigment
+MELANIN = np.array([0.80, 1.05, 1.40], np.float32)
 HAEMOGLOBIN = np.array([0.10, 0.52, 0.46], np.float32)
 LASH_COLOUR = np.array([0.05, 0.03, 0.025], np.float32)
 
@@ -70,16 +70,19 @@ def draw_skin(person: Person, seed: int) -> Skin:
     melanin = (
         person.melanin
         + (1 + 0.5 * person.melanin) * 0.05 * _noise(r, 4)
-        + 0.035 * _noise(r, 3)
-        + 0.02 * _noise(r, 2)
+        + 0.035 * person.blotches * _noise(r, 3)
+        + 0.025 * person.blotches * _noise(r, 2)
         + place.front
-        * (_spot(0.29, 7.12, 0.14, 0.07) * eye_circles[0] + _spot(0.30, 7.30, 0.20, 0.09) * eye_circles[1])
+        * (
+            _spot(0.29, 7.12, 0.14, 0.07) * eye_circles[0]
+            + (_spot(0.29, 7.365, 0.23, 0.07) + 0.7 * _spot(0.44, 7.29, 0.09, 0.06)) * eye_circles[1]
+        )
     )
     haemoglobin = (
         person.haemoglobin
         + 0.07 * _noise(r, 4)
-        + 0.06 * _noise(r, 3)
-        + 0.04 * _noise(r, 1)
+        + 0.06 * person.blotches * _noise(r, 3)
+        + 0.05 * person.blotches * _noise(r, 1)
         + place.front
         * (
             _spot(0.45, 6.85, 0.20, 0.16) * ruddiness[0]
@@ -108,13 +111,13 @@ def draw_skin(person: Person, seed: int) -> Skin:
     np.clip(melanin, 0.02, 3, out=melanin)
     np.clip(haemoglobin, 0, 2.5, out=haemoglobin)
     surface = np.empty((*melanin.shape, 4), np.float32)
-    shade = 1 + 0.04 * np.clip(relief, -3, 1)
+    shade = 1 + 0.09 * np.clip(relief, -3, 1)
     for channel in range(3):
         absorbed = melanin * MELANIN[channel] + haemoglobin * HAEMOGLOBIN[channel]
         surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
     surface[..., 3] = np.clip(_gloss() * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
     eyes = _region(7.1, 7.6, 0.9)
-    _cover(surface[eyes], (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges[eyes], LASH_COLOUR)
+    _cover(surface[eyes], (0.45 + 0.3 * (person.sex < 0.5)) * place.lid_edges[eyes], LASH_COLOUR)
     surface.reshape(-1, 4)[_uncovered()] = cv2.mean(surface, place.covered.view(np.uint8))
     return Skin(surface, (0.06 * relief).astype(np.float32))
 
@@ -224,7 +227,7 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     """Pores everywhere; with age, folds across the forehead, beside the mouth and under the eyes."""
     place = _places()
     aged = float(_smooth(0.25, 0.9, person.age))
-    pores = 0.10 * _noise(r, 0) + 0.08 * _noise(r, 1)
+    pores = 0.14 * _noise(r, 0) + 0.14 * _noise(r, 1) + 0.12 * aged * _noise(r, 2)
     relief: Map = pores.astype(np.float32) * np.float32(person.roughness * (0.5 + 0.7 * person.age))
     depths = person.wrinkles.tolist()
     forehead = _region(7.55, 8.05, 1)
@@ -236,11 +239,20 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     cheeks = _region(6.5, 7.3, 1.2)
     across, y, front = place.across[cheeks], place.y[cheeks], place.front[cheeks]
     line = 0.17 + (6.93 - y) * 0.42
-    ends = _smooth(6.55, 6.65, y) * _smooth(6.97, 6.88, y)
-    relief[cheeks] -= (0.15 + aged) * 1.6 * depths[4] * _band(across - line, 0.022) * ends * front
+    ends = _smooth(6.5, 6.65, y) * _smooth(6.99, 6.88, y)
+    relief[cheeks] -= (0.3 + 1.2 * aged) * 1.8 * depths[4] * _band(across - line, 0.024) * ends * front
     line = 7.12 + 0.96 * (across - 0.3) ** 2
-    under_eyes = _spot(0.3, 7.12, 0.14, 0.1)[cheeks] * front
-    relief[cheeks] -= aged * 1.4 * depths[5] * _band(y - line, 0.014) * under_eyes
+    bags = _band(y - line, 0.016) + 0.7 * _band(y - (line - 0.05), 0.012)
+    under_eyes = _spot(0.3, 7.12, 0.16, 0.1)[cheeks] * front
+    relief[cheeks] -= (0.2 + 1.4 * aged) * depths[5] * bags * under_eyes
+    corners = _region(7.0, 7.6, 1.2)
+    across, y, front = place.across[corners], place.y[corners], place.front[corners]
+    turn = np.arctan2(y - 7.27, across - 0.44)  # crow's feet are rays from the eyes' corners
+    out = np.hypot(y - 7.27, across - 0.44)
+    rays = np.maximum(0, np.cos(turn * 9 + 6.28 * depths[6])) ** 3 * _smooth(1.0, 0.7, np.abs(turn))
+    relief[corners] -= aged * 2 * depths[6] * rays * _smooth(0.03, 0.07, out) * _smooth(0.2, 0.1, out)
+    between = _band(across - 0.045 - 0.02 * depths[7], 0.012) * _smooth(7.36, 7.42, y) * _smooth(7.6, 7.5, y)
+    relief[corners] -= aged * 1.6 * depths[7] * between * front
     return relief
 
 
@@ -263,7 +275,8 @@ def _draw_brows(
             x, up = across[row, column], y[row, column] - height
             t = (x - inner) / (outer - inner)
             middle = arch * (1 - ((t - apex) / apex) ** 2) + tilt * (t - 0.5) - drop * max(t - apex, 0.0) ** 2
-            off = (up - middle) / (half * thickness * (1.1 - 0.55 * min(max(t, 0.0), 1.0)))
+            width = half * thickness * (1.1 - 0.55 * min(max(t, 0.0), 1.0)) * (1 + 0.18 * hairs[row, column])
+            off = (up - middle) / max(width, 1e-3)
             cover = 0.0
             if abs(off) < 3 and -0.12 < t < 1.08:
                 cover = math.exp(-off * off) * _step(-0.12, 0.2, t) * _step(1.08, 0.8, t)
@@ -271,7 +284,7 @@ def _draw_brows(
             if joined > 0 and abs(between) < 3 and x < inner + 0.08:
                 share = joined * density * _step(inner + 0.08, inner, x)
                 cover = max(cover, share * math.exp(-between * between))
-            cover *= min(max(dense * density + 0.12 * hairs[row, column], 0.0), 1.0) * front[row, column]
+            cover *= min(max(dense * density + 0.22 * hairs[row, column], 0.0), 1.0) * front[row, column]
             for c in range(3):
                 surface[row, column, c] += cover * (colour[c] - surface[row, column, c])
 
