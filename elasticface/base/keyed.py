@@ -23,7 +23,9 @@ def generator(seed: int, purpose: str, *position: int) -> np.random.Generator:
     """
     if seed < 0 or any(p < 0 for p in position):
         raise ValueError(f"seed and position must be >= 0, got seed {seed} and position {position}")
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *position])
+    words = [seed, zlib.crc32(purpose.encode()), *position]
+    # As an array it is the same seed, and numpy need not make words of each int first, which takes it as long again.
+    return np.random.default_rng(np.array(words, np.uint32) if max(words) < 2**32 else words)
 
 
 def integer(seed: int, purpose: str, *position: int) -> int:

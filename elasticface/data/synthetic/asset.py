@@ -84,6 +84,10 @@ class Head:
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
 
+    @functools.cached_property
+    def _targets(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.target_names)}
+
     def target(self, name: str) -> int:
         """The number of a target.
 
@@ -91,8 +95,8 @@ class Head:
             KeyError: there is none of that name.
         """
         try:
-            return self.target_names.index(name)
-        except ValueError:
+            return self._targets[name]
+        except KeyError:
             raise KeyError(f"the head has no target {name!r}") from None
 
 

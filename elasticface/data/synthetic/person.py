@@ -43,13 +43,13 @@ class Brows:
 
     inner: float  # x of the inner end, 0.08..0.15
     outer: float  # x of the outer end, 0.50..0.60
-    height: float  # y, about 7.5
+    height: float  # y, about 7.43, where the ridge over the eyes is; lower in men
     arch: float  # rise of the apex over the ends, 0..0.08
     apex: float  # where the apex is, 0 inner end .. 1 outer end
     tilt: float  # rise of the outer end over the inner one
     drop: float  # fall of the tail behind the apex, 0..0.5
-    thickness: float  # half the height of the hairs' band, 0.02..0.055
-    density: float  # share of the skin covered, 0.4..1
+    thickness: float  # half the height of the hairs' band, 0.018..0.07
+    density: float  # share of the skin covered, 0.3..1
     joined: float  # density of hairs between the brows, mostly 0
 
 
@@ -64,6 +64,7 @@ class Habits:
     beard: float  # how full the beard usually is, 0 shaven .. 1
     beard_form: int  # index of texture.BEARDS
     smile: float  # added to the strength of every smile; negative for the stern
+    mood: float  # which of the expressions is the usual one, as a share of all photos
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,21 @@ class Person:
     melanin: float  # 0.05 pale .. 2.2 very dark
     haemoglobin: float  # redness of the skin, 0.15..0.7
     ruddiness: Floats  # [3] added redness of cheeks, nose, chin
-    eye_circles: Floats  # [3] darkness under and over the eyes, redness around them
+    eye_circles: Floats  # [3] darkness under the eyes and in the sockets over them, redness around them
     freckles: float  # 0 none .. 0.7
     moles: Floats  # [N, 4] x, y, radius (decimetres), darkness
     scar: Floats | None  # x, y, angle, length, width, redness
     lips: Floats  # [2] melanin and haemoglobin over the skin's
     roughness: float  # of the skin's relief, 0.3..1
-    wrinkles: Floats  # [6] depths of the folds: four across the forehead, beside the mouth, under the eyes
-    oiliness: float  # strength of the skin's gloss, 0.25..1
+    wrinkles: Floats  # [8] depths of the folds: four across the forehead, beside the mouth, under the eyes, beside the
+    # eyes (crow's feet), between the brows
+    blotches: float  # unevenness of the skin's colour, 0.5 even .. 2; more with age
+    oiliness: float  # strength of the skin's gloss, 0.3..1.4
     iris: Floats  # [3] linear RGB albedo
     pupil: float  # angle of the pupil's edge from the gaze, radians
     sclera: float  # brightness of the white of the eye, 0.85..1
     hair_colour: Floats  # [3] linear RGB albedo
-    receding: float  # how far the hairline has gone back, 0..0.3 decimetres
+    receding: float  # how far the hairline has gone back, 0..0.5 decimetres
     hairline: float  # height of the hairline over the average, decimetres
     brows: Brows
     habits: Habits
@@ -114,7 +117,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
     family = keyed.generator(seed, "synthetic family", int(r.integers(FAMILIES)))
     ancestry = r.dirichlet([0.45] * 3)
     sex = float(r.beta(0.35, 0.35))
-    age = float(r.beta(1.1, 2.0))
+    age = float(r.beta(1.3, 1.7))
     melanin = float(
         np.clip(
             ancestry @ [r.uniform(0.9, 1.9), r.uniform(0.25, 0.75), r.uniform(0.08, 0.6)] + r.normal(0, 0.06), 0.05, 2.2
@@ -134,7 +137,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         melanin=melanin,
         haemoglobin=float(r.uniform(0.15, 0.6)),
         ruddiness=r.uniform(0, [0.45, 0.3, 0.2]),
-        eye_circles=r.uniform([0, 0, 0.05], [0.3, 0.2, 0.25]) * [1 + 0.5 * age, 1, 1],
+        eye_circles=r.uniform([0, 0.1, 0.05], [0.35, 0.4, 0.3]) * [1 + 0.5 * age, 1, 1],
         freckles=float(r.uniform(0.15, 0.6) if r.random() < (0.35 if fair else 0.08) else 0),
         moles=np.stack(
             [
@@ -147,16 +150,17 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         scar=r.uniform([-0.6, 6.4, 0, 0.05, 0.012, -0.35], [0.6, 7.9, 3.14, 0.16, 0.04, 0.6])
         if r.random() < 0.1
         else None,
-        lips=np.array([r.uniform(-0.1, 0.2) + 0.15 * melanin, r.uniform(0.3, 0.85)]),
+        lips=np.array([r.uniform(-0.1, 0.4) + 0.15 * melanin, r.uniform(0.15, 1.0)]),
         roughness=float(r.uniform(0.3, 1)),
-        wrinkles=r.uniform(0.3, 1, 6),
-        oiliness=float(r.uniform(0.25, 0.85)),
+        wrinkles=r.uniform(0.1, 1, 8),
+        blotches=float(r.uniform(0.5, 1.2) + 0.8 * age * r.uniform(0, 1)),
+        oiliness=float(r.uniform(0.3, 1.4)),
         iris=IRISES[r.integers(0, 6) if fair else r.integers(0, 2)] * r.uniform(0.8, 1.25),
         pupil=float(r.uniform(0.18, 0.27)),
         sclera=float(r.uniform(0.85, 1)),
         hair_colour=_hair_colour(r, fair, age),
-        receding=float(r.beta(1, 2) * 0.3 * age * (sex > 0.5) + r.beta(1, 4) * 0.06),
-        hairline=float(r.normal(0, 0.05)),
+        receding=float(r.beta(1, 2) * 0.5 * age * (sex > 0.5) + r.beta(1, 4) * 0.06),
+        hairline=float(r.normal(0, 0.1)),
         brows=_brows(r, sex),
         habits=_habits(r, sex),
     )
@@ -166,21 +170,21 @@ def _hair_colour(r: np.random.Generator, fair: bool, age: float) -> Floats:
     shares = [0.12, 0.28, 0.28, 0.16, 0.1, 0.06] if fair else [0.66, 0.27, 0.07, 0, 0, 0]
     natural = HAIR_COLOURS[r.choice(6, p=shares)] * r.uniform(0.8, 1.4)
     onset, grey = age + r.normal(0, 0.15), r.uniform(0.4, 1)
-    grey *= float(np.clip((onset - 0.45) / 0.5, 0, 1))
+    grey *= float(np.clip((onset - 0.52) / 0.5, 0, 1))
     return np.asarray(natural * (1 - grey) + GREY_HAIR * grey)
 
 
 def _brows(r: np.random.Generator, sex: float) -> Brows:
     return Brows(
         inner=float(r.uniform(0.09, 0.155)),
-        outer=float(r.uniform(0.5, 0.6)),
-        height=float(r.normal(7.49, 0.02)),
-        arch=float(r.uniform(0, 0.07)),
+        outer=float(r.uniform(0.47, 0.61)),
+        height=float(r.normal(7.432 - 0.014 * sex, 0.022)),
+        arch=float(r.uniform(0, 0.085)),
         apex=float(r.uniform(0.55, 0.75)),
         tilt=float(r.normal(-0.012, 0.022)),
         drop=float(r.uniform(0.1, 0.5)),
-        thickness=float(r.uniform(0.028, 0.055) * (0.8 + 0.35 * sex)),
-        density=float(r.uniform(0.5, 0.95)),
+        thickness=float(r.uniform(0.022, 0.062) * (0.8 + 0.35 * sex)),
+        density=float(r.uniform(0.3, 1)),
         joined=float(r.uniform(0.1, 0.45) if r.random() < 0.1 else 0),
     )
 
@@ -193,5 +197,6 @@ def _habits(r: np.random.Generator, sex: float) -> Habits:
         make_up=float(r.uniform(0.2, 1) if sex < 0.5 and r.random() < 0.65 else 0),
         beard=float(r.choice([0, r.uniform(0.1, 0.35), r.uniform(0.5, 1)], p=[0.4, 0.35, 0.25]) if sex > 0.5 else 0),
         beard_form=int(r.integers(4)),
-        smile=float(r.normal(0, 0.12)),
+        smile=float(r.normal(0, 0.2)),
+        mood=float(r.random()),
     )

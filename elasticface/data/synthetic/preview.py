@@ -92,6 +92,11 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
     ]
     frames = [scene.draw_glasses(key, dark=key % 4 == 3) for key in range(_STEPS)]
     masks = [scene.MASK_COLOURS[n % len(scene.MASK_COLOURS)] for n in range(_STEPS)]
+    hats = [
+        scene.Hat(kind, 7.9 - 0.1 * n, 0.1, np.array(colour))
+        for kind in scene.HATS
+        for n, colour in enumerate(((0.02, 0.03, 0.1), (0.3, 0.05, 0.05), (0.5, 0.5, 0.5)))
+    ]
     objects = [
         Occluder(np.array([0.1 + 0.8 * s, 0.9]), np.array([0.2, 0.14]), 3 * s, s, np.array([0.3, 0.2, 0.15]))
         for s in share
@@ -101,7 +106,7 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
     return {
         "yaw": portraits(0, "yaw", np.radians(140 * share - 70)),
         "pitch": portraits(1, "pitch", np.radians(60 * share - 30)),
-        "camera distance": portraits(2, "distance", 5 * 5**share),
+        "camera distance": portraits(2, "distance", 6 * 10**share),
         "expression": portraits(3, "units", expressions),
         "light azimuth": lit(4, "lamp.azimuth", 3.2 * share - 1.6),
         "light elevation": lit(5, "lamp.elevation", 1.5 * share - 0.25),
@@ -111,6 +116,7 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
             (person, replace(shot, yaw=float(yaw)))
             for (person, shot), yaw in zip(portraits(7, "look.mask", masks), 2 * share - 1, strict=True)
         ],
+        "hat": portraits(9, "look.hat", hats, yaw=turned),
         "object": portraits(8, "occluder", objects),
         "beard": portraits(man, "look.paint.beard", share, yaw=turned),
         "age": people_like(9, "age", share),

@@ -42,11 +42,13 @@ def rasterise(
         points: float32 [V, 3]: x, y in pixels (pixel centres at .5), and nearness: larger is nearer.
         triangles: int32 [T, 3].
         depth: float32 [H, W], the nearest so far.
-        index: int32 [H, W], the triangle seen; left alone where nothing is nearer than ``depth``.
-        weights: float32 [H, W, 2], weights of its first two corners; the third's is what is missing to 1.
+        index: int32 [H, W], the triangle seen; left alone where nothing is nearer than ``depth``. None where only the
+            depth is asked for, which takes three quarters of the time.
+        weights: float32 [H, W, 2], weights of its first two corners; the third's is what is missing to 1. None with
+            ``index``.
         facing: 1 leaves out triangles whose corners run clockwise with y down, -1 the others, 0 takes all.
     """
-    height, width = index.shape
+    height, width = depth.shape
     one, half = np.float32(1), np.float32(0.5)
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -71,6 +73,14 @@ def rasterise(
         for y in range(top, bottom + 1):
             down = np.float32(y) + half - y2
             u, v = u_x * start + u_y * down, v_x * start + v_y * down
+            if index is None:
+                for x in range(left, right + 1):
+                    z = u * (z0 - z2) + v * (z1 - z2) + z2
+                    nearer = (min(u, v, one - u - v) >= -_OVERLAP) & (z > depth[y, x])
+                    depth[y, x] = z if nearer else depth[y, x]
+                    u += u_x
+                    v += v_x
+                continue
             entered = False
             for x in range(left, right + 1):
                 if min(u, v, one - u - v) >= -_OVERLAP:
@@ -92,29 +102,27 @@ def cast_shadows(
 ) -> Array:
     """The shadow map of meshes (points [V, 3], triangles) under a lamp with this frame, float32 [size, size]."""
     seen = np.full((size, size), _BACKGROUND, np.float32)
-    index = np.full((size, size), -1, np.int32)
-    weights = np.empty((size, size, 2), np.float32)
     scale = np.float32(size / (2 * reach))
+    to_pixels = np.array([scale, scale, 1], np.float32)
+    middle = np.array([size / 2, size / 2, 0], np.float32)
     for points, triangles, facing in meshes:
-        local = rotate(points, frame)
-        local[:, :2] = (local[:, :2] + np.float32(reach)) * scale
-        rasterise(local, triangles, seen, index, weights, -facing)
+        rasterise(rotate(points, frame * to_pixels[:, None], middle), triangles, seen, None, None, -facing)
     return seen
 
 
-def rotate(points: Array, frame: Array) -> Array:
-    """points · frameᵀ without BLAS, whose sums differ from machine to machine."""
+def rotate(points: Array, frame: Array, shift: Array | None = None) -> Array:
+    """points · frameᵀ + shift without BLAS, whose sums differ from machine to machine."""
     result = np.empty_like(points)
-    _rotate_into(points, frame, result)
+    _rotate_into(points, frame, np.zeros(3, np.float32) if shift is None else shift, result)
     return result
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _rotate_into(points: Any, frame: Any, result: Any) -> None:  # pragma: no cover - compiled
-    for n in range(len(points)):
-        x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        for axis in range(3):
-            result[n, axis] = frame[axis, 0] * x + frame[axis, 1] * y + frame[axis, 2] * z
+def _rotate_into(points: Any, frame: Any, shift: Any, result: Any) -> None:  # pragma: no cover - compiled
+    for axis in range(3):
+        of_x, of_y, of_z, start = frame[axis, 0], frame[axis, 1], frame[axis, 2], shift[axis]
+        for n in range(len(points)):
+            result[n, axis] = of_x * points[n, 0] + of_y * points[n, 1] + of_z * points[n, 2] + start
 
 
 @numba.njit(cache=True, error_model="numpy")

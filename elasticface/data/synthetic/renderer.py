@@ -7,19 +7,27 @@ projected vertices before anything is drawn, so no picture is ever resampled.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticface.data.images import alignment
 from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.raster import Array, Triangles
-from elasticface.data.synthetic.scene import Scene
-from elasticface.data.synthetic.shading import ATTRIBUTES, FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
+from elasticface.data.synthetic.scene import Look, Scene
+from elasticface.data.synthetic.shading import FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 _SOLID = (asset.SKIN, asset.EYE, asset.TEETH, asset.TONGUE)
 _REACH = 1.6  # decimetres around the face that cast and catch shadows
+# From nose and mouth to what is marked of them. Detectors, and so the template, mark the middle of the nose's tip: it
+# lies higher than the foremost vertex.
+_TO_MARKS = np.array([[0, 0.045, 0], [0, 0, 0], [0, 0, 0]], np.float32)
 _SPREAD = float(np.std(alignment.TEMPLATE, axis=0).max())  # of the landmarks from top to bottom, pixels
+
+_AHEAD = np.array([0, 0, 0.13], np.float32)  # from an eye's centre to the front of the eyeball
+_FLAT = np.eye(2, 3)  # leaves the plane through the head's centre as it is
 
 
 @dataclass(frozen=True)
@@ -33,42 +41,47 @@ class Sitter:
 
 def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     """The light that reaches the camera, linear RGB [size, size, 3]."""
-    head, look, person = asset.load(), scene.look, sitter.person
+    look, person = scene.look, sitter.person
     vertices = shape.express(sitter.vertices, scene.units)
-    eyes = np.stack([vertices[head.left_eye].mean(0), vertices[head.right_eye].mean(0)])
-    centre = np.array([0, eyes[:, 1].mean() - 0.1, eyes[:, 2].mean() - 0.75], np.float32)
+    eyes = vertices[_eyeballs()].mean(1)  # [2, 3]
+    middle = (eyes[0] + eyes[1]) / 2
+    centre = np.array([0, middle[1] - 0.1, middle[2] - 0.75], np.float32)
     turn = rotation(scene.yaw, scene.pitch, scene.roll)
     view = _View(centre, turn, scene, eyes, vertices, size)
 
-    attributes = [_head_attributes(view, vertices, hair.scalp_cover(look.hair, person))]
-    triangles, parts = [_triangles_of(*_SOLID)], [head.parts[head.parts != asset.LASHES]]
+    style = look.hair if look.hat is None else hair.under_hat(look.hair)
+    places = view.place(vertices)
+    solid = _head_attributes(places, hair.scalp_cover(look.hair, person))
+    triangles, parts = _triangles_of(*_SOLID), _solid_parts()
     lenses, worn = None, []
     if look.glasses is not None:
         frame, lenses = wear.glasses_on(look.glasses, vertices)
         worn.append((frame, RIM))
     if look.mask is not None:
         worn.append((wear.mask_on(vertices, scene.background), FABRIC))
+    if look.hat is not None:
+        worn.append((wear.hat_on(look.hat, vertices), FABRIC))
     for mesh, part in worn:
-        triangles.append(mesh.triangles + np.int32(sum(map(len, attributes))))
-        parts.append(np.full(len(mesh.triangles), part, np.uint8))
-        attributes.append(_mesh_attributes(view, mesh))
-    solid = np.concatenate(attributes)
-    solid_triangles, solid_parts = np.concatenate(triangles), np.concatenate(parts)
-    sheets = hair.grow(look.hair, person, vertices)
-    strands = [] if sheets is None else _sheet_attributes(view, sheets)
-
-    # What is worn on the face is too thin for the shadow map.
-    casting = [(np.ascontiguousarray(attributes[0][:, :3]), triangles[0], 1)]
-    if strands:
-        casting.append((np.ascontiguousarray(strands[-1][:, :3]), _dense_triangles(sheets), 0))
+        triangles = np.concatenate([triangles, mesh.triangles + np.int32(len(solid))])
+        parts = np.concatenate([parts, np.full(len(mesh.triangles), part, np.uint8)])
+        solid = np.concatenate([solid, _mesh_attributes(view, mesh)])
+    # What is worn on the face is too thin for the shadow map; what lies inside of the skin casts no shadow that shows.
+    casting = [(places, _outer_triangles(), 1)]
+    if look.hat is not None:
+        casting.append((np.ascontiguousarray(solid[-len(worn[-1][0].points) :, :3]), worn[-1][0].triangles, 0))
+    sheets, strands = hair.grow(style, person, vertices), []
+    if sheets is not None:
+        layers = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
+        strands = _sheet_attributes(layers, sheets)
+        casting.append((layers[-1], _dense_triangles(sheets), 0))
     light = _light(scene, casting)
     materials = _materials(sitter, scene, view)
 
     image = camera.background(scene.background, size)
     seen = raster.buffers(size)
     pixels = view.screen(solid)
-    raster.rasterise(pixels, solid_triangles, *seen, 1)
-    shading.draw_surfaces(image, seen, solid, solid_triangles, solid_parts, materials, light, scene.distance)
+    raster.rasterise(pixels, triangles, *seen, 1)
+    shading.draw_surfaces(image, seen, solid, triangles, parts, materials, light, scene.distance)
 
     def draw(sheet: Array, pixels: Array, of: Triangles, kind: int, layer: float, facing: int = 0) -> None:
         seen.triangle.fill(-1)
@@ -91,26 +104,36 @@ class _View:
     """From the head's space to the camera's, and on to the pixels of the aligned picture."""
 
     def __init__(self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int) -> None:
-        self.centre, self.turn, self.distance = centre, turn, scene.distance
-        head = asset.load()
-        ahead = np.array([0, 0, 0.13], np.float32)  # to the front of the eyeball
-        marks = [eyes[1] + ahead, eyes[0] + ahead, *vertices[[head.nose_tip, head.right_mouth, head.left_mouth]]]
-        flat = raster.project(self.place(np.stack(marks).astype(np.float32)), self.distance, np.eye(2, 3))[:, :2]
+        self.turn, self.distance = turn, scene.distance
+        self._shift = -(turn * centre).sum(1)
+        marks = np.concatenate([eyes[::-1] + _AHEAD, vertices[_marks()] + _TO_MARKS])
+        flat = raster.project(self.place(marks), self.distance, _FLAT)[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.
-        scale = _SPREAD / float(np.std(flat, axis=0).max())
-        matrix = alignment.similarity(flat + scene.jitter / scale) * (size / alignment.SIZE * scene.zoom)
+        scale = _SPREAD / math.sqrt(((flat - flat.sum(0) / 5) ** 2).sum(0).max() / 5)
+        matrix = _onto_template(flat + scene.jitter / scale) * (size / alignment.SIZE * scene.zoom)
         matrix[:, 2] += (1 - scene.zoom) * size / 2
         self._matrix = matrix
-        self.eyes = self.place(eyes.astype(np.float32))
+        self.eyes = self.place(eyes)
 
     def place(self, points: Array) -> Array:
         """Into camera space, [N, 3]."""
-        return raster.rotate(points - self.centre, self.turn)
+        return raster.rotate(points, self.turn, self._shift)
 
     def screen(self, attributes: Array) -> Array:
         """Pixels at twice the resolution, and nearness: [V, 3]."""
         pixels: Array = raster.project(attributes, self.distance, 2 * self._matrix)
         return pixels
+
+
+def _onto_template(marks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """:func:`elasticface.data.images.alignment.similarity` of one face, without what numpy takes for five points."""
+    points, template = ([complex(x, y) for x, y in five.tolist()] for five in (marks, alignment.TEMPLATE))
+    middle, target = sum(points) / 5, sum(template) / 5
+    centred = [point - middle for point in points]
+    turn = sum(c.conjugate() * (t - target) for c, t in zip(centred, template, strict=True))
+    a = turn / sum(abs(c) ** 2 for c in centred)
+    b = target - a * middle
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Array:
@@ -128,20 +151,24 @@ def rotation(yaw: float, pitch: float, roll: float) -> Array:
 
 def _attributes(places: Array, normals: Array, openness: Array | float, cover: Array | float) -> Array:
     """The attributes of vertices, [V, ATTRIBUTES], with what is not given at 0."""
-    result = np.zeros((len(places), ATTRIBUTES), np.float32)
-    result[:, shading.POSITION : shading.POSITION + 3] = places
-    result[:, shading.NORMAL : shading.NORMAL + 3] = normals
+    result: Array = shading.attributes_of(places, normals)
     result[:, shading.OPENNESS] = openness
     result[:, shading.COVER] = cover
     return result
 
 
-def _head_attributes(view: _View, vertices: Array, cover: Array) -> Array:
+def _head_attributes(places: Array, cover: Array) -> Array:
     head = asset.load()
-    normals = shape.normals(vertices, _triangles_of(asset.SKIN))
-    result = _attributes(view.place(vertices), raster.rotate(normals, view.turn), head.occlusion, cover)
-    result[:, shading.TEXTURE : shading.TEXTURE + 2] = head.uv
+    result = _attributes(places, shape.normals(places, _triangles_of(asset.SKIN)), _openness(), cover)
+    for axis in range(2):  # numpy is slow with rows of two
+        result[:, shading.TEXTURE + axis] = head.uv[:, axis]
     return result
+
+
+@cache
+def _openness() -> Array:
+    """Of the head's vertices, [V]: half hidden ones get less than half of the light from around."""
+    return np.asarray(asset.load().occlusion ** 1.3, np.float32)
 
 
 def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
@@ -149,21 +176,26 @@ def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
     return _attributes(places, shape.normals(places, mesh.triangles), 0.85, mesh.shade)
 
 
-def _sheet_attributes(view: _View, sheets: hair.Sheets) -> list[Array]:
+def _sheet_attributes(layers: list[Array], sheets: hair.Sheets) -> list[Array]:
     """Of each layer. The layers run nearly side by side, so the middle one's directions serve for all."""
     rows, columns = sheets.alpha.shape
-    places = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
-    middle = places[len(places) // 2]
+    middle = layers[len(layers) // 2]
     result = _attributes(middle, shape.normals(middle, hair.sheet_triangles()), 1, sheets.alpha.ravel())
-    result[:, shading.TEXTURE] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
+    result[:, shading.TEXTURE] = _across(rows, columns)
     result[:, shading.TEXTURE + 1] = sheets.along.ravel()
-    grid = middle.reshape(rows, columns, 3)
-    tangent = np.diff(grid, axis=0, append=2 * grid[-1:] - grid[-2:-1])
-    result[:, shading.TANGENT : shading.TANGENT + 3] = tangent.reshape(-1, 3)
-    layers = [result.copy() for _ in places]
-    for layer, place in zip(layers, places, strict=True):
-        layer[:, shading.POSITION : shading.POSITION + 3] = place
-    return layers
+    tangents = result[:, shading.TANGENT : shading.TANGENT + 3]
+    np.subtract(middle[columns:], middle[:-columns], out=tangents[:-columns])
+    tangents[-columns:] = tangents[-2 * columns : -columns]
+    others = [result.copy() for _ in layers[1:]]
+    for attributes, places in zip([result, *others], layers, strict=True):
+        attributes[:, shading.POSITION : shading.POSITION + 3] = places
+    return [result, *others]
+
+
+@cache
+def _across(rows: int, columns: int) -> Array:
+    """Around the head, 0..1, at each node of a sheet."""
+    return np.tile(np.linspace(0, 1, columns, dtype=np.float32), rows)
 
 
 def _light(scene: Scene, casting: list[tuple[Array, Triangles, int]]) -> Light:
@@ -207,10 +239,30 @@ def _materials(sitter: Sitter, scene: Scene, view: _View) -> Materials:
         sclera=person.sclera,
         rim=(np.zeros(3) if glasses is None else glasses.colour).astype(np.float32),
         lens=(clear if glasses is None else np.array([0.015, 0.015, 0.018, glasses.dark])).astype(np.float32),
-        fabric=(np.zeros(3) if look.mask is None else look.mask).astype(np.float32),
+        fabric=_fabric(look),
         cloth=look.cloth.astype(np.float32),
         neckline=float((asset.TOP - look.neckline) / (asset.TOP - asset.BOTTOM)),
     )
+
+
+def _fabric(look: Look) -> Array:
+    """The albedo [3] of mask and hat: who wears both wears them in one colour."""
+    hat = np.zeros(3) if look.hat is None else look.hat.colour
+    return (hat if look.mask is None else look.mask).astype(np.float32)
+
+
+@cache
+def _eyeballs() -> NDArray[np.int64]:
+    """The vertices of the left and the right eye, [2, n]."""
+    head = asset.load()
+    return np.stack([head.left_eye, head.right_eye])
+
+
+@cache
+def _marks() -> NDArray[np.int64]:
+    """The vertices of nose and mouth that alignment goes by."""
+    head = asset.load()
+    return np.array([head.nose_tip, head.right_mouth, head.left_mouth])
 
 
 @cache
@@ -220,11 +272,25 @@ def _triangles_of(*parts: int) -> Triangles:
     return np.ascontiguousarray(head.triangles[np.isin(head.parts, parts)])
 
 
-def _dense_triangles(sheets: hair.Sheets | None) -> Triangles:
+@cache
+def _solid_parts() -> NDArray[np.uint8]:
+    """What the triangles of ``_triangles_of(*_SOLID)`` are made of."""
+    parts = asset.load().parts
+    return parts[np.isin(parts, _SOLID)]
+
+
+@cache
+def _outer_triangles() -> Triangles:
+    """The skin's triangles without the mouth's cavity."""
+    skin = _triangles_of(asset.SKIN)
+    return skin[(asset.load().inside_mouth[skin] < 0.5).any(1)]
+
+
+def _dense_triangles(sheets: hair.Sheets) -> Triangles:
     """The triangles of a sheet that are dense enough to cast a shadow."""
-    assert sheets is not None
-    triangles = hair.sheet_triangles()
-    return triangles[(sheets.alpha.ravel()[triangles] > 0.6).all(1)]
+    dense = sheets.alpha > 0.6
+    a, b, c, d = dense[:-1, :-1], dense[1:, :-1], dense[1:, 1:], dense[:-1, 1:]  # as in surface.grid_triangles
+    return hair.sheet_triangles().compress(np.concatenate([(a & b & c).ravel(), (a & c & d).ravel()]), axis=0)
 
 
 @cache

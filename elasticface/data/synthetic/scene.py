@@ -26,25 +26,54 @@ APPEARANCES: tuple[str, ...] = get_args(Appearance)
 FRAME_COLOURS = np.array(
     [[0.01, 0.01, 0.01], [0.05, 0.02, 0.01], [0.25, 0.2, 0.1], [0.3, 0.3, 0.3], [0.02, 0.03, 0.08], [0.2, 0.03, 0.03]]
 )
+HATS = ("cap", "knitted", "scarf")
 MASK_COLOURS = np.array([[0.36, 0.50, 0.60], [0.55, 0.55, 0.55], [0.02, 0.02, 0.02], [0.25, 0.07, 0.07]])
 
 # How often a photo shows what, and the action units it takes at strength 1; a pair is (least, most), drawn.
 EXPRESSIONS: dict[str, tuple[float, dict[str, float | tuple[float, float]]]] = {
-    "neutral": (0.30, {}),
-    "smile": (
-        0.34,
-        {"mouthSmile": 0.9, "cheekSquint": 0.4, "eyeSquint": 0.25, "jawOpen": (0, 0.12), "mouthUpperUp": (0, 0.6)},
+    "neutral": (0.08, {}),
+    "serious": (0.11, {"browDown": (0, 0.5), "mouthPress": (0, 0.5), "mouthRollUpper": (0, 0.4)}),
+    "smile": (  # with closed lips
+        0.14,
+        {"mouthSmile": (0.6, 1.1), "mouthStretch": (0, 0.5), "cheekSquint": 0.4, "eyeSquint": (0, 0.4)},
+    ),
+    "toothy smile": (
+        0.25,
+        {
+            "mouthSmile": (0.7, 1.2),
+            "mouthUpperUp": (0.6, 1.2),
+            "mouthLowerDown": (0.4, 1.1),
+            "mouthStretch": (0.2, 0.9),
+            "jawOpen": (0, 0.15),
+            "cheekSquint": (0.3, 0.7),
+            "eyeSquint": (0, 0.5),
+        },
     ),
     "laugh": (
-        0.10,
-        {"mouthSmile": 0.9, "jawOpen": (0.1, 0.3), "cheekSquint": 0.6, "eyeSquint": 0.4, "mouthUpperUp": (0.5, 0.9)},
+        0.09,
+        {
+            "mouthSmile": (0.7, 1.2),
+            "mouthUpperUp": (0.7, 1.2),
+            "mouthLowerDown": (0.3, 1),
+            "mouthStretch": (0.2, 0.8),
+            "jawOpen": (0.1, 0.35),
+            "cheekSquint": 0.7,
+            "eyeSquint": (0.2, 0.7),
+        },
     ),
-    "talk": (0.12, {"jawOpen": 0.3, "mouthFunnel": (0, 0.4), "mouthLowerDown": (0, 0.5)}),
-    "surprise": (0.04, {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.6, "jawOpen": 0.4}),
-    "sad": (0.03, {"browInnerUp": 0.7, "mouthFrown": 0.6, "mouthShrugLower": 0.4}),
-    "anger": (0.03, {"browDown": 0.7, "noseSneer": 0.4, "mouthPress": 0.6, "eyeSquint": 0.4}),
-    "pucker": (0.02, {"mouthPucker": 0.8}),
-    "squint": (0.02, {"eyeSquint": 0.9, "cheekSquint": 0.4}),
+    "talk": (  # an open vowel
+        0.13,
+        {"jawOpen": (0.05, 0.4), "mouthUpperUp": (0.1, 0.8), "mouthLowerDown": (0, 1), "mouthStretch": (0, 0.6)},
+    ),
+    "speak": (  # between the teeth, or with the lips forward
+        0.08,
+        {"jawOpen": (0, 0.12), "mouthUpperUp": (0.1, 0.8), "mouthLowerDown": (0.3, 1), "mouthFunnel": (0, 0.7)},
+    ),
+    "surprise": (0.03, {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.6, "jawOpen": (0, 0.4)}),
+    "sad": (0.02, {"browInnerUp": 0.7, "mouthFrown": 0.6, "mouthShrugLower": 0.4}),
+    "anger": (0.03, {"browDown": 0.8, "noseSneer": (0, 0.5), "mouthPress": 0.6, "eyeSquint": 0.4}),
+    "pucker": (0.01, {"mouthPucker": 0.8}),
+    "squint": (0.03, {"eyeSquint": 0.9, "cheekSquint": 0.4, "browDown": (0, 0.5)}),
 }
 _EXPRESSION_SHARES = np.cumsum([share for share, _ in EXPRESSIONS.values()])[:-1]  # what is left is the last one's
 _SIDED = frozenset(
@@ -82,6 +111,16 @@ class Glasses:
 
 
 @dataclass(frozen=True)
+class Hat:
+    """Something on the head. Lengths in decimetres on the average head."""
+
+    kind: str  # one of HATS
+    height: float  # where it ends on the forehead
+    thickness: float  # how far it stands off the head
+    colour: Floats  # [3] linear RGB albedo
+
+
+@dataclass(frozen=True)
 class Look:
     """What a person wears on head and face in one photo."""
 
@@ -89,6 +128,7 @@ class Look:
     paint: Paint  # brows, beard, make-up
     glasses: Glasses | None
     mask: Floats | None  # [3] albedo of a mask over mouth and nose
+    hat: Hat | None
     cloth: Floats  # [3] albedo of the clothes
     neckline: float  # height where they begin, decimetres
 
@@ -129,6 +169,7 @@ class Quality:
     resolution: int  # pixels a side that an aligned picture was reduced to before, 112 for none
     noise: float  # standard deviation in grey levels
     jpeg: int  # quality 30..95, 100 for none
+    sharpness: float = 0.0  # share of the contrast within 4 pixels that the camera adds, 0..0.7
 
 
 @dataclass(frozen=True)
@@ -142,7 +183,7 @@ class Scene:
     expression: str  # key of EXPRESSIONS
     strength: float  # of the expression, 0..1
     units: Mapping[str, float]  # action units
-    distance: float  # of the camera in decimetres, 5..30: near ones distort
+    distance: float  # of the camera in decimetres, 6..60: near ones distort
     jitter: Floats  # [5, 2] errors of the landmarks, pixels of the aligned picture
     lamp: Lamp
     look: Look
@@ -167,15 +208,18 @@ def draw_scene(person: Person, seed: int, photo: int, appearance: Appearance) ->
     k = person.heterogeneity
     expression, strength, units = _draw_expression(r, person)
     look = draw_look(person, keyed.generator(seed, "synthetic look", person.number, photo), appearance)
+    # Most look about towards the camera, a sixth anywhere; with the eyes, half of the turned look into it.
+    yaw = _normal(r, (22 * k + 8) if r.random() < 0.17 else (9 * k + 4), 70)
+    to_camera = float(r.uniform(0.5, 1)) if r.random() < 0.5 else 0.0
     return Scene(
-        yaw=math.radians(_normal(r, 20 * k + 6, 70)),
-        pitch=math.radians(_normal(r, 8 * k + 3, 30)),
+        yaw=math.radians(yaw),
+        pitch=math.radians(_normal(r, 6 * k + 3, 30)),
         roll=math.radians(_normal(r, 6, 20)),
-        gaze=np.array([_normal(r, 0.2, 0.45), _normal(r, 0.1, 0.25)]),
+        gaze=np.array([_within(r.normal(0, 0.1) - to_camera * math.radians(yaw), -0.5, 0.5), _normal(r, 0.08, 0.25)]),
         expression=expression,
         strength=strength,
         units=units,
-        distance=math.exp(r.uniform(math.log(5.5), math.log(25))),
+        distance=math.exp(r.uniform(*np.log([6, 12] if r.random() < 0.12 else [12, 60]))),
         jitter=r.normal(0, 0.9, (5, 2)),
         lamp=_draw_lamp(r, k),
         look=replace(look, mask=MASK_COLOURS[r.integers(4)] * r.uniform(0.8, 1.1))
@@ -198,7 +242,7 @@ def plain_scene(person: Person) -> Scene:
         expression="neutral",
         strength=0.0,
         units=_resting(person),
-        distance=14.0,
+        distance=25.0,
         jitter=np.zeros((5, 2)),
         lamp=Lamp(0.5, 0.6, 0.9, np.ones(3), np.full(3, 0.5), np.outer(np.full(3, 0.2), [0.0, 1, 0])),
         look=replace(usual, mask=None, glasses=None),
@@ -220,6 +264,7 @@ def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) ->
         style = replace(
             style,
             top=style.top * math.exp(r.normal(0, 0.15)),
+            sweep=style.sweep * math.exp(r.normal(0, 0.25)),
             parting=_within(style.parting + r.normal(0, 0.15), -1, 1),
             key=int(r.integers(2**31)),
         )
@@ -247,8 +292,9 @@ def draw_look(person: Person, r: np.random.Generator, appearance: Appearance) ->
             eye_shadow=made_up * r.uniform(0.1, 0.6),
             eye_shadow_colour=int(r.integers(len(EYE_SHADOWS))),
         ),
-        glasses=draw_glasses(frame, dark=appearance != "frozen" and bool(r.random() < 0.12)) if glasses_now else None,
+        glasses=draw_glasses(frame, dark=appearance != "frozen" and bool(r.random() < 0.08)) if glasses_now else None,
         mask=None,
+        hat=_draw_hat(r, person) if appearance != "frozen" and r.random() < 0.05 else None,
         cloth=_cloth_colour(r),
         neckline=float(r.uniform(5.5, 6.0)),
     )
@@ -282,23 +328,24 @@ def units_of(
 
 def _draw_expression(r: np.random.Generator, person: Person) -> tuple[str, float, dict[str, float]]:
     k = min(person.heterogeneity, 1.6)
-    name = list(EXPRESSIONS)[int(np.searchsorted(_EXPRESSION_SHARES, r.random(), side="right"))]
-    strength = _within(abs(r.normal(0, 0.55 * k)), 0, 1)
-    if name in ("smile", "laugh"):
-        strength = _within(strength + person.habits.smile, 0, 1)
+    share = person.habits.mood if r.random() < 0.3 else r.random()
+    name = list(EXPRESSIONS)[int(np.searchsorted(_EXPRESSION_SHARES, share, side="right"))]
+    strength = _within(abs(r.normal(0.25, 0.55 * k)), 0, 1)
+    if "mouthSmile" in EXPRESSIONS[name][1]:
+        strength = _within(strength + 0.3 + person.habits.smile, 0, 1)
     units = units_of(name, strength, person, r)
     closed = r.random() < 0.02
     _raise(units, "eyeBlink", 1.0 if closed else max(0.0, r.normal(0.03, 0.1)), tilt=0)
     for unit in ("browInnerUp", "mouthLeft", "mouthRight", "jawLeft", "jawRight"):
         _raise(units, unit, max(0.0, r.normal(0, 0.1 * k)), tilt=0)
-    return name, strength, {unit: amount for unit, amount in units.items() if amount > 1e-3}
+    return name, strength, {unit: min(amount, 1.2) for unit, amount in units.items() if amount > 1e-3}
 
 
 def _resting(person: Person) -> dict[str, float]:
     """A face at rest: the average head's mouth looks stern, a trace of a smile makes it neutral."""
     units: dict[str, float] = {}
     _raise(units, "mouthSmile", 0.14 + 0.3 * max(-0.3, person.habits.smile), tilt=0)
-    _raise(units, "browInnerUp", 0.2, tilt=0)
+    _raise(units, "browInnerUp", 0.06, tilt=0)
     return units
 
 
@@ -309,17 +356,23 @@ def _raise(units: dict[str, float], unit: str, amount: float, tilt: float) -> No
 
 
 def _draw_lamp(r: np.random.Generator, k: float) -> Lamp:
-    warmth, tint = r.normal(0, 0.12 * min(1, k + 0.2)), r.normal(0, 0.04)
+    warmth, tint = r.normal(0, 0.10 * min(1, k + 0.2)), r.normal(0, 0.04)
     around = r.normal(0, 1, 3)
     around[1] = abs(around[1]) * 0.8 + 0.3
-    ambient = np.clip(1 - 0.6 * warmth * np.array([1, 0, -1]) + r.normal(0, 0.05, 3), 0.4, 1.6) * r.uniform(0.3, 0.75)
+    ambient = np.clip(1 - 0.6 * warmth * np.array([1, 0, -1]) + r.normal(0, 0.05, 3), 0.4, 1.6) * r.uniform(0.2, 0.65)
+    # A flash beside the camera, lamps at a ceiling, or anything: a window, the sun, a stage.
+    azimuth, elevation, strength = (
+        (r.normal(0, 0.2), r.uniform(0, 0.5), r.uniform(0.8, 1.8)),
+        (r.uniform(-1, 1), r.uniform(0.2, 0.95), r.uniform(0.5, 1.1)),
+        (r.uniform(-1.6, 1.6), r.uniform(-0.25, 1.0), r.choice([0.25, 0.8, 1.2, 1.7])),
+    )[int(np.searchsorted([0.35, 0.65], r.random()))]
     return Lamp(
-        azimuth=float(r.uniform(-1.6, 1.6) * min(1, 0.35 + 0.65 * k)),
-        elevation=float(r.uniform(-0.25, 1.2)),
-        strength=float(np.exp(r.normal(0, 0.35)) * r.choice([0.25, 0.8, 1.2, 1.7])),
+        azimuth=_within(azimuth * min(1, 0.35 + 0.65 * k), -1.6, 1.6),
+        elevation=float(elevation),
+        strength=float(np.exp(r.normal(0, 0.25)) * strength),
         colour=np.clip([1 + warmth, 1 + tint, 1 - warmth], 0.5, 1.6),
         ambient=ambient,
-        gradient=np.outer(ambient * r.uniform(0.2, 0.8), around / np.linalg.norm(around)) + r.normal(0, 0.03, (3, 3)),
+        gradient=np.outer(ambient * r.uniform(0.3, 0.95), around / np.linalg.norm(around)) + r.normal(0, 0.03, (3, 3)),
     )
 
 
@@ -340,21 +393,27 @@ def _draw_occluder(r: np.random.Generator, person: Person) -> Occluder:
 def _draw_quality(r: np.random.Generator, k: float) -> Quality:
     worse = r.random()
     return Quality(
-        exposure=float(r.normal(0, 0.22)),
-        metering=float(r.uniform(0.3, 0.65)),
-        white_balance=np.exp(r.normal(0, 0.06, 3)),
-        contrast=float(r.uniform(0.88, 1.18)),
-        saturation=0.0 if r.random() < 0.03 else float(r.uniform(0.7, 1.2)),
-        blur=float(r.uniform(0.4, 1.3)) if worse < 0.25 * min(k, 2) else 0.0,
+        exposure=float(r.normal(-0.2, 0.18)),
+        metering=float(r.uniform(0.4, 0.75)),
+        white_balance=np.exp(r.normal(0, 0.05, 3) + r.normal(0.03, 0.08) * np.array([1, 0, -1])),
+        contrast=float(r.uniform(1.0, 1.35)),
+        saturation=0.0 if r.random() < 0.03 else float(r.uniform(0.7, 1.4)),
+        blur=float(r.uniform(0.8, 1.5) if worse < 0.25 * min(k, 2) else r.uniform(0.35, 0.8)),
         resolution=int(r.integers(28, 80)) if 0.25 * min(k, 2) <= worse < 0.40 * min(k, 2) else 112,
-        noise=float(r.uniform(1, 6)) if r.random() < 0.5 else 0.0,
+        noise=float(r.uniform(0.5, 3)) if r.random() < 0.4 else 0.0,
         jpeg=int(r.integers(30, 96)) if r.random() < 0.6 else 100,
+        sharpness=float(r.uniform(0, 0.7)),
     )
+
+
+def _draw_hat(r: np.random.Generator, person: Person) -> Hat:
+    kind = HATS[r.choice(3, p=(0.75, 0.25, 0) if person.sex > 0.5 else (0.35, 0.25, 0.4))]
+    return Hat(kind, float(r.uniform(7.68, 7.9)), float(r.uniform(0.06, 0.14)), _cloth_colour(r))
 
 
 def _cloth_colour(r: np.random.Generator) -> Floats:
     grey = r.uniform(0.01, 0.6)
-    return np.clip(grey * (1 + r.normal(0, 0.35, 3)), 0.005, 0.8)
+    return np.clip(grey * (1 + r.normal(0, 0.4, 3)), 0.005, 0.8)
 
 
 def _normal(r: np.random.Generator, spread: float, most: float) -> float:

@@ -9,6 +9,10 @@ Everything is in camera space: x right, y up, z towards the camera, which is at 
 All compiled code that calls other compiled code is in one file with it: numba renews its cache when the caller's file
 changes, not when the callee's does. There an array handed to a function costs atomic counts of its references: so
 functions take a row of the picture at a time, and those that a single pixel calls take vectors that are tuples.
+
+Light is reckoned for the fragments of a row at once, in *lanes*: a flat array with ``_LANES`` neighbours of each
+quantity, one a fragment. As their distance is a constant, the compiler sees that none overlaps another, and takes eight
+fragments at a time. Numbers there are float32 throughout, for which constants must be so too.
 """
 
 import math
@@ -28,6 +32,26 @@ POSITION, NORMAL, TEXTURE, OPENNESS, COVER, TANGENT = 0, 3, 6, 8, 9, 10
 ATTRIBUTES = 16  # 13, and room to add them up eight at a time
 # What a fragment, which is one material's share of a pixel, has in these columns once its material is known.
 _ALBEDO, _GLOSS, _LIT = 10, 13, 14
+
+_LANES = 480  # fragments at a time, at most; not a power of two, or all quantities would fall on the same cache lines
+_lane = np.uint64
+_FULL = 32  # lanes are reckoned up to a multiple of it: what is left over would go through a loop of its own
+
+
+def _lanes(*numbers: int) -> tuple[np.uint64, ...]:
+    return tuple(np.uint64(number * _LANES) for number in numbers)
+
+
+# Where in the lanes a quantity begins, of vectors each part; unsigned, since any other index may count from the end.
+# What is seen, and how much of the lamp's light arrives:
+_PLACES, _NORMALS, _LITS, _OPENNESSES = _lanes(0, 1, 2), _lanes(3, 4, 5), _lanes(6)[0], _lanes(7)[0]
+# of surfaces:
+_GLOSSES, _POWERS, _WRAPS = _lanes(8)[0], _lanes(9)[0], _lanes(10, 11, 12)
+# of hair:
+_TANGENTS, _SHADES, _SHINES, _SHIFTS = _lanes(8, 9, 10), _lanes(11)[0], _lanes(12)[0], _lanes(13)[0]
+# and the albedo, which light replaces:
+_COLOURS = _lanes(14, 15, 16)
+_QUANTITIES = 17
 
 # What a triangle is made of. The first five are the asset's.
 SKIN, EYE, TEETH, TONGUE, LASHES, RIM, FABRIC = range(1, 8)
@@ -80,11 +104,12 @@ class Materials(NamedTuple):
 
 _compiled = numba.njit(cache=True, error_model="numpy")
 _inlined = numba.njit(cache=True, error_model="numpy", inline="always")
+_f = np.float32
 
 
 def _inner(function: _Function) -> _Function:
     """For compiled code alone: what Python needs to call a function takes as long to compile as the function."""
-    options: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True}
+    options: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True, "fastmath": True}
     compiled: _Function = numba.njit(**options)(function)
     return compiled
 
@@ -101,117 +126,105 @@ def _dot(a: Any, b: Any) -> Any:  # pragma: no cover - compiled
 
 @_inlined
 def _unit(a: Any) -> Any:  # pragma: no cover - compiled
-    share = 1 / (math.sqrt(_dot(a, a)) + 1e-9)
+    share = _f(1) / (math.sqrt(_dot(a, a)) + _f(1e-9))
     return a[0] * share, a[1] * share, a[2] * share
 
 
 @_inlined
-def _times(a: Any, factor: Any) -> Any:  # pragma: no cover - compiled
-    return a[0] * factor, a[1] * factor, a[2] * factor
+def _triple(lanes: Any, at: Any, n: Any) -> Any:  # pragma: no cover - compiled
+    """A vector of one fragment."""
+    return lanes[at[0] + n], lanes[at[1] + n], lanes[at[2] + n]
 
 
 @_inlined
-def _around(normal: Any, lamp: Any) -> Any:  # pragma: no cover - compiled
-    """The ambient light that falls on a surface, a vector of colours."""
-    return (
-        max(0.02, lamp.ambient[0] + _dot(lamp.gradient[0], normal)),
-        max(0.02, lamp.ambient[1] + _dot(lamp.gradient[1], normal)),
-        max(0.02, lamp.ambient[2] + _dot(lamp.gradient[2], normal)),
-    )
-
-
-@_inlined
-def _reflected(
-    albedo: Any, facing: Any, wrap: Any, lit: Any, lamp: Any, around: Any, highlight: Any, sheen: Any
-) -> Any:  # pragma: no cover - compiled
-    """One colour of what a surface sends to the camera."""
-    diffuse = max(0.0, (facing + wrap) / (1 + wrap)) * lit
-    return albedo * (lamp * diffuse + around) + highlight * lamp + sheen
+def _around(normal: Any, lamp: Any, colour: Any) -> Any:  # pragma: no cover - compiled
+    """The ambient light of one colour that falls on a surface."""
+    return max(_f(0.02), lamp.ambient[colour] + _dot(lamp.gradient[colour], normal))
 
 
 @_inner
-def _radiance(
-    albedo: Any,
-    normal: Any,  # unit
-    place: Any,
-    openness: float,
-    wrap: Any,  # how far light creeps around, per colour (scattering under the skin)
-    gloss: Any,  # 0..1
-    squarings: Any,
-    lit: Any,  # share of the lamp's light, 0..1
-    lamp: Any,
-    distance: float,
-) -> Any:  # pragma: no cover - compiled
-    """Wrapped diffuse light, a Blinn highlight with Schlick's Fresnel term, and ambient light under occlusion.
+def _spread(fragments: Any, first: int, count: int, lanes: Any) -> None:  # pragma: no cover - compiled
+    """Write into the lanes what is seen in ``count`` fragments."""
+    for number in range(count):
+        n, fragment = _lane(number), first + number
+        for a in range(3):
+            lanes[_PLACES[a] + n] = fragments[fragment, POSITION + a]
+            lanes[_NORMALS[a] + n] = fragments[fragment, NORMAL + a]
+        lanes[_LITS + n] = fragments[fragment, _LIT]
+        lanes[_OPENNESSES + n] = fragments[fragment, OPENNESS]
 
-    The highlight's exponent is 2**squarings: by multiplication, so without a libm that differs between machines.
+
+@_inner
+def _radiate(lanes: Any, count: int, lamp: Any, distance: Any) -> None:  # pragma: no cover - compiled
+    """Light of surfaces in the place of their albedo, for ``count`` lanes, rounded up.
+
+    Wrapped diffuse light (how far it creeps around says the wrap of each colour: scattering under the skin), a Blinn
+    highlight with Schlick's Fresnel term, and ambient light under occlusion. The highlight's power is 16, 32, 128 or
+    256: by multiplication, so without a libm that differs between machines.
     """
-    view = _unit((-place[0], -place[1], distance - place[2]))
-    facing = _dot(normal, lamp.direction)
-    halfway = _unit((lamp.direction[0] + view[0], lamp.direction[1] + view[1], lamp.direction[2] + view[2]))
-    half = max(0.0, _dot(normal, halfway))
-    glance = 1 - max(0.0, _dot(view, halfway))
-    fresnel = 0.04 + 0.96 * (glance * glance) * (glance * glance) * glance
-    highlight = 0.0
-    if facing > 0 and half > 0.5 and lit > 0:
-        for _ in range(squarings):
-            half *= half
-        highlight = gloss * (2**squarings + 8) / 8 * half * fresnel * facing * lit
-    rim = 1 - max(0.0, _dot(normal, view))
-    sheen = 0.10 * gloss * rim * rim * openness
-    around = _around(normal, lamp)
-    # Light that comes back from the skin around a crease is red: occlusion bites less there.
-    red, others = openness * (0.9 + 0.1 * openness) + 0.03, openness * (0.85 + 0.15 * openness)
-    return (
-        _reflected(
-            albedo[0], facing, wrap[0], lit, lamp.colour[0], around[0] * red, highlight, sheen * lamp.ambient[0]
-        ),
-        _reflected(
-            albedo[1], facing, wrap[1], lit, lamp.colour[1], around[1] * others, highlight, sheen * lamp.ambient[1]
-        ),
-        _reflected(
-            albedo[2], facing, wrap[2], lit, lamp.colour[2], around[2] * others, highlight, sheen * lamp.ambient[2]
-        ),
-    )
+    zero, one = _f(0), _f(1)
+    for number in range((count + _FULL - 1) // _FULL * _FULL):
+        n = _lane(number)
+        x, y, z = _triple(lanes, _PLACES, n)
+        normal = _unit(_triple(lanes, _NORMALS, n))
+        view = _unit((-x, -y, distance - z))
+        facing = _dot(normal, lamp.direction)
+        halfway = _unit((lamp.direction[0] + view[0], lamp.direction[1] + view[1], lamp.direction[2] + view[2]))
+        half = max(zero, _dot(normal, halfway))
+        glance = one - max(zero, _dot(view, halfway))
+        fresnel = _f(0.04) + _f(0.96) * (glance * glance) * (glance * glance) * glance
+        gloss, lit, openness, power = lanes[_GLOSSES + n], lanes[_LITS + n], lanes[_OPENNESSES + n], lanes[_POWERS + n]
+        to_4 = half * half * half * half
+        to_16 = to_4 * to_4 * to_4 * to_4
+        to_32 = to_16 * to_16
+        to_128 = to_32 * to_32 * to_32 * to_32
+        peak = to_16 if power == 16 else to_32 if power == 32 else to_128 if power == 128 else to_128 * to_128
+        highlight = gloss * (power + _f(8)) * _f(0.125) * peak * fresnel * max(zero, facing) * lit
+        highlight = highlight if half > _f(0.5) else zero
+        rim = one - max(zero, _dot(normal, view))
+        sheen = _f(0.10) * gloss * rim * rim * openness
+        # Light that comes back from the skin around a crease is red: occlusion bites less there.
+        red = openness * (_f(0.9) + _f(0.1) * openness) + _f(0.03)
+        others = openness * (_f(0.85) + _f(0.15) * openness)
+        for c in range(3):
+            wrap = lanes[_WRAPS[c] + n]
+            diffuse = max(zero, (facing + wrap) / (one + wrap)) * lit
+            around = _around(normal, lamp, c) * (red if c == 0 else others)
+            albedo = lanes[_COLOURS[c] + n]
+            light = albedo * (lamp.colour[c] * diffuse + around) + highlight * lamp.colour[c] + sheen * lamp.ambient[c]
+            lanes[_COLOURS[c] + n] = light
 
 
 @_inner
-def _hair_radiance(
-    hair: Any,
-    place: Any,
-    normal: Any,
-    tangent: Any,
-    shade: float,
-    gloss: float,
-    shift: float,  # of the highlight along the hair
-    lit: float,
-    lamp: Any,
-    distance: float,
-) -> Any:  # pragma: no cover - compiled
-    """Radiance of hair, lit as strands: by the sine of the light to their tangent (Kajiya and Kay 1989)."""
-    tangent = _unit(tangent)
-    view = _unit((-place[0], -place[1], distance - place[2]))
-    frontal = _dot(normal, view)
-    if frontal < 0:  # the inside of a lock
-        normal, frontal = _times(normal, -1.0), -frontal
-    lit *= min(1.0, max(0.0, 0.5 + 1.2 * _dot(normal, lamp.direction)))
-    along = _dot(tangent, lamp.direction)
-    diffuse = math.sqrt(max(0.0, 1 - along * along)) * lit
-    halfway = _unit((lamp.direction[0] + view[0], lamp.direction[1] + view[1], lamp.direction[2] + view[2]))
-    half = _dot(tangent, halfway) + shift
-    shine = max(0.0, 1 - half * half)
-    shine *= shine
-    shine *= shine
-    shine *= shine
-    shine = 0.06 * gloss * (shine * shine * shine) * lit
-    shine *= min(1.0, 1.5 * frontal)  # else single hairs glint along the outline
-    around = _around(normal, lamp)
-    colour = lamp.colour
-    return (
-        hair[0] * shade * (colour[0] * 0.9 * diffuse + 0.8 * around[0]) + shine * colour[0] * (0.4 + 2 * hair[0]),
-        hair[1] * shade * (colour[1] * 0.9 * diffuse + 0.8 * around[1]) + shine * colour[1] * (0.4 + 2 * hair[1]),
-        hair[2] * shade * (colour[2] * 0.9 * diffuse + 0.8 * around[2]) + shine * colour[2] * (0.4 + 2 * hair[2]),
-    )
+def _radiate_hair(lanes: Any, count: int, hair: Any, lamp: Any, distance: Any) -> None:  # pragma: no cover - compiled
+    """Light of hair of albedo ``hair``, for ``count`` lanes, rounded up.
+
+    It is lit as strands: by the sine of the light to their tangent (Kajiya and Kay 1989).
+    """
+    zero, one = _f(0), _f(1)
+    for number in range((count + _FULL - 1) // _FULL * _FULL):
+        n = _lane(number)
+        x, y, z = _triple(lanes, _PLACES, n)
+        normal = _triple(lanes, _NORMALS, n)
+        tangent = _unit(_triple(lanes, _TANGENTS, n))
+        view = _unit((-x, -y, distance - z))
+        frontal = _dot(normal, view)
+        side = _f(-1) if frontal < 0 else one  # the inside of a lock
+        normal, frontal = (side * normal[0], side * normal[1], side * normal[2]), side * frontal
+        lit = lanes[_LITS + n] * min(one, max(zero, _f(0.5) + _f(1.2) * _dot(normal, lamp.direction)))
+        along = _dot(tangent, lamp.direction)
+        diffuse = math.sqrt(max(zero, one - along * along)) * lit
+        halfway = _unit((lamp.direction[0] + view[0], lamp.direction[1] + view[1], lamp.direction[2] + view[2]))
+        half = _dot(tangent, halfway) + lanes[_SHIFTS + n]
+        shine = max(zero, one - half * half)
+        shine = shine * shine * shine * shine
+        shine = shine * shine  # to the 8th
+        shine = _f(0.06) * lanes[_SHINES + n] * (shine * shine * shine) * lit
+        shine *= min(one, _f(1.5) * frontal)  # else single hairs glint along the outline
+        shade = lanes[_SHADES + n]
+        for c in range(3):
+            body = hair[c] * shade * (lamp.colour[c] * _f(0.9) * diffuse + _f(0.8) * _around(normal, lamp, c))
+            lanes[_COLOURS[c] + n] = body + shine * lamp.colour[c] * (_f(0.4) + _f(2) * hair[c])
 
 
 @_inner
@@ -243,17 +256,39 @@ def _gather(
         How many there are.
     """
     found = 0
-    for x in range(seen.triangle.shape[1] // 2):
+    index, weights = seen.triangle, seen.weights
+    upper, lower = 2 * y, 2 * y + 1
+    together = -1
+    for column in range(index.shape[1]):
+        together &= index[upper, column] & index[lower, column]
+    if together == -1:  # nothing in this row
+        return 0
+    for x in range(index.shape[1] // 2):
+        left, right = 2 * x, 2 * x + 1
+        t = index[upper, left]
+        if (t & index[upper, right] & index[lower, left] & index[lower, right]) < 0:  # -1, all of them
+            continue
+        if t == index[upper, right] and t == index[lower, left] and t == index[lower, right]:
+            u = weights[upper, left, 0] + weights[upper, right, 0] + weights[lower, left, 0] + weights[lower, right, 0]
+            v = weights[upper, left, 1] + weights[upper, right, 1] + weights[lower, left, 1] + weights[lower, right, 1]
+            u, v = _f(0.25) * u, _f(0.25) * v
+            w = _f(1) - u - v
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            pixels[found], kinds[found], samples[found] = x, parts[t], 4
+            for a in range(ATTRIBUTES):
+                fragments[found, a] = u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
+            found += 1
+            continue
         first = found  # of this pixel
-        last, count, u, v = -1, 0, np.float32(0), np.float32(0)  # neighbours mostly lie in one triangle
+        last, count, u, v = -1, 0, _f(0), _f(0)  # neighbours mostly lie in one triangle
         for sample in range(5):
-            t = -1
+            # Around the pixel's middle, so that an edge through it parts them once or twice.
+            t, row, column = -1, upper + ((sample + 1) // 2) % 2, left + sample // 2
             if sample < 4:
-                row, column = 2 * y + sample // 2, 2 * x + sample % 2
-                t = seen.triangle[row, column]
+                t = index[row, column]
             if t != last:
                 if last >= 0:
-                    w = np.float32(count) - u - v
+                    w = _f(count) - u - v
                     i, j, k = triangles[last, 0], triangles[last, 1], triangles[last, 2]
                     n = first
                     while n < found and kinds[n] != parts[last]:
@@ -267,13 +302,13 @@ def _gather(
                         for a in range(ATTRIBUTES):
                             fragments[n, a] += u * attributes[i, a] + v * attributes[j, a] + w * attributes[k, a]
                     samples[n] += count
-                last, count, u, v = t, 0, np.float32(0), np.float32(0)
+                last, count, u, v = t, 0, _f(0), _f(0)
             if t >= 0:
-                u += seen.weights[row, column, 0]
-                v += seen.weights[row, column, 1]
+                u += weights[row, column, 0]
+                v += weights[row, column, 1]
                 count += 1
         for n in range(first, found):
-            share = np.float32(1) / np.float32(samples[n])
+            share = _f(1) / _f(samples[n])
             for a in range(ATTRIBUTES):
                 fragments[n, a] *= share
     return found
@@ -286,21 +321,22 @@ def _cast(fragments: Any, lamp: Any) -> None:  # pragma: no cover - compiled
     The bias grows where light grazes the surface; a constant one would draw stripes.
     """
     shadow, size = lamp.shadow, len(lamp.shadow)
-    scale = size / (2 * lamp.reach)
+    reach = _f(lamp.reach)
+    scale, last = _f(size) / (reach + reach), _f(size - 1)
     for n in range(len(fragments)):
         place = fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]
         facing = _dot((fragments[n, NORMAL], fragments[n, NORMAL + 1], fragments[n, NORMAL + 2]), lamp.direction)
-        right = (_dot(lamp.right, place) + lamp.reach) * scale
-        up = (_dot(lamp.up, place) + lamp.reach) * scale
-        near = _dot(lamp.direction, place) + 0.05 + 0.15 * (1 - max(0.0, facing))
-        lit = np.float32(0)
-        for j in range(2):
-            row = math.floor(up + 1.6 * j - 0.8)
-            for i in range(2):
-                column = math.floor(right + 1.6 * i - 0.8)
-                if column < 0 or row < 0 or column >= size or row >= size or near > shadow[row, column]:
-                    lit += np.float32(0.25)
-        fragments[n, _LIT] = lit
+        right = (_dot(lamp.right, place) + reach) * scale
+        up = (_dot(lamp.up, place) + reach) * scale
+        near = _dot(lamp.direction, place) + _f(0.05) + _f(0.15) * (_f(1) - max(_f(0), facing))
+        if min(right, up) < _f(1) or max(right, up) >= last:  # beyond the map everything is lit
+            fragments[n, _LIT] = 1
+            continue
+        left, right = int(right - _f(0.8)), int(right + _f(0.8))
+        low, high = int(up - _f(0.8)), int(up + _f(0.8))
+        looks = (near > shadow[low, left]) + (near > shadow[low, right])
+        looks += (near > shadow[high, left]) + (near > shadow[high, right])
+        fragments[n, _LIT] = _f(0.25) * _f(looks)
 
 
 @_inner
@@ -314,44 +350,77 @@ def _colour_skin(fragments: Any, kinds: Any, materials: Any) -> None:  # pragma:
         materials.cloth,
     )
     rows, columns = relief.shape
-    one = np.float32(1)
+    zero, one, half = _f(0), _f(1), _f(0.5)
+    across, down, neckline = _f(columns), _f(rows), _f(materials.neckline)
     for n in range(len(fragments)):
         if kinds[n] != SKIN:
             continue
         v = fragments[n, TEXTURE + 1]
-        x = min(max(fragments[n, TEXTURE] * columns - 0.5, 1.0), columns - 2.001)
-        y = min(max(v * rows - 0.5, 1.0), rows - 2.001)
+        x = min(max(fragments[n, TEXTURE] * across - half, one), across - _f(2.001))
+        y = min(max(v * down - half, one), down - _f(2.001))
         i, j = int(y), int(x)
-        fy, fx = np.float32(y - i), np.float32(x - j)
-        here, right, below, across = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
+        fy, fx = y - _f(i), x - _f(j)
+        here, right, below, opposite = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
         for c in range(4):  # the fourth is the gloss
             fragments[n, _ALBEDO + c] = (
                 here * texture[i, j, c]
                 + right * texture[i, j + 1, c]
                 + below * texture[i + 1, j, c]
-                + across * texture[i + 1, j + 1, c]
+                + opposite * texture[i + 1, j + 1, c]
             )
         slope_x = relief[i, j + 1] - relief[i, j - 1]
         slope_y = relief[i + 1, j] - relief[i - 1, j]
         nx, nz = fragments[n, NORMAL], fragments[n, NORMAL + 2]
-        flat = math.sqrt(nx * nx + nz * nz) + 1e-6
-        fragments[n, NORMAL] = nx - slope_x * nz / flat
+        bent = slope_x / (math.sqrt(nx * nx + nz * nz) + _f(1e-6))
+        fragments[n, NORMAL] = nx - bent * nz
         fragments[n, NORMAL + 1] += slope_y
-        fragments[n, NORMAL + 2] = nz + slope_x * nx / flat
+        fragments[n, NORMAL + 2] = nz + bent * nx
         cover = fragments[n, COVER]
-        if cover > 0:
+        if cover > zero:
             noise = strands[i % strands.shape[0], (2 * j) % strands.shape[1]]
-            hidden = min(1.0, max(0.0, cover * (0.75 + 0.5 * noise)))
+            hidden = min(one, max(zero, cover * (_f(0.6) + _f(0.8) * noise)))
             for c in range(3):
-                fragments[n, _ALBEDO + c] += hidden * (0.8 * hair[c] - 0.9 * fragments[n, _ALBEDO + c])
-            fragments[n, _GLOSS] *= 1 - 0.8 * hidden
-        depth = v - materials.neckline
-        if depth > 0:
-            worn = min(1.0, depth * 90)
-            fold = 0.85 + 0.3 * texture[(3 * i) % rows, (2 * j) % columns, 3]
+                fragments[n, _ALBEDO + c] += hidden * (_f(0.8) * hair[c] - _f(0.9) * fragments[n, _ALBEDO + c])
+            fragments[n, _GLOSS] *= one - _f(0.8) * hidden
+        depth = v - neckline
+        if depth > zero:
+            worn = min(one, depth * _f(90))
+            fold = _f(0.85) + _f(0.3) * texture[(3 * i) % rows, (2 * j) % columns, 3]
             for c in range(3):
                 fragments[n, _ALBEDO + c] += worn * (cloth[c] * fold - fragments[n, _ALBEDO + c])
-            fragments[n, _GLOSS] *= 1 - worn
+            fragments[n, _GLOSS] *= one - worn
+
+
+@_inner
+def _comb(
+    fragments: Any, found: int, pixels: Any, samples: Any, materials: Any, layer: Any, alphas: Any
+) -> int:  # pragma: no cover - compiled
+    """Strands and curls of the hair in fragments: moves those that are seen to the front, and says how many they are.
+
+    Writes their opacity, and in the place of their texture coordinates and cover what :func:`_radiate_hair` needs: how
+    bright they are, how glossy, and how far their highlight is shifted.
+    """
+    strands, lumps = materials.strands, materials.lumps
+    width, height = strands.shape[1], strands.shape[0]  # powers of two, so that & is the remainder
+    curls, gloss = _f(materials.curls), _f(materials.gloss)
+    zero, one, kept = _f(0), _f(1), 0
+    for n in range(found):
+        u, v = fragments[n, TEXTURE] * _f(width), fragments[n, TEXTURE + 1] * _f(60)
+        fine = strands[int(v) & (height - 1), int(_f(2) * u) & (width - 1)]
+        coarse = strands[int(_f(0.4) * v + _f(31)) & (height - 1), int(_f(0.45) * u + _f(57)) & (width - 1)]
+        lump = lumps[int(v * _f(2.2)) & (lumps.shape[0] - 1), int(_f(0.7) * u) & (lumps.shape[1] - 1)]
+        grain = (_f(0.55) * fine + _f(0.45) * coarse) * (one - curls) + lump * curls
+        alpha = min(one, fragments[n, COVER] * _f(2) - _f(0.7) + _f(0.8) * grain - _f(0.5) * layer)
+        if alpha <= zero:
+            continue
+        for a in range(ATTRIBUTES):
+            fragments[kept, a] = fragments[n, a]
+        pixels[kept], samples[kept], alphas[kept] = pixels[n], samples[n], alpha
+        fragments[kept, TEXTURE] = (_f(0.5) + _f(0.9) * grain) * (_f(0.45) + _f(0.55) * layer)
+        fragments[kept, TEXTURE + 1] = gloss * (one - _f(0.7) * curls) * (_f(0.5) + fine)
+        fragments[kept, COVER] = _f(0.22) * (coarse - _f(0.5))
+        kept += 1
+    return kept
 
 
 @_inner
@@ -372,11 +441,23 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
     ring = 1 - 0.75 * max(0.0, (across - 0.75) / 0.25)
     inside = min(1.0, max(0.0, (angle - materials.pupil) / 0.05))
     for c in range(3):
-        white = (0.64, 0.59, 0.55)[c] * materials.sclera * (0.5 + 0.5 * edge)
+        white = (0.56, 0.51, 0.47)[c] * materials.sclera * (0.5 + 0.5 * edge)
         fragment[_ALBEDO + c] = (0.008 + inside * (materials.iris[c] * rays * ring - 0.008)) * (1 - edge) + white * edge
         fragment[NORMAL + c] = normal[c]
-    lid = min(1.0, max(0.4, 1.15 - 2.0 * max(0.0, up - 0.15)))
+    lid = min(1.0, max(0.35, 1.15 - 2.2 * max(0.0, up - 0.1)))  # the upper one's shadow
     fragment[OPENNESS] = (0.35 + 0.65 * fragment[OPENNESS]) * lid
+    fragment[_LIT] = (0.45 + 0.55 * fragment[_LIT]) * lid  # too small for the shadow map
+
+
+@_compiled
+def attributes_of(places: Any, normals: Any) -> Any:  # pragma: no cover - compiled
+    """Attributes of vertices, float32 [V, ATTRIBUTES], with their positions and normals [V, 3]; all else is 0."""
+    result = np.zeros((len(places), ATTRIBUTES), np.float32)
+    for n in range(len(places)):
+        for axis in range(3):
+            result[n, POSITION + axis] = places[n, axis]
+            result[n, NORMAL + axis] = normals[n, axis]
+    return result
 
 
 @_compiled
@@ -385,7 +466,7 @@ def draw_surfaces(
 ) -> None:  # pragma: no cover - compiled
     """Shade what the buffers show onto ``image``, float32 [S, S, 3] linear RGB, in place."""
     size = len(image)
-    fragments = np.empty((4 * size, ATTRIBUTES), np.float32)
+    fragments, lanes = np.empty((4 * size, ATTRIBUTES), np.float32), np.zeros(_QUANTITIES * _LANES, np.float32)
     pixels, samples, kinds = np.empty(4 * size, np.int64), np.empty(4 * size, np.int64), np.empty(4 * size, np.uint8)
     rim, fabric = _vector(materials.rim), _vector(materials.fabric)
     uncovered = np.empty(size, np.float32)
@@ -394,47 +475,52 @@ def draw_surfaces(
         _cast(fragments[:found], lamp)
         _colour_skin(fragments[:found], kinds, materials)
         row = image[y]
-        uncovered[:] = 4
-        for n in range(found):
-            uncovered[pixels[n]] -= samples[n]
+        uncovered[:] = 1
+        for fragment in range(found):
+            uncovered[pixels[fragment]] -= _f(0.25) * _f(samples[fragment])
+            if kinds[fragment] == EYE:
+                _colour_eye(fragments[fragment], materials)
         for x in range(size):
             for c in range(3):
-                row[x, c] *= uncovered[x] / 4
-        for n in range(found):
-            kind = kinds[n]
-            if kind == EYE:
-                _colour_eye(fragments[n], materials)
-            openness = fragments[n, OPENNESS]
-            gloss, squarings, wrap = np.float32(0.2), 5, (0.1, 0.1, 0.1)
-            if kind in (SKIN, EYE):
-                albedo = fragments[n, _ALBEDO], fragments[n, _ALBEDO + 1], fragments[n, _ALBEDO + 2]
-                if kind == SKIN:
-                    gloss, squarings, wrap = fragments[n, _GLOSS], 4, (0.34, 0.16, 0.10)
+                row[x, c] *= uncovered[x]
+        for first in range(0, found, _LANES):
+            count = min(found - first, _LANES)
+            _spread(fragments, first, count, lanes)
+            for number in range(count):
+                n, fragment = _lane(number), first + number
+                kind = kinds[fragment]
+                openness = fragments[fragment, OPENNESS]
+                gloss, power, wrap = _f(0.2), 32, (0.1, 0.1, 0.1)
+                if kind in (SKIN, EYE):
+                    albedo = (
+                        fragments[fragment, _ALBEDO],
+                        fragments[fragment, _ALBEDO + 1],
+                        fragments[fragment, _ALBEDO + 2],
+                    )
+                    if kind == SKIN:
+                        gloss, power, wrap = fragments[fragment, _GLOSS], 16, (0.34, 0.16, 0.10)
+                    else:
+                        gloss, power, wrap = _f(1.2), 128, (0.2, 0.12, 0.1)
+                elif kind == TEETH:
+                    # Too small for the shadow map: under the lips it is brighter than there.
+                    albedo, openness = (_f(0.8), _f(0.74), _f(0.63)), _f(0.75) + _f(0.25) * openness
+                    lanes[_LITS + n] = _f(0.6) + _f(0.4) * lanes[_LITS + n]
+                elif kind == TONGUE:
+                    albedo, openness = (_f(0.34), _f(0.11), _f(0.10)), _f(0.4) * openness
+                elif kind == RIM:
+                    albedo, gloss = rim, _f(0.8)
                 else:
-                    gloss, squarings, wrap = np.float32(0.9), 8, (0.2, 0.12, 0.1)
-            elif kind == TEETH:
-                albedo, openness = (0.62, 0.57, 0.47), 0.7 + 0.3 * openness
-            elif kind == TONGUE:
-                albedo, openness = (0.34, 0.11, 0.10), 0.4 * openness
-            elif kind == RIM:
-                albedo, gloss = rim, np.float32(0.8)
-            else:
-                albedo, gloss = _times(fabric, fragments[n, COVER]), np.float32(0)
-            colour = _radiance(
-                albedo,
-                _unit((fragments[n, NORMAL], fragments[n, NORMAL + 1], fragments[n, NORMAL + 2])),
-                (fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]),
-                openness,
-                wrap,
-                gloss,
-                squarings,
-                fragments[n, _LIT],
-                lamp,
-                distance,
-            )
-            x = pixels[n]
-            for c in range(3):
-                row[x, c] += colour[c] * (samples[n] / 4)
+                    shade = fragments[fragment, COVER]
+                    albedo, gloss = (fabric[0] * shade, fabric[1] * shade, fabric[2] * shade), _f(0)
+                lanes[_OPENNESSES + n], lanes[_GLOSSES + n], lanes[_POWERS + n] = openness, gloss, power
+                for c in range(3):
+                    lanes[_COLOURS[c] + n] = albedo[c]
+                    lanes[_WRAPS[c] + n] = wrap[c]
+            _radiate(lanes, count, lamp, _f(distance))
+            for number in range(count):
+                n, x, share = _lane(number), pixels[first + number], _f(0.25) * _f(samples[first + number])
+                for c in range(3):
+                    row[x, c] += share * lanes[_COLOURS[c] + n]
 
 
 @_compiled
@@ -455,48 +541,49 @@ def draw_sheet(
     """
     size = len(image)
     fragments, parts = np.empty((size, ATTRIBUTES), np.float32), np.zeros(len(triangles), np.uint8)
+    lanes, alphas = np.zeros(_QUANTITIES * _LANES, np.float32), np.empty(size, np.float32)
     pixels, samples, kinds = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint8)
-    strands, lumps, curls = materials.strands, materials.lumps, materials.curls
-    across, down = strands.shape[1] - 1, strands.shape[0] - 1  # sizes are powers of two, so & is the remainder
-    hair, lens = _vector(materials.hair), _vector(materials.lens)
+    hair, lens, opacity = _vector(materials.hair), _vector(materials.lens), materials.lens[3]
     for y in range(size):
         found = _gather(seen, y, attributes, triangles, parts, fragments, pixels, samples, kinds)
+        if found == 0:
+            continue
+        if kind == HAIR:
+            found = _comb(fragments, found, pixels, samples, materials, _f(layer), alphas)
         if kind != LASHES:
             _cast(fragments[:found], lamp)
         row = image[y]
-        for n in range(found):
-            place = fragments[n, POSITION], fragments[n, POSITION + 1], fragments[n, POSITION + 2]
-            normal = fragments[n, NORMAL], fragments[n, NORMAL + 1], fragments[n, NORMAL + 2]
-            lit = fragments[n, _LIT]
+        for first in range(0, found, _LANES):
+            count = min(found - first, _LANES)
             if kind == HAIR:
-                u, v = fragments[n, TEXTURE] * strands.shape[1], fragments[n, TEXTURE + 1] * 60
-                fine = strands[int(v) & down, int(2.0 * u) & across]
-                coarse = strands[int(0.4 * v + 31) & down, int(0.45 * u + 57) & across]
-                lump = lumps[int(v * 2.2) & (lumps.shape[0] - 1), int(0.7 * u) & (lumps.shape[1] - 1)]
-                grain = (0.55 * fine + 0.45 * coarse) * (1 - curls) + lump * curls
-                alpha = min(1.0, max(0.0, fragments[n, COVER] * 2.3 - 0.35 + (grain - 0.5) - 0.5 * layer))
-                if alpha == 0:
-                    continue
-                colour = _hair_radiance(
-                    hair,
-                    place,
-                    normal,
-                    (fragments[n, TANGENT], fragments[n, TANGENT + 1], fragments[n, TANGENT + 2]),
-                    (0.5 + 0.9 * grain) * (0.45 + 0.55 * layer),
-                    materials.gloss * (1 - 0.7 * curls) * (0.5 + fine),
-                    0.22 * (coarse - 0.5),
-                    lit,
-                    lamp,
-                    distance,
-                )
-            elif kind == LASHES:
-                alpha, colour = 0.55, (0.006, 0.005, 0.004)
+                _spread(fragments, first, count, lanes)
+                for number in range(count):
+                    n, fragment = _lane(number), first + number
+                    for a in range(3):
+                        lanes[_TANGENTS[a] + n] = fragments[fragment, TANGENT + a]
+                    # _comb left these three where they were needed no more.
+                    lanes[_SHADES + n] = fragments[fragment, TEXTURE]
+                    lanes[_SHINES + n] = fragments[fragment, TEXTURE + 1]
+                    lanes[_SHIFTS + n] = fragments[fragment, COVER]
+                _radiate_hair(lanes, count, hair, lamp, _f(distance))
+            elif kind == LENS:
+                _spread(fragments, first, count, lanes)
+                for number in range(count):
+                    n = _lane(number)
+                    lanes[_OPENNESSES + n], lanes[_GLOSSES + n], lanes[_POWERS + n] = 1, 1, 256
+                    for c in range(3):
+                        lanes[_COLOURS[c] + n], lanes[_WRAPS[c] + n] = lens[c], 0.1
+                _radiate(lanes, count, lamp, _f(distance))
+                for number in range(count):
+                    shine = max(_f(0), lanes[_COLOURS[0] + _lane(number)] - 2 * lens[0])
+                    alphas[first + number] = min(_f(1), opacity + _f(0.4) * min(_f(1), shine))
             else:
-                # In the types that solid surfaces have, so that it is compiled once.
-                albedo, wrap, gloss = _times(lens, 1.0), (0.1, 0.1, 0.1), np.float32(1)
-                colour = _radiance(albedo, _unit(normal), place, 1.0, wrap, gloss, np.int64(8), lit, lamp, distance)
-                alpha = min(1.0, materials.lens[3] + max(0.0, colour[0] - 2 * lens[0]) * 0.5)
-            alpha *= samples[n] / 4
-            x = pixels[n]
-            for c in range(3):
-                row[x, c] += alpha * (colour[c] - row[x, c])
+                for number in range(count):
+                    alphas[first + number] = 0.55
+                    for c in range(3):
+                        lanes[_COLOURS[c] + _lane(number)] = (0.006, 0.005, 0.004)[c]
+            for number in range(count):
+                n, fragment = _lane(number), first + number
+                x, share = pixels[fragment], alphas[fragment] * _f(0.25) * _f(samples[fragment])
+                for c in range(3):
+                    row[x, c] += share * (lanes[_COLOURS[c] + n] - row[x, c])

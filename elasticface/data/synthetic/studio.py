@@ -14,7 +14,7 @@ from elasticface.data.synthetic.renderer import Sitter, expose
 from elasticface.data.synthetic.scene import Scene, Variation, draw_scene
 
 SIZE = alignment.SIZE
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Goes up whenever the same (seed, identity, photo) gives another picture."""
 
 _KEPT = 8  # people
@@ -63,6 +63,7 @@ class Studio:
             "occlusion": scene.occlusion,
             "glasses": int(scene.look.glasses is not None),
             "hair": scene.look.hair.kind,
+            "hat": "none" if scene.look.hat is None else scene.look.hat.kind,
             "beard": round(scene.look.paint.beard, 2),
             "blur": round(scene.quality.blur, 2),
             "resolution": scene.quality.resolution,
@@ -92,5 +93,7 @@ class Studio:
             photo: keys the noise of the camera.
             size: side in pixels; 112 is what models expect.
         """
-        grain = keyed.generator(self.seed, "synthetic grain", sitter.person.number, photo)
+        grain = None
+        if scene.quality.noise:
+            grain = keyed.generator(self.seed, "synthetic grain", sitter.person.number, photo)
         return camera.develop(expose(sitter, scene, size), scene.quality, grain)

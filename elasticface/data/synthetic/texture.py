@@ -7,6 +7,7 @@ Skin colour follows two pigments by Beer and Lambert: albedo = base · exp(-mela
 channels' absorptions m and h.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,8 +28,8 @@ Region = tuple[slice, slice]  # rows and columns of the texture
 HEIGHT, WIDTH = 240, 288
 """Texels: 1.4 mm each, where a pixel of an aligned picture is 1.8 mm of a face."""
 
-BASE = np.array([0.68, 0.58, 0.52], np.float32)  # linear RGB albedo of skin without pigment
-MELANIN = np.array([0.80, 1.00, 1.20], np.float32)
+BASE = np.array([0.70, 0.57, 0.49], np.float32)  # linear RGB albedo of skin without pigment
+MELANIN = np.array([0.80, 1.05, 1.40], np.float32)
 HAEMOGLOBIN = np.array([0.10, 0.52, 0.46], np.float32)
 LASH_COLOUR = np.array([0.05, 0.03, 0.025], np.float32)
 
@@ -63,57 +64,76 @@ class Paint:
 def draw_skin(person: Person, seed: int) -> Skin:
     """The bare skin of a person."""
     place = _places()
+    # As Python's numbers, which leave float32 what it is; numpy's own would make float64 of all the maps.
+    eye_circles, ruddiness, lips = person.eye_circles.tolist(), person.ruddiness.tolist(), person.lips.tolist()
     r = keyed.generator(seed, "synthetic skin", person.number)
     melanin = (
         person.melanin
         + (1 + 0.5 * person.melanin) * 0.05 * _noise(r, 4)
-        + 0.035 * _noise(r, 3)
-        + 0.02 * _noise(r, 2)
+        + 0.035 * person.blotches * _noise(r, 3)
+        + 0.025 * person.blotches * _noise(r, 2)
         + place.front
         * (
-            _spot(0.29, 7.12, 0.14, 0.07) * person.eye_circles[0]
-            + _spot(0.30, 7.30, 0.20, 0.09) * person.eye_circles[1]
+            _spot(0.29, 7.12, 0.14, 0.07) * eye_circles[0]
+            + (_spot(0.29, 7.365, 0.23, 0.07) + 0.7 * _spot(0.44, 7.29, 0.09, 0.06)) * eye_circles[1]
         )
     )
     haemoglobin = (
         person.haemoglobin
         + 0.07 * _noise(r, 4)
-        + 0.06 * _noise(r, 3)
-        + 0.04 * _noise(r, 1)
+        + 0.06 * person.blotches * _noise(r, 3)
+        + 0.05 * person.blotches * _noise(r, 1)
         + place.front
         * (
-            _spot(0.45, 6.85, 0.20, 0.16) * person.ruddiness[0]
-            + _spot(0.00, 6.90, 0.12, 0.12) * person.ruddiness[1]
-            + _spot(0.00, 6.30, 0.20, 0.10) * person.ruddiness[2]
-            + _spot(0.29, 7.30, 0.20, 0.10) * person.eye_circles[2]
+            _spot(0.45, 6.85, 0.20, 0.16) * ruddiness[0]
+            + _spot(0.00, 6.90, 0.12, 0.12) * ruddiness[1]
+            + _spot(0.00, 6.30, 0.20, 0.10) * ruddiness[2]
+            + _spot(0.29, 7.30, 0.20, 0.10) * eye_circles[2]
         )
     )
     if person.freckles:
         grains = _smooth(1.3, 2.2, _noise(r, 0) + 0.3 * _noise(r, 1))
         melanin += person.freckles * grains * place.front * _spot(0.3, 6.95, 0.45, 0.3)
-    for x, y, radius, darkness in person.moles:
-        melanin += darkness * np.exp(-((place.x - x) ** 2 + (place.y - y) ** 2) / radius**2) * place.front
+    for x, y, radius, darkness in person.moles.tolist():
+        near = _region(y - 4 * radius, y + 4 * radius, 1)
+        away = (place.x[near] - x) ** 2 + (place.y[near] - y) ** 2
+        melanin[near] += darkness * np.exp(away / -(radius**2)) * place.front[near]
     if person.scar is not None:
-        x, y, angle, length, width, redness = person.scar
-        along = np.cos(angle) * (place.x - x) + np.sin(angle) * (place.y - y)
-        across = np.cos(angle) * (place.y - y) - np.sin(angle) * (place.x - x)
-        haemoglobin += redness * np.exp(-((along / length) ** 2) - (across / width) ** 2) * place.front
-    melanin += place.lips * person.lips[0]
-    haemoglobin += place.lips * person.lips[1]
+        x, y, angle, length, width, redness = person.scar.tolist()
+        near = _region(y - 3 * length, y + 3 * length, 1)
+        cos, sin, dx, dy = math.cos(angle), math.sin(angle), place.x[near] - x, place.y[near] - y
+        along, across = cos * dx + sin * dy, cos * dy - sin * dx
+        haemoglobin[near] += redness * np.exp(-((along / length) ** 2) - (across / width) ** 2) * place.front[near]
+    melanin += place.lips * lips[0]
+    haemoglobin += place.lips * lips[1]
 
     relief = _relief(person, r)
     np.clip(melanin, 0.02, 3, out=melanin)
     np.clip(haemoglobin, 0, 2.5, out=haemoglobin)
     surface = np.empty((*melanin.shape, 4), np.float32)
-    shade = 1 + 0.04 * np.clip(relief, -3, 1)
+    shade = 1 + 0.09 * np.clip(relief, -3, 1)
     for channel in range(3):
         absorbed = melanin * MELANIN[channel] + haemoglobin * HAEMOGLOBIN[channel]
         surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
-    gloss = (0.55 + 0.45 * _spot(0, 7, 0.14, 0.5) + 0.2 * (place.y > 7.6)) * place.front + 0.3 + 0.9 * place.lips
-    surface[..., 3] = np.clip(gloss * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
-    _cover(surface, (0.3 + 0.25 * (person.sex < 0.5)) * place.lid_edges, LASH_COLOUR)
-    surface[~place.covered] = surface[place.covered].mean(0)
+    surface[..., 3] = np.clip(_gloss() * (1 + 0.15 * _noise(r, 1)) * person.oiliness, 0.03, 2)
+    eyes = _region(7.1, 7.6, 0.9)
+    _cover(surface[eyes], (0.45 + 0.3 * (person.sex < 0.5)) * place.lid_edges[eyes], LASH_COLOUR)
+    surface.reshape(-1, 4)[_uncovered()] = cv2.mean(surface, place.covered.view(np.uint8))
     return Skin(surface, (0.06 * relief).astype(np.float32))
+
+
+@cache
+def _uncovered() -> NDArray[np.int64]:
+    """The texels without skin."""
+    return np.flatnonzero(~_places().covered)
+
+
+@cache
+def _gloss() -> Map:
+    """Of an oily skin: the ridge of the nose, the forehead and the lips shine."""
+    place = _places()
+    gloss = (0.55 + 0.45 * _spot(0, 7, 0.14, 0.5) + 0.2 * (place.y > 7.6)) * place.front + 0.3 + 0.9 * place.lips
+    return gloss.astype(np.float32)
 
 
 def paint(skin: Skin, person: Person, look: Paint) -> Skin:
@@ -129,7 +149,17 @@ def paint(skin: Skin, person: Person, look: Paint) -> Skin:
         shadow = _spot(0.30, 7.36, 0.17, 0.06)[eyes] * place.front[eyes]
         _cover(surface[eyes], look.eye_shadow * shadow, EYE_SHADOWS[look.eye_shadow_colour])
     brows = _region(7.25, 7.75, 0.8)
-    _cover(surface[brows], _brows(person, look, brows), np.float32(0.6) * colour + np.float32(0.004))
+    _draw_brows(
+        surface[brows],
+        place.across[brows],
+        place.y[brows],
+        place.front[brows],
+        strands()[brows],
+        tuple(vars(person.brows).values()),
+        look.brow_thickness,
+        look.brow_density,
+        np.float32(0.6) * colour + np.float32(0.004),
+    )
     if look.beard:
         _cover(surface[_jaw()], _beard(look), np.float32(0.7) * colour + np.float32(0.004))
     return Skin(surface, skin.relief)
@@ -197,40 +227,73 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     """Pores everywhere; with age, folds across the forehead, beside the mouth and under the eyes."""
     place = _places()
     aged = float(_smooth(0.25, 0.9, person.age))
-    pores = 0.10 * _noise(r, 0) + 0.08 * _noise(r, 1)
+    pores = 0.14 * _noise(r, 0) + 0.14 * _noise(r, 1) + 0.12 * aged * _noise(r, 2)
     relief: Map = pores.astype(np.float32) * np.float32(person.roughness * (0.5 + 0.7 * person.age))
-    depths = person.wrinkles
+    depths = person.wrinkles.tolist()
+    forehead = _region(7.55, 8.05, 1)
+    x, y = place.x[forehead], place.y[forehead]
+    middle = aged * 2 * _smooth(0.5, 0.3, place.across[forehead]) * place.front[forehead]
     for fold in range(4):
-        line = 7.62 + 0.1 * fold + 0.03 * np.cos(place.x * 5 + 6.28 * depths[fold])
-        relief -= aged * 2 * depths[fold] * _band(place.y - line, 0.014) * _smooth(0.5, 0.3, place.across) * place.front
-    line = 0.17 + (6.93 - place.y) * 0.42
-    ends = _smooth(6.55, 6.65, place.y) * _smooth(6.97, 6.88, place.y)
-    relief -= (0.15 + aged) * 1.6 * depths[4] * _band(place.across - line, 0.022) * ends * place.front
-    line = 7.12 + 0.96 * (place.across - 0.3) ** 2
-    relief -= aged * 1.4 * depths[5] * _band(place.y - line, 0.014) * _spot(0.3, 7.12, 0.14, 0.1) * place.front
+        line = 7.62 + 0.1 * fold + 0.03 * np.cos(x * 5 + 6.28 * depths[fold])
+        relief[forehead] -= depths[fold] * _band(y - line, 0.014) * middle
+    cheeks = _region(6.5, 7.3, 1.2)
+    across, y, front = place.across[cheeks], place.y[cheeks], place.front[cheeks]
+    line = 0.17 + (6.93 - y) * 0.42
+    ends = _smooth(6.5, 6.65, y) * _smooth(6.99, 6.88, y)
+    relief[cheeks] -= (0.3 + 1.2 * aged) * 1.8 * depths[4] * _band(across - line, 0.024) * ends * front
+    line = 7.12 + 0.96 * (across - 0.3) ** 2
+    bags = _band(y - line, 0.016) + 0.7 * _band(y - (line - 0.05), 0.012)
+    under_eyes = _spot(0.3, 7.12, 0.16, 0.1)[cheeks] * front
+    relief[cheeks] -= (0.2 + 1.4 * aged) * depths[5] * bags * under_eyes
+    corners = _region(7.0, 7.6, 1.2)
+    across, y, front = place.across[corners], place.y[corners], place.front[corners]
+    turn = np.arctan2(y - 7.27, across - 0.44)  # crow's feet are rays from the eyes' corners
+    out = np.hypot(y - 7.27, across - 0.44)
+    rays = np.maximum(0, np.cos(turn * 9 + 6.28 * depths[6])) ** 3 * _smooth(1.0, 0.7, np.abs(turn))
+    relief[corners] -= aged * 2 * depths[6] * rays * _smooth(0.03, 0.07, out) * _smooth(0.2, 0.1, out)
+    between = _band(across - 0.045 - 0.02 * depths[7], 0.012) * _smooth(7.36, 7.42, y) * _smooth(7.6, 7.5, y)
+    relief[corners] -= aged * 1.6 * depths[7] * between * front
     return relief
 
 
-def _brows(person: Person, look: Paint, region: Region) -> Map:
-    """How much of the skin the brows cover."""
-    place, brows = _places(), person.brows
-    across, y = place.across[region], place.y[region]
-    t = (across - brows.inner) / (brows.outer - brows.inner)
-    behind = np.maximum(t - brows.apex, 0)
-    middle = (
-        brows.height
-        + brows.arch * (1 - ((t - brows.apex) / brows.apex) ** 2)
-        + brows.tilt * (t - 0.5)
-        - brows.drop * behind**2
-    )
-    half = brows.thickness * look.brow_thickness * (1.1 - 0.55 * np.clip(t, 0, 1))
-    density = np.clip(brows.density * look.brow_density + 0.12 * strands()[region], 0, 1)
-    cover = _band(y - middle, half) * _smooth(-0.12, 0.2, t) * _smooth(1.08, 0.8, t)
-    if brows.joined:
-        between = _band(y - brows.height + 0.02, brows.thickness) * _smooth(brows.inner + 0.08, brows.inner, across)
-        cover = np.maximum(cover, brows.joined * look.brow_density * between)
-    hidden: Map = (cover * density * place.front[region]).astype(np.float32)
-    return hidden
+@numba.njit(cache=True, error_model="numpy")
+def _draw_brows(
+    surface: Any,
+    across: Any,
+    y: Any,
+    front: Any,
+    hairs: Any,
+    brows: Any,  # the fields of a person's
+    thickness: float,
+    density: float,
+    colour: Any,
+) -> None:  # pragma: no cover - compiled
+    """Cover a part of the surface [H, W, 4] with brows, in place; ``across`` to ``hairs`` are maps of that part."""
+    inner, outer, height, arch, apex, tilt, drop, half, dense, joined = brows
+    for row in range(across.shape[0]):
+        for column in range(across.shape[1]):
+            x, up = across[row, column], y[row, column] - height
+            t = (x - inner) / (outer - inner)
+            middle = arch * (1 - ((t - apex) / apex) ** 2) + tilt * (t - 0.5) - drop * max(t - apex, 0.0) ** 2
+            width = half * thickness * (1.1 - 0.55 * min(max(t, 0.0), 1.0)) * (1 + 0.18 * hairs[row, column])
+            off = (up - middle) / max(width, 1e-3)
+            cover = 0.0
+            if abs(off) < 3 and -0.12 < t < 1.08:
+                cover = math.exp(-off * off) * _step(-0.12, 0.2, t) * _step(1.08, 0.8, t)
+            between = (up + 0.02) / half
+            if joined > 0 and abs(between) < 3 and x < inner + 0.08:
+                share = joined * density * _step(inner + 0.08, inner, x)
+                cover = max(cover, share * math.exp(-between * between))
+            cover *= min(max(dense * density + 0.22 * hairs[row, column], 0.0), 1.0) * front[row, column]
+            for c in range(3):
+                surface[row, column, c] += cover * (colour[c] - surface[row, column, c])
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _step(start: float, end: float, x: float) -> float:  # pragma: no cover - compiled
+    """:func:`elasticface.data.synthetic.surface.smooth_step` of one number."""
+    t = min(max((x - start) / (end - start), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
 
 
 def _jaw() -> Region:

@@ -1,4 +1,4 @@
-"""What is worn on the face, as meshes that sit on it: glasses with depth, masks that follow every face."""
+"""What is worn, as meshes that sit on the head: glasses with depth, masks that follow every face, hats and scarves."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.data.synthetic import asset, hair
-from elasticface.data.synthetic.scene import Glasses
+from elasticface.data.synthetic.scene import Glasses, Hat
 from elasticface.data.synthetic.surface import Patch, attach, grid_triangles, smooth_step, tube
 
 Points = NDArray[np.float32]  # [..., 3]
@@ -108,6 +108,30 @@ def mask_on(vertices: Points, key: int) -> Mesh:
             path[:, 0] += side * 0.05 * np.sin(np.linspace(0, np.pi, 5))
             loops.append(_tube(path.astype(np.float32), 0.008))
     return join([cloth, *loops])
+
+
+def hat_on(hat: Hat, vertices: Points) -> Mesh:
+    """A cap with its peak, a knitted hat, or a scarf around the face, on a head with these vertices."""
+    azimuth = hair.DIRECTIONS
+    around = np.abs(np.arctan2(np.sin(azimuth), np.cos(azimuth)))
+    if hat.kind == "scarf":
+        line = hat.height - 0.15 * smooth_step(0.3, 0.8, around) - 1.9 * smooth_step(0.75, 1.25, around)
+    else:
+        line = hat.height - 0.42 * smooth_step(0.3, 1.5, around) - 0.25 * smooth_step(1.6, 2.6, around)
+    points = hair.shell(vertices, line, hat.thickness)
+    folds = 0.9 + 0.1 * np.sin(azimuth * 8 + 3 * np.linspace(0, 1, len(points))[:, None])
+    shade = np.where(hat.kind == "cap", 1.0, folds).astype(np.float32)
+    crown = Mesh(points.reshape(-1, 3), hair.sheet_triangles(), np.broadcast_to(shade, points.shape[:2]).ravel().copy())
+    if hat.kind != "cap":
+        return crown
+    front = np.flatnonzero(around < 1.05)
+    rim, reach = points[-1, front], 0.62 * np.sqrt(1 - (around[front] / 1.1) ** 2)
+    out = np.linspace(0, 1, 4)[:, None, None] * reach[None, :, None] * np.array([0, -0.3, 1])
+    peak = (rim + out).astype(np.float32)
+    below = peak - np.array([0, 0.02, 0], np.float32)
+    triangles, shade = grid_triangles(4, len(front)), np.full(4 * len(front), 0.85, np.float32)
+    sides = Mesh(peak.reshape(-1, 3), triangles, shade), Mesh(below.reshape(-1, 3), triangles[:, ::-1].copy(), shade)
+    return join([crown, *sides])
 
 
 def _tube(path: Points, radius: float) -> Mesh:

@@ -18,6 +18,7 @@ FAITHFUL = Quality(
     resolution=112,
     noise=0.0,
     jpeg=100,
+    sharpness=0.0,
 )
 
 
@@ -72,9 +73,19 @@ def test_some_places_are_dark_and_some_are_bright():
     assert max(means) > 0.4
 
 
-def test_places_are_out_of_focus():
-    steps = [np.abs(np.diff(camera.background(key, 112), axis=1)).max() for key in range(20)]
-    assert np.median(steps) < 0.15
+def test_some_places_are_in_focus_and_most_are_not():
+    """The sharpest edge in shares of the picture's contrast: one pixel wide, or soft."""
+    places = [camera.background(key, 112).mean(-1) for key in range(60)]
+    steps = np.array([np.abs(np.diff(place, axis=1)).max() / np.ptp(place) for place in places])
+    assert 0.1 < (steps > 0.25).mean() < 0.5
+    assert (steps < 0.15).mean() > 0.3
+
+
+def test_some_places_are_colourful_and_most_are_muted():
+    means = np.array([camera.background(key, 28).mean((0, 1)) for key in range(100)])
+    chroma = np.ptp(means, axis=1) / means.max(1)
+    assert (chroma > 0.5).mean() > 0.08
+    assert np.median(chroma) < 0.45
 
 
 # ---------------------------------------------------------------------------------------------- objects
@@ -239,6 +250,12 @@ def test_blur_takes_detail_away(light):
     details = [detail(develop(light, blur=blur)) for blur in (0.0, 0.5, 1.0, 2.0)]
     assert details[0] > details[1] > details[2] > details[3]
     assert abs(develop(light, blur=1.0).mean() - develop(light).mean()) < 3
+
+
+def test_sharpness_adds_contrast_in_the_small_and_keeps_the_mean(light):
+    plain, sharp = develop(light), develop(light, sharpness=0.6)
+    assert detail(sharp) > 1.2 * detail(plain)
+    assert abs(sharp.mean() - plain.mean()) < 2
 
 
 def test_a_lower_resolution_takes_detail_away(light):

@@ -234,6 +234,20 @@ def test_a_fringe_hangs_into_the_forehead(sitters, scalp):
         assert (fringe[:, -1, front, 1] < free[:, -1, front, 1]).all()
 
 
+def test_swept_hair_lies_lower_on_its_own_side(sitters):
+    sitter = sitters[1]
+    style = replace(a_style("side", sitter.person), fringe=None, length=None, parting=0.0)
+    free, left, right = (
+        grow(replace(style, sweep=sweep), sitter.person, sitter.vertices).points[0, -1] for sweep in (0.0, 0.3, -0.3)
+    )
+    front = (free[:, 2] > 0.8) & (np.abs(free[:, 0]) > 0.15)
+    its, other = front & (free[:, 0] > 0), front & (free[:, 0] < 0)
+    for swept, own, opposite in ((left, its, other), (right, other, its)):
+        fallen = free[:, 1] - swept[:, 1]
+        assert fallen[own].mean() > 0.08
+        assert fallen[own].mean() > 1.5 * fallen[opposite].mean()
+
+
 def test_thicker_hair_stands_farther_out(sitters):
     style = a_style("short", sitters[1].person)
     flat, high = (

@@ -178,6 +178,14 @@ def test_meshes_drawn_one_after_the_other_hide_each_other_as_in_one_call():
     assert np.array_equal(apart[2], together[2])
 
 
+@pytest.mark.parametrize("facing", [0, 1, -1])
+def test_depth_alone_is_the_depth_that_is_drawn_with_all_else(facing):
+    points, triangles = some_triangles(9)
+    alone = empty(24, 33)[0]
+    rasterise(points, triangles, alone, None, None, facing)
+    assert np.array_equal(alone, draw(points, triangles, 24, 33, facing)[0])
+
+
 def test_what_reaches_out_of_the_picture_is_cut_off_at_its_border():
     """Moved by a power of two and with coordinates to 1/8, everything is exact."""
     r = np.random.default_rng(1)

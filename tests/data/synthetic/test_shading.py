@@ -433,6 +433,19 @@ def test_the_white_of_an_eye_is_as_bright_as_it_says():
     assert dull < 0.9 * bright
 
 
+def test_the_upper_lid_shades_the_eye():
+    """The ball is both eyes: a lamp from the front lights its lower half more than its upper one."""
+    image = solid(a_ball(), EYE, a_light(ambient=0.0), sclera=1.0)[..., 1]
+    assert image[4:7, 8:16].mean() < 0.7 * image[17:20, 8:16].mean()
+
+
+def test_teeth_are_never_quite_in_the_dark():
+    before = a_square(z=1.0)
+    light = a_light(ambient=0.0, meshes=[before.mesh])
+    in_light, in_shadow = (solid(a_square(), TEETH, one)[12, 12].mean() for one in (a_light(ambient=0.0), light))
+    assert 0.4 * in_light < in_shadow < 0.7 * in_light
+
+
 # ---------------------------------------------------------------------------------------------- sheets
 
 

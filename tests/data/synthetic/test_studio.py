@@ -173,6 +173,7 @@ def test_metadata_says_what_the_scene_shows(appearance):
                 "occlusion": scene.occlusion,
                 "glasses": int(look.glasses is not None),
                 "hair": look.hair.kind,
+                "hat": "none" if look.hat is None else look.hat.kind,
                 "resolution": quality.resolution,
                 "jpeg": quality.jpeg,
                 "grey": int(quality.saturation == 0),

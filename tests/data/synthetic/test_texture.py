@@ -139,6 +139,26 @@ def test_relief_deepens_with_age(sitter, place):
     assert depth[0] < depth[1] < depth[2]
 
 
+@pytest.mark.parametrize(("fold", "where"), [(4, (0.2, 6.8)), (5, (0.3, 7.12)), (6, (0.56, 7.27)), (7, (0.05, 7.45))])
+def test_a_deeper_fold_is_deeper_in_its_own_place(sitter, place, fold, where):
+    flat, deep = np.full(8, 0.3), np.full(8, 0.3)
+    deep[fold] = 1.0
+    low, high = (
+        texture.draw_skin(replace(sitter.person, age=1.0, wrinkles=wrinkles), 0).relief for wrinkles in (deep, flat)
+    )
+    across, y, z = np.abs(place[..., 0]), place[..., 1], place[..., 2]
+    near = (np.hypot(across - where[0], y - where[1]) < 0.17) & (z > 0.8)
+    assert (high - low)[near].max() > 0.01
+    assert np.abs(high - low)[~near & (np.hypot(across - where[0], y - where[1]) > 0.4)].max() < 0.005
+
+
+def test_blotches_make_the_colour_uneven(sitter, covered):
+    even, uneven = (
+        texture.draw_skin(replace(sitter.person, blotches=amount), 0).surface[covered][:, 1] for amount in (0.5, 2.0)
+    )
+    assert uneven.std() > 1.3 * even.std()
+
+
 def test_oily_skin_has_more_gloss(sitter, covered):
     dull, shining = (
         texture.draw_skin(replace(sitter.person, oiliness=oil), 0).surface[covered][:, 3] for oil in (0.3, 0.8)
@@ -243,7 +263,8 @@ def test_thicker_brows_cover_more(sitter):
 
 def test_joined_brows_meet_over_the_nose(sitter, place):
     between = (np.abs(place[..., 0]) < 0.03) & (np.abs(place[..., 1] - sitter.person.brows.height) < 0.04)
-    apart, joined = (replace(sitter.person, brows=replace(sitter.person.brows, joined=amount)) for amount in (0.0, 0.8))
+    brows = replace(sitter.person.brows, density=0.8)
+    apart, joined = (replace(sitter.person, brows=replace(brows, joined=amount)) for amount in (0.0, 0.8))
     free, hairy = (
         texture.paint(sitter.skin, person, BARE).surface[between][:, :3].mean() for person in (apart, joined)
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from elasticface.data.synthetic import hair, scene, shape, wear
-from elasticface.data.synthetic.scene import EXPRESSIONS, Glasses, draw_glasses, units_of
+from elasticface.data.synthetic.scene import EXPRESSIONS, HATS, Glasses, Hat, draw_glasses, units_of
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_no_part_of_the_glasses_sinks_deep_into_the_face(faces, frames, skin, ou
             inside.append((deep > 0).mean())
             depth.append(deep.max())
     assert np.mean(inside) < 0.15
-    assert max(depth) < 0.12
+    assert max(depth) < 0.14
 
 
 def test_temples_run_beside_the_head_to_the_ears(head, faces, frames, earless, outermost):
@@ -274,3 +274,37 @@ def test_a_frame_is_a_function_of_its_key():
     assert light.dark < 0.5 < dark.dark
     assert light.width == dark.width
     assert any(np.array_equal(light.colour, colour) for colour in scene.FRAME_COLOURS)
+
+
+# ---------------------------------------------------------------------------------------------- hats
+
+
+def a_hat(kind: str, height: float = 7.8) -> Hat:
+    return Hat(kind, height, 0.1, np.full(3, 0.2))
+
+
+@pytest.mark.parametrize("kind", HATS)
+def test_a_hat_is_a_whole_mesh_that_sits_on_the_head_and_leaves_the_eyes_free(head, faces, kind):
+    for _, _, vertices in faces[::5]:
+        mesh = wear.hat_on(a_hat(kind), vertices)
+        assert mesh.points.dtype == mesh.shade.dtype == np.float32
+        assert np.isfinite(mesh.points).all()
+        assert mesh.shade.shape == (len(mesh.points),)
+        assert mesh.triangles.max() < len(mesh.points)
+        assert mesh.points[:, 1].max() > vertices[:, 1].max()
+        eyes = eyeballs(head, vertices)
+        before = (np.abs(mesh.points[:, 0]) < np.abs(eyes[:, 0]).max()) & (mesh.points[:, 2] > eyes[:, 2].max())
+        assert mesh.points[before, 1].min() > eyes[:, 1].max() + 0.05
+
+
+def test_a_cap_has_a_peak_and_a_scarf_covers_the_ears(head, faces):
+    vertices = faces[0][2]
+    cap, knitted, scarf = (wear.hat_on(a_hat(kind), vertices).points for kind in ("cap", "knitted", "scarf"))
+    assert cap[:, 2].max() > knitted[:, 2].max() + 0.3
+    ears = vertices[hair.ears()]
+    assert scarf[:, 1].min() < ears[:, 1].min() < knitted[np.abs(knitted[:, 0]) > 0.5][:, 1].min()
+
+
+def test_a_lower_hat_hides_more_of_the_forehead(faces):
+    high, low = (wear.hat_on(a_hat("knitted", height), faces[0][2]).points for height in (7.9, 7.7))
+    assert low[-1 - 24][1] < high[-1 - 24][1] - 0.1
