@@ -23,7 +23,7 @@ quickstart: install
 # make default-model JUDGE="--lfw LFW --people ALIGNED"
 DEFAULT_MODEL := build/default-model
 default-model: install
-	$(BIN)/elasticface train synthetic:identities=10000,images=16,seed=7 --config default-model --out $(DEFAULT_MODEL)/run --resume
+	$(BIN)/elasticface train synthetic:identities=8000,images=16,seed=7 --config default-model --out $(DEFAULT_MODEL)/run --resume
 	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model $(JUDGE)
 
 # Two files at a time, one thread each: as fast as two cores go.
