@@ -28,6 +28,7 @@ START = "{start}"  # in a setting: the model to start from
 SETTINGS: dict[str, dict[str, Any]] = {
     SCRATCH: {},
     "from the model of rendered faces": {"init": START},
+    "from the model that comes with the package": {"init": "default"},
     "from scratch, head products in bfloat16": {"head_products": "bfloat16"},
 }
 

@@ -85,6 +85,14 @@ def test_a_calibrated_model_decides(album: Path, model: Path) -> None:
     ]
 
 
+def test_the_model_of_the_package_decides_without_any_option(album: Path) -> None:
+    photo = album / "people/person 0/0.png"
+    out = done("verify", photo, photo)
+    assert out.splitlines()[1].startswith("the same person: at or above the threshold of")
+    assert "are taken for one at this threshold" in out
+    assert "keeps its own calibration" in refused("calibrate", "default", album / "people")
+
+
 def test_a_photo_without_a_face_is_refused_in_one_line(album: Path, model: Path) -> None:
     message = refused("verify", album / NOBODY, album / "two.png", "--model", model)
     assert f"{NOBODY}: no face was found in 240x200 pixels" in message
