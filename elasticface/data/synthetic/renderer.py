@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.data.images import alignment
-from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
+from elasticface.data.synthetic import asset, hair, raster, shading, shape, surface, surroundings, texture, wear
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.raster import Array, Triangles
 from elasticface.data.synthetic.scene import Look, Scene
@@ -77,7 +77,7 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     light = _light(scene, casting)
     materials = _materials(sitter, scene, view)
 
-    image = camera.background(scene.background, size)
+    image = surroundings.background(scene.background, size)
     seen = raster.buffers(size)
     pixels = view.screen(solid)
     raster.rasterise(pixels, triangles, *seen, 1)
@@ -96,7 +96,9 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
         glass = _mesh_attributes(view, lenses)
         draw(glass, view.screen(glass), lenses.triangles, LENS, 0.0)
     if scene.occluder is not None:
-        camera.hold_before(image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour)
+        surroundings.hold_before(
+            image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour
+        )
     return image
 
 
