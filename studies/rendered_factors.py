@@ -27,9 +27,10 @@ from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pairs
 from elasticface.data.feed import transforms
 from elasticface.data.prepare.split import draw_pairs
-from elasticface.data.synthetic import scene as scenes
+from elasticface.data.synthetic.expression import resting
+from elasticface.data.synthetic.look import Appearance
 from elasticface.data.synthetic.person import Person
-from elasticface.data.synthetic.scene import Appearance, Scene, Variation, plain_scene
+from elasticface.data.synthetic.scene import Scene, Variation, draw_occluder, draw_quality, plain_scene
 from elasticface.data.synthetic.source import person_name
 from elasticface.data.synthetic.studio import RENDERER_VERSION, SIZE, Studio
 from elasticface.training.config import TrainConfig
@@ -67,7 +68,7 @@ def _quality(**changes: float) -> Change:
 
 def _worse(scene: Scene, person: Person, r: Draw) -> Scene:
     """Blurred, reduced, noisy and compressed by two draws: by the worse of both, noise by their sum."""
-    other = scenes._draw_quality(r, person.heterogeneity)
+    other = draw_quality(r, person.heterogeneity)
     now = scene.quality
     worse = replace(
         now,
@@ -90,7 +91,7 @@ def _posed(factor: float) -> Change:
 
 def _expressed(factor: float) -> Change:
     def expressed(scene: Scene, person: Person, r: Draw) -> Scene:
-        rest = scenes._resting(person)
+        rest = resting(person)
         names = {*rest, *scene.units}
         changed = {n: rest.get(n, 0) + factor * (scene.units.get(n, 0) - rest.get(n, 0)) for n in names}
         return replace(scene, units={n: min(max(value, 0), MOST_RAISED) for n, value in changed.items()})
@@ -118,7 +119,7 @@ def _uncovered(scene: Scene, person: Person, r: Draw) -> Scene:
 def _covered(scene: Scene, person: Person, r: Draw) -> Scene:
     """As often again an object before the face as the renderer's own scenes have one."""
     more = r.random() < 0.08 * min(person.heterogeneity, 2)
-    return replace(scene, occluder=scenes._draw_occluder(r, person)) if more else scene
+    return replace(scene, occluder=draw_occluder(r, person)) if more else scene
 
 
 def _misplaced(factor: float) -> Change:

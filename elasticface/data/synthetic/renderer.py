@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from elasticface.data.images import alignment
 from elasticface.data.synthetic import asset, hair, raster, shading, shape, surface, surroundings, texture, wear
+from elasticface.data.synthetic.look import Look
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.raster import Array, Triangles
-from elasticface.data.synthetic.scene import Look, Scene
+from elasticface.data.synthetic.scene import Scene
 from elasticface.data.synthetic.shading import FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 _SOLID = (asset.SKIN, asset.EYE, asset.TEETH, asset.TONGUE)
