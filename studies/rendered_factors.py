@@ -11,7 +11,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,42 +27,48 @@ from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pairs
 from elasticface.data.feed import transforms
 from elasticface.data.prepare.split import draw_pairs
-from elasticface.data.synthetic import scene as scenes
+from elasticface.data.synthetic.expression import resting
+from elasticface.data.synthetic.look import Appearance
 from elasticface.data.synthetic.person import Person
-from elasticface.data.synthetic.scene import Appearance, Lamp, Scene, Variation
-from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
+from elasticface.data.synthetic.scene import Scene, Variation, draw_occluder, draw_quality, plain_scene
+from elasticface.data.synthetic.source import person_name
+from elasticface.data.synthetic.studio import RENDERER_VERSION, SIZE, Studio
 from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
 
 OUT = RESULTS / "rendered_factors.json"
-POPULATION = 1000  # of the first seed: not the people whom quickstart or the default model know
+POPULATION = 1000  # seed of the people of the first run: not those whom quickstart or the default model know
 MOST_PHOTOS = 5  # of a person of LFW that pairs are drawn from
-FOLDS, PAIRS_A_FOLD = 10, 300  # of each kind
+FOLDS, PAIRS_A_FOLD = 10, 300  # genuine ones, and as many impostor ones
+MOST_TURNED = 1.3  # radians: nearly in profile
+MOST_RAISED = 1.2  # of an action unit, as in the renderer's own scenes
 BASE = "as it is"
 Draw = np.random.Generator
+Change = Callable[[Scene, Person, Draw], Scene]
+"""A photo's scene as a setting has it; chance comes from the generator, which is the photo's own."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One change. What is not said is as in ``BASE``."""
+    """One change. What is not given is as in ``BASE``."""
 
     people: int = 1000
     photos: int = 16  # of each
     appearance: Appearance = "varying"
     heterogeneity: float = 0.5
     person: Callable[[Person], Person] = lambda person: person
-    scene: Callable[[Scene, Person, Draw], Scene] = lambda scene, person, r: scene
+    scene: Change = lambda scene, person, r: scene
     training: dict[str, Any] = field(default_factory=dict)  # settings of TrainConfig
-    augmentation: dict[str, float] = field(default_factory=dict)  # constants of `transforms`
+    augmentation: dict[str, float] = field(default_factory=dict)  # constants of `transforms`, times RECIPE's `augment`
 
 
-def _quality(**changes: float) -> Callable[[Scene, Person, Draw], Scene]:
+def _quality(**changes: float) -> Change:
     return lambda scene, person, r: replace(scene, quality=replace(scene.quality, **changes))
 
 
 def _worse(scene: Scene, person: Person, r: Draw) -> Scene:
-    """As many pictures again blurred, reduced, noisy and compressed."""
-    other = scenes._draw_quality(r, person.heterogeneity)
+    """Blurred, reduced, noisy and compressed by two draws: by the worse of both, noise by their sum."""
+    other = draw_quality(r, person.heterogeneity)
     now = scene.quality
     worse = replace(
         now,
@@ -74,33 +80,34 @@ def _worse(scene: Scene, person: Person, r: Draw) -> Scene:
     return replace(scene, quality=worse)
 
 
-def _posed(factor: float) -> Callable[[Scene, Person, Draw], Scene]:
+def _posed(factor: float) -> Change:
     def posed(scene: Scene, person: Person, r: Draw) -> Scene:
-        yaw, pitch, roll = (float(np.clip(factor * a, -1.3, 1.3)) for a in (scene.yaw, scene.pitch, scene.roll))
+        angles = (scene.yaw, scene.pitch, scene.roll)
+        yaw, pitch, roll = (min(max(factor * angle, -MOST_TURNED), MOST_TURNED) for angle in angles)
         return replace(scene, yaw=yaw, pitch=pitch, roll=roll)
 
     return posed
 
 
-def _expressed(factor: float) -> Callable[[Scene, Person, Draw], Scene]:
+def _expressed(factor: float) -> Change:
     def expressed(scene: Scene, person: Person, r: Draw) -> Scene:
-        rest = scenes._resting(person)
+        rest = resting(person)
         names = {*rest, *scene.units}
         changed = {n: rest.get(n, 0) + factor * (scene.units.get(n, 0) - rest.get(n, 0)) for n in names}
-        return replace(scene, units={n: min(max(value, 0), 1) for n, value in changed.items()})
+        return replace(scene, units={n: min(max(value, 0), MOST_RAISED) for n, value in changed.items()})
 
     return expressed
 
 
 def _plainly_lit(scene: Scene, person: Person, r: Draw) -> Scene:
-    return replace(scene, lamp=Lamp(0.5, 0.6, 0.9, np.ones(3), np.full(3, 0.5), np.outer(np.full(3, 0.2), [0, 1, 0])))
+    return replace(scene, lamp=plain_scene(person).lamp)
 
 
 def _harshly_lit(scene: Scene, person: Person, r: Draw) -> Scene:
     return replace(scene, lamp=replace(scene.lamp, strength=2 * scene.lamp.strength))
 
 
-def _from(nearest: float, farthest: float) -> Callable[[Scene, Person, Draw], Scene]:
+def _from(nearest: float, farthest: float) -> Change:
     """Cameras at distances in decimetres."""
     return lambda scene, person, r: replace(scene, distance=math.exp(r.uniform(math.log(nearest), math.log(farthest))))
 
@@ -110,11 +117,12 @@ def _uncovered(scene: Scene, person: Person, r: Draw) -> Scene:
 
 
 def _covered(scene: Scene, person: Person, r: Draw) -> Scene:
+    """As often again an object before the face as the renderer's own scenes have one."""
     more = r.random() < 0.08 * min(person.heterogeneity, 2)
-    return replace(scene, occluder=scenes._draw_occluder(r, person)) if more else scene
+    return replace(scene, occluder=draw_occluder(r, person)) if more else scene
 
 
-def _misplaced(factor: float) -> Callable[[Scene, Person, Draw], Scene]:
+def _misplaced(factor: float) -> Change:
     return lambda scene, person, r: replace(scene, jitter=factor * scene.jitter)
 
 
@@ -124,8 +132,9 @@ def _shaped(factor: float) -> Callable[[Person], Person]:
 
 def _smooth(person: Person) -> Person:
     """Skin without marks and folds."""
-    unmarked = replace(person, freckles=0.0, moles=person.moles[:0], scar=None, asymmetry=0 * person.asymmetry)
-    return replace(unmarked, roughness=0.0, wrinkles=0 * person.wrinkles)
+    return replace(
+        person, freckles=0.0, moles=person.moles[:0], scar=None, roughness=0.0, wrinkles=np.zeros_like(person.wrinkles)
+    )
 
 
 SETTINGS: dict[str, dict[str, Setting]] = {
@@ -237,7 +246,8 @@ def main(lfw: str | None = None, work: str | None = None, seeds: int = 2, only: 
     with ExitStack() as stack:
         folder = Path(work or stack.enter_context(tempfile.TemporaryDirectory()))
         for seed, name in itertools.product(range(seeds), only or settings):
-            if any((each["setting"], each["seed"], each["renderer"]) == _key(name, seed) for each in stored["runs"]):
+            key = {"setting": name, "seed": seed, "renderer": RENDERER_VERSION}
+            if any(key.items() <= each.items() for each in stored["runs"]):
                 continue
             began = time.monotonic()
             with patch.multiple(transforms, **settings[name].augmentation):
@@ -245,28 +255,23 @@ def main(lfw: str | None = None, work: str | None = None, seeds: int = 2, only: 
                 config = TrainConfig(**{**RECIPE, **settings[name].training, "seed": seed})
                 with tempfile.TemporaryDirectory() as out:
                     encoder = train(faces, Path(out) / "run", config)
-            judged = {**judge(encoder, benchmark), "seconds": round(time.monotonic() - began)}
-            stored["runs"].append(dict(zip(("setting", "seed", "renderer"), _key(name, seed), strict=True)) | judged)
+            judged = judge(encoder, benchmark)
+            stored["runs"].append({**key, **judged, "seconds": round(time.monotonic() - began)})
             files.write_json(OUT, stored | {"environment": environment.describe()})
             progress.say(f"{name}, seed {seed}: {judged['accuracy']:.2%}, EER {judged['eer']:.2%}")
 
 
-def _key(name: str, seed: int) -> tuple[str, int, int]:
-    return name, seed, RENDERER_VERSION
-
-
 class Rendered:
-    """The people of a setting as a source, rendered once; their population is that of the seed."""
+    """The people of a setting as a source for training, rendered into a file that the next setting overwrites."""
 
     def __init__(self, folder: Path, setting: Setting, seed: int) -> None:
         self.num_classes = setting.people
         self.labels = np.repeat(np.arange(setting.people, dtype=np.int64), setting.photos)
-        self.class_names = [f"person-{number:06}" for number in range(setting.people)]
-        path = folder / "faces.npy"
-        made = np.lib.format.open_memmap(path, "w+", np.uint8, (len(self.labels), 112, 112, 3))
+        self.class_names = [person_name(number) for number in range(setting.people)]
+        shape = (len(self.labels), SIZE, SIZE, 3)
+        self._images = np.lib.format.open_memmap(folder / "faces.npy", "w+", np.uint8, shape)
         for place, image in enumerate(progress.track(_rendered(setting, seed), "rendering", len(self.labels))):
-            made[place] = image
-        self._images = made
+            self._images[place] = image
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -314,36 +319,39 @@ def _person(name: str) -> str:
 
 
 def table(stored: dict[str, Any]) -> str:
-    """Markdown: the mean over the seeds, and the difference to what it is without the change, pair by pair."""
+    """Markdown: the mean over the seeds, and what it is more than without the change, over the seeds that both have."""
     if not stored["runs"]:
         return "no runs yet"
     bootstrap = Bootstrap(stored["pairs"])
     rows = []
     for group, settings in SETTINGS.items():
         for name in settings:
-            runs = _runs(stored, name)
-            if not runs:
+            if not (runs := _runs(stored, name)):
                 continue
-            base = [_runs(stored, BASE)[seed] for seed in runs if seed in _runs(stored, BASE)]
-            own = list(runs.values())
-            apart = bootstrap.accuracies(own) - bootstrap.accuracies(base) if base and name != BASE else None
-            means = [float(np.mean([each[figure] for each in own])) for figure in ("accuracy", "eer", "tar")]
-            difference = means[0] - float(np.mean([each["accuracy"] for each in base])) if base else 0.0
-            low_high = "" if apart is None else from_to(tuple(np.percentile(apart, [2.5, 97.5])), points)
-            rows.append(
-                [f"{group}: {name}" if group else name]
-                + [percent(value) for value in means]
-                + ["" if apart is None else points(difference), low_high, str(len(own))]
-            )
+            base = _runs(stored, BASE, next(iter(runs.values()))["renderer"]) if name != BASE else {}
+            seeds = runs.keys() & base.keys()
+            difference = interval = ""
+            if seeds:
+                with_it, without = ([own[seed] for seed in sorted(seeds)] for own in (runs, base))
+                apart = bootstrap.accuracies(with_it) - bootstrap.accuracies(without)
+                difference = points(_mean(with_it, "accuracy") - _mean(without, "accuracy"))
+                interval = from_to(tuple(np.percentile(apart, [2.5, 97.5])), points)
+            figures = [percent(_mean(runs.values(), figure)) for figure in ("accuracy", "eer", "tar")]
+            rows.append([f"{group}: {name}" if group else name, *figures, difference, interval, str(len(runs))])
     columns = ["change", "accuracy", "EER", "TAR at FAR 1e-2", "points more", "95 % over people", "seeds"]
     return markdown(columns, rows)
 
 
-def _runs(stored: dict[str, Any], name: str) -> dict[int, dict[str, Any]]:
-    """The runs of a setting with the newest renderer that it was tried with, by seed."""
+def _runs(stored: dict[str, Any], name: str, renderer: int | None = None) -> dict[int, dict[str, Any]]:
+    """The runs of a setting with one renderer, by seed; with the newest that it was tried with unless one is given."""
     found = [each for each in stored["runs"] if each["setting"] == name]
-    newest = max((each["renderer"] for each in found), default=0)
-    return {each["seed"]: each for each in found if each["renderer"] == newest}
+    if renderer is None:
+        renderer = max((each["renderer"] for each in found), default=0)
+    return {each["seed"]: each for each in found if each["renderer"] == renderer}
+
+
+def _mean(runs: Iterable[dict[str, Any]], figure: str) -> float:
+    return float(np.mean([each[figure] for each in runs]))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from elasticface.model.loading import load
 OUT = RESULTS / "rendered_gap.json"
 FACES = 4000  # of each kind, one a person as far as there are
 PATCH = 16  # pixels
+MEASURED = np.s_[40:100, 30:82]  # of an aligned picture: the face from the brows to the chin
+LEFT_OF_IT, RIGHT_OF_IT = np.s_[40:100, 30:56], np.s_[40:100, 56:82]
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
@@ -40,6 +42,8 @@ def main(lfw: str | None = None, model: str | None = None) -> None:
         print(*tables(stored), sep="\n\n")
         return
     benchmark = open_pairs(lfw)
+    if model is not None and benchmark.landmarks is None:
+        raise InputError(f"{lfw}: no landmarks5.csv, by which failures are sorted; add it, or leave out --model")
     real = _one_a_person(benchmark)
     rendered = [Studio(1).image(number, 0) for number in progress.track(range(len(real)), "rendering", len(real))]
     stored |= {"renderer": RENDERER_VERSION, "faces": len(real), "environment": environment.describe()}
@@ -52,6 +56,7 @@ def main(lfw: str | None = None, model: str | None = None) -> None:
 
 
 def _one_a_person(benchmark: PairBenchmark) -> list[Image]:
+    """Up to ``FACES`` aligned photos, each of somebody else."""
     names: dict[str, str] = {}
     for name in sorted(benchmark.photos.names):
         if benchmark.landmarks is None or name in benchmark.landmarks:
@@ -67,21 +72,20 @@ def measures(image: Image) -> dict[str, float]:
     """What can be said of one picture, uint8 RGB [112, 112, 3], in grey levels unless named otherwise."""
     rgb = image.astype(np.float64)
     grey = rgb @ [0.299, 0.587, 0.114]
-    face = rgb[40:100, 30:82]  # from the brows to the chin
-    red, green, blue = face.mean((0, 1))
+    red, green, blue = rgb[MEASURED].mean((0, 1))
     spread = rgb.max(2) - rgb.min(2)
     power = _spectrum(grey)
     return {
-        "mean of the face": grey[40:100, 30:82].mean(),
-        "contrast of the face (standard deviation)": grey[40:100, 30:82].std(),
+        "mean of the face": grey[MEASURED].mean(),
+        "contrast of the face (standard deviation)": grey[MEASURED].std(),
         "contrast of the picture": grey.std(),
         "darkest hundredth": float(np.percentile(grey, 1)),
         "brightest hundredth": float(np.percentile(grey, 99)),
         "red over green in the face": red / max(green, 1),
         "blue over green in the face": blue / max(green, 1),
-        "colourfulness of the face": spread[40:100, 30:82].mean(),
+        "colourfulness of the face": spread[MEASURED].mean(),
         "colourfulness of the border": np.concatenate([spread[:, :12].ravel(), spread[:, -12:].ravel()]).mean(),
-        "left against right of the face": abs(grey[40:100, 30:56].mean() - grey[40:100, 56:82].mean()),
+        "left against right of the face": abs(grey[LEFT_OF_IT].mean() - grey[RIGHT_OF_IT].mean()),
         "contrast of the mouth": grey[84:102, 36:76].std(),
         "contrast of the eyes": grey[44:60, 26:86].std(),
         "contrast of the cheeks": np.mean([grey[62:80, 26:42].std(), grey[62:80, 70:86].std()]),
@@ -118,21 +122,21 @@ def compare(real: list[Image], rendered: list[Image]) -> dict[str, dict[str, flo
 
 
 def places(real: list[Image], rendered: list[Image]) -> list[list[float]]:
-    """AUC, by patch of 16 pixels, of the best linear mixture of the patch's mean colour and power by DCT frequency.
+    """AUC, by patch, of the linear discriminant of the patch's mean colour and power by DCT frequency.
 
-    It is found on one half of the pictures and judged on the other.
+    It is fitted on one half of the pictures and judged on the other.
     """
     labels = np.repeat([1, 0], [len(real), len(rendered)])
     images = np.stack([*real, *rendered])
     order = keyed.generator(0, "halves").permutation(len(labels))
-    learned, judged = order[::2], order[1::2]
+    fitted, judged = order[::2], order[1::2]
     side = images.shape[1] // PATCH
     found = np.empty((side, side))
     for row, column in np.ndindex(side, side):
         patch = images[:, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH]
         rows = _described(patch)
-        centre = rows[learned].mean(0)
-        direction = discriminants(rows[learned] - centre, labels[learned], 1)[:, 0]
+        centre = rows[fitted].mean(0)
+        direction = discriminants(rows[fitted] - centre, labels[fitted], 1)[:, 0]
         scores = (rows[judged] - centre) @ direction
         found[row, column] = _auc(scores[labels[judged] == 1], scores[labels[judged] == 0])
     return [[float(value) for value in row] for row in found]
@@ -147,10 +151,11 @@ def _described(patches: Image) -> Floats:
 
 
 def _auc(a: Floats, b: Floats) -> float:
-    """How often a value of one kind is above one of the other, at least .5."""
-    ranks = np.argsort(np.argsort(np.concatenate([a, b]), kind="stable"), kind="stable")
-    share = (ranks[: len(a)].sum() - len(a) * (len(a) - 1) / 2) / (len(a) * len(b))
-    return float(max(share, 1 - share))
+    """How often a value of one kind is above one of the other, equal ones counting half; at least .5."""
+    ordered = np.sort(b)
+    below, not_above = (np.searchsorted(ordered, a, side) for side in ("left", "right"))
+    share = float((below + not_above).mean() / (2 * len(b)))
+    return max(share, 1 - share)
 
 
 # ---------------------------------------------------------------------------------------------- pairs
@@ -160,7 +165,8 @@ def failures(model: str, benchmark: PairBenchmark) -> dict[str, Any]:
     """Accuracy on genuine pairs and on impostor pairs, by thirds of what differs between the two photos."""
     result = evaluate_pairs(load(model), benchmark)
     right = result.same == result.accepted
-    facts = {name: _facts(benchmark, name) for name in progress.track({*result.first, *result.second}, "looking", None)}
+    names = {*result.first, *result.second}
+    facts = {name: _facts(benchmark, name) for name in progress.track(names, "looking", len(names))}
     found: dict[str, Any] = {}
     for fact in next(iter(facts.values())):
         a, b = (np.array([facts[name][fact] for name in side]) for side in (result.first, result.second))
@@ -173,13 +179,14 @@ def failures(model: str, benchmark: PairBenchmark) -> dict[str, Any]:
 
 
 def _thirds(apart: Floats, chosen: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Pairs that differ least, more and most, cut so that each part has a third of the chosen ones."""
     low, high = np.percentile(apart[chosen], [100 / 3, 200 / 3])
     return [apart <= low, (apart > low) & (apart <= high), apart > high]
 
 
 def _facts(benchmark: PairBenchmark, name: str) -> dict[str, float]:
     """What five points and the picture say of a photo."""
-    assert benchmark.landmarks is not None
+    assert benchmark.landmarks is not None  # else main has refused
     left, right, nose, left_mouth, right_mouth = benchmark.landmarks[name]
     eyes, across = (left + right) / 2, np.linalg.norm(right - left)
     grey = cv2.cvtColor(benchmark.face(name), cv2.COLOR_RGB2GRAY).astype(np.float64)
@@ -187,8 +194,8 @@ def _facts(benchmark: PairBenchmark, name: str) -> dict[str, float]:
         "side (nose from the middle of the eyes)": float((nose - eyes) @ (right - left) / across**2),
         "tilt (eyes to mouth)": float(np.linalg.norm((left_mouth + right_mouth) / 2 - eyes) / across),
         "expression (width of the mouth)": float(np.linalg.norm(right_mouth - left_mouth) / across),
-        "brightness": float(grey[40:100, 30:82].mean()),
-        "light from the left or right": float(grey[40:100, 30:56].mean() - grey[40:100, 56:82].mean()),
+        "brightness": float(grey[MEASURED].mean()),
+        "light from the left or right": float(grey[LEFT_OF_IT].mean() - grey[RIGHT_OF_IT].mean()),
         "sharpness": float(np.log10(cv2.Laplacian(grey, cv2.CV_64F).var() + 1)),
     }
 

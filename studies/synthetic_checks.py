@@ -50,7 +50,8 @@ from elasticface.benchmarks.pairwise import pairs as protocol
 from elasticface.benchmarks.pairwise.baseline import whitened_pca
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, open_pairs
 from elasticface.data import open_dataset
-from elasticface.data.synthetic.scene import Appearance, Variation
+from elasticface.data.synthetic.look import Appearance
+from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.studio import Studio
 from elasticface.data.synthetic.write import write_faces
 from elasticface.metrics import resampling

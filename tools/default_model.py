@@ -30,7 +30,7 @@ from elasticface.recognition.found_by import detector_of
 
 NAME = "elasticface default"
 MOST_BYTES = 8_000_000  # of the weights: they are in every wheel
-UNSEEN_SEED = 1_000_000  # of the rendered people to judge on: far from that of those in training
+UNSEEN_SEED = 1_000_000  # of the rendered people to judge on: other people than those of the training's seed
 USE = {
     "good_for": "trying out, tests, demonstrations, a start for fine-tuning",
     "not_for": "access control, or any decision about a person: too many errors on real faces, see `figures`",
@@ -41,7 +41,7 @@ USE = {
 
 
 def make(run: Path, out: Path, lfw: Path | None = None, people: Path | None = None) -> None:
-    """Store, measure and describe.
+    """Store what was trained, measure what was stored, and write the figures into its card.
 
     Args:
         run: of `elasticface train`, finished.
@@ -50,8 +50,8 @@ def make(run: Path, out: Path, lfw: Path | None = None, people: Path | None = No
         people: a folder or tar of people, aligned by `elasticface align`, for the calibration.
     """
     trained = load(run)
-    renders = {"renderer": RENDERER_VERSION, **USE}
-    card = replace(trained.card, name=NAME, training={**trained.card.training, **renders})
+    training = {**trained.card.training, "renderer": RENDERER_VERSION, **USE}
+    card = replace(trained.card, name=NAME, training=training)
     FaceEncoder(trained.network, card).save(out, half=True)
     size = (out / "model.safetensors").stat().st_size
     if size > MOST_BYTES:
@@ -60,15 +60,16 @@ def make(run: Path, out: Path, lfw: Path | None = None, people: Path | None = No
     figures = {"rendered people": _figures(_on_rendered(stored))}
     if lfw is not None:
         figures["LFW"] = _figures(evaluate_pairs(stored, open_pairs(lfw)))
-    FaceEncoder(trained.network, replace(card, training={**card.training, "figures": figures})).save(out, half=True)
+    described = replace(card, training={**training, "figures": figures})
+    FaceEncoder(trained.network, described).save(out, half=True)  # the same weights
     if people is not None:
         measured = measure(load(out), open_comparable(people, all_pairs=True), detector=detector_of([people]))
         store_calibration(out, measured.calibration)
-    print(f"{out}: {size:,} bytes", *(f"{name}: {told}" for name, told in figures.items()), sep="\n")
+    print(f"{out}: {size:,} bytes", *(f"{name}: {rates}" for name, rates in figures.items()), sep="\n")
 
 
 def _on_rendered(encoder: FaceEncoder) -> PairResult:
-    """6,000 pairs of 120 people, as quickstart draws them, but other people."""
+    """The pairs of people whom quickstart would judge on, of another seed."""
     with tempfile.TemporaryDirectory() as folder:
         people = Path(folder) / "people"
         write_faces(people, identities=FULL.unseen_people, images_per_identity=FULL.unseen_photos, seed=UNSEEN_SEED)

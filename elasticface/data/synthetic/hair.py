@@ -33,6 +33,7 @@ _AZIMUTH = (np.arange(_COLUMNS) + 0.5) / _COLUMNS * 2 * np.pi - np.pi  # 0 is th
 DIRECTIONS = np.append(_AZIMUTH, _AZIMUTH[0] + 2 * np.pi)
 """Of a sheet's A columns, radians from the front; the first comes again as the last."""
 _FROM_FRONT = np.abs(np.arctan2(np.sin(DIRECTIONS), np.cos(DIRECTIONS)))
+_SCALP_LENGTH = 2.2  # of the scalp's rows together, from the crown to the neck, decimetres
 SHEET_ROWS = 18
 LAYERS = (0.4, 1.0)  # how far out each sheet lies
 
@@ -127,6 +128,7 @@ def grow(style: HairStyle, person: Person, vertices: Points) -> Sheets | None:
     if style.top < 0.03:
         return None
     r = keyed.generator(style.key, "synthetic strands of hair")
+    # Of waves around the head: two along the hairline, of fringe and curls, two of bumps, of curls and falling hair.
     phase = r.uniform(0, 2 * np.pi, 6)
     scalp, shift = _scalp_on(vertices)
     azimuth, around = DIRECTIONS, _FROM_FRONT
@@ -200,7 +202,7 @@ def _scalp_on(vertices: Points) -> tuple[Points, Points]:
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
 def _step(start: float, end: float, x: float) -> float:  # pragma: no cover - compiled
-    """:func:`elasticface.data.synthetic.surface.smooth_step` of one number."""
+    """:func:`elasticface.data.synthetic.surface.smooth_step` of one number, again in each file: see `shading`."""
     t = min(max((x - start) / (end - start), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
@@ -258,7 +260,7 @@ def _thin_out(end: Any, hangs: Any, off_skin: Any, alpha: Any, along: Any) -> No
         for column in range(columns):
             wisps = 1 - 0.9 * _step(0.82 - 0.22 * hangs[column], 1.0, t)
             alpha[row, column] = edge + (wisps - edge) * off_skin[column]
-            along[row, column] = t * end[column] / _ROWS * 2.2
+            along[row, column] = t * end[column] / _ROWS * _SCALP_LENGTH
 
 
 @numba.njit(cache=True, error_model="numpy")

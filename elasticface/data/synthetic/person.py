@@ -41,13 +41,13 @@ GREY_HAIR = np.array([0.41, 0.395, 0.375])
 class Brows:
     """The eyebrows' place and form, in decimetres on the average head; x is the distance from the face's middle."""
 
-    inner: float  # x of the inner end, 0.08..0.15
-    outer: float  # x of the outer end, 0.50..0.60
+    inner: float  # x of the inner end, 0.09..0.155
+    outer: float  # x of the outer end, 0.47..0.61
     height: float  # y, about 7.43, where the ridge over the eyes is; lower in men
-    arch: float  # rise of the apex over the ends, 0..0.08
+    arch: float  # rise of the apex over the ends, 0..0.085
     apex: float  # where the apex is, 0 inner end .. 1 outer end
     tilt: float  # rise of the outer end over the inner one
-    drop: float  # fall of the tail behind the apex, 0..0.5
+    drop: float  # fall of the tail behind the apex, 0.1..0.5
     thickness: float  # half the height of the hairs' band, 0.018..0.07
     density: float  # share of the skin covered, 0.3..1
     joined: float  # density of hairs between the brows, mostly 0
@@ -78,13 +78,13 @@ class Person:
     age: float  # 0 young adult .. 1 old
     weight: float  # -1 thin .. 1 heavy
     genes: Floats  # [G] shape genes in standard deviations, see shape.GENES
-    sides: Floats  # [G, 2] what the left and the right side differ by, in standard deviations
+    sides: Floats  # [G, 2] what the left and the right side add to them, in standard deviations
     asymmetry: Floats  # [A] weights of the one-sided targets, 0..1
     melanin: float  # 0.05 pale .. 2.2 very dark
-    haemoglobin: float  # redness of the skin, 0.15..0.7
+    haemoglobin: float  # redness of the skin, 0.15..0.6
     ruddiness: Floats  # [3] added redness of cheeks, nose, chin
     eye_circles: Floats  # [3] darkness under the eyes and in the sockets over them, redness around them
-    freckles: float  # 0 none .. 0.7
+    freckles: float  # 0 none .. 0.6
     moles: Floats  # [N, 4] x, y, radius (decimetres), darkness
     scar: Floats | None  # x, y, angle, length, width, redness
     lips: Floats  # [2] melanin and haemoglobin over the skin's
@@ -97,7 +97,7 @@ class Person:
     pupil: float  # angle of the pupil's edge from the gaze, radians
     sclera: float  # brightness of the white of the eye, 0.85..1
     hair_colour: Floats  # [3] linear RGB albedo
-    receding: float  # how far the hairline has gone back, 0..0.5 decimetres
+    receding: float  # how far the hairline has gone back, 0..0.56 decimetres
     hairline: float  # height of the hairline over the average, decimetres
     brows: Brows
     habits: Habits
@@ -118,11 +118,8 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
     ancestry = r.dirichlet([0.45] * 3)
     sex = float(r.beta(0.35, 0.35))
     age = float(r.beta(1.3, 1.7))
-    melanin = float(
-        np.clip(
-            ancestry @ [r.uniform(0.9, 1.9), r.uniform(0.25, 0.75), r.uniform(0.08, 0.6)] + r.normal(0, 0.06), 0.05, 2.2
-        )
-    )
+    usual = ancestry @ [r.uniform(0.9, 1.9), r.uniform(0.25, 0.75), r.uniform(0.08, 0.6)]
+    melanin = within(float(usual) + r.normal(0, 0.06), 0.05, 2.2)
     fair = melanin < 0.5 and ancestry[2] > 0.4
     return Person(
         number=number,
@@ -130,8 +127,8 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         ancestry=ancestry,
         sex=sex,
         age=age,
-        weight=float(np.clip(r.normal(0, 0.4), -1, 1)),
-        genes=0.87 * r.standard_normal(genes) + 0.49 * family.standard_normal(genes),
+        weight=normal(r, 0.4, 1),
+        genes=0.87 * r.standard_normal(genes) + 0.49 * family.standard_normal(genes),  # 0.87² + 0.49² = 1
         sides=0.13 * r.standard_normal((genes, 2)),
         asymmetry=np.abs(r.normal(0, 0.22, asymmetries)) * (r.random(asymmetries) < 0.25),
         melanin=melanin,
@@ -139,14 +136,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         ruddiness=r.uniform(0, [0.45, 0.3, 0.2]),
         eye_circles=r.uniform([0, 0.1, 0.05], [0.35, 0.4, 0.3]) * [1 + 0.5 * age, 1, 1],
         freckles=float(r.uniform(0.15, 0.6) if r.random() < (0.35 if fair else 0.08) else 0),
-        moles=np.stack(
-            [
-                r.uniform(low, high, count)
-                for count in [r.poisson(1.6)]
-                for low, high in [(-0.65, 0.65), (6.25, 7.9), (0.012, 0.026), (0.4, 1.3)]
-            ],
-            axis=1,
-        ),
+        moles=_moles(r),
         scar=r.uniform([-0.6, 6.4, 0, 0.05, 0.012, -0.35], [0.6, 7.9, 3.14, 0.16, 0.04, 0.6])
         if r.random() < 0.1
         else None,
@@ -155,7 +145,7 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         wrinkles=r.uniform(0.1, 1, 8),
         blotches=float(r.uniform(0.5, 1.2) + 0.8 * age * r.uniform(0, 1)),
         oiliness=float(r.uniform(0.3, 1.4)),
-        iris=IRISES[r.integers(0, 6) if fair else r.integers(0, 2)] * r.uniform(0.8, 1.25),
+        iris=IRISES[r.integers(len(IRISES)) if fair else r.integers(2)] * r.uniform(0.8, 1.25),
         pupil=float(r.uniform(0.18, 0.27)),
         sclera=float(r.uniform(0.85, 1)),
         hair_colour=_hair_colour(r, fair, age),
@@ -166,9 +156,15 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
     )
 
 
+def _moles(r: np.random.Generator) -> Floats:
+    count = r.poisson(1.6)
+    ranges = ((-0.65, 0.65), (6.25, 7.9), (0.012, 0.026), (0.4, 1.3))  # as in Person.moles
+    return np.stack([r.uniform(low, high, count) for low, high in ranges], axis=1)
+
+
 def _hair_colour(r: np.random.Generator, fair: bool, age: float) -> Floats:
     shares = [0.12, 0.28, 0.28, 0.16, 0.1, 0.06] if fair else [0.66, 0.27, 0.07, 0, 0, 0]
-    natural = HAIR_COLOURS[r.choice(6, p=shares)] * r.uniform(0.8, 1.4)
+    natural = HAIR_COLOURS[r.choice(len(HAIR_COLOURS), p=shares)] * r.uniform(0.8, 1.4)
     onset, grey = age + r.normal(0, 0.15), r.uniform(0.4, 1)
     grey *= float(np.clip((onset - 0.52) / 0.5, 0, 1))
     return np.asarray(natural * (1 - grey) + GREY_HAIR * grey)
@@ -196,7 +192,17 @@ def _habits(r: np.random.Generator, sex: float) -> Habits:
         glasses_frame=int(r.integers(2**31)),
         make_up=float(r.uniform(0.2, 1) if sex < 0.5 and r.random() < 0.65 else 0),
         beard=float(r.choice([0, r.uniform(0.1, 0.35), r.uniform(0.5, 1)], p=[0.4, 0.35, 0.25]) if sex > 0.5 else 0),
-        beard_form=int(r.integers(4)),
+        beard_form=int(r.integers(4)),  # of texture.BEARDS
         smile=float(r.normal(0, 0.2)),
         mood=float(r.random()),
     )
+
+
+def normal(r: np.random.Generator, spread: float, most: float) -> float:
+    """A normal deviate, within ``most`` of 0."""
+    return within(r.normal(0, spread), -most, most)
+
+
+def within(value: float, least: float, most: float) -> float:
+    """``numpy.clip`` of one number, which takes numpy ten times as long."""
+    return float(min(max(value, least), most))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base import files
-from elasticface.data.synthetic import hair, scene
+from elasticface.data.synthetic import expression, hair, look
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.scene import Occluder, Scene, Variation, plain_scene
 from elasticface.data.synthetic.studio import SIZE, Studio
@@ -90,18 +90,18 @@ def _sweeps(studio: Studio, first: int) -> dict[str, list[tuple[Person, Scene]]]
         next(style for key in range(999) if (style := hair.draw_style(key, people[sitter])).kind == kind)
         for kind, sitter in zip(hair.KINDS, (man, man, man, woman, woman, woman, woman, woman, man), strict=True)
     ]
-    frames = [scene.draw_glasses(key, dark=key % 4 == 3) for key in range(_STEPS)]
-    masks = [scene.MASK_COLOURS[n % len(scene.MASK_COLOURS)] for n in range(_STEPS)]
+    frames = [look.draw_glasses(key, dark=key % 4 == 3) for key in range(_STEPS)]
+    masks = [look.MASK_COLOURS[n % len(look.MASK_COLOURS)] for n in range(_STEPS)]
     hats = [
-        scene.Hat(kind, 7.9 - 0.1 * n, 0.1, np.array(colour))
-        for kind in scene.HATS
+        look.Hat(kind, 7.9 - 0.1 * n, 0.1, np.array(colour))
+        for kind in look.HATS
         for n, colour in enumerate(((0.02, 0.03, 0.1), (0.3, 0.05, 0.05), (0.5, 0.5, 0.5)))
     ]
     objects = [
         Occluder(np.array([0.1 + 0.8 * s, 0.9]), np.array([0.2, 0.14]), 3 * s, s, np.array([0.3, 0.2, 0.15]))
         for s in share
     ]
-    expressions = [scene.units_of(name, 1.0, people[3]) for name in scene.EXPRESSIONS]
+    expressions = [expression.units_of(name, 1.0, people[3]) for name in expression.EXPRESSIONS]
     turned = 0.35
     return {
         "yaw": portraits(0, "yaw", np.radians(140 * share - 70)),

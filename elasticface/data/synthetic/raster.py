@@ -100,13 +100,21 @@ def rasterise(
 def cast_shadows(
     meshes: list[tuple[Array, NDArray[np.int32], int]], frame: Array, reach: float, size: int = 112
 ) -> Array:
-    """The shadow map of meshes (points [V, 3], triangles) under a lamp with this frame, float32 [size, size]."""
+    """The shadow map of a lamp, float32 [size, size]: how near to it is what it sees first; rows go up.
+
+    Args:
+        meshes: points [V, 3], triangles [T, 3], and 1 where those alone that face the lamp cast shadows, 0 for all.
+        frame: [3, 3], the map's right and up, and the direction to the lamp.
+        reach: half the width that the map shows, decimetres.
+        size: in pixels.
+    """
     seen = np.full((size, size), _BACKGROUND, np.float32)
     scale = np.float32(size / (2 * reach))
     to_pixels = np.array([scale, scale, 1], np.float32)
     middle = np.array([size / 2, size / 2, 0], np.float32)
     for points, triangles, facing in meshes:
-        rasterise(rotate(points, frame * to_pixels[:, None], middle), triangles, seen, None, None, -facing)
+        pixels = rotate(points, frame * to_pixels[:, None], middle)
+        rasterise(pixels, triangles, seen, None, None, -facing)  # with rows that go up corners run the other way
     return seen
 
 

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.data.images import alignment
-from elasticface.data.synthetic import asset, camera, hair, raster, shading, shape, surface, texture, wear
+from elasticface.data.synthetic import asset, hair, raster, shading, shape, surface, surroundings, texture, wear
+from elasticface.data.synthetic.look import Look
 from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.raster import Array, Triangles
-from elasticface.data.synthetic.scene import Look, Scene
+from elasticface.data.synthetic.scene import Scene
 from elasticface.data.synthetic.shading import FABRIC, HAIR, LASHES, LENS, RIM, Light, Materials
 
 _SOLID = (asset.SKIN, asset.EYE, asset.TEETH, asset.TONGUE)
@@ -43,32 +44,21 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     """The light that reaches the camera, linear RGB [size, size, 3]."""
     look, person = scene.look, sitter.person
     vertices = shape.express(sitter.vertices, scene.units)
-    eyes = vertices[_eyeballs()].mean(1)  # [2, 3]
-    middle = (eyes[0] + eyes[1]) / 2
-    centre = np.array([0, middle[1] - 0.1, middle[2] - 0.75], np.float32)
-    turn = rotation(scene.yaw, scene.pitch, scene.roll)
-    view = _View(centre, turn, scene, eyes, vertices, size)
+    view = _View(scene, vertices, size)
 
-    style = look.hair if look.hat is None else hair.under_hat(look.hair)
     places = view.place(vertices)
     solid = _head_attributes(places, hair.scalp_cover(look.hair, person))
     triangles, parts = _triangles_of(*_SOLID), _solid_parts()
-    lenses, worn = None, []
-    if look.glasses is not None:
-        frame, lenses = wear.glasses_on(look.glasses, vertices)
-        worn.append((frame, RIM))
-    if look.mask is not None:
-        worn.append((wear.mask_on(vertices, scene.background), FABRIC))
-    if look.hat is not None:
-        worn.append((wear.hat_on(look.hat, vertices), FABRIC))
-    for mesh, part in worn:
+    # What lies inside of the skin casts no shadow that shows.
+    casting = [(places, _outer_triangles(), 1)]
+    worn, lenses = _worn(scene, vertices)
+    for mesh, part, casts in worn:
         triangles = np.concatenate([triangles, mesh.triangles + np.int32(len(solid))])
         parts = np.concatenate([parts, np.full(len(mesh.triangles), part, np.uint8)])
         solid = np.concatenate([solid, _mesh_attributes(view, mesh)])
-    # What is worn on the face is too thin for the shadow map; what lies inside of the skin casts no shadow that shows.
-    casting = [(places, _outer_triangles(), 1)]
-    if look.hat is not None:
-        casting.append((np.ascontiguousarray(solid[-len(worn[-1][0].points) :, :3]), worn[-1][0].triangles, 0))
+        if casts:
+            casting.append((view.place(mesh.points), mesh.triangles, 0))
+    style = look.hair if look.hat is None else hair.under_hat(look.hair)
     sheets, strands = hair.grow(style, person, vertices), []
     if sheets is not None:
         layers = [view.place(layer.reshape(-1, 3)) for layer in sheets.points]
@@ -77,7 +67,7 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     light = _light(scene, casting)
     materials = _materials(sitter, scene, view)
 
-    image = camera.background(scene.background, size)
+    image = surroundings.background(scene.background, size)
     seen = raster.buffers(size)
     pixels = view.screen(solid)
     raster.rasterise(pixels, triangles, *seen, 1)
@@ -96,16 +86,36 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
         glass = _mesh_attributes(view, lenses)
         draw(glass, view.screen(glass), lenses.triangles, LENS, 0.0)
     if scene.occluder is not None:
-        camera.hold_before(image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour)
+        surroundings.hold_before(
+            image, scene.occluder, scene.lamp.ambient + 0.5 * scene.lamp.strength * scene.lamp.colour
+        )
     return image
+
+
+def _worn(scene: Scene, vertices: Array) -> tuple[list[tuple[wear.Mesh, int, bool]], wear.Mesh | None]:
+    """What is worn: meshes, what they are of, and whether they cast shadows; and the lenses of glasses."""
+    look = scene.look
+    worn: list[tuple[wear.Mesh, int, bool]] = []
+    lenses = None
+    if look.glasses is not None:
+        frame, lenses = wear.glasses_on(look.glasses, vertices)
+        worn.append((frame, RIM, False))  # too thin for the shadow map
+    if look.mask is not None:
+        worn.append((wear.mask_on(vertices, scene.background), FABRIC, False))  # too near to the skin for it
+    if look.hat is not None:
+        worn.append((wear.hat_on(look.hat, vertices), FABRIC, True))
+    return worn, lenses
 
 
 class _View:
     """From the head's space to the camera's, and on to the pixels of the aligned picture."""
 
-    def __init__(self, centre: Array, turn: Array, scene: Scene, eyes: Array, vertices: Array, size: int) -> None:
-        self.turn, self.distance = turn, scene.distance
-        self._shift = -(turn * centre).sum(1)
+    def __init__(self, scene: Scene, vertices: Array, size: int) -> None:
+        eyes = vertices[_eyeballs()].mean(1)  # [2, 3]
+        middle = (eyes[0] + eyes[1]) / 2
+        centre = np.array([0, middle[1] - 0.1, middle[2] - 0.75], np.float32)  # of the head, which it turns about
+        self.turn, self.distance = rotation(scene.yaw, scene.pitch, scene.roll), scene.distance
+        self._shift = -(self.turn * centre).sum(1)
         marks = np.concatenate([eyes[::-1] + _AHEAD, vertices[_marks()] + _TO_MARKS])
         flat = raster.project(self.place(marks), self.distance, _FLAT)[:, :2]
         # The jitter stands for a detector's errors: what it would have found is sent to the template.

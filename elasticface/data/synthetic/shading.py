@@ -10,9 +10,10 @@ All compiled code that calls other compiled code is in one file with it: numba r
 changes, not when the callee's does. There an array handed to a function costs atomic counts of its references: so
 functions take a row of the picture at a time, and those that a single pixel calls take vectors that are tuples.
 
-Light is reckoned for the fragments of a row at once, in *lanes*: a flat array with ``_LANES`` neighbours of each
-quantity, one a fragment. As their distance is a constant, the compiler sees that none overlaps another, and takes eight
-fragments at a time. Numbers there are float32 throughout, for which constants must be so too.
+Light is reckoned for many fragments of a row at once, in *lanes*: a flat array that has ``_BATCH`` neighbouring places
+for each quantity, one a fragment. As quantities begin a constant number of places apart, the compiler sees that none
+overlaps another, and takes eight fragments at a time. Numbers there are float32 throughout, for which constants must be
+so too.
 """
 
 import math
@@ -33,24 +34,24 @@ ATTRIBUTES = 16  # 13, and room to add them up eight at a time
 # What a fragment, which is one material's share of a pixel, has in these columns once its material is known.
 _ALBEDO, _GLOSS, _LIT = 10, 13, 14
 
-_LANES = 480  # fragments at a time, at most; not a power of two, or all quantities would fall on the same cache lines
-_lane = np.uint64
+_BATCH = 480  # fragments at a time, at most; not a power of two, or all quantities would fall on the same cache lines
 _FULL = 32  # lanes are reckoned up to a multiple of it: what is left over would go through a loop of its own
+_lane = np.uint64  # the type of a place in the lanes: unsigned, since any other index may count from the end
 
 
-def _lanes(*numbers: int) -> tuple[np.uint64, ...]:
-    return tuple(np.uint64(number * _LANES) for number in numbers)
+def _begin(*quantities: int) -> tuple[np.uint64, ...]:
+    return tuple(_lane(quantity * _BATCH) for quantity in quantities)
 
 
-# Where in the lanes a quantity begins, of vectors each part; unsigned, since any other index may count from the end.
+# Where in the lanes a quantity begins, of vectors each part.
 # What is seen, and how much of the lamp's light arrives:
-_PLACES, _NORMALS, _LITS, _OPENNESSES = _lanes(0, 1, 2), _lanes(3, 4, 5), _lanes(6)[0], _lanes(7)[0]
+_PLACES, _NORMALS, _LITS, _OPENNESSES = _begin(0, 1, 2), _begin(3, 4, 5), _begin(6)[0], _begin(7)[0]
 # of surfaces:
-_GLOSSES, _POWERS, _WRAPS = _lanes(8)[0], _lanes(9)[0], _lanes(10, 11, 12)
+_GLOSSES, _POWERS, _WRAPS = _begin(8)[0], _begin(9)[0], _begin(10, 11, 12)
 # of hair:
-_TANGENTS, _SHADES, _SHINES, _SHIFTS = _lanes(8, 9, 10), _lanes(11)[0], _lanes(12)[0], _lanes(13)[0]
+_TANGENTS, _SHADES, _SHINES, _SHIFTS = _begin(8, 9, 10), _begin(11)[0], _begin(12)[0], _begin(13)[0]
 # and the albedo, which light replaces:
-_COLOURS = _lanes(14, 15, 16)
+_COLOURS = _begin(14, 15, 16)
 _QUANTITIES = 17
 
 # What a triangle is made of. The first five are the asset's.
@@ -77,7 +78,7 @@ class Light(NamedTuple):
     ambient: Vector
     gradient: tuple[Vector, ...]  # of each colour of the ambient light: its change with the normal
     shadow: Array  # [S, S] nearness of what the lamp sees first
-    reach: float  # half the width that the shadow map shows
+    reach: float  # half the width that the shadow map shows, decimetres
 
 
 class Materials(NamedTuple):
@@ -86,8 +87,8 @@ class Materials(NamedTuple):
     skin: Array  # [H, W, 4] linear RGB albedo and gloss
     relief: Array  # [H, W]
     hair: Array  # [3] albedo
-    gloss: float  # of the hair
-    curls: float  # 0 straight .. 1
+    gloss: float  # of the hair, 0 dull .. 1
+    curls: float  # of the hair, 0 straight .. 1
     strands: Array  # [h, w] noise along hairs, mean 0.5
     lumps: Array  # [h, w] noise of curls
     eyes: Array  # [2, 3] centres of the eyeballs
@@ -104,13 +105,22 @@ class Materials(NamedTuple):
 
 _compiled = numba.njit(cache=True, error_model="numpy")
 _inlined = numba.njit(cache=True, error_model="numpy", inline="always")
+_ONLY_COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True}
 _f = np.float32
 
 
 def _inner(function: _Function) -> _Function:
-    """For compiled code alone: what Python needs to call a function takes as long to compile as the function."""
-    options: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True, "fastmath": True}
-    compiled: _Function = numba.njit(**options)(function)
+    """For compiled code alone: what Python needs to call a function takes as long to compile as the function.
+
+    Sums and products may be taken in any order, without which the compiler would not take eight fragments at a time.
+    """
+    compiled: _Function = numba.njit(**_ONLY_COMPILED, fastmath=True)(function)
+    return compiled
+
+
+def _in_order(function: _Function) -> _Function:
+    """The same, in the order that is written."""
+    compiled: _Function = numba.njit(**_ONLY_COMPILED)(function)
     return compiled
 
 
@@ -449,6 +459,56 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
     fragment[_LIT] = (0.45 + 0.55 * fragment[_LIT]) * lid  # too small for the shadow map
 
 
+@_in_order
+def _describe(
+    fragments: Any, first: int, count: int, kinds: Any, rim: Any, fabric: Any, lanes: Any
+) -> None:  # pragma: no cover - compiled
+    """Write into the lanes the albedo, gloss and wrap of ``count`` fragments, by what they are made of."""
+    for number in range(count):
+        n, fragment = _lane(number), first + number
+        kind = kinds[fragment]
+        openness = fragments[fragment, OPENNESS]
+        gloss, power, wrap = _f(0.2), 32, (0.1, 0.1, 0.1)
+        if kind in (SKIN, EYE):
+            albedo = (
+                fragments[fragment, _ALBEDO],
+                fragments[fragment, _ALBEDO + 1],
+                fragments[fragment, _ALBEDO + 2],
+            )
+            if kind == SKIN:
+                gloss, power, wrap = fragments[fragment, _GLOSS], 16, (0.34, 0.16, 0.10)
+            else:
+                gloss, power, wrap = _f(1.2), 128, (0.2, 0.12, 0.1)
+        elif kind == TEETH:
+            # Too small for the shadow map: under the lips it is brighter than there.
+            albedo, openness = (_f(0.8), _f(0.74), _f(0.63)), _f(0.75) + _f(0.25) * openness
+            lanes[_LITS + n] = _f(0.6) + _f(0.4) * lanes[_LITS + n]
+        elif kind == TONGUE:
+            albedo, openness = (_f(0.34), _f(0.11), _f(0.10)), _f(0.4) * openness
+        elif kind == RIM:
+            albedo, gloss = rim, _f(0.8)
+        else:
+            shade = fragments[fragment, COVER]
+            albedo, gloss = (fabric[0] * shade, fabric[1] * shade, fabric[2] * shade), _f(0)
+        lanes[_OPENNESSES + n], lanes[_GLOSSES + n], lanes[_POWERS + n] = openness, gloss, power
+        for c in range(3):
+            lanes[_COLOURS[c] + n] = albedo[c]
+            lanes[_WRAPS[c] + n] = wrap[c]
+
+
+@_in_order
+def _describe_strands(fragments: Any, first: int, count: int, lanes: Any) -> None:  # pragma: no cover - compiled
+    """Write into the lanes what :func:`_radiate_hair` needs of ``count`` fragments beside what is seen."""
+    for number in range(count):
+        n, fragment = _lane(number), first + number
+        for a in range(3):
+            lanes[_TANGENTS[a] + n] = fragments[fragment, TANGENT + a]
+        # _comb left these three where they were needed no more.
+        lanes[_SHADES + n] = fragments[fragment, TEXTURE]
+        lanes[_SHINES + n] = fragments[fragment, TEXTURE + 1]
+        lanes[_SHIFTS + n] = fragments[fragment, COVER]
+
+
 @_compiled
 def attributes_of(places: Any, normals: Any) -> Any:  # pragma: no cover - compiled
     """Attributes of vertices, float32 [V, ATTRIBUTES], with their positions and normals [V, 3]; all else is 0."""
@@ -466,7 +526,7 @@ def draw_surfaces(
 ) -> None:  # pragma: no cover - compiled
     """Shade what the buffers show onto ``image``, float32 [S, S, 3] linear RGB, in place."""
     size = len(image)
-    fragments, lanes = np.empty((4 * size, ATTRIBUTES), np.float32), np.zeros(_QUANTITIES * _LANES, np.float32)
+    fragments, lanes = np.empty((4 * size, ATTRIBUTES), np.float32), np.zeros(_QUANTITIES * _BATCH, np.float32)
     pixels, samples, kinds = np.empty(4 * size, np.int64), np.empty(4 * size, np.int64), np.empty(4 * size, np.uint8)
     rim, fabric = _vector(materials.rim), _vector(materials.fabric)
     uncovered = np.empty(size, np.float32)
@@ -483,39 +543,10 @@ def draw_surfaces(
         for x in range(size):
             for c in range(3):
                 row[x, c] *= uncovered[x]
-        for first in range(0, found, _LANES):
-            count = min(found - first, _LANES)
+        for first in range(0, found, _BATCH):
+            count = min(found - first, _BATCH)
             _spread(fragments, first, count, lanes)
-            for number in range(count):
-                n, fragment = _lane(number), first + number
-                kind = kinds[fragment]
-                openness = fragments[fragment, OPENNESS]
-                gloss, power, wrap = _f(0.2), 32, (0.1, 0.1, 0.1)
-                if kind in (SKIN, EYE):
-                    albedo = (
-                        fragments[fragment, _ALBEDO],
-                        fragments[fragment, _ALBEDO + 1],
-                        fragments[fragment, _ALBEDO + 2],
-                    )
-                    if kind == SKIN:
-                        gloss, power, wrap = fragments[fragment, _GLOSS], 16, (0.34, 0.16, 0.10)
-                    else:
-                        gloss, power, wrap = _f(1.2), 128, (0.2, 0.12, 0.1)
-                elif kind == TEETH:
-                    # Too small for the shadow map: under the lips it is brighter than there.
-                    albedo, openness = (_f(0.8), _f(0.74), _f(0.63)), _f(0.75) + _f(0.25) * openness
-                    lanes[_LITS + n] = _f(0.6) + _f(0.4) * lanes[_LITS + n]
-                elif kind == TONGUE:
-                    albedo, openness = (_f(0.34), _f(0.11), _f(0.10)), _f(0.4) * openness
-                elif kind == RIM:
-                    albedo, gloss = rim, _f(0.8)
-                else:
-                    shade = fragments[fragment, COVER]
-                    albedo, gloss = (fabric[0] * shade, fabric[1] * shade, fabric[2] * shade), _f(0)
-                lanes[_OPENNESSES + n], lanes[_GLOSSES + n], lanes[_POWERS + n] = openness, gloss, power
-                for c in range(3):
-                    lanes[_COLOURS[c] + n] = albedo[c]
-                    lanes[_WRAPS[c] + n] = wrap[c]
+            _describe(fragments, first, count, kinds, rim, fabric, lanes)
             _radiate(lanes, count, lamp, _f(distance))
             for number in range(count):
                 n, x, share = _lane(number), pixels[first + number], _f(0.25) * _f(samples[first + number])
@@ -541,7 +572,7 @@ def draw_sheet(
     """
     size = len(image)
     fragments, parts = np.empty((size, ATTRIBUTES), np.float32), np.zeros(len(triangles), np.uint8)
-    lanes, alphas = np.zeros(_QUANTITIES * _LANES, np.float32), np.empty(size, np.float32)
+    lanes, alphas = np.zeros(_QUANTITIES * _BATCH, np.float32), np.empty(size, np.float32)
     pixels, samples, kinds = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint8)
     hair, lens, opacity = _vector(materials.hair), _vector(materials.lens), materials.lens[3]
     for y in range(size):
@@ -553,18 +584,11 @@ def draw_sheet(
         if kind != LASHES:
             _cast(fragments[:found], lamp)
         row = image[y]
-        for first in range(0, found, _LANES):
-            count = min(found - first, _LANES)
+        for first in range(0, found, _BATCH):
+            count = min(found - first, _BATCH)
             if kind == HAIR:
                 _spread(fragments, first, count, lanes)
-                for number in range(count):
-                    n, fragment = _lane(number), first + number
-                    for a in range(3):
-                        lanes[_TANGENTS[a] + n] = fragments[fragment, TANGENT + a]
-                    # _comb left these three where they were needed no more.
-                    lanes[_SHADES + n] = fragments[fragment, TEXTURE]
-                    lanes[_SHINES + n] = fragments[fragment, TEXTURE + 1]
-                    lanes[_SHIFTS + n] = fragments[fragment, COVER]
+                _describe_strands(fragments, first, count, lanes)
                 _radiate_hair(lanes, count, hair, lamp, _f(distance))
             elif kind == LENS:
                 _spread(fragments, first, count, lanes)

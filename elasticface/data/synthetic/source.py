@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.synthetic.cache import open_cache
-from elasticface.data.synthetic.scene import APPEARANCES, Appearance, Variation
+from elasticface.data.synthetic.look import APPEARANCES, Appearance
+from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
 
 MOST_PEOPLE, MOST_PHOTOS = 1_000_000, 10_000

@@ -160,9 +160,14 @@ def _interpolate(vertices: Any, corners: Any, weights: Any) -> Any:  # pragma: n
 
 def smooth_noise(purpose: str, rows: int, columns: int, along: float, across: float) -> NDArray[np.float32]:
     """Periodic noise in 0..1 with mean 0.5, smooth over ``along`` rows and ``across`` columns."""
+    field = smooth_field(purpose, rows, columns, along, across)
+    noise: NDArray[np.float32] = (1 / (1 + np.exp(-1.3 * field / field.std()))).astype(np.float32)
+    return noise
+
+
+def smooth_field(purpose: str, rows: int, columns: int, along: float, across: float) -> NDArray[np.float64]:
+    """Periodic normal deviates [rows, columns] of mean 0 under a Gaussian with these standard deviations."""
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     blur = np.exp(-2 * np.pi**2 * ((along * fy) ** 2 + (across * fx) ** 2))
     white = keyed.generator(0, purpose).standard_normal((rows, columns))
-    field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(rows, columns))
-    noise: NDArray[np.float32] = (1 / (1 + np.exp(-1.3 * field / field.std()))).astype(np.float32)
-    return noise
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(white) * blur, s=(rows, columns)))

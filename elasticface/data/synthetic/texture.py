@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from elasticface.base import keyed
 from elasticface.data.synthetic import asset
 from elasticface.data.synthetic.person import Person
-from elasticface.data.synthetic.surface import smooth_step
+from elasticface.data.synthetic.surface import smooth_field, smooth_step
 
 Map = NDArray[np.float32]  # [H, W]
 Region = tuple[slice, slice]  # rows and columns of the texture
@@ -64,49 +64,12 @@ class Paint:
 def draw_skin(person: Person, seed: int) -> Skin:
     """The bare skin of a person."""
     place = _places()
-    # As Python's numbers, which leave float32 what it is; numpy's own would make float64 of all the maps.
-    eye_circles, ruddiness, lips = person.eye_circles.tolist(), person.ruddiness.tolist(), person.lips.tolist()
     r = keyed.generator(seed, "synthetic skin", person.number)
-    melanin = (
-        person.melanin
-        + (1 + 0.5 * person.melanin) * 0.05 * _noise(r, 4)
-        + 0.035 * person.blotches * _noise(r, 3)
-        + 0.025 * person.blotches * _noise(r, 2)
-        + place.front
-        * (
-            _spot(0.29, 7.12, 0.14, 0.07) * eye_circles[0]
-            + (_spot(0.29, 7.365, 0.23, 0.07) + 0.7 * _spot(0.44, 7.29, 0.09, 0.06)) * eye_circles[1]
-        )
-    )
-    haemoglobin = (
-        person.haemoglobin
-        + 0.07 * _noise(r, 4)
-        + 0.06 * person.blotches * _noise(r, 3)
-        + 0.05 * person.blotches * _noise(r, 1)
-        + place.front
-        * (
-            _spot(0.45, 6.85, 0.20, 0.16) * ruddiness[0]
-            + _spot(0.00, 6.90, 0.12, 0.12) * ruddiness[1]
-            + _spot(0.00, 6.30, 0.20, 0.10) * ruddiness[2]
-            + _spot(0.29, 7.30, 0.20, 0.10) * eye_circles[2]
-        )
-    )
-    if person.freckles:
-        grains = _smooth(1.3, 2.2, _noise(r, 0) + 0.3 * _noise(r, 1))
-        melanin += person.freckles * grains * place.front * _spot(0.3, 6.95, 0.45, 0.3)
-    for x, y, radius, darkness in person.moles.tolist():
-        near = _region(y - 4 * radius, y + 4 * radius, 1)
-        away = (place.x[near] - x) ** 2 + (place.y[near] - y) ** 2
-        melanin[near] += darkness * np.exp(away / -(radius**2)) * place.front[near]
-    if person.scar is not None:
-        x, y, angle, length, width, redness = person.scar.tolist()
-        near = _region(y - 3 * length, y + 3 * length, 1)
-        cos, sin, dx, dy = math.cos(angle), math.sin(angle), place.x[near] - x, place.y[near] - y
-        along, across = cos * dx + sin * dy, cos * dy - sin * dx
-        haemoglobin[near] += redness * np.exp(-((along / length) ** 2) - (across / width) ** 2) * place.front[near]
-    melanin += place.lips * lips[0]
-    haemoglobin += place.lips * lips[1]
-
+    melanin, haemoglobin = _melanin(person, r), _haemoglobin(person, r)
+    _add_marks(person, r, melanin, haemoglobin)
+    of_lips = person.lips.tolist()
+    melanin += place.lips * of_lips[0]
+    haemoglobin += place.lips * of_lips[1]
     relief = _relief(person, r)
     np.clip(melanin, 0.02, 3, out=melanin)
     np.clip(haemoglobin, 0, 2.5, out=haemoglobin)
@@ -120,6 +83,61 @@ def draw_skin(person: Person, seed: int) -> Skin:
     _cover(surface[eyes], (0.45 + 0.3 * (person.sex < 0.5)) * place.lid_edges[eyes], LASH_COLOUR)
     surface.reshape(-1, 4)[_uncovered()] = cv2.mean(surface, place.covered.view(np.uint8))
     return Skin(surface, (0.06 * relief).astype(np.float32))
+
+
+def _melanin(person: Person, r: np.random.Generator) -> Map:
+    """Without marks and lips: uneven, more under the eyes and in their sockets."""
+    # People's numbers as Python's, here and below: numpy's own would make float64 of all the maps.
+    place, eye_circles = _places(), person.eye_circles.tolist()
+    melanin: Map = (
+        person.melanin
+        + (1 + 0.5 * person.melanin) * 0.05 * _noise(r, 4)
+        + 0.035 * person.blotches * _noise(r, 3)
+        + 0.025 * person.blotches * _noise(r, 2)
+        + place.front
+        * (
+            _spot(0.29, 7.12, 0.14, 0.07) * eye_circles[0]
+            + (_spot(0.29, 7.365, 0.23, 0.07) + 0.7 * _spot(0.44, 7.29, 0.09, 0.06)) * eye_circles[1]
+        )
+    )
+    return melanin
+
+
+def _haemoglobin(person: Person, r: np.random.Generator) -> Map:
+    """Without marks and lips: uneven, more on cheeks, nose and chin and around the eyes."""
+    place, eye_circles, ruddiness = _places(), person.eye_circles.tolist(), person.ruddiness.tolist()
+    haemoglobin: Map = (
+        person.haemoglobin
+        + 0.07 * _noise(r, 4)
+        + 0.06 * person.blotches * _noise(r, 3)
+        + 0.05 * person.blotches * _noise(r, 1)
+        + place.front
+        * (
+            _spot(0.45, 6.85, 0.20, 0.16) * ruddiness[0]
+            + _spot(0.00, 6.90, 0.12, 0.12) * ruddiness[1]
+            + _spot(0.00, 6.30, 0.20, 0.10) * ruddiness[2]
+            + _spot(0.29, 7.30, 0.20, 0.10) * eye_circles[2]
+        )
+    )
+    return haemoglobin
+
+
+def _add_marks(person: Person, r: np.random.Generator, melanin: Map, haemoglobin: Map) -> None:
+    """Freckles, moles and a scar, in place."""
+    place = _places()
+    if person.freckles:
+        grains = _smooth(1.3, 2.2, _noise(r, 0) + 0.3 * _noise(r, 1))
+        melanin += person.freckles * grains * place.front * _spot(0.3, 6.95, 0.45, 0.3)
+    for x, y, radius, darkness in person.moles.tolist():
+        near = _region(y - 4 * radius, y + 4 * radius, 1)
+        away = (place.x[near] - x) ** 2 + (place.y[near] - y) ** 2
+        melanin[near] += darkness * np.exp(away / -(radius**2)) * place.front[near]
+    if person.scar is not None:
+        x, y, angle, length, width, redness = person.scar.tolist()
+        near = _region(y - 3 * length, y + 3 * length, 1)
+        cos, sin, dx, dy = math.cos(angle), math.sin(angle), place.x[near] - x, place.y[near] - y
+        along, across = cos * dx + sin * dy, cos * dy - sin * dx
+        haemoglobin[near] += redness * np.exp(-((along / length) ** 2) - (across / width) ** 2) * place.front[near]
 
 
 @cache
@@ -137,7 +155,7 @@ def _gloss() -> Map:
 
 
 def paint(skin: Skin, person: Person, look: Paint) -> Skin:
-    """The skin with brows, beard and make-up on it; a new texture."""
+    """The skin with brows, beard and make-up on it; a new surface over the same relief."""
     place = _places()
     surface = skin.surface.copy()
     colour = look.hair_colour.astype(np.float32)
@@ -154,7 +172,7 @@ def paint(skin: Skin, person: Person, look: Paint) -> Skin:
         place.across[brows],
         place.y[brows],
         place.front[brows],
-        strands()[brows],
+        hairs()[brows],
         tuple(vars(person.brows).values()),
         look.brow_thickness,
         look.brow_density,
@@ -207,12 +225,9 @@ def _noises() -> NDArray[np.float32]:
 
 
 @cache
-def strands() -> Map:
-    """Noise drawn out along the rows' direction, unit variance: the hairs of brows and beards."""
-    fy, fx = np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None]
-    blur = np.exp(-2 * np.pi**2 * ((0.5 * fx) ** 2 + (1.3 * fy) ** 2))
-    white = keyed.generator(0, "synthetic strands").standard_normal((HEIGHT, WIDTH))
-    field = np.fft.irfft2(np.fft.rfft2(white) * blur, s=(HEIGHT, WIDTH))
+def hairs() -> Map:
+    """Noise drawn out up and down, of unit variance: the hairs of brows and beards."""
+    field = smooth_field("synthetic strands", HEIGHT, WIDTH, along=1.3, across=0.5)
     noise: Map = (field / field.std()).astype(np.float32)
     return noise
 
@@ -291,7 +306,7 @@ def _draw_brows(
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
 def _step(start: float, end: float, x: float) -> float:  # pragma: no cover - compiled
-    """:func:`elasticface.data.synthetic.surface.smooth_step` of one number."""
+    """:func:`elasticface.data.synthetic.surface.smooth_step` of one number, again in each file: see `shading`."""
     t = min(max((x - start) / (end - start), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 
@@ -304,7 +319,7 @@ def _jaw() -> Region:
 def _beard(look: Paint) -> Map:
     """How much of the jaw's skin the beard covers."""
     cover = _beard_forms()[look.beard_form] * np.float32(look.beard)
-    cover *= 1 + np.float32(0.12 + 0.15 * look.beard) * strands()[_jaw()]
+    cover *= 1 + np.float32(0.12 + 0.15 * look.beard) * hairs()[_jaw()]
     return np.clip(cover, 0, 0.95, out=cover)
 
 

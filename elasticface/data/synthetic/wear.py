@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.data.synthetic import asset, hair
-from elasticface.data.synthetic.scene import Glasses, Hat
+from elasticface.data.synthetic.look import Glasses, Hat
 from elasticface.data.synthetic.surface import Patch, attach, grid_triangles, smooth_step, tube
 
 Points = NDArray[np.float32]  # [..., 3]

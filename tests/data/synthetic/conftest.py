@@ -1,12 +1,15 @@
 """What the tests of the rooms share: a studio with a few people in it, and longhand ways to look at a surface."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from elasticface.data.synthetic import asset
+from elasticface.data.synthetic.person import Person
+from elasticface.data.synthetic.scene import Scene
 from elasticface.data.synthetic.studio import Sitter, Studio
 
 
@@ -27,6 +30,20 @@ def sitters(studio: Studio) -> list[Sitter]:
     women = [person for person in people if person.sex < 0.3][:2]
     men = [person for person in people if person.sex > 0.7][:2]
     return [studio.seat(person) for person in (*women, *men)]
+
+
+@pytest.fixture(scope="session")
+def person(studio: Studio) -> Person:
+    """With glasses and a beard, so that both can vary."""
+    someone = next(p for number in range(40) if (p := studio.person(number)).sex > 0.7)
+    habits = replace(someone.habits, glasses=0.5, beard=0.6)
+    return replace(someone, heterogeneity=1.0, habits=habits)
+
+
+@pytest.fixture(scope="session")
+def scenes(studio: Studio) -> list[Scene]:
+    """Of many people, who vary more and less."""
+    return [studio.scene(number, photo) for number in range(60) for photo in range(10)]
 
 
 @pytest.fixture(scope="session")

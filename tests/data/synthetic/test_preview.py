@@ -9,8 +9,9 @@ import pytest
 from elasticface.base import files
 from elasticface.data.images import decoding
 from elasticface.data.synthetic import preview
+from elasticface.data.synthetic.expression import EXPRESSIONS
 from elasticface.data.synthetic.preview import contact_sheet, sweeps, write_preview
-from elasticface.data.synthetic.scene import EXPRESSIONS, Variation, plain_scene
+from elasticface.data.synthetic.scene import Variation, plain_scene
 from elasticface.data.synthetic.studio import SIZE, Studio
 
 STEP = SIZE + preview._GAP

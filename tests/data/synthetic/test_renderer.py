@@ -7,8 +7,9 @@ import pytest
 
 from elasticface.data.images import alignment
 from elasticface.data.synthetic import hair, raster, renderer, shape
+from elasticface.data.synthetic.look import draw_glasses
 from elasticface.data.synthetic.renderer import expose, rotation
-from elasticface.data.synthetic.scene import Lamp, Occluder, draw_glasses, plain_scene
+from elasticface.data.synthetic.scene import Lamp, Occluder, plain_scene
 
 SIZE = alignment.SIZE
 MASK = np.array([0.02, 0.6, 0.02])

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from elasticface.data.synthetic import raster, shading, shape, surface
+from elasticface.data.synthetic import camera, hair, raster, shading, shape, surface, surroundings, texture
 from elasticface.data.synthetic.shading import (
     ATTRIBUTES,
     COVER,
@@ -600,7 +600,7 @@ def test_random_scenes_give_finite_light_that_is_not_negative(seed):
         assert image.min() >= -1e-6
 
 
-@pytest.mark.parametrize("module", [raster, shading, shape, surface])
+@pytest.mark.parametrize("module", [camera, hair, raster, shading, shape, surface, surroundings, texture])
 def test_compiled_code_calls_none_of_another_file(module):
     """A kept compilation is renewed when its own file changes, and then only."""
     compiled = {

@@ -13,7 +13,8 @@ import pytest
 
 from elasticface.data.images import decoding
 from elasticface.data.synthetic import studio as module
-from elasticface.data.synthetic.scene import APPEARANCES, Variation, plain_scene
+from elasticface.data.synthetic.look import APPEARANCES
+from elasticface.data.synthetic.scene import Variation, plain_scene
 from elasticface.data.synthetic.studio import SIZE, Studio
 
 PHOTOS = [(0, 0), (0, 1), (1, 0), (2, 3), (3, 1), (11, 5)]

@@ -300,7 +300,7 @@ def test_nothing_painted_changes_gloss_or_relief(sitter):
 
 
 def test_strands_are_drawn_out_along_the_columns():
-    noise = texture.strands()
+    noise = texture.hairs()
     assert abs(noise.std() - 1) < 0.01
     along, across = (np.abs(np.diff(noise, axis=axis)).mean() for axis in (0, 1))
     assert along < 0.6 * across

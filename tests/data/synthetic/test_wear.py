@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from elasticface.data.synthetic import hair, scene, shape, wear
-from elasticface.data.synthetic.scene import EXPRESSIONS, HATS, Glasses, Hat, draw_glasses, units_of
+from elasticface.data.synthetic import hair, shape, wear
+from elasticface.data.synthetic.expression import EXPRESSIONS, units_of
+from elasticface.data.synthetic.look import HATS, Glasses, Hat, draw_glasses
 
 
 @pytest.fixture(scope="module")
@@ -265,15 +266,6 @@ def test_joined_meshes_keep_their_triangles():
     np.testing.assert_array_equal(
         joined.shade[joined.triangles], np.concatenate([mesh.shade[mesh.triangles] for mesh in meshes])
     )
-
-
-def test_a_frame_is_a_function_of_its_key():
-    assert repr(draw_glasses(3, dark=True)) == repr(draw_glasses(3, dark=True))
-    assert len({draw_glasses(key, dark=False).width for key in range(20)}) == 20
-    light, dark = draw_glasses(3, dark=False), draw_glasses(3, dark=True)
-    assert light.dark < 0.5 < dark.dark
-    assert light.width == dark.width
-    assert any(np.array_equal(light.colour, colour) for colour in scene.FRAME_COLOURS)
 
 
 # ---------------------------------------------------------------------------------------------- hats
