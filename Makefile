@@ -22,9 +22,10 @@ quickstart: install
 # The model in elasticface/model/default again, from nothing: hours. Stopped, it resumes. Real photos only judge it:
 # make default-model JUDGE="--lfw LFW --people ALIGNED"
 DEFAULT_MODEL := build/default-model
+RENDERED := synthetic:identities=8000,images=16,seed=7
 default-model: install
-	$(BIN)/elasticface train synthetic:identities=8000,images=16,seed=7 --config default-model --out $(DEFAULT_MODEL)/run --resume
-	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model $(JUDGE)
+	$(BIN)/elasticface train $(RENDERED) --config default-model --out $(DEFAULT_MODEL)/run --resume
+	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model --data $(RENDERED) $(JUDGE)
 
 # Two files at a time, one thread each: as fast as two cores go.
 test: install

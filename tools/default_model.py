@@ -1,6 +1,6 @@
 """Make elasticface/model/default/, the model that comes with the package, from the run that trained it.
 
-    python tools/default_model.py RUN OUT [--lfw FOLDER] [--people FOLDER]
+    python tools/default_model.py RUN OUT --data SPEC [--lfw FOLDER] [--people FOLDER]
 
 `make default-model` does all of it from nothing: it renders people who never lived and trains on them alone, by the
 recipe default-model.yaml, then calls this. Real photos only judge the result: LFW's pairs give the figures in the card,
@@ -40,17 +40,18 @@ USE = {
 }
 
 
-def make(run: Path, out: Path, lfw: Path | None = None, people: Path | None = None) -> None:
+def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path | None = None) -> None:
     """Store what was trained, measure what was stored, and write the figures into its card.
 
     Args:
         run: of `elasticface train`, finished.
         out: the model folder; one that is there is replaced.
+        data: what the run was trained on, for the card.
         lfw: LFW's tar or folder with `pairs.txt`, and `landmarks5.csv` where the photos are not aligned.
         people: a folder or tar of people, aligned by `elasticface align`, for the calibration.
     """
     trained = load(run)
-    training = {**trained.card.training, "renderer": RENDERER_VERSION, **USE}
+    training = {**trained.card.training, "data": data, "renderer": RENDERER_VERSION, **USE}
     card = replace(trained.card, name=NAME, training=training)
     FaceEncoder(trained.network, card).save(out, half=True)
     size = (out / "model.safetensors").stat().st_size
