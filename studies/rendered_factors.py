@@ -250,7 +250,7 @@ def main(lfw: str | None = None, work: str | None = None, seeds: int = 2, only: 
             if any(key.items() <= each.items() for each in stored["runs"]):
                 continue
             began = time.monotonic()
-            with patch.multiple(transforms, **settings[name].augmentation):
+            with patch.dict(vars(transforms), settings[name].augmentation):
                 faces = Rendered(folder, settings[name], seed)
                 config = TrainConfig(**{**RECIPE, **settings[name].training, "seed": seed})
                 with tempfile.TemporaryDirectory() as out:
