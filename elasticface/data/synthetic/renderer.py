@@ -55,9 +55,10 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
     for mesh, part, casts in worn:
         triangles = np.concatenate([triangles, mesh.triangles + np.int32(len(solid))])
         parts = np.concatenate([parts, np.full(len(mesh.triangles), part, np.uint8)])
-        solid = np.concatenate([solid, _mesh_attributes(view, mesh)])
+        placed = view.place(mesh.points)
+        solid = np.concatenate([solid, _mesh_attributes(placed, mesh)])
         if casts:
-            casting.append((view.place(mesh.points), mesh.triangles, 0))
+            casting.append((placed, mesh.triangles, 0))
     style = look.hair if look.hat is None else hair.under_hat(look.hair)
     sheets, strands = hair.grow(style, person, vertices), []
     if sheets is not None:
@@ -83,7 +84,7 @@ def expose(sitter: Sitter, scene: Scene, size: int) -> Array:
         # Hair that falls shows its inside behind the neck; other hair has none to show.
         draw(sheet, view.screen(sheet), hair.sheet_triangles(), HAIR, layer, facing=int(look.hair.length is None))
     if lenses is not None:
-        glass = _mesh_attributes(view, lenses)
+        glass = _mesh_attributes(view.place(lenses.points), lenses)
         draw(glass, view.screen(glass), lenses.triangles, LENS, 0.0)
     if scene.occluder is not None:
         surroundings.hold_before(
@@ -181,8 +182,7 @@ def _openness() -> Array:
     return np.asarray(asset.load().occlusion ** 1.3, np.float32)
 
 
-def _mesh_attributes(view: _View, mesh: wear.Mesh) -> Array:
-    places = view.place(mesh.points)
+def _mesh_attributes(places: Array, mesh: wear.Mesh) -> Array:
     return _attributes(places, shape.normals(places, mesh.triangles), 0.85, mesh.shade)
 
 
