@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/elasticface quickstart $(ARGS)
 
-# The model in elasticface/model/default again, from nothing: hours. Stopped, it resumes. Real photos only judge it:
+# The model in elasticface/model/default again, from nothing: an hour or two. Stopped, it resumes. Real photos only judge it:
 # make default-model JUDGE="--lfw LFW --people ALIGNED"
 DEFAULT_MODEL := build/default-model
 RENDERED := synthetic:identities=8000,images=16,seed=7
