@@ -14,6 +14,8 @@ Negatives = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class Target(NamedTuple):
     """The target logits over s of a batch, and their derivatives, each [B].
 
+    The first three may be [B, Q], values at Q nodes of a quadrature: then the loss is the mean over them.
+
     Attributes:
         value: in place of cos θ_y.
         by_cosine: derivative of ``value`` by cos θ_y.
@@ -21,6 +23,7 @@ class Target(NamedTuple):
         penalty: is added to a sample's loss; ``None`` is 0.
         penalty_by_length: derivative of ``penalty`` by the embedding's length.
         share: of a sample in the mean loss, they sum up to 1; ``None`` is 1/B. The head sets it.
+        chances: [Q] of the nodes, they sum up to 1; ``None`` where there are none.
     """
 
     value: Tensor
@@ -29,6 +32,7 @@ class Target(NamedTuple):
     penalty: Tensor | None = None
     penalty_by_length: Tensor | None = None
     share: Tensor | None = None
+    chances: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Target":
         """With ``change`` made to all that there is."""

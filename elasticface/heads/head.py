@@ -11,6 +11,7 @@ from torch import Tensor
 
 from elasticface.base.errors import InputError
 from elasticface.heads import margins as margin_functions
+from elasticface.heads.expectation import Draws
 from elasticface.heads.formula import Target
 from elasticface.heads.margin_head import Common, Elastic, MarginHead, require
 from elasticface.heads.margins import Order
@@ -32,9 +33,12 @@ class ElasticArcFace(MarginHead):
         std: float = 0.05,
         plus: bool = False,
         order: Order = "paper",
+        draws: Draws = "random",
         **common: Unpack[Common],
     ) -> None:
-        super().__init__(num_classes, embedding_size, kind="arc", m=m, std=std, plus=plus, order=order, **common)
+        super().__init__(
+            num_classes, embedding_size, kind="arc", m=m, std=std, plus=plus, order=order, draws=draws, **common
+        )
 
 
 class ElasticCosFace(MarginHead):
@@ -49,9 +53,12 @@ class ElasticCosFace(MarginHead):
         std: float = 0.05,
         plus: bool = False,
         order: Order = "paper",
+        draws: Draws = "random",
         **common: Unpack[Common],
     ) -> None:
-        super().__init__(num_classes, embedding_size, kind="cos", m=m, std=std, plus=plus, order=order, **common)
+        super().__init__(
+            num_classes, embedding_size, kind="cos", m=m, std=std, plus=plus, order=order, draws=draws, **common
+        )
 
 
 class ArcFace(MarginHead):

@@ -17,8 +17,9 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from elasticface.base.transfer import to_device
 from elasticface.distributed.communication import Part, share_of
-from elasticface.heads import centres, vectors
+from elasticface.heads import centres, expectation, vectors
 from elasticface.heads import margins as margin_functions
+from elasticface.heads.expectation import Draws
 from elasticface.heads.formula import Formula, Negatives, Target
 from elasticface.heads.margins import Order, PastPi
 from elasticface.heads.products import HeadProducts
@@ -48,6 +49,7 @@ class Elastic(Common, total=False):
     std: float
     plus: bool
     order: Order
+    draws: Draws
 
 
 class MarginHead(nn.Module):
@@ -65,6 +67,8 @@ class MarginHead(nn.Module):
         plus: assign the draws of a batch by proximity to the class centre (ElasticFace+).
         order: how ``plus`` does it: as the ``"paper"`` says or as the authors' ``"release"`` does;
             see :func:`elasticface.heads.margins.assign_by_proximity`.
+        draws: ``"random"``, or ``"expected"``: the loss is its own expectation over the draws, by quadrature, and its
+            gradient the one that random draws have on average. Not where the negatives depend on the target.
         scale: s, in (0, 512]. Above about 70, e^s leaves float32 and the head computes in float64.
         seed: of the draws, ≥ 0. Margins are a pure function of (seed, step); both are saved with the head.
         past_pi: ``"monotone"`` or ``"paper"``; see :func:`elasticface.heads.margins.arc_margin`.
@@ -113,6 +117,7 @@ class MarginHead(nn.Module):
         std: float = 0.0,
         plus: bool = False,
         order: Order = "paper",
+        draws: Draws = "random",
         scale: float = 64.0,
         seed: int = 0,
         past_pi: PastPi = "monotone",
@@ -130,7 +135,15 @@ class MarginHead(nn.Module):
         require(0 <= m < (torch.pi if kind == "arc" else torch.inf), f"m is out of range for {kind!r}: {m}")
         require(0 <= std < torch.inf, f"std must be at least 0, got {std}")
         require(order in ("paper", "release"), f'order must be "paper" or "release", got {order!r}')
+        require(draws in get_args(Draws), f'draws must be "random" or "expected", got {draws!r}')
         require(0 < scale <= 512, f"scale must be above 0 and at most 512, got {scale}")
+        if draws == "expected":
+            require(self.negatives is None, 'draws must be "random" where the negatives depend on the drawn margin')
+            furthest = expectation.MAX_SPREAD
+            require(
+                scale * std <= furthest,
+                f"with expected draws scale·std must be at most {furthest:g}, got {scale * std:g}",
+            )
         require(0 <= seed < 2**63, f"seed must be in 0..2^63-1, got {seed}")
         require(past_pi in ("monotone", "paper"), f'past_pi must be "monotone" or "paper", got {past_pi!r}')
         require(max_logits_bytes >= 1, f"max_logits_bytes must be at least 1, got {max_logits_bytes}")
@@ -145,7 +158,7 @@ class MarginHead(nn.Module):
         )
         self.num_classes, self.embedding_size = num_classes, embedding_size
         self.centres_per_class = centres_per_class
-        self.kind, self.m, self.std, self.plus, self.order = kind, m, std, plus, order
+        self.kind, self.m, self.std, self.plus, self.order, self.draws = kind, m, std, plus, order, draws
         self.scale, self.past_pi, self.head_products = scale, past_pi, head_products
         self.max_logits_bytes, self.sample_rate = max_logits_bytes, sample_rate
         self.seed, self.step = seed, 0
@@ -201,7 +214,8 @@ class MarginHead(nn.Module):
                 move its running statistics again.
         """
         recomputing = _in_backward()
-        if recomputing and self.training and margins is None and (self.std or self.sample_rate < 1):
+        random = (self.std and self.draws == "random") or self.sample_rate < 1
+        if recomputing and self.training and margins is None and random:
             raise RuntimeError(
                 "a head inside torch.utils.checkpoint draws other margins when it is computed again: call it outside; "
                 "max_logits_bytes bounds its memory"
@@ -296,9 +310,17 @@ class MarginHead(nn.Module):
 
     @torch.no_grad()
     def draw_margins(self, target_cosines: Tensor) -> Tensor:
-        """The margins that the next step gives to samples of these target cosines: [B] -> [B], of the whole batch."""
-        drawn = margin_functions.draw(self.m, self.std, len(target_cosines), self.seed, self.step) * self.margin_factor
-        drawn = to_device(drawn.to(target_cosines.dtype), target_cosines.device)
+        """The margins that the next step gives to samples of these target cosines, of the whole batch.
+
+        Returns:
+            [B]; with expected draws [B, Q], each sample's at the nodes of :func:`.expectation.nodes`.
+        """
+        count = len(target_cosines)
+        if self._spread:
+            drawn = expectation.draws(self.m, self.std, count, self._spread, in_order=self.plus)
+        else:
+            drawn = margin_functions.draw(self.m, self.std, count, self.seed, self.step)
+        drawn = to_device((drawn * self.margin_factor).to(target_cosines.dtype), target_cosines.device)
         return margin_functions.assign_by_proximity(drawn, target_cosines, self.order) if self.plus else drawn
 
     def get_extra_state(self) -> Tensor:
@@ -319,13 +341,24 @@ class MarginHead(nn.Module):
     def _has_statistics(self) -> bool:
         return next(self.buffers(), None) is not None
 
+    @property
+    def _spread(self) -> float:
+        """How far an expected draw of one σ moves a logit at most; 0 where margins are drawn, or fixed."""
+        return self.scale * self.std if self.draws == "expected" else 0.0
+
     def _with_derivatives(self, cosines: Tensor, lengths: Tensor, margins: Tensor) -> Target:
+        nodes = margins.shape[1] if margins.ndim == 2 else 1  # a sample's nodes are samples to `target`
         with torch.enable_grad():
-            cosines, lengths = cosines.detach().requires_grad_(), lengths.detach().requires_grad_()
-            target = self.target(cosines, lengths, margins)
+            lengths = lengths.detach().requires_grad_()
+            each = [v.detach().repeat_interleave(nodes).requires_grad_() for v in (cosines, lengths)]
+            target = self.target(each[0], each[1], margins.flatten())
             if not isinstance(target, Target):
-                slopes = torch.autograd.grad(target.sum(), (cosines, lengths), materialize_grads=True)
+                slopes = torch.autograd.grad(target.sum(), each, materialize_grads=True)
                 target = Target(target, *slopes)
+            if margins.ndim == 2:
+                _, chances = expectation.nodes(self._spread)
+                target = target.each(lambda t: t.view(margins.shape))
+                target = target._replace(chances=to_device(torch.from_numpy(chances).to(cosines), cosines.device))
             if self.penalty is not None:
                 penalty = self.penalty(lengths)
                 (slope,) = torch.autograd.grad(penalty.sum(), lengths)
@@ -357,6 +390,7 @@ class MarginHead(nn.Module):
         parts = [f"{self.num_classes}, {self.embedding_size}, {self.kind}, m={self.m:g}, scale={self.scale:g}"]
         parts += [f"std={self.std:g}"] if self.std else []
         parts += [f"plus=True, order={self.order!r}"] if self.plus else []
+        parts += [f"draws={self.draws!r}"] if self.draws != "random" else []
         parts += [f"centres_per_class={self.centres_per_class}"] if self.centres_per_class > 1 else []
         parts += [f"sample_rate={self.sample_rate:g}"] if self.sample_rate < 1 else []
         parts += [f"head_products={self.head_products!r}"] if self.head_products != "float32" else []

@@ -106,7 +106,7 @@ def assign_by_proximity(draws: Tensor, target_cosines: Tensor, order: Order = "p
     """The "+" of ElasticFace: a batch's draws handed out by proximity to the class centre.
 
     Args:
-        draws: [B] margins as drawn.
+        draws: [B] margins as drawn; or [B, Q], each column a batch's.
         target_cosines: [B] cos θ_y of the same samples.
         order: ``"paper"``: the smallest cosine gets the largest margin, and so on (Spearman −1); equal cosines take
             their margins in the order of the batch. ``"release"``: as the authors' released code hands them out,
@@ -114,10 +114,10 @@ def assign_by_proximity(draws: Tensor, target_cosines: Tensor, order: Order = "p
             uncorrelated with the cosines.
 
     Returns:
-        [B], the same draws in another order.
+        The same draws in another order.
     """
     if order == "paper":
         margins = torch.empty_like(draws)
-        margins[target_cosines.argsort(stable=True)] = draws.sort(descending=True, stable=True).values
+        margins[target_cosines.argsort(stable=True)] = draws.sort(dim=0, descending=True, stable=True).values
         return margins
-    return draws.sort(stable=True).values[target_cosines.argsort(descending=True, stable=True)]
+    return draws.sort(dim=0, stable=True).values[target_cosines.argsort(descending=True, stable=True)]

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from elasticface.distributed.communication import Group, Part
 from elasticface.heads.chunks import Chunks, columns_of, set_at_targets
+from elasticface.heads.expectation import over_draws
 from elasticface.heads.formula import Formula, Margin, Target
 from elasticface.heads.others import Others
 from elasticface.heads.products import HeadProducts, Products, problem_with
@@ -163,14 +164,17 @@ class _MarginSoftmax(torch.autograd.Function):
         else:
             of_processes = part.group.gather_rows(logsumexp_others[None], (1,) * part.group.size)
             logsumexp_others = of_processes.logsumexp(0)
+        if target.chances is None:
+            # softplus; torch's own is linear above a threshold, and overflows without one
+            losses = torch.logaddexp(logsumexp_others - targets, torch.zeros_like(targets))
+        else:
+            losses, targets, target = over_draws(target, logsumexp_others, scale)
         if keep:
             ctx.save_for_backward(
-                unit, inverse, weight, rows, targets, logsumexp_others, inverses, kept, classes, *target[1:]
+                unit, inverse, weight, rows, targets, logsumexp_others, inverses, kept, classes, *target[1:6]
             )
             ctx.scale, ctx.max_logits_bytes, ctx.part = scale, max_logits_bytes, part
             ctx.others, ctx.each, ctx.embeddings_dtype, ctx.products = others, each, embeddings.dtype, products
-        # softplus; torch's own is linear above a threshold, and overflows without one
-        losses = torch.logaddexp(logsumexp_others - targets, torch.zeros_like(targets))
         losses = losses if target.penalty is None else losses + target.penalty
         return (losses.mean() if target.share is None else (losses * target.share).sum()).to(result_dtype)
 

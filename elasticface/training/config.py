@@ -55,6 +55,7 @@ class TrainConfig:
             (1 − B) / (1 − B^n); or a CSV of name,weight
         scale: s, what cosines are multiplied with
         order: how a "+" loss hands out margins
+        draws: random margins, or the expectation of the loss over them, which has their gradient without its noise
         past_pi: what the target logit does where θ + m > π
         margin_warmup_epochs: epochs in which margins grow from 0 to their full size
         sample_rate: share of the classes in each step's softmax (Partial FC); 1 is exact
@@ -128,6 +129,7 @@ class TrainConfig:
     class_weights: str | None = None
     scale: float = 64.0
     order: Literal["paper", "release"] = "paper"
+    draws: Literal["random", "expected"] = "random"
     past_pi: Literal["monotone", "paper"] = "monotone"
     margin_warmup_epochs: float = 0.0
     sample_rate: float = 1.0
@@ -279,7 +281,8 @@ class TrainConfig:
         options = {name: getattr(self, name) for name in names}
         own = {"m": self.margin} | {name: getattr(self, name) for name in _OF_SOME_LOSSES}
         options |= {name: value for name, value in own.items() if value is not None}
-        return options | ({"order": self.order} if self.loss.endswith("+") else {})
+        options |= {"order": self.order} if self.loss.endswith("+") else {}
+        return options | ({"draws": self.draws} if self.draws != "random" else {})
 
     def backbone_options(self) -> dict[str, Any]:
         """Keywords for :func:`elasticface.backbones.create`."""
