@@ -69,7 +69,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))
         self._data, self._log = self.folder / "data", self.folder / "log"
-        self._binaries = _binaries()
+        self._binaries = programs()
         _check_path(self._data)
         self._user = _unprivileged()
         _make_private(self.folder, self._user)
@@ -187,8 +187,12 @@ def default_folder() -> Path:
     return Path.home() / ".local" / "share" / "elasticface" / "gallery"
 
 
-def _binaries() -> Path:
-    """The folder of PostgreSQL's programs in the wheel."""
+def programs() -> Path:
+    """The folder of PostgreSQL's programs in the wheel, pg_dump among them.
+
+    Raises:
+        InputError: it is not installed.
+    """
     found = importlib.util.find_spec(WHEEL)
     if found is None or not found.submodule_search_locations:
         raise InputError(
