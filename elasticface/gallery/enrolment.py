@@ -217,6 +217,8 @@ def enrol_photos(
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
+    if person is not None:
+        person = checked_name(person, "person")
     if not photos.names:
         raise InputError(f"{printable(photos.path)}: no photo in it; give a folder of people, each a folder of photos")
     done = Enrolment(refused=dict(photos.left_out))

@@ -138,16 +138,18 @@ class Gallery:
             rules: which face is good enough.
 
         Returns:
-            None; or why it was not enrolled: no face, several, one that is too small, or the photo is there already.
+            None; or why it was not enrolled: a damaged image, no face, several, one that is too small, or the photo is
+            there already.
 
         Raises:
-            InputError: no image; a name that is none; no encoder; what :meth:`__init__` raises.
+            InputError: no image; a name that is none; no encoder; the collection is gone.
         """
-        encoder = self._encoder()
+        encoder, person = self._encoder(), collections.checked_name(person, "person")
         name = name or name_of(image, "photo")
-        data = image if isinstance(image, bytes) else to_pixels(image, name)
         if isinstance(image, str | Path):
-            data = decoding.read(Path(image))
+            data: bytes | NDArray[np.uint8] = decoding.read(Path(image))
+        else:
+            data = image if isinstance(image, bytes) else to_pixels(image, name)
         found = enrolment.prepare(data, name, self.finder, rules or Rules(), encoder.card.preprocessing.size)
         stored = enrolment.store_prepared(self.database, self.collection, encoder, [found], lambda _: person)
         return stored[0][1]

@@ -5,9 +5,10 @@ written afresh (VACUUM FULL), after which the old files are deleted, and the wri
 segment, after which the old ones are deleted. docs/gallery.md says what that does not reach.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elasticface.base import progress
 from elasticface.base.errors import InputError
@@ -18,7 +19,11 @@ from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import count
 
 if TYPE_CHECKING:
-    from psycopg import sql
+    from psycopg import Cursor, sql
+
+
+PATIENCE = 60.0
+"""Seconds that a removal waits for other transactions to end."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +85,16 @@ def remove(database: Database, name: str, people: Sequence[str], *, erase: bool 
             faces += of_person
         cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*there.values()]])
         count(cursor, collection, -len(there), -faces)
-    remains = _erase(database, collection) if erase else _vacuum(database, collection)
+        number = _transaction(cursor)
+    remains = _erase(database, collection, number) if erase else _vacuum(database, collection)
     return Removal(len(there), faces, remains, there)
 
 
 def erase(database: Database, name: str) -> Removal:
     """Erase what earlier removals have left in a collection's files: those without ``erase``, or that were killed."""
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
-    return Removal(0, 0, _erase(database, collection))
+        collection, number = read(cursor, database, name), _transaction(cursor)
+    return Removal(0, 0, _erase(database, collection, number))
 
 
 def drop(database: Database, name: str) -> Removal:
@@ -101,22 +107,60 @@ def drop(database: Database, name: str) -> Removal:
             cursor.execute(sql.SQL("DROP TABLE {}").format(table))
         cursor.execute("DELETE FROM collection WHERE id = %s", [collection.id])
         note(cursor, "drop", name, faces=collection.faces)
+        number = _transaction(cursor)
     with database.no_transaction() as cursor:
+        seen = _still_seen(cursor, number)
         cursor.execute("VACUUM (FULL) person")
-    return Removal(collection.people, collection.faces, _end_log(database))
+    return Removal(collection.people, collection.faces, _both(seen, _end_log(database)))
 
 
-def _erase(database: Database, collection: Collection) -> str:
-    """Write the tables that held people afresh. Returns what remains."""
+def _erase(database: Database, collection: Collection, number: str) -> str:
+    """Write the tables that held people afresh, without what transaction ``number`` removed. Returns what remains."""
     from psycopg import sql
 
     with progress.status("writing the collection's files afresh"), database.no_transaction() as cursor:
+        seen = _still_seen(cursor, number)
         index.give_memory(cursor, database, collection)
         for table in (*_tables(collection), sql.Identifier("person")):
             cursor.execute(sql.SQL("VACUUM (FULL) {}").format(table))
         cursor.execute("RESET maintenance_work_mem")
     index.measure_again(database, collection.name)
-    return _end_log(database)
+    return _both(seen, _end_log(database))
+
+
+def _transaction(cursor: "Cursor[Any]") -> str:
+    """The number of the cursor's transaction."""
+    cursor.execute("SELECT pg_current_xact_id()::xid::text")
+    row = cursor.fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _still_seen(cursor: "Cursor[Any]", number: str) -> str:
+    """Wait for transactions that still see what transaction ``number`` removed: VACUUM keeps it for them.
+
+    Returns what remains where one of them takes longer than ``PATIENCE``.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND age(backend_xmin) >= age(%s::xid)",
+            [number],
+        )
+        row = cursor.fetchone()
+        if row is None or not row[0]:
+            return ""
+        if time.monotonic() > deadline:
+            return (
+                "bytes of theirs stay in the files: another transaction of the database was open all the time; end "
+                "it, and give elasticface gallery remove without names"
+            )
+        time.sleep(0.05)
+
+
+def _both(first: str, second: str) -> str:
+    return "; ".join(filter(None, [first, second]))
 
 
 def _vacuum(database: Database, collection: Collection) -> str:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 from unit_vectors import made_up
 
 from elasticface.base.errors import InputError
+from elasticface.gallery import removal
 from elasticface.gallery.collection import Aggregation
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
@@ -68,6 +70,22 @@ def test_without_erasing_it_says_what_remains_until_it_is_erased(database: Datab
     assert gallery.search_embeddings(faces[1].embedding[None])[0].people == 2
     assert files_with(database, faces[1].halves.tobytes())
     gallery.erase()
+    assert files_with(database, faces[1].halves.tobytes()) == []
+
+
+def test_a_transaction_that_still_sees_them_is_said(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    faces = made_up(3, 1)
+    gallery.enrol_embeddings(faces)
+    monkeypatch.setattr(removal, "PATIENCE", 0.2)
+    with psycopg.connect(**database.address) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1")
+        assert "another transaction of the database was open" in gallery.remove("person 1").remains
+        other.rollback()
+    assert gallery.erase().remains == ""
     assert files_with(database, faces[1].halves.tobytes()) == []
 
 

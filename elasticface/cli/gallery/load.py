@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from elasticface.cli.gallery.options import add_database
 from elasticface.cli.parser import Parser
 
 HELP = "what export wrote -> a collection"
@@ -17,12 +18,7 @@ is given again, and goes on."""
 def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("folder", type=str, help="folder that export wrote")
-    parser.add_argument(
-        "--database",
-        type=str | None,
-        default=None,
-        help="folder of an embedded database, or postgresql://… (default: ~/.local/share/elasticface/gallery)",
-    )
+    add_database(parser)
     parser.add_argument("--collection", type=str | None, default=None, help="its name (default: as it was exported)")
 
 

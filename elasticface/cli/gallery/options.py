@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from elasticface.gallery.gallery import Gallery
 
 
-def add_place(parser: Parser) -> None:
-    """The database and the collection in it."""
+def add_database(parser: Parser) -> None:
+    """The database."""
     parser.add_argument(
         "--database",
         type=str | None,
         default=None,
         help="folder of an embedded database, or postgresql://… (default: ~/.local/share/elasticface/gallery)",
     )
+
+
+def add_place(parser: Parser) -> None:
+    """The database and the collection in it."""
+    add_database(parser)
     parser.add_argument("--collection", type=str, default="people", help="which people of the database")
 
 

@@ -4,7 +4,7 @@ import json
 
 from jsonargparse import Namespace
 
-from elasticface.cli.gallery.options import add_place
+from elasticface.cli.gallery.options import add_database
 from elasticface.cli.parser import Parser
 
 HELP = "what is in the database: collections, sizes, indexes, audit log"
@@ -17,7 +17,7 @@ number of the person, and how many faces. It holds no names, photos or embedding
 
 def add_options(parser: Parser) -> None:
     """What the command takes."""
-    add_place(parser)
+    add_database(parser)
     parser.add_argument("--audit", action="store_true", help="print the audit log")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
