@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import on_processes
 import pytest
+from command_line import SMALL as SMALL_WORDS
 from conftest import write_pairs, write_people
 from small_run import SMALL
 
@@ -19,7 +21,7 @@ from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.model import load
 from elasticface.selection import Grid, Selection, select, selecting
-from elasticface.selection.record import RECORD, read_or_begin
+from elasticface.selection.record import RECORD, Keep, read_or_begin
 from elasticface.training.config import TrainConfig, read_config
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
@@ -35,7 +37,7 @@ def config(people: Path) -> TrainConfig:
 @pytest.fixture(scope="module")
 def made(people: Path, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Selection]:
     out = tmp_path_factory.mktemp("selection") / "out"
-    return out, select(str(people), out, config, GRID)
+    return out, select(str(people), out, config, GRID, keep="all")
 
 
 def stored(out: Path) -> Any:
@@ -88,27 +90,23 @@ def test_what_is_chosen_is_in_the_record_on_the_page_and_in_settings_to_train_wi
     assert selection.of_std.reference.accuracy == selection.of_margin.winner.accuracy
 
 
-def test_of_a_run_that_is_done_the_model_and_the_logs_stay(made: tuple[Path, Selection], tmp_path: Path) -> None:
-    out, selection = made
-    assert sorted(os.listdir(out)) == ["chosen.yaml", "report.html", "runs", "select.json"]
-    for run in selection.runs:
-        logs = ["config.yaml", "environment.json", "metrics.jsonl", "tensorboard"]
-        assert sorted(os.listdir(out / run.folder)) == sorted([*logs, "model"])
-
-
 # ---------------------------------------------------------------------------------------------- going on
 
 
-def test_called_again_it_trains_nothing_and_keeps_less_if_that_is_wanted(
+def test_called_again_it_trains_nothing_and_of_its_runs_stays_what_is_asked_for(
     made: tuple[Path, Selection], people: Path, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(made[0], out)
     monkeypatch.setattr(selecting, "train", no_training)
-    again = select(str(people), out, config, GRID, keep="figures")
-    assert (again.of_margin, again.of_std, again.runs) == (made[1].of_margin, made[1].of_std, made[1].runs)
-    assert not list(out.glob("runs/*/model"))
-    assert len(list(out.glob("runs/*/metrics.jsonl"))) == 3
+    logs = ["config.yaml", "environment.json", "metrics.jsonl", "tensorboard"]
+    kept: list[tuple[Keep, list[str]]] = [("all", ["checkpoints", "classes", "model"]), ("model", ["model"])]
+    for keep, parts in (*kept, ("figures", [])):
+        again = select(str(people), out, config, GRID, keep=keep)
+        assert (again.of_margin, again.of_std, again.runs) == (made[1].of_margin, made[1].of_std, made[1].runs)
+        for run in again.runs:
+            assert sorted(os.listdir(out / run.folder)) == sorted([*logs, *parts])
+    assert sorted(os.listdir(out)) == ["chosen.yaml", "report.html", "runs", "select.json"]
     assert stored(out) == stored(made[0])
 
 
@@ -131,6 +129,7 @@ def test_stopped_and_called_again_it_comes_to_the_same_end(
                 select(str(people), out, config, GRID, resume_command="once more")
             assert len(stored(out)["runs"]) == done
         selection = select(str(people), out, config, GRID)
+    assert not list(out.glob("runs/*/checkpoints"))
     assert calls == 3 * 3  # no step is made twice
     assert (selection.of_margin, selection.of_std) == (made[1].of_margin, made[1].of_std)
     assert [run.seconds is None for run in selection.runs] == [True, False, True]
@@ -139,22 +138,25 @@ def test_stopped_and_called_again_it_comes_to_the_same_end(
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_ctrl_c_while_a_run_is_judged_names_the_way_on_and_loses_nothing(
+def test_ctrl_c_while_a_run_is_judged_names_the_way_on_and_no_step_is_made_again(
     made: tuple[Path, Selection], people: Path, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
+    shutil.copytree(made[0], out)
+    record = read_or_begin(out, stored(out)["settings"], GRID)
+    record.runs.pop()
+    record.write(out)
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(heads.MarginHead, "forward", no_training)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selecting, "evaluate_pairs", interrupted)
         with pytest.raises(Stopped, match="runs that are done are kept, resume with: once more"):
             select(str(people), out, config, GRID, resume_command="once more")
-    monkeypatch.setattr(heads.MarginHead, "forward", no_training)
-    with pytest.raises(pytest.fail.Exception):  # at the second run: the first is whole
-        select(str(people), out, config, GRID)
-    assert [run["accuracy"] for run in stored(out)["runs"]] == [made[1].runs[0].accuracy]
+    again = select(str(people), out, config, GRID, keep="all")
+    assert (again.of_margin, again.of_std) == (made[1].of_margin, made[1].of_std)
 
 
 def test_more_seeds_and_values_add_runs_to_those_that_are_there(
@@ -180,6 +182,16 @@ def test_more_seeds_and_values_add_runs_to_those_that_are_there(
             assert one.mean == pytest.approx(sum(run.accuracy["faces"] for run in runs) / 2)
     with pytest.raises(InputError, match="other settings: seeds 2 -> 1; give the same"):
         select(str(people), out, config, GRID)
+
+
+def test_two_processes_make_each_run_together(people: Path, tmp_path: Path) -> None:
+    grid = "--margins 0.2 --stds 0.05 --seeds 1 --max-steps 1".split()
+    told = on_processes.command(
+        2, "select", str(people), "--out", str(tmp_path / "out"), *SMALL_WORDS, *grid, "--validate", str(people)
+    )
+    assert told.count("6 identities, 30 images, tiny, elastic-arc+, 1 steps, 2 processes") == 1
+    assert told.count("accuracy: faces ") == 2
+    assert [stage["chosen"] for stage in stored(tmp_path / "out")["stages"]] == [0.2, 0.05]
 
 
 # ---------------------------------------------------------------------------------------------- refused
