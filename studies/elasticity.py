@@ -217,12 +217,16 @@ def name_of(heterogeneity: float) -> str:
     return f"rendered, heterogeneity {heterogeneity:g}"
 
 
+def recipe(loss: str) -> TrainConfig:
+    """The quickstart's, with another loss."""
+    config = TrainConfig(**{**read_config(RECIPES / "quickstart.yaml"), "std": None})
+    return replace(config, **{"epochs": SIZE.epochs, "compile": True, "workers": 0, **LOSSES[loss]})
+
+
 def trained(faces: Path, loss: str, seed: int) -> FaceEncoder:
     """The quickstart's network after a run with a loss."""
-    recipe = TrainConfig(**{**read_config(RECIPES / "quickstart.yaml"), "std": None})
-    config = replace(recipe, **{"epochs": SIZE.epochs, "seed": seed, "compile": True, "workers": 0, **LOSSES[loss]})
     with tempfile.TemporaryDirectory() as folder:
-        return train(faces, Path(folder) / "run", config)
+        return train(faces, Path(folder) / "run", replace(recipe(loss), seed=seed))
 
 
 # ---------------------------------------------------------------------------------------------- tables
