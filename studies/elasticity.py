@@ -23,7 +23,7 @@ the tables and the plot of docs/elasticity.md from that file alone.
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ from elasticface.base import files, keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.data.synthetic.scene import Variation
+from elasticface.data.synthetic.studio import Studio
 from elasticface.data.synthetic.write import write_faces
 from elasticface.heads import expectation, margins
 from elasticface.heads.formula import Target
@@ -236,8 +237,8 @@ class Resampled:
     """Accuracies in bootstrap resamples of seeds and people, of the stored runs."""
 
     def __init__(self, results: dict[str, Any]) -> None:
-        self._people = {name: Bootstrap(described) for name, described in results["sets"].items()}
-        self.sets = list(self._people)
+        self.people = {name: Bootstrap(described) for name, described in results["sets"].items()}
+        self.sets = list(self.people)
         self.runs: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
         for entry in results["runs"]:
             self.runs.setdefault((entry["set"], entry["loss"]), {})[entry["seed"]] = entry
@@ -262,8 +263,12 @@ class Resampled:
         """[R], by people."""
         key = (name, loss, seed)
         if key not in self._accuracies:
-            self._accuracies[key] = self._people[name].accuracies([self.runs[name, loss][seed]])
+            self._accuracies[key] = self.people[name].accuracies([self.runs[name, loss][seed]])
         return self._accuracies[key]
+
+    def correct(self, name: str, loss: str, seed: int) -> NDArray[np.bool_]:
+        """[P], which pairs of a set a run judged right."""
+        return self.people[name].correct([self.runs[name, loss][seed]]) > 0
 
     @staticmethod
     def _over_seeds(of_seeds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -286,6 +291,8 @@ def write_page(results: dict[str, Any]) -> None:
         ("main contrasts", main_table(resampled)),
         ("contrasts by set", contrasts_table(resampled)),
         ("losses", losses_table(resampled)),
+        ("pairs", pairs_table(resampled)),
+        ("people", people_table(resampled)),
     ):
         fill(PAGE, marker, text)
         print(text, end="\n\n")
@@ -350,6 +357,50 @@ def losses_table(resampled: Resampled) -> str:
         rows.append([name, loss, percent(mean["accuracy"]), around, *rates, str(len(runs))])
     columns = ["people", "loss", "accuracy", "95 %", "TAR at FAR 1e-2", "TAR at FAR 1e-3", "EER", "seeds"]
     return markdown(columns, rows)
+
+
+def pairs_table(resampled: Resampled) -> str:
+    """How many pairs two runs judge differently: of one loss with two seeds, of two losses with one."""
+    rows = []
+    for name in resampled.sets:
+        base = CONTRASTS[0][1]
+        of_base = [resampled.correct(name, base, seed) for seed in resampled.seeds(name, base)]
+        if len(of_base) < 2:
+            continue
+        rows.append([name, f"{base}, two seeds", percent(_mean_difference(itertools.combinations(of_base, 2)))])
+        for loss in (loss for loss in MAIN if loss != base):
+            both = [
+                (resampled.correct(name, loss, seed), resampled.correct(name, base, seed))
+                for seed in resampled.seeds(name, loss, base)
+            ]
+            if both:
+                rows.append([name, f"{loss} and {base}, one seed", percent(_mean_difference(both))])
+    return markdown(["people", "two runs", "pairs that one gets right and the other wrong"], rows)
+
+
+def _mean_difference(pairs: Iterable[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> float:
+    return float(np.mean([(one != other).mean() for one, other in pairs]))
+
+
+def people_table(resampled: Resampled) -> str:
+    """The main contrasts on genuine pairs of the most unequal set, by thirds of the people's heterogeneity."""
+    name = name_of(HETEROGENEITIES[-1])
+    studio = Studio(SEED, Variation(HETEROGENEITIES[-1]))
+    people = range(SIZE.people, SIZE.people + SIZE.unseen_people)  # in the order of their names
+    varied = np.array([studio.person(number).heterogeneity for number in people])
+    thirds = np.searchsorted(np.quantile(varied, [1 / 3, 2 / 3]), varied)
+    genuine = resampled.people[name].same
+    of_pair = thirds[resampled.people[name].first[genuine]]
+    rows = []
+    for one, other in CONTRASTS:
+        seeds = resampled.seeds(name, one, other)
+        if not seeds:
+            continue
+        shares = [np.mean([resampled.correct(name, loss, seed)[genuine] for seed in seeds], 0) for loss in (one, other)]
+        apart = [(shares[0] - shares[1])[of_pair == third].mean() for third in range(3)]
+        rows.append([f"{one} − {other}", *map(points, apart), str(len(seeds))])
+    columns = ["genuine pairs judged right, in points", "of people who look alike in all photos", "middling"]
+    return markdown([*columns, "of people who don't", "seeds"], rows)
 
 
 def plot(resampled: Resampled) -> None:
