@@ -88,3 +88,11 @@ def test_torchrun_leaves_every_option_to_the_command(command: str, action: argpa
         words = [command, "DATA", option, *(["value"] if action.nargs != 0 else [])]
         found = TORCHRUN.parse_args(["-m", "elasticface", *words])
         assert (found.training_script, found.training_script_args) == ("elasticface", words)
+
+
+@pytest.mark.parametrize(
+    ("typed", "missing"),
+    [("verify a.jpg", "second"), ("train faces", "--out"), ("split faces", "out, --people")],
+)
+def test_what_is_missing_is_named_as_one_types_it(typed: str, missing: str) -> None:
+    assert f"the following arguments are required: {missing} (see" in refused(*typed.split())

@@ -69,8 +69,8 @@ def test_every_setting_that_makes_sense_is_an_option() -> None:
         ("--margins 0.5 --stds 0.05 --margin 0.4", "--margin"),
         ("--margins 0.5 --stds 0.05 --keep some", "--keep must be one of model, all, figures, got 'some'"),
         ("--margins 0.5 --stds 0.05 --config absent", "--config absent: no such file, and no recipe"),
-        ("--margins 0.5", "arguments are required: select.stds"),
-        ("--stds 0.05", "arguments are required: select.margins"),
+        ("--margins 0.5", "arguments are required: --stds"),
+        ("--stds 0.05", "arguments are required: --margins"),
     ],
 )
 def test_bad_input_is_one_line(options: str, message: str, people: Path) -> None:
