@@ -10,7 +10,6 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from elasticface.base.errors import InputError
 from elasticface.cli.values import placeholder, read
 
-
 _MISSING = "the following arguments are required: "
 
 
