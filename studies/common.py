@@ -170,6 +170,7 @@ def figures(
         "accuracy": accuracy,
         "eer": metrics.equal_error_rate(scores, same).rate,
         "tar": float(metrics.tar_at_far(scores, same, FAR)),
+        "tar_at_1e-3": float(metrics.tar_at_far(scores, same, 1e-3)),
         "correct": pack(np.packbits(same == accepted)),
     }
 

@@ -30,6 +30,7 @@ _BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "iresnet200": iresnet.iresnet200,
     "mobilefacenet": mobilefacenet.mobilefacenet,
     "tiny": tiny.tiny,
+    "small": tiny.small,
     "vit-t": vit.vit_t,
     "vit-s": vit.vit_s,
     "vit-b": vit.vit_b,

@@ -28,6 +28,7 @@ from elasticface.cli import (
     pack,
     plan,
     quickstart,
+    select,
     split,
     synthesize,
     train,
@@ -36,7 +37,7 @@ from elasticface.cli import (
 from elasticface.cli.parser import Parser
 
 _WITH_PHOTOS = (detect, align, verify, find, embed)
-_WITH_MODELS = (synthesize, convert, split, pack, train, evaluate, compare, calibrate, export, plan)
+_WITH_MODELS = (synthesize, convert, split, pack, train, select, evaluate, compare, calibrate, export, plan)
 GROUPS = {"gallery": gallery}
 """Commands that have commands of their own."""
 
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     warnings.showwarning = warn
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) == 1 and given[0] in GROUPS:
+        given.append("--help")
     parser = _parser(given)
     if not given:
         parser.print_help()

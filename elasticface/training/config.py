@@ -32,7 +32,7 @@ Loss = Literal[
     "subcenter-arcface",
 ]
 _IResNet = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200"]
-Backbone = Literal[_IResNet, "mobilefacenet", "tiny", "vit-t", "vit-s", "vit-b", "vit-l"]
+Backbone = Literal[_IResNet, "mobilefacenet", "tiny", "small", "vit-t", "vit-s", "vit-b", "vit-l"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class TrainConfig:
         centre_std: standard deviation of the class centres' components at the start
         head_products: operands of the head's large products; bfloat16 and, on a GPU, tf32 are faster (docs/heads.md)
         max_logits_bytes: memory of the head for probabilities kept from forward to backward
-        backbone: the network that makes embeddings: iresnet18, 34, 50, 100 or 200, mobilefacenet, tiny, vit-t, -s, -b
-            or -l; or a function of your own, package.module:function
+        backbone: the network that makes embeddings: iresnet18, 34, 50, 100 or 200, mobilefacenet, tiny, small, vit-t,
+            -s, -b or -l; or a function of your own, package.module:function
         embedding_size: length of an embedding
         dropout: before the embedding, for backbones that have it
         init: what the backbone starts from: a model folder, public weights, or a run, which has class centres, too

@@ -9,7 +9,7 @@ from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
 
 # One iresnet and one vit stand for all: they differ in depth and width alone.
-QUICK = ["iresnet18", "mobilefacenet", "tiny", "vit-t"]
+QUICK = ["iresnet18", "mobilefacenet", "tiny", "small", "vit-t"]
 
 
 def images(batch: int, seed: int = 0) -> Tensor:
@@ -30,6 +30,7 @@ def test_names_are_the_promised_ones() -> None:
         "iresnet200",
         "mobilefacenet",
         "tiny",
+        "small",
         "vit-t",
         "vit-s",
         "vit-b",
@@ -50,7 +51,7 @@ def test_gives_an_embedding_an_image(name: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown backbone 'resnet50'.*iresnet18, iresnet34.*tiny, vit-t.*vit-l"):
+    with pytest.raises(InputError, match=r"unknown backbone .resnet50.*iresnet34.*tiny, small, vit-t.*vit-l"):
         backbones.create("resnet50")
 
 
@@ -127,8 +128,9 @@ def test_seed_makes_the_weights() -> None:
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_tiny_is_tiny() -> None:
-    assert backbones.multiply_adds(backbones.create("tiny")) <= 40_000_000
+@pytest.mark.parametrize(("name", "most"), [("tiny", 40_000_000), ("small", 70_000_000)])
+def test_the_nets_for_two_cores_are_small(name: str, most: int) -> None:
+    assert backbones.multiply_adds(backbones.create(name)) <= most
 
 
 def test_paper_decays_every_trainable_parameter() -> None:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from elasticface import backbones
 from elasticface.backbones.syncnorm import synchronised
 
-NETS = {"iresnet18": {"dropout": 0.4}, "mobilefacenet": {}, "tiny": {}, "vit-t": {"drop_path": 0.4}}
+NETS = {"iresnet18": {"dropout": 0.4}, "mobilefacenet": {}, "tiny": {}, "small": {}, "vit-t": {"drop_path": 0.4}}
 
 
 def images(batch: int) -> Tensor:

