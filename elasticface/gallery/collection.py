@@ -3,6 +3,7 @@
 import hashlib
 import json
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -197,11 +198,16 @@ def checked_name(name: str, what: str) -> str:
     return name
 
 
-def note(cursor: "Cursor[Any]", action: str, collection: str, person: int | None = None, faces: int = 0) -> None:
+def note(cursor: "Cursor[Any]", action: str, collection: str, faces: int = 0) -> None:
     """A line of the audit log, in the transaction that does what it tells."""
-    cursor.execute(
+    cursor.execute("INSERT INTO audit (action, collection, faces) VALUES (%s, %s, %s)", [action, collection, faces])
+
+
+def note_people(cursor: "Cursor[Any]", action: str, collection: str, faces: Mapping[int, int]) -> None:
+    """A line of the audit log for each person, by id, with how many faces were enrolled or removed."""
+    cursor.executemany(
         "INSERT INTO audit (action, collection, person, faces) VALUES (%s, %s, %s, %s)",
-        [action, collection, person, faces],
+        [(action, collection, person, of_person) for person, of_person in faces.items()],
     )
 
 

@@ -25,7 +25,7 @@ from elasticface.faces.choice import choose
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import Collection, checked_name, note
+from elasticface.gallery.collection import Collection, checked_name, note_people
 from elasticface.gallery.database import Connections
 from elasticface.gallery.rules import Rules
 
@@ -151,8 +151,7 @@ def store(database: Connections, collection: Collection, faces: Sequence[NewFace
         new = {person for person, is_new in people.values() if is_new}
         if without := new - enrolled.keys():  # nobody is enrolled without a face
             cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*without]])
-        for person, of_person in enrolled.items():
-            note(cursor, "enrol", collection.name, person, of_person)
+        note_people(cursor, "enrol", collection.name, enrolled)
         pool(cursor, collection, [*enrolled])
         count(cursor, collection, len(new & enrolled.keys()), enrolled.total())
     return outcomes

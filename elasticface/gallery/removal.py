@@ -14,7 +14,7 @@ from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.gallery import index
-from elasticface.gallery.collection import Collection, checked_name, note, read
+from elasticface.gallery.collection import Collection, checked_name, note, note_people, read
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import count
 
@@ -76,13 +76,14 @@ def remove(database: Database, name: str, people: Sequence[str], *, erase: bool 
                 f"collection {printable(name)}: nobody named {printable(missing[0], 60)!r} is enrolled"
                 f"{f', nor {len(missing) - 1:,} others' if missing[1:] else ''}; nobody was removed"
             )
-        faces = 0
-        for person in there.values():
-            cursor.execute("SELECT count(*) FROM face WHERE collection = %s AND person = %s", [collection.id, person])
-            row = cursor.fetchone()
-            of_person = int(row[0]) if row else 0
-            note(cursor, "remove", name, person, of_person)
-            faces += of_person
+        cursor.execute(
+            "SELECT person, count(*) FROM face WHERE collection = %s AND person = ANY(%s) "
+            "GROUP BY person ORDER BY person",
+            [collection.id, [*there.values()]],
+        )
+        of_person: dict[int, int] = dict(cursor.fetchall())
+        note_people(cursor, "remove", name, of_person)
+        faces = sum(of_person.values())
         cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*there.values()]])
         count(cursor, collection, -len(there), -faces)
         number = _transaction(cursor)

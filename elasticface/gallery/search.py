@@ -23,7 +23,7 @@ USUAL_FPIR = 0.01
 """How many of the searches for strangers may name somebody, unless the operator says otherwise."""
 
 EXACT_UP_TO = 100_000
-"""Vectors that are all compared even where there is an index: an exact search takes some 0.1 s then."""
+"""Vectors that are all compared even where there is an index: 0.07 s of one core, at 0.7 µs for 512 numbers."""
 
 CANDIDATES = 200
 """Vectors that the index gives for a search, and `hnsw.ef_search`: the more, the higher the recall, and the slower."""
