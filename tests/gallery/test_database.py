@@ -3,11 +3,12 @@
 import contextlib
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from elasticface.base.errors import InputError, Stopped
 from elasticface.gallery.database import Database
+
+psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
 
 
 @pytest.mark.parametrize(

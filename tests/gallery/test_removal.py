@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pytest
 from unit_vectors import made_up
 
@@ -14,6 +13,8 @@ from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.stats import audit
 from elasticface.model.encoder import FaceEncoder
+
+psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
 
 NAME = "Zacharias Quetzalcoatl"
 

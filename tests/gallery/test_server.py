@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from elasticface.base.errors import InputError
 from elasticface.gallery import server
 from elasticface.gallery.database import Database
 from elasticface.gallery.server import Server, default_folder
+
+psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
 
 
 def test_the_last_of_its_users_stops_it(place: Path) -> None:
