@@ -3,7 +3,7 @@
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from sphinx.application import Sphinx
 
@@ -98,6 +98,12 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = text
 
 
+def sign(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, signature: str, result: str) -> Any:
+    """A dataclass's list by default is no Python that Sphinx could read."""
+    return signature and signature.replace("<factory>", "..."), result
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls it."""
+    app.connect("autodoc-process-signature", sign)
     app.connect("source-read", read)
