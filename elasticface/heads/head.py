@@ -13,7 +13,8 @@ from elasticface.base.errors import InputError
 from elasticface.heads import margins as margin_functions
 from elasticface.heads.expectation import Draws
 from elasticface.heads.formula import Target
-from elasticface.heads.margin_head import Common, Elastic, MarginHead, require
+from elasticface.heads.given import require
+from elasticface.heads.margin_head import Common, Elastic, MarginHead
 from elasticface.heads.margins import Order
 
 # AdaFace's released code.

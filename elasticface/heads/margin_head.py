@@ -21,13 +21,12 @@ from elasticface.heads import centres, expectation, vectors
 from elasticface.heads import margins as margin_functions
 from elasticface.heads.expectation import Draws
 from elasticface.heads.formula import Formula, Negatives, Target
+from elasticface.heads.given import Given, require
 from elasticface.heads.margins import Order, PastPi
 from elasticface.heads.products import HeadProducts
 from elasticface.heads.softmax import margin_softmax_loss
 
 MAX_LOGITS_BYTES = 1 << 30
-
-_FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]  # processes compare their places in this list
 
 
 class Common(TypedDict, total=False):
@@ -225,7 +224,9 @@ class MarginHead(nn.Module):
                 "a head inside torch.utils.checkpoint moves its running statistics again when it is computed again: "
                 "call it outside; max_logits_bytes bounds its memory"
             )
-        counts = self._checked(embeddings, labels, margins, weights, counts)
+        owned = (len(self.weight), self.own_classes.stop - self.own_classes.start)
+        given = Given(embeddings, labels, margins, weights)
+        counts = given.check(self.num_classes, self.embedding_size, owned, self._group, counts)
         part = Part(self._group, counts, self.own_classes.start, self.num_classes)
         device = embeddings.device
         on_host = labels if self._mesh is None else None
@@ -415,79 +416,7 @@ class MarginHead(nn.Module):
         position = (self.step,) if self._mesh is None else (self.step, self._group.rank)
         return centres.sampled(labels, self.own_classes, self.sample_rate, position, self.seed)
 
-    def _checked(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        margins: Tensor | None,
-        weights: Tensor | None,
-        counts: Sequence[int] | None,
-    ) -> tuple[int, ...]:
-        """How many rows of the batch each process has; what is wrong in one of them is raised in all."""
-        problem = self._problem_with(embeddings, labels, margins, weights)
-        if counts is not None:
-            counts = tuple(counts)
-            require(not problem, problem)
-            self._require_counts(labels, counts)
-            self._require_in_range(*(torch.stack(labels.aminmax()).tolist() if len(labels) else (0, 0)))
-            return counts
-        dtype = _FLOATS.index(embeddings.dtype) if embeddings.dtype in _FLOATS else -1
-        rows = 0 if problem else len(labels)
-        given = (margins is not None) + 2 * (weights is not None)
-        own = torch.tensor([rows, bool(problem), dtype, given, self.num_classes, -1], device=labels.device)
-        if rows:
-            own[4:] = torch.stack(labels.aminmax())
-        if self._mesh is not None:
-            own = own.to(embeddings.device)  # where the processes exchange tensors
-        # Of each process: rows, whether there is a problem, type, what is given, lowest and highest label.
-        counts, problems, dtypes, givens, lowest, highest = zip(*self._group.gather_numbers(own), strict=True)
-        require(not problem, problem)
-        if any(problems):
-            raise ValueError(f"process {problems.index(1)} was given what doesn't fit; see its own error")
-        require(sum(counts) > 0, f"labels must be [B] with B >= 1, got {list(labels.shape)}")
-        require(
-            len(set(dtypes)) == len(set(givens)) == 1,
-            "embeddings must be of one type in all processes, and margins be given in all or in none; so must weights",
-        )
-        self._require_in_range(min(lowest), max(highest))
-        return counts
-
-    def _require_counts(self, labels: Tensor, counts: tuple[int, ...]) -> None:
-        size, rank = self._group.size, self._group.rank
-        require(len(counts) == size, f"counts must be {size}, one a process, got {len(counts)}")
-        require(min(counts) >= 0 and sum(counts) > 0, f"counts must be of a batch of 1 or more, got {list(counts)}")
-        require(counts[rank] == len(labels), f"counts say {counts[rank]} rows of process {rank}, got {len(labels)}")
-        require(labels.device.type == "cpu", f"labels must be on the CPU with counts, not on {labels.device}")
-
-    def _require_in_range(self, lowest: int, highest: int) -> None:
-        for label in (lowest, highest):
-            require(0 <= label < self.num_classes, f"label {label} is outside 0..{self.num_classes - 1}")
-
-    def _problem_with(self, embeddings: Tensor, labels: Tensor, margins: Tensor | None, weights: Tensor | None) -> str:
-        """What is wrong with the shapes and types of this process's arguments; "" if nothing."""
-        if labels.ndim != 1:
-            return f"labels must be [B] with B >= 1, got {list(labels.shape)}"
-        if labels.is_floating_point():
-            return f"labels must be integers, got {labels.dtype}"
-        shape, needed = list(embeddings.shape), [len(labels), self.embedding_size]
-        if shape != needed:
-            return f"embeddings must be {needed} for these labels, got {shape}"
-        if margins is not None and margins.shape != labels.shape:
-            return f"margins must be [{len(labels)}], one per label"
-        if weights is not None and weights.shape != labels.shape:
-            return f"weights must be [{len(labels)}], one per label"
-        rows, own_classes = len(self.weight), self.own_classes.stop - self.own_classes.start
-        if rows != own_classes:
-            return f"weight has {rows} rows where this process has {own_classes} of the {self.num_classes} classes"
-        return ""
-
 
 def _in_backward() -> bool:
     """Whether autograd is computing gradients in this thread: `torch.utils.checkpoint` recomputes its part there."""
     return bool(torch._C._current_graph_task_id() != -1)
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise a ValueError with ``message`` unless ``condition``."""
-    if not condition:
-        raise ValueError(message)
