@@ -25,7 +25,7 @@ DEFAULT_MODEL := build/default-model
 RENDERED := synthetic:identities=8000,images=16,seed=7
 default-model: install
 	$(BIN)/elasticface train $(RENDERED) --config default-model --out $(DEFAULT_MODEL)/run --resume
-	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model --data $(RENDERED) $(JUDGE)
+	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model $(RENDERED) $(JUDGE)
 
 # Two files at a time, one thread each: as fast as two cores go.
 test: install
