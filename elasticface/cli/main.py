@@ -27,6 +27,7 @@ from elasticface.cli import (
     pack,
     plan,
     quickstart,
+    serve,
     split,
     synthesize,
     train,
@@ -34,7 +35,7 @@ from elasticface.cli import (
 )
 from elasticface.cli.parser import Parser
 
-_WITH_PHOTOS = (detect, align, verify, find, embed)
+_WITH_PHOTOS = (detect, align, verify, find, embed, serve)
 _WITH_MODELS = (synthesize, convert, split, pack, train, evaluate, compare, calibrate, export, plan)
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (quickstart, *_WITH_PHOTOS, *_WITH_MODELS)}
 
