@@ -27,6 +27,7 @@ from elasticface.cli import (
     pack,
     plan,
     quickstart,
+    select,
     serve,
     split,
     synthesize,
@@ -36,7 +37,7 @@ from elasticface.cli import (
 from elasticface.cli.parser import Parser
 
 _WITH_PHOTOS = (detect, align, verify, find, embed, serve)
-_WITH_MODELS = (synthesize, convert, split, pack, train, evaluate, compare, calibrate, export, plan)
+_WITH_MODELS = (synthesize, convert, split, pack, train, select, evaluate, compare, calibrate, export, plan)
 COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (quickstart, *_WITH_PHOTOS, *_WITH_MODELS)}
 
 

@@ -10,6 +10,8 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from elasticface.base.errors import InputError
 from elasticface.cli.values import placeholder, read
 
+_MISSING = "the following arguments are required: "
+
 
 class _Help(argparse.HelpFormatter):
     """Defaults are shown where an option has one that says something, and the paragraphs of a description are kept."""
@@ -69,7 +71,19 @@ class Parser(ArgumentParser):
             if isinstance(error, InputError):
                 raise error
         message = message.replace("ignored explicit argument", "takes no value, got")
+        start, _, missing = message.partition(_MISSING)
+        if missing:
+            message = f"{start}{_MISSING}{', '.join(map(self._as_typed, missing.split(', ')))}"
         raise InputError(f"{' '.join(message.split())} (see {self.prog} --help)") from ex
+
+    def _as_typed(self, name: str) -> str:
+        """An argument that jsonargparse calls "train.out" as one types it: "--out"."""
+        parser: ArgumentParser = self
+        *commands, last = name.split(".")
+        for command in commands:
+            parser = parser._subcommands_action._name_parser_map[command]  # type: ignore[union-attr]
+        found = next((action for action in parser._actions if action.dest == last), None)
+        return found.option_strings[0] if found and found.option_strings else last
 
 
 def _written(default: Any) -> str:

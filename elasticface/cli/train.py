@@ -2,20 +2,17 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from jsonargparse import Namespace
 
 from elasticface.base import files
-from elasticface.base.errors import InputError
 from elasticface.cli.parser import Parser
-from elasticface.cli.values import read
-from elasticface.training.config import RECIPES, TrainConfig, read_config, to_yaml
+from elasticface.cli.settings import CONFIG_HELP, RECIPE_NAMES, config_file, read_settings
+from elasticface.training.config import TrainConfig, to_yaml
 from elasticface.training.run_files import CONFIG
 
 HELP = "faces -> a trained model"
-
-_RECIPES = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 
 DESCRIPTION = f"""Train a model on aligned faces of labelled people, or on synthetic ones.
 
@@ -24,7 +21,7 @@ and CASIA-WebFace are passed on; a folder of WebDataset shards, or a pattern suc
 synthetic:identities=500,images=16 for faces rendered as they are read. Several sets are joined: identities of different
 sets are different people, unless --merge-identities says that equal names are the same ones.
 Settings come from --config, a YAML or the name of a recipe, and from the options below, which go over it. Recipes:
-{_RECIPES}.
+{RECIPE_NAMES}.
 RUN gets config.yaml, metrics.jsonl, checkpoints/ and model/. --resume resumes a run that was stopped, bit for bit; it
 needs no settings then, the run folder has them."""
 
@@ -35,7 +32,7 @@ def add_options(parser: Parser) -> None:
         "data", nargs="+", type=str, help="folders of identity folders, RecordIO, shards, or synthetic:…; one or more"
     )
     parser.add_argument("--out", type=str, required=True, help="the run folder")
-    parser.add_argument("--config", type=str | None, default=None, help="YAML of settings, or the name of a recipe")
+    parser.add_argument("--config", type=str | None, default=None, help=CONFIG_HELP)
     parser.add_argument("--resume", action="store_true", help="resume from the newest good checkpoint in RUN")
     parser.add_argument(
         "--data-changed", action="store_true", help="resume on other data; class centres are taken over by name"
@@ -70,22 +67,9 @@ def run(options: Namespace) -> None:
 def _settings(options: Namespace) -> dict[str, Any]:
     """What the file of --config says, or, without it, that of the run to resume."""
     if options.config:
-        path = _config_file(options.config)
+        path = config_file(options.config)
     elif options.resume and options.out and (Path(options.out) / CONFIG).is_file():
         path = Path(options.out) / CONFIG
     else:
         return {}
-    hints = {**get_type_hints(TrainConfig), "data": str, "out": str, "resume": bool}
-    settings = read_config(path)
-    for name in settings:
-        if name not in hints:
-            raise InputError(f"{path}: no setting {name!r}; `elasticface train --help` names them all")
-    return {name: read(value, hints[name], f"{path}: {name}") for name, value in settings.items()}
-
-
-def _config_file(name: str) -> Path:
-    """The YAML that ``name`` is, or the recipe that it names."""
-    path, recipe = Path(name), RECIPES / f"{name}.yaml"
-    if not path.is_file() and not recipe.is_file():
-        raise InputError(f"--config {name}: no such file, and no recipe; there are {_RECIPES}")
-    return path if path.is_file() else recipe
+    return read_settings(path)

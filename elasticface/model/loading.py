@@ -20,7 +20,6 @@ from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
 from elasticface.model import checkpoint_folder, shipped, weights
-from elasticface.model.checkpoint_weights import read_tensors
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
@@ -151,6 +150,9 @@ def card_of_onnx(network: OnnxNetwork, given: dict[str, Any]) -> Card:
 def _load_checkpoint(
     path: Path, device: str | torch.device, own: Callable[..., nn.Module] | None = None
 ) -> FaceEncoder:
+    # It imports a third of what torch has, which other models need not wait for.
+    from elasticface.model.checkpoint_weights import read_tensors
+
     source = path / CARD
     if not source.is_file():
         raise InputError(f"{source}: missing: an older version's checkpoint; use the run's final model, or train on")

@@ -10,11 +10,14 @@ if TYPE_CHECKING:
 
 
 def templates_of(package: str) -> "jinja2.Environment":
-    """The templates in the folder ``templates`` of a package. All that they are given is escaped."""
+    """The templates in the folder ``templates`` of a package, and the report's, for pages that look like it.
+
+    All that they are given is escaped.
+    """
     import jinja2  # here, since the command line imports this module and must start fast
 
     return jinja2.Environment(
-        loader=jinja2.PackageLoader(package),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(one) for one in (package, "elasticface.report")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -312,6 +312,29 @@ def slices(
         return _svg(figure)
 
 
+def candidates(parameter: str, names: Sequence[str], lines: Sequence[tuple[Look, Floats]], salt: str) -> "Markup":
+    """How far each candidate is from the mean of all: a line through the means over its seeds, and a dot each seed.
+
+    Args:
+        parameter: what the candidates are values of; ours, not a stranger's.
+        names: of the N candidates; likewise.
+        lines: of each benchmark its look, and the accuracies [N, S] of S seeds, in 0..1.
+        salt: what sets this plot apart from others on the page, as in ``roc``.
+    """
+    with _axes(parameter, "Accuracy, from the mean of all", salt) as (figure, axes):
+        apart = min(0.08, 0.4 / len(lines))
+        for i, (look, runs) in enumerate(lines):
+            x = np.arange(len(names)) + (i - (len(lines) - 1) / 2) * apart
+            points, colour = 100 * (runs - runs.mean()), _COLOUR[look.variable]
+            axes.plot(x, points.mean(axis=1), color=colour, dashes=look.dash, marker="o", markersize=5)
+            if runs.shape[1] > 1:
+                axes.plot(x, points, color=colour, marker="o", markersize=3, linestyle="none", alpha=0.5)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_xticks(range(len(names)), names)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:+.4g}".replace("-", "−") if value else "0")
+        return _svg(figure)
+
+
 def loss(steps: Floats, values: Floats) -> "Markup":
     """The loss over the steps, both [N], N >= 1: its trend, and faint behind it what was measured."""
     with _axes("Step", "Loss", "training/loss") as (figure, axes):

@@ -51,9 +51,7 @@ def test_gives_an_embedding_an_image(name: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(
-        InputError, match=r"unknown backbone .resnet50.*iresnet34.*tiny, small, vit-t.*vit-l"
-    ):
+    with pytest.raises(InputError, match=r"unknown backbone .resnet50.*iresnet34.*tiny, small, vit-t.*vit-l"):
         backbones.create("resnet50")
 
 

@@ -17,6 +17,8 @@ COMMANDS = {
     "synthesize out --identities 2 --images-per-identity 1": "out",
     "quickstart --small --out out": "out",
     "evaluate run faces --out out": "out/scores",
+    "select faces --out out --margins 0.5 --stds 0.05 --seeds 1 --backbone tiny --max-steps 1 --batch-size 8"
+    " --validate faces": "out",
 }
 
 

@@ -23,6 +23,7 @@ COMMANDS = (
     "split",
     "pack",
     "train",
+    "select",
     "evaluate",
     "compare",
     "export",
@@ -49,6 +50,7 @@ CONTRACT = {
     "pack": "dir out --pairs --landmarks --size --overwrite",
     "train": "data --out --config --loss --backbone --epochs --seed --resume --batch-size --max-steps --lr --workers"
     " --validate --sync-batchnorm --sample-rate --log-every --device --precision",
+    "select": "data --out --margins --stds --seeds --keep --config --loss --validate --backbone --epochs --device",
     "evaluate": "model benchmarks --out --pairs --landmarks --mean --std --features",
     "compare": "results --out --draws --seed",
     "export": "model out --int8 --opset --overwrite --backbone --output --size --channels --scale --mean --std",
@@ -71,6 +73,7 @@ PARSE = "from elasticface.cli import main; given = {}.split(); main._parser(give
     [
         "import elasticface",
         PARSE.format("'train FACES --out RUN --config quickstart --epochs 3'"),
+        PARSE.format("'select FACES --out CHOICE --margins 0.5 --stds 0.05 --config quickstart --validate FACES'"),
         PARSE.format("'evaluate MODEL FACES --mean 0.5,0.5,0.5'"),
     ],
 )
@@ -171,6 +174,9 @@ LONG = "x" * 300
         f"train FACES --out run --validate {LONG}",
         f"train FACES --out run --config {LONG}",
         f"train FACES --out {LONG} --resume",
+        f"select FACES --out {LONG} --margins 0.5 --stds 0.05 --validate FACES",
+        f"select {LONG} --out choice --margins 0.5 --stds 0.05 --validate FACES",
+        f"select FACES --out choice --margins 0.5 --stds 0.05 --validate {LONG}",
         f"compare {LONG}",
         f"plan 1000 --json {LONG}",
         f"synthesize {LONG} --identities 2 --images-per-identity 2",

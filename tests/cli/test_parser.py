@@ -41,7 +41,7 @@ def hint(action: argparse.Action) -> Any:
 
 
 def test_commands_of_options_that_are_checked_here_are_all() -> None:
-    assert len(PARSERS) == 16
+    assert len(PARSERS) == 17
     assert {command for command, _ in READ} == PARSERS.keys()
     assert len([action for _, action in READ if hint(action) not in TEXT]) > 70
 
@@ -88,3 +88,11 @@ def test_torchrun_leaves_every_option_to_the_command(command: str, action: argpa
         words = [command, "DATA", option, *(["value"] if action.nargs != 0 else [])]
         found = TORCHRUN.parse_args(["-m", "elasticface", *words])
         assert (found.training_script, found.training_script_args) == ("elasticface", words)
+
+
+@pytest.mark.parametrize(
+    ("typed", "missing"),
+    [("verify a.jpg", "second"), ("train faces", "--out"), ("split faces", "out, --people")],
+)
+def test_what_is_missing_is_named_as_one_types_it(typed: str, missing: str) -> None:
+    assert f"the following arguments are required: {missing} (see" in refused(*typed.split())

@@ -1,5 +1,7 @@
 """The model that comes with the package: it is there, small, from rendered faces alone, and knows people apart."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,13 @@ def encoder() -> FaceEncoder:
 def test_it_is_small_enough_for_a_wheel() -> None:
     assert sum(path.stat().st_size for path in shipped.FOLDER.iterdir()) <= 8_100_000
     assert {path.name for path in shipped.FOLDER.iterdir()} == {"model.json", "model.safetensors"}
+
+
+def test_loading_it_waits_for_nothing_that_only_runs_need() -> None:
+    late = {"torch.distributed.checkpoint", "torch.distributed.tensor", "matplotlib", "pandas", "numba"}
+    code = f"import sys, elasticface; elasticface.load('default'); print(*{late} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_its_card_says_what_it_is_from_and_for(encoder: FaceEncoder) -> None:

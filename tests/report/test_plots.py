@@ -54,6 +54,9 @@ def all_plots() -> dict[str, str]:
         "loss": plots.loss(steps, values),
         "learning rate": plots.learning_rate(steps, 0.1 / steps),
         "accuracy": plots.accuracy([(one, steps[:3], values[:3] / 3), (two, steps[:1], values[:1] / 3)]),
+        "candidates": plots.candidates(
+            "m", ["0.45", "0.5"], [(one, values[:6].reshape(2, 3)), (two, values[:2, None])], "0"
+        ),
         "slices": plots.slices(["few", "many"], [(one, [(0.9, 0.8, 1), (0.7, 0.6, 0.8)]), (two, POINTS)], 0.5, "0"),
     }
 
