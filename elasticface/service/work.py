@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+from fastapi import Request
 from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
 
 from elasticface.base.errors import InputError
 from elasticface.data.images.alignment import align
@@ -38,6 +40,36 @@ RETRY_SECONDS = 1
 _HEADER_BYTES = 1 << 20  # of a JPEG, say, in which its size must be: beyond it lies no camera's metadata
 
 T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+async def connected(request: Request) -> AsyncIterator[None]:
+    """Break the body off once the client has gone: what nobody waits for holds no place, and what of it has not begun
+    in a thread never does. The request's body has been read before.
+
+    Raises:
+        ClientDisconnect: it has gone.
+    """
+    task, gone = asyncio.current_task(), False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if task is not None:
+            task.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone or task is None:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
+    finally:
+        watching.cancel()
 
 
 class Work:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import struct
+import threading
 import zlib
 
 import httpx
@@ -214,6 +215,46 @@ def test_a_client_that_leaves_is_logged_and_leaves_its_place(encoder, tmp_path, 
     assert sent == []
     assert " route=/v1/detect status=499 " in caplog.messages[-1]
     assert app.state.work._at_work == 0
+
+
+def test_what_a_client_left_behind_is_not_looked_at(encoder, tmp_path, photos):
+    key, text = new_key(tmp_path / "keys")
+    app = create_app(encoder, key, limits=Limits(threads=1))
+    work, looked, go = app.state.work, [], threading.Event()
+
+    def find(pixels):
+        looked.append(pixels)
+        assert go.wait(10)
+        return []
+
+    work.finder.find = find
+    body = part("photo", photos["a"]) + b"--b--\r\n"
+    headers = [(b"x-api-key", text.encode()), (b"content-type", FORM["Content-Type"].encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/detect", "raw_path": b"/v1/detect", "query_string": b""}
+    scope |= {"headers": headers, "root_path": "", "scheme": "http", "server": ("s", 80), "http_version": "1.1"}
+
+    async def leaving():
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive():
+            if messages:
+                return messages.pop()
+            await asyncio.sleep(0.1)
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            raise AssertionError(message)
+
+        await app(dict(scope), receive, send)
+
+    async def run():
+        await asyncio.gather(*(leaving() for _ in range(5)))
+        assert work._at_work == 0
+        go.set()
+
+    asyncio.run(run())
+    work.close()
+    assert len(looked) == 1
 
 
 def test_a_fault_of_ours_is_a_problem_without_a_traceback(encoder, tmp_path, caplog, photos):

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from elasticface.service.answers import Detected, Face
 from elasticface.service.forms import read_form
 from elasticface.service.routes.form import PROBLEMS, form, upload
-from elasticface.service.work import Work
+from elasticface.service.work import Work, connected
 
 router = APIRouter()
 
@@ -16,6 +16,7 @@ async def detect(request: Request) -> Detected:
     work: Work = request.app.state.work
     with work.place():
         sent = await read_form(request, work.limits, {"photo": 1})
-        (width, height), faces = await work.detect(sent.photos["photo"][0], "photo")
+        async with connected(request):
+            (width, height), faces = await work.detect(sent.photos["photo"][0], "photo")
     found = [Face(box=face.box.tolist(), score=face.score, points=face.points.tolist()) for face in faces]
     return Detected(width=width, height=height, faces=found)

@@ -14,7 +14,7 @@ from elasticface.service.answers import Embedded, EmbeddedFace, EmbeddedPhoto
 from elasticface.service.forms import read_form
 from elasticface.service.problems import Problem
 from elasticface.service.routes.form import FACES, PROBLEMS, form, upload
-from elasticface.service.work import Work
+from elasticface.service.work import Work, connected
 
 router = APIRouter()
 
@@ -32,16 +32,17 @@ async def embed(request: Request) -> Embedded:
         photos = sent.photos["photos"]
         found: list[list[Face] | Problem] = []
         waiting: list[asyncio.Future[NDArray[np.float32]]] = []
-        while photos and not await request.is_disconnected():
-            try:
-                faces, aligned = await work.aligned(photos.pop(0), f"photos[{len(found)}]", choice)
-            except Problem as problem:
-                found.append(problem)
-                continue
-            found.append(faces)
-            if faces:
-                waiting.append(work.embed(aligned))
-        embeddings = iter(await asyncio.gather(*waiting))
+        async with connected(request):
+            while photos:
+                try:
+                    faces, aligned = await work.aligned(photos.pop(0), f"photos[{len(found)}]", choice)
+                except Problem as problem:
+                    found.append(problem)
+                    continue
+                found.append(faces)
+                if faces:
+                    waiting.append(work.embed(aligned))
+            embeddings = iter(await asyncio.gather(*waiting))
     told = [
         EmbeddedPhoto(faces=[], problem=answers.Problem(**one.as_json()))
         if isinstance(one, Problem)

@@ -8,7 +8,7 @@ from elasticface.faces.choice import Choice
 from elasticface.service.answers import Verified
 from elasticface.service.forms import read_form
 from elasticface.service.routes.form import FACES, PROBLEMS, form, upload
-from elasticface.service.work import Work
+from elasticface.service.work import Work, connected
 
 router = APIRouter()
 
@@ -32,7 +32,8 @@ async def verify(request: Request) -> Verified:
         sent = await read_form(request, work.limits, {"first": 1, "second": 1}, ("fmr", "faces"))
         threshold = work.threshold(sent.number("fmr"))
         choice = cast("Choice", sent.word("faces", ("largest", "central")))
-        first = await work.chosen(sent.photos["first"][0], "first", choice)
-        second = await work.chosen(sent.photos["second"][0], "second", choice)
-        found = await work.verify((first, second), threshold)
+        async with connected(request):
+            first = await work.chosen(sent.photos["first"][0], "first", choice)
+            second = await work.chosen(sent.photos["second"][0], "second", choice)
+            found = await work.verify((first, second), threshold)
     return Verified.model_validate(found.as_json())
