@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,7 +27,8 @@ SETTINGS = {"batches": (), "no batches": ("--batch", "1", "--batch-ms", "0")}
 def bench(
     photos: Path, count: int = 40, requests: int = 100, clients: int = 8, repeats: int = 2, out: Path = OUT
 ) -> None:
-    """Measure requests a second and how long one takes, of two photos compared.
+    """Measure requests a second and how long one takes, of two photos compared; services with and without batches in
+    turns.
 
     Args:
         photos: a folder or tar of photos with a face each.
@@ -39,15 +40,16 @@ def bench(
     """
     source = Photos(photos)
     some = [source.read(name) for name in source.names[:: max(len(source) // count, 1)][:count]]
-    found: dict[str, list[dict[str, float]]] = {}
-    memory = {}
-    for setting, options in SETTINGS.items():
-        with served(*options) as (process, client):
+    found: dict[str, list[dict[str, float]]] = {f"{number} {name}": [] for name in SETTINGS for number in (1, clients)}
+    with ExitStack() as stack:  # a service that nobody asks takes no time
+        services = {name: stack.enter_context(served(*options)) for name, options in SETTINGS.items()}
+        for _, client in services.values():
             load(client, some, clients, clients)  # what is loaded at first use
-            for number in (1, clients):
-                rounds = [load(client, some, requests, number) for _ in range(repeats)]
-                found[f"{number} {setting}"] = rounds
-            memory[setting] = status_bytes("VmHWM", process.pid)
+        for repeat in range(repeats):
+            for name in list(services)[:: 1 if repeat % 2 else -1]:
+                for number in (1, clients):
+                    found[f"{number} {name}"].append(load(services[name][1], some, requests, number))
+        memory = {name: status_bytes("VmHWM", process.pid) for name, (process, _) in services.items()}
     figures = {"photos": len(some), "requests": requests, "clients": clients, "memory": memory, "rounds": found}
     console.print(table(save(out, figures)))
 
