@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart default-model test lint format clean
+.PHONY: install quickstart default-model test lint format docs dist dist-check clean
 
 install: $(INSTALLED)
 
@@ -25,7 +25,7 @@ DEFAULT_MODEL := build/default-model
 RENDERED := synthetic:identities=8000,images=16,seed=7
 default-model: install
 	$(BIN)/elasticface train $(RENDERED) --config default-model --out $(DEFAULT_MODEL)/run --resume
-	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model --data $(RENDERED) $(JUDGE)
+	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model $(RENDERED) $(JUDGE)
 
 # Two files at a time, one thread each: as fast as two cores go.
 test: install
@@ -41,5 +41,21 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The pages in docs/ and the reference of the Python names: build/docs/index.html. Its tools are installed when it is first asked for.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+# A wheel and an sdist in dist/; dist-check installs each into an empty environment and tries what came with it.
+dist: install
+	rm -rf dist
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build .
+
+dist-check: dist
+	$(BIN)/python tools/check_dist.py dist
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
 """What settings of a training are worth on a few thousand real photos, seed by seed beside the same run without them.
 
 Writes `studies/results/lfw_settings.json`, one entry a run, and resumes where it was stopped; without FACES it prints
-the table of docs/training.md from it. The data are what `elasticface split` makes of LFW's training people.
+the table of docs/fine-tuning.md from it. The data are what `elasticface split` makes of LFW's training people.
 """
 
 import dataclasses

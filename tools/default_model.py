@@ -1,6 +1,6 @@
 """Make elasticface/model/default/, the model that comes with the package, from the run that trained it.
 
-    python tools/default_model.py RUN OUT --data SPEC [--lfw FOLDER] [--people FOLDER]
+    python tools/default_model.py RUN OUT SPEC [--lfw FOLDER] [--people FOLDER]
 
 `make default-model` does all of it from nothing: it renders people who never lived and trains on them alone, by the
 recipe default-model.yaml, then calls this. Of the rendered people it also takes how much photos of one person differ,

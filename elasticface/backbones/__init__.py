@@ -76,7 +76,7 @@ def find(name: str) -> Callable[..., nn.Module]:
             belongs here, never what a model says of itself: importing runs code.
 
     Returns:
-        (embedding_size, **options) -> module.
+        ``(embedding_size, **options)`` -> module.
 
     Raises:
         InputError: no such function.

@@ -88,7 +88,7 @@ class NormFace(MarginHead):
 
 
 class AdaFace(MarginHead):
-    """s·(cos(θ_y − m·ẑ) − m·(1 + ẑ)), ẑ = (|e| − μ)·h / σ in [-1, 1] (Kim et al., "AdaFace", CVPR 2022, section 3.4).
+    """s·(cos(θ_y − m·ẑ) − m·(1 + ẑ)), ẑ = (‖e‖ − μ)·h / σ in [-1, 1] (Kim et al., "AdaFace", CVPR 2022, section 3.4).
 
     μ and σ are running statistics of the embeddings' lengths, over all processes. Those of a batch enter before they
     are used: μ ← t_alpha·mean + (1 − t_alpha)·μ, and σ likewise with the unbiased standard deviation. No gradient goes
@@ -100,7 +100,8 @@ class AdaFace(MarginHead):
         t_alpha: share of a batch in the running statistics, in (0, 1].
 
     Attributes:
-        batch_mean, batch_std: μ and σ, scalar buffers; 20 and 100 at the start.
+        batch_mean: μ, a scalar buffer; 20 at the start.
+        batch_std: σ, likewise; 100 at the start.
     """
 
     batch_mean: Tensor

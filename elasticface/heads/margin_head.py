@@ -55,7 +55,7 @@ class MarginHead(nn.Module):
     """Class centres with a margin on the target, and the mean softmax cross-entropy over all classes.
 
     A loss of one's own is a subclass that gives :meth:`target` and, where it changes them, ``negatives``, ``penalty``
-    and :meth:`update_statistics`, as formulas in torch; docs/heads.md builds one.
+    and :meth:`update_statistics`, as formulas in torch; docs/own-loss.md builds one.
 
     Args:
         num_classes: C.
@@ -285,7 +285,7 @@ class MarginHead(nn.Module):
             return cosines.view(len(cosines), -1, self.centres_per_class).max(2).values
 
     def target(self, cosines: Tensor, lengths: Tensor, margins: Tensor) -> Tensor | Target:
-        """What is in place of cos θ_y: z_y = s·target(cos θ_y, |e|, m).
+        """What is in place of cos θ_y: z_y = s·target(cos θ_y, ‖e‖, m).
 
         Args:
             cosines: [B] cos θ_y in [-1, 1], of the whole batch.

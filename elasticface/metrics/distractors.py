@@ -25,17 +25,17 @@ _SPARE = 1 << 16  # scores beyond the kept ones that may gather before they are 
 class DistractorSearch:
     """The figures of probes against distractors. Rates are fractions in [0, 1]."""
 
-    rank_rates: _Floats  # like the ranks asked for
-    tars: _Floats  # like the FARs asked for, by the "at-most" rule
-    hits: npt.NDArray[np.int64]  # [M] of each ordered mate pair, the best rank among those asked for; 0: beyond them
-    pairs: npt.NDArray[np.int64]  # [M, 2], probe and mate, rows of probes
-    mate_scores: _Scores  # [M]; -inf of a pair that was not enrolled
-    best_distractor: _Scores  # [N], of each probe; -inf of one that was not enrolled
-    best_at: npt.NDArray[np.int64]  # [N], which it is, the first of several as good, by its place among all
-    highest: _Scores  # the highest scores of all pairs of probe and distractor, descending
-    highest_of: npt.NDArray[np.int64]  # whose they are, rows of probes
+    rank_rates: _Floats  #: like the ranks asked for
+    tars: _Floats  #: like the FARs asked for, by the "at-most" rule
+    hits: npt.NDArray[np.int64]  #: [M] of each ordered mate pair, the best rank among those asked for; 0: beyond them
+    pairs: npt.NDArray[np.int64]  #: [M, 2], probe and mate, rows of probes
+    mate_scores: _Scores  #: [M]; -inf of a pair that was not enrolled
+    best_distractor: _Scores  #: [N], of each probe; -inf of one that was not enrolled
+    best_at: npt.NDArray[np.int64]  #: [N], which it is, the first of several as good, by its place among all
+    highest: _Scores  #: the highest scores of all pairs of probe and distractor, descending
+    highest_of: npt.NDArray[np.int64]  #: whose they are, rows of probes
     distractors: int
-    compared: int  # pairs of probe and distractor that were both enrolled
+    compared: int  #: pairs of probe and distractor that were both enrolled
 
 
 def distractor_search(

@@ -23,9 +23,9 @@ _CELLS = 1 << 22  # scores that are looked at together
 class Searches:
     """What came of each probe's search, [Q] each. Probes whose subject is in the gallery are mated."""
 
-    mate: npt.NDArray[np.floating[Any]]  # score of the best gallery entry of the probe's subject, -inf for none
-    other: npt.NDArray[np.floating[Any]]  # score of the best entry of anybody else, -inf for none
-    # 1 + others that score at least as much as the mate: ties count against; 0 unmated, NEVER where not enrolled
+    mate: npt.NDArray[np.floating[Any]]  #: score of the best gallery entry of the probe's subject, -inf for none
+    other: npt.NDArray[np.floating[Any]]  #: score of the best entry of anybody else, -inf for none
+    #: 1 + others that score at least as much as the mate: ties count against; 0 unmated, NEVER where not enrolled
     rank: npt.NDArray[np.int64]
 
     @property

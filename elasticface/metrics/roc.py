@@ -30,9 +30,9 @@ _BLOCK = 1 << 20  # pairs of the curve that are walked along at once
 class Roc:
     """Points of an ROC curve, [K] each. A pair is accepted if its score is >= the threshold."""
 
-    far: _Floats  # share of impostors accepted
-    tar: _Floats  # share of genuine pairs accepted
-    thresholds: _Floats  # +inf accepts nobody
+    far: _Floats  #: share of impostors accepted
+    tar: _Floats  #: share of genuine pairs accepted
+    thresholds: _Floats  #: +inf accepts nobody
 
     @property
     def frr(self) -> _Floats:

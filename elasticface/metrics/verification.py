@@ -15,9 +15,9 @@ _DISTANCE_THRESHOLDS = np.arange(0, 4, 0.01)
 class Verification:
     """K-fold verification accuracy. Accuracies are fractions in [0, 1], thresholds squared L2 distances in [0, 4)."""
 
-    accuracy: float  # mean over the folds
-    std: float  # population standard deviation over the folds
-    threshold: float  # mean of the folds' thresholds
+    accuracy: float  #: mean over the folds
+    std: float  #: population standard deviation over the folds
+    threshold: float  #: mean of the folds' thresholds
     per_fold: tuple[float, ...]
     per_fold_thresholds: tuple[float, ...]
     accepted: npt.NDArray[np.bool_] = field(

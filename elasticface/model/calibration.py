@@ -32,10 +32,10 @@ _PRINT_TOLERANCE = 0.01  # of numbers of size 1: float32 anywhere is within 1e-3
 class Conditions:
     """What a similarity depends on beside the two photos."""
 
-    detector: _Text  # the name of what found the faces and their points
-    alignment: _Text  # template and size of the aligned face
-    flip: bool  # whether the embedding of the mirror image was added
-    precision: _Text  # what the network computed in
+    detector: _Text  #: the name of what found the faces and their points
+    alignment: _Text  #: template and size of the aligned face
+    flip: bool  #: whether the embedding of the mirror image was added
+    precision: _Text  #: what the network computed in
     fingerprint: Annotated[tuple[_Number, ...], Meta(max_length=256)]
     """What the network makes of fixed images: another network, preprocessing or precision gives other numbers."""
 
@@ -59,13 +59,13 @@ class Conditions:
 class OperatingPoint:
     """A threshold and what it lets through. Rates are fractions in 0..1; intervals are 95 %, over people."""
 
-    fmr: _Rate  # the false match rate that was asked for
-    threshold: _Similarity  # a similarity of this or more is a match
-    observed_fmr: _Share  # ≤ fmr: of the comparisons that were measured
+    fmr: _Rate  #: the false match rate that was asked for
+    threshold: _Similarity  #: a similarity of this or more is a match
+    observed_fmr: _Share  #: ≤ fmr: of the comparisons that were measured
     fmr_interval: tuple[_Share, _Share]
-    acceptance: _Share  # share of genuine comparisons at or above the threshold, 1 − FNMR
+    acceptance: _Share  #: share of genuine comparisons at or above the threshold, 1 − FNMR
     acceptance_interval: tuple[_Share, _Share]
-    independent: _Count  # independent impostor comparisons that the measured ones are worth at this threshold
+    independent: _Count  #: independent impostor comparisons that the measured ones are worth at this threshold
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class LikelihoodRatio:
 
     slope: _Number
     offset: _Number
-    cllr: Annotated[float, Meta(ge=0, le=1e6)]  # bits, on units that it was not fitted on; 1 says nothing
-    fitted_on: _Count  # units, as in Calibration.units
-    held_out: _Count  # units that ``cllr`` is of
+    cllr: Annotated[float, Meta(ge=0, le=1e6)]  #: bits, on units that it was not fitted on; 1 says nothing
+    fitted_on: _Count  #: units, as in Calibration.units
+    held_out: _Count  #: units that ``cllr`` is of
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Calibration:
     """What the similarities of one model mean, under the conditions of the measurement alone."""
 
     conditions: Conditions
-    points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=64)]  # by falling fmr
-    likelihood: LikelihoodRatio | None  # None where there were too few people to fit and to judge it
+    points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=64)]  #: by falling fmr
+    likelihood: LikelihoodRatio | None  #: None where there were too few people to fit and to judge it
     benchmarks: Annotated[tuple[_Text, ...], Meta(max_length=1000)]
     """What was measured on, by name; "lfw (10 of 15 photos)" where not all photos were compared."""
-    units: _Text  # what was resampled for the intervals, a key of benchmarks.units.UNITS
+    units: _Text  #: what was resampled for the intervals, a key of benchmarks.units.UNITS
     unit_count: _Count
-    genuine: _Count  # comparisons
+    genuine: _Count  #: comparisons
     impostors: _Count
 
     def threshold(self, fmr: float) -> OperatingPoint:

@@ -44,8 +44,8 @@ class Preprocessing:
         InputError: a value of another type or out of its range.
     """
 
-    size: Annotated[int, Meta(ge=1, le=4096)] = 112  # side of the square input in pixels
-    channels: Literal["RGB", "BGR"] = "RGB"  # mean and std are given in this order
+    size: Annotated[int, Meta(ge=1, le=4096)] = 112  #: side of the square input in pixels
+    channels: Literal["RGB", "BGR"] = "RGB"  #: mean and std are given in this order
     scale: _Positive = 255.0
     mean: tuple[_Mean, _Mean, _Mean] = (0.5, 0.5, 0.5)
     std: tuple[_Positive, _Positive, _Positive] = (0.5, 0.5, 0.5)
@@ -67,14 +67,14 @@ class Preprocessing:
 class Card:
     """What `model.json` says about a model."""
 
-    name: str  # to show
-    # Of elasticface.backbones, the user's package.module:function, or None for a network that came ready-made.
+    name: str  #: to show
+    #: Of elasticface.backbones, the user's package.module:function, or None for a network that came ready-made.
     backbone: str | None = None
     embedding_size: Annotated[int, Meta(ge=1, le=LONGEST_EMBEDDING)] = 512
-    options: dict[str, Any] = field(default_factory=dict)  # of the backbone
+    options: dict[str, Any] = field(default_factory=dict)  #: of the backbone
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    training: dict[str, Any] = field(default_factory=dict)  # how it was trained, in the trainer's words
-    calibration: Calibration | None = None  # what its similarities mean, where that was measured
+    training: dict[str, Any] = field(default_factory=dict)  #: how it was trained, in the trainer's words
+    calibration: Calibration | None = None  #: what its similarities mean, where that was measured
 
 
 class FaceEncoder:

@@ -68,8 +68,8 @@ class Measured:
     """A calibration, and what was found beside it."""
 
     calibration: Calibration
-    differentials: tuple[Differential, ...]  # by group, where metadata.csv names some
-    notes: tuple[str, ...]  # what was left out or is missing, and why
+    differentials: tuple[Differential, ...]  #: by group, where metadata.csv names some
+    notes: tuple[str, ...]  #: what was left out or is missing, and why
 
 
 def calibrate(
@@ -96,7 +96,7 @@ def measure(
 
     Args:
         encoder: the model.
-        benchmarks: of :func:`elasticface.recognition.comparable.open_comparable`; without a person in common, and of
+        benchmarks: of :func:`elasticface.recognition.open_comparable`; without a person in common, and of
             people that the model was not trained on.
         fmrs: false match rates in [1e-12, 1); None: those of ``FMRS`` that the data allow.
         detector: the name of what found the faces.

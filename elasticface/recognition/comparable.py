@@ -31,8 +31,8 @@ with all of them, what he looks like decides the rate, and intervals over people
 class People(BenchmarkPhotos):
     """Photos of people, ``<person>/<photo>``, to be compared all with all."""
 
-    names: tuple[str, ...]  # of the photos that are compared, sorted
-    left_out: int = 0  # photos of these people that are not compared, beyond the most of each
+    names: tuple[str, ...]  #: of the photos that are compared, sorted
+    left_out: int = 0  #: photos of these people that are not compared, beyond the most of each
 
     @property
     def share(self) -> str:

@@ -35,7 +35,7 @@ class Group:
     """One group at one threshold."""
 
     name: str
-    genuine: int  # comparisons
+    genuine: int  #: comparisons
     impostors: int
     fmr: Rate
     fnmr: Rate
@@ -46,10 +46,10 @@ class Differential:
     """All groups of one column at the threshold for one false match rate."""
 
     column: str
-    fmr: float  # that the common threshold is for
+    fmr: float  #: that the common threshold is for
     threshold: float
     groups: tuple[Group, ...]
-    fmr_worst_over_mean: Rate  # geometric mean; None where a group has no false match
+    fmr_worst_over_mean: Rate  #: geometric mean; None where a group has no false match
     fnmr_worst_over_mean: Rate
 
 

@@ -39,7 +39,7 @@ class Candidate:
     """A person of the folder."""
 
     person: str
-    similarity: float  # cosine of the most similar of the person's photos, -1 to 1
+    similarity: float  #: cosine of the most similar of the person's photos, -1 to 1
     photo: str
 
 
@@ -156,7 +156,7 @@ def find(
         image: a path, the bytes of a file, a PIL image, or an array, uint8 [H, W, 3] RGB.
         people: the folder, or an uncompressed tar.
         encoder: the model.
-        finder, faces: as in :func:`elasticface.recognition.verification.verify`.
+        finder, faces: as in :func:`elasticface.recognition.verify`.
         fmr: the false match rate of one comparison, one of those calibrated. Where none is given, the nearest to 1e-3
             over the number of photos, with which one search for a stranger in a thousand would name somebody.
         name: of the photo, for messages; of a path the path itself.

@@ -80,7 +80,7 @@ class Threshold:
 class Verification:
     """Two faces compared."""
 
-    similarity: float  # cosine, -1 to 1
+    similarity: float  #: cosine, -1 to 1
     threshold: Threshold
     faces: tuple[ChosenFace, ChosenFace]
 

@@ -276,7 +276,7 @@ class TrainConfig:
         return 2 if self.optimizer == "adamw" else int(self.momentum > 0)
 
     def head_options(self) -> dict[str, Any]:
-        """Keywords for :func:`elasticface.heads.head.create`."""
+        """Keywords for :func:`elasticface.heads.create`."""
         names = ("scale", "past_pi", "sample_rate", "centre_std", "head_products", "max_logits_bytes", "seed")
         options = {name: getattr(self, name) for name in names}
         own = {"m": self.margin} | {name: getattr(self, name) for name in _OF_SOME_LOSSES}
@@ -291,7 +291,7 @@ class TrainConfig:
 
 
 def _is_of_ones_own(loss: str) -> bool:
-    """Whether a loss was added to the known ones (docs/heads.md)."""
+    """Whether a loss was added to the known ones (docs/own-loss.md)."""
     from elasticface.heads import LOSSES
 
     return isinstance(loss, str) and loss in LOSSES

@@ -48,11 +48,13 @@ class TrainState(Stateful):
         dtype: type of images and embeddings.
         autocast_dtype: type that the backbone computes in, where it is another one.
         scaler: scales float16's gradients; does nothing for other precisions.
-        steps_per_epoch, total_steps: length of an epoch and of the run.
+        steps_per_epoch: length of an epoch.
+        total_steps: length of the run.
         step: number of steps taken or skipped.
         skipped_steps: number of steps without an update.
         skipped_in_row: number of steps skipped since the last update.
-        loss_sum, loss_count: sum and number of the losses since :meth:`take_mean_loss`; likewise.
+        loss_sum: sum of the losses since :meth:`take_mean_loss`.
+        loss_count: their number.
         outcome: result of the last step.
         gradient_norm: norm over all gradients of all processes in the last step, before clipping; reading it waits for
             the device.

@@ -22,7 +22,7 @@ from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 
-PAGE = Path(__file__).parents[2] / "docs" / "heads.md"
+PAGE = Path(__file__).parents[2] / "docs" / "own-loss.md"
 BATCH, CLASSES, SIZE = 6, 11, 8
 
 
@@ -37,7 +37,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def of_the_page(losses: dict[str, Any]) -> type[heads.MarginHead]:
-    """The class that docs/heads.md builds, after all of its code was run."""
+    """The class that docs/own-loss.md builds, after all of its code was run."""
     (code,) = re.findall(r"```python\n(import torch\n.*?class MVSoftmax.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)

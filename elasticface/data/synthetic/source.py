@@ -59,7 +59,8 @@ class SyntheticFaces:
         cache: keep images in the user's cache folder; False renders them each time; or the folder to keep them in.
 
     Attributes:
-        images, first: as given.
+        images: of each identity, as given.
+        first: as given.
         num_classes: C.
         labels: int64 [C · images], ascending.
         population: whose names these are: people of other seeds have the same ones (:mod:`elasticface.data.joined`).

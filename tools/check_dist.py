@@ -1,0 +1,47 @@
+"""Try what `make dist` made: the wheel, then the sdist, in an empty environment.
+
+    python tools/check_dist.py dist
+
+Every file of the package that is in git must be in both; then the command line starts, and the model that comes with
+the package loads and embeds a face.
+"""
+
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TRY = """
+import elasticface, numpy, pathlib, sys
+folder = pathlib.Path(elasticface.__file__).parent
+missing = [name for name in sys.stdin.read().split() if not (folder.parent / name).is_file()]
+assert not missing, f"not in it: {missing}"
+face = numpy.zeros((1, 112, 112, 3), numpy.uint8)
+print(elasticface.__version__, elasticface.load("default").embed(face).shape, folder)
+print(elasticface.detect(numpy.zeros((64, 64, 3), numpy.uint8)))
+"""
+
+
+def main(dist: str) -> None:
+    """Install and try both; a step that fails ends it."""
+    (wheel,) = Path(dist).glob("*.whl")
+    (sdist,) = Path(dist).glob("*.tar.gz")
+    files = subprocess.run(["git", "ls-files", "elasticface"], cwd=ROOT, check=True, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = f"{folder}/bin/python"
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pinned = ["-c", str(ROOT / "constraints.txt")]
+        for what in ([*pinned, "torch==2.13.0"], [*pinned, str(wheel)], ["--force-reinstall", "--no-deps", str(sdist)]):
+            subprocess.run([*install, *what], check=True)
+            if what[-1].startswith("torch"):
+                continue
+            print(what[-1])
+            subprocess.run([f"{folder}/bin/elasticface", "--help"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([python, "-I", "-c", TRY], cwd=folder, check=True, input=files.stdout, text=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
