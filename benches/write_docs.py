@@ -21,6 +21,7 @@ import photos
 import plan
 import processes
 import reading
+import service
 import synthetic
 import training
 from common import RESULTS, machine, stored
@@ -108,7 +109,9 @@ left of it when worker processes hand batches over.
 
 """
 
-SCALING, TRAINING, EXPORT, FACES = (PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export", "faces"))
+SCALING, TRAINING, EXPORT, FACES, SERVICE = (
+    PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export", "faces", "service")
+)
 
 
 def fill(path: Path, texts: dict[str, str]) -> None:
@@ -156,6 +159,8 @@ def main() -> None:
     fill(TRAINING, {"faults": faults.table()})
     fill(EXPORT, {"export": export.table(stored(export.OUT))})
     fill(FACES, {"photos": photos.table(stored(photos.OUT))})
+    if service.OUT.exists():
+        fill(SERVICE, {"service": service.table(stored(service.OUT))})
 
 
 if __name__ == "__main__":

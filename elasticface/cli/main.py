@@ -29,6 +29,7 @@ from elasticface.cli import (
     plan,
     quickstart,
     select,
+    serve,
     split,
     synthesize,
     train,
@@ -36,7 +37,7 @@ from elasticface.cli import (
 )
 from elasticface.cli.parser import Parser
 
-_WITH_PHOTOS = (detect, align, verify, find, embed)
+_WITH_PHOTOS = (detect, align, verify, find, embed, serve)
 _WITH_MODELS = (synthesize, convert, split, pack, train, select, evaluate, compare, calibrate, export, plan)
 GROUPS = {"gallery": gallery}
 """Commands that have commands of their own."""

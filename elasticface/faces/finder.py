@@ -37,6 +37,7 @@ _TILE = 1280  # side of the fine pass's tiles: they bound its memory
 _TILE_OVERLAP = 200  # pixels; a face up to this width lies whole in one of them
 _CANDIDATE_SCORE = 0.5  # least score of the first pass
 _FACE_SCORE = 0.6  # and of the second
+_LOOKS = 4  # candidates that are looked at for each face that may be found, where there is a bound
 _COVERED = 0.6  # share of the smaller of two boxes that lies in the other, from which they are of one face
 
 # The second pass: the template's face, about 80 of its 112 pixels wide, is brought to 190 pixels, with room around it.
@@ -50,6 +51,10 @@ _MIRRORED = [1, 0, 2, 4, 3]  # the order of five points in a mirrored image
 Image = NDArray[np.uint8]
 
 
+class TooManyFaces(InputError):
+    """A photo holds more faces than a finder was told to take."""
+
+
 class FaceFinder:
     """Finds the faces of photos. It is pickled to worker processes as its detector is.
 
@@ -57,17 +62,26 @@ class FaceFinder:
         detector: looks at one image; YuNet unless another is given.
         smallest: width in pixels of the smallest face that is looked for, ≥ 12. Larger is faster in large photos.
         turned: look at the photo turned by 90, 180 and 270 degrees too where no face is certainly upright.
+        most: faces of a photo, beyond which it is refused before the work on it; no bound unless given. A photo that is
+            made for it holds thousands of candidates, and each one costs as much as a small photo.
 
     Raises:
         InputError: ``smallest`` out of its range.
     """
 
-    def __init__(self, detector: Detector | None = None, smallest: int = SMALLEST, turned: bool = True) -> None:
+    def __init__(
+        self,
+        detector: Detector | None = None,
+        smallest: int = SMALLEST,
+        turned: bool = True,
+        most: int | None = None,
+    ) -> None:
         if smallest < _NARROWEST:
             raise InputError(
                 f"smallest must be at least {_NARROWEST} pixels, not {smallest}: smaller faces are not found"
             )
         self.detector, self.smallest, self.turned = detector or YuNet(), smallest, turned
+        self.most = most
 
     @property
     def name(self) -> str:
@@ -76,7 +90,11 @@ class FaceFinder:
         return ", ".join([f"{self.detector.name}/{VERSION}", *settings, *([] if self.turned else ["upright only"])])
 
     def find(self, photo: Image) -> list[Face]:
-        """The faces in ``photo``, uint8 [H, W, 3] RGB, largest first."""
+        """The faces in ``photo``, uint8 [H, W, 3] RGB, largest first.
+
+        Raises:
+            TooManyFaces: more than ``most``.
+        """
         faces = self._upright_faces(photo)
         if self.turned and _highest(faces) < self.detector.upright_score:
             for quarters in (1, 2, 3):
@@ -88,8 +106,13 @@ class FaceFinder:
     def _upright_faces(self, photo: Image) -> list[Face]:
         passes = [self._scaled(photo, scale) for scale in self._scales(max(photo.shape[:2]))]
         candidates = _one_a_face([face for found in passes for face in found])
+        if self.most is not None and len(candidates) > _LOOKS * self.most:
+            raise TooManyFaces(f"the photo seems to hold more than {self.most} faces; cut out a part of it")
         refined = (self._refined(photo, face) for face in candidates)
-        return _one_a_face([face for face in refined if face is not None and face.score >= _FACE_SCORE])
+        faces = _one_a_face([face for face in refined if face is not None and face.score >= _FACE_SCORE])
+        if self.most is not None and len(faces) > self.most:
+            raise TooManyFaces(f"the photo holds more than {self.most} faces; cut out a part of it")
+        return faces
 
     def _scales(self, side: int) -> list[float]:
         """Of the passes over a photo with this long side."""

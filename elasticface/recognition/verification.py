@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import align
+from elasticface.data.images.decoding import NoFace
 from elasticface.data.images.pixels import to_pixels
 from elasticface.faces.choice import Choice, choose
 from elasticface.faces.detector import Face
@@ -160,10 +161,27 @@ def verify(
         choose_face(second, names[1], finder, size, faces),
     )
     embeddings = encoder.embed([face.aligned for face in found])
-    for face, embedding in zip(found, embeddings, strict=True):
+    return compared(found, embeddings, threshold, encoder.card.name)
+
+
+def compared(
+    faces: tuple[ChosenFace, ChosenFace], embeddings: NDArray[np.float32], threshold: Threshold, model: str
+) -> Verification:
+    """What two embeddings say of two faces.
+
+    Args:
+        faces: both.
+        embeddings: theirs, float32 [2, D], of unit length.
+        threshold: to decide by.
+        model: its name, for the message.
+
+    Raises:
+        InputError: an embedding is zero.
+    """
+    for face, embedding in zip(faces, embeddings, strict=True):
         if not embedding.any():
-            raise InputError(f"{encoder.card.name}: its embedding of {face.name} is zero; the model is broken")
-    return Verification(float(embeddings[0] @ embeddings[1]), threshold, found)
+            raise InputError(f"{model}: its embedding of {face.name} is zero; the model is broken")
+    return Verification(float(embeddings[0] @ embeddings[1]), threshold, faces)
 
 
 def share(rate: float, interval: tuple[float, float]) -> str:
@@ -188,13 +206,13 @@ def choose_face(image: Any, name: str, finder: FaceFinder, size: int, choice: Ch
         choice: "largest" or "central".
 
     Raises:
-        InputError: a photo that cannot be read, or has no face.
+        InputError: a photo that cannot be read; of one without a face :class:`NoFace`, which is one.
     """
     photo = to_pixels(image, name)
     faces = finder.find(photo)
     if not faces:
         height, width = photo.shape[:2]
-        raise InputError(
+        raise NoFace(
             f"{name}: no face was found in {width}x{height} pixels; give a photo in which a face is at least "
             f"{finder.smallest} pixels wide, and not turned to a full profile"
         )
@@ -219,14 +237,29 @@ def threshold_of(
     Raises:
         InputError: an ``fmr`` that was not calibrated, or is none.
     """
-    if fmr is not None and not 0 < fmr < 1:
-        raise InputError(f"a false match rate lies between 0 and 1, and is not {fmr:g}; give one such as 1e-3")
+    return threshold_by(usable_calibration(encoder, finder), fmr, usual)
+
+
+def usable_calibration(encoder: FaceEncoder, finder: FaceFinder) -> Calibration | str:
+    """The calibration of a model if it holds for faces of this finder; else the reason why there is none.
+
+    It embeds two small images, to see whether the model still is the one that was calibrated.
+    """
     calibration = encoder.card.calibration
     if calibration is None:
-        return Threshold(None, reason="the model is not calibrated: see `elasticface calibrate`")
+        return "the model is not calibrated: see `elasticface calibrate`"
     difference = calibration.difference(conditions_of(encoder, finder.name))
     if difference is not None:
-        return Threshold(None, reason=f"the model's calibration is void: {difference}; calibrate it again")
+        return f"the model's calibration is void: {difference}; calibrate it again"
+    return calibration
+
+
+def threshold_by(calibration: Calibration | str, fmr: float | None, usual: float = USUAL_FMR) -> Threshold:
+    """As :func:`threshold_of`, by what :func:`usable_calibration` has found."""
+    if fmr is not None and not 0 < fmr < 1:
+        raise InputError(f"a false match rate lies between 0 and 1, and is not {fmr:g}; give one such as 1e-3")
+    if isinstance(calibration, str):
+        return Threshold(None, reason=calibration)
     if fmr is not None:
         return Threshold(calibration.threshold(fmr), calibration)
     point = min(calibration.points, key=lambda point: abs(np.log(point.fmr / usual)))

@@ -119,6 +119,31 @@ def test_a_candidate_that_the_second_pass_does_not_confirm_is_dropped():
     assert FaceFinder(Once(), turned=False).find(np.full((60, 60, 3), 240, np.uint8)) == []
 
 
+@pytest.mark.parametrize(("there", "most", "looks"), [(3, 3, 9), (3, 2, 7), (13, 3, 1)])
+def test_more_faces_than_may_be_are_refused_and_far_more_are_not_looked_at(there, most, looks):
+    looked = []
+
+    class Row(_Scripted):
+        def find(self, image):
+            looked.append(image.shape)
+            if image.shape[0] == finder._CROP:
+                return super().find(image)
+            found = super().find(np.full((60, 60, 3), 240, np.uint8))
+            apart = np.arange(there) * 60.0
+            boxes = found.boxes + apart[:, None] * (1, 0, 1, 0)
+            points = found.points + apart[:, None, None] * (1, 0)
+            return Detections(boxes, np.full(there, 0.94), points)
+
+    photo = np.full((60, 60 * there, 3), 240, np.uint8)
+    finding = FaceFinder(Row(), turned=False, most=most)
+    if there <= most:
+        assert len(finding.find(photo)) == there
+    else:
+        with pytest.raises(finder.TooManyFaces, match=f"more than {most} faces"):
+            finding.find(photo)
+    assert len(looked) <= looks
+
+
 def test_points_in_one_place_are_no_face():
     class Collapsed(_Scripted):
         def find(self, image):

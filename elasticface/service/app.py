@@ -1,0 +1,64 @@
+"""The application: routes behind one gate, around one loaded model."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from elasticface.base.version import __version__
+from elasticface.faces.finder import FaceFinder
+from elasticface.model.encoder import FaceEncoder
+from elasticface.service.gate import Gate
+from elasticface.service.keys import Key
+from elasticface.service.limits import Limits
+from elasticface.service.metrics import Metrics
+from elasticface.service.problems import Problem, answer_problem
+from elasticface.service.routes import detect, docs, embed, state, verify
+from elasticface.service.work import Work
+
+ROUTERS = (detect.router, verify.router, embed.router, state.router, docs.router)
+
+_DESCRIPTION = (
+    "Photos in, answers out: faces, decisions and embeddings. Photos come as file uploads alone, and are not kept. "
+    "All but /healthz, /readyz, /docs and /openapi.json need the API key in the header X-API-Key. What is wrong is "
+    "answered as application/problem+json (RFC 9457)."
+)
+
+
+def create_app(
+    encoder: FaceEncoder, key: Key, finder: FaceFinder | None = None, limits: Limits | None = None
+) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        encoder: the model, loaded; without a calibration there are similarities and no decisions.
+        key: that clients must have.
+        finder: of faces; :class:`FaceFinder` as it is by itself where none is given.
+        limits: bounds on what clients may ask for; those of :class:`Limits` by themselves where none are given.
+    """
+    limits, metrics = limits or Limits(), Metrics()
+    work = Work(encoder, finder or FaceFinder(), limits, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        work.close()
+
+    app = FastAPI(
+        title="elasticface",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,  # FastAPI's pages load scripts from other hosts
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.work, app.state.metrics = work, metrics
+    for error in (Problem, HTTPException, RequestValidationError):
+        app.add_exception_handler(error, answer_problem)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Gate, key=key, limits=limits, metrics=metrics)
+    return app

@@ -1,0 +1,141 @@
+"""What every request passes, whatever it asks for: an id, the key, its answer's headers, and one line in the log."""
+
+import logging
+import secrets
+import time
+import traceback
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from elasticface.service.forms import too_large
+from elasticface.service.keys import Key
+from elasticface.service.limits import Limits
+from elasticface.service.metrics import Metrics
+from elasticface.service.problems import Problem
+
+OPEN = frozenset(["/healthz", "/readyz", "/docs", "/openapi.json"])
+"""Paths that need no key: whether the service is alive and ready, one bit each, for what starts and balances services
+and should hold no secret; and the description of the API, which is the same for everyone and in the package."""
+
+CONTENT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""Of an answer that a browser shows: nothing in it runs or loads, and no page has it in a frame."""
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Of every answer, unless its route gives others."""
+
+CLIENT_GONE = 499
+"""How the log and the metrics have a request whose client left before its answer; nginx's number."""
+
+log = logging.getLogger("elasticface.service")
+
+_METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
+
+
+class Gate:
+    """ASGI middleware around all routes.
+
+    A request's id is made here: one that the client sends is not looked at, so it can neither forge nor flood a log.
+    The log has the method, the route's template, status, time and sizes; no path, query, header or address.
+    """
+
+    def __init__(self, app: ASGIApp, key: Key, limits: Limits, metrics: Metrics) -> None:
+        self.app, self.key, self.limits, self.metrics = app, key, limits, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        request_id = secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        exchange = _Exchange(receive, send, request_id)
+        try:
+            self._check(scope)
+            await self.app(scope, exchange.receive, exchange.send)
+        except Problem as problem:
+            await problem.answer(request_id)(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = CLIENT_GONE
+        except Exception as error:
+            log.error("id=%s failed=%s", request_id, _where(error))
+            if exchange.status == 0:
+                failure = Problem(500, "failure", "the service failed; its log has more under this id")
+                await failure.answer(request_id)(scope, exchange.receive, exchange.send)
+        finally:
+            self._record(scope, exchange, time.perf_counter() - start)
+
+    def _check(self, scope: Scope) -> None:
+        headers = {name: value for name, value in scope["headers"] if name in (b"x-api-key", b"content-length")}
+        if scope["path"] not in OPEN:
+            given = headers.get(b"x-api-key")
+            if given is None:
+                raise Problem(401, "no-key", "send the API key in the header X-API-Key", _CHALLENGE)
+            if not self.key.matches(given):
+                raise Problem(401, "wrong-key", "the API key in X-API-Key is not that of this service", _CHALLENGE)
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > self.limits.request_bytes:
+            raise too_large(self.limits)
+
+    def _record(self, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "-")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        status = exchange.status or CLIENT_GONE
+        self.metrics.requests.labels(method, route, status).inc()
+        self.metrics.seconds.labels(route).observe(seconds)
+        log.info(
+            "id=%s method=%s route=%s status=%d ms=%.1f in=%d out=%d",
+            *(exchange.request_id, method, route, status, 1000 * seconds, exchange.bytes_in, exchange.bytes_out),
+        )
+
+
+_CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="elasticface"'}
+
+
+class _Exchange:
+    """A request's messages on their way in and out: counted, and answers given their headers."""
+
+    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
+        self._receive, self._send, self.request_id = receive, send, request_id
+        self.status, self.bytes_in, self.bytes_out = 0, 0, 0  # status 0: no answer has begun
+        self._all_received = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.bytes_in += len(message.get("body", b""))
+            self._all_received = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": self._headers(message)}
+        elif message["type"] == "http.response.body":
+            self.bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+    def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
+        headers: list[tuple[bytes, bytes]] = list(message.get("headers", []))
+        there = {name.lower() for name, _ in headers}
+        extra = SECURITY_HEADERS | {"X-Request-Id": self.request_id}
+        if self.status >= 400 and not self._all_received:
+            extra["Connection"] = "close"  # the rest of a body that was refused is not waited for
+        encoded = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
+        return headers + [(name, value) for name, value in encoded if name not in there]
+
+
+def _where(error: BaseException) -> str:
+    """The type of an error and where it arose, without its message: that may hold a name from a photo's metadata."""
+    frames: list[Any] = traceback.extract_tb(error.__traceback__)
+    at = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{at}"

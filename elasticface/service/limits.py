@@ -1,0 +1,47 @@
+"""What a client may ask for, at most. Importing this brings nothing: the command line does it at once."""
+
+from dataclasses import dataclass, fields
+
+from elasticface.base.errors import InputError
+
+MOST_CONNECTIONS = 512
+"""Open connections, idle ones too; the 1,024 files that a process may open are not all ours."""
+
+HEAD_BYTES = 16 * 1024
+"""Of a request's first line and headers."""
+
+HEAD_SECONDS = 10.0
+"""For a request's first line and headers to come."""
+
+FIELD_BYTES = 1000
+"""Of a form's field that is not a photo."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on a request, on what is at work at one time, and on waiting.
+
+    What waits in memory is at most ``queue`` × ``request_bytes``; a photo that is decoded takes 6 to 17 bytes a pixel,
+    and ``threads`` of them are at one time.
+
+    Raises:
+        InputError: a bound below 1, or a time that is not above 0.
+    """
+
+    request_bytes: int = 32 * 2**20
+    photo_bytes: int = 16 * 2**20
+    photos: int = 32  # of a request
+    pixels: int = 2**25  # of a photo: 33 megapixels, by its header, before it is decoded
+    faces: int = 64  # of a photo
+    queue: int = 32  # requests that are received, wait, or are computed, at one time
+    threads: int = 2  # photos that are decoded and looked at, at one time
+    batch: int = 32  # faces that are embedded at one time
+    batch_ms: float = 2.0  # that a face waits for others, at most, before it is embedded
+    upload_seconds: float = 30.0  # for a request's body to come, and for a client to take an answer
+    stop_seconds: float = 30.0  # for the requests at work when the service is stopped
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (value > 0 or (field.name == "batch_ms" and value == 0)):
+                raise InputError(f"--{field.name.replace('_', '-')} must be above 0, not {value:g}")

@@ -1,0 +1,1 @@
+"""What can be asked for: a module a subject, each with its router."""

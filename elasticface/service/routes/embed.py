@@ -1,0 +1,59 @@
+"""`/v1/embed`: the embeddings of the faces in photos."""
+
+import asyncio
+from typing import cast
+
+import numpy as np
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+
+from elasticface.faces.choice import Choice
+from elasticface.faces.detector import Face
+from elasticface.service import answers
+from elasticface.service.answers import Embedded, EmbeddedFace, EmbeddedPhoto
+from elasticface.service.forms import read_form
+from elasticface.service.problems import Problem
+from elasticface.service.routes.form import FACES, PROBLEMS, form, upload
+from elasticface.service.work import Work, connected
+
+router = APIRouter()
+
+_FACES = FACES | {"enum": ["largest", "central", "all"]}
+_PHOTOS = {"type": "array", "items": upload("JPEG, PNG, WebP or HEIC"), "description": "photos, each a part of its own"}
+
+
+@router.post("/v1/embed", responses=PROBLEMS, openapi_extra=form(("photos",), photos=_PHOTOS, faces=_FACES))
+async def embed(request: Request) -> Embedded:
+    """Embed the chosen faces of photos. A photo with which something is wrong has a problem of its own."""
+    work: Work = request.app.state.work
+    with work.place():
+        sent = await read_form(request, work.limits, {"photos": work.limits.photos}, ("faces",))
+        choice = cast("Choice", sent.word("faces", ("largest", "central", "all")))
+        photos = sent.photos["photos"]
+        found: list[list[Face] | Problem] = []
+        waiting: list[asyncio.Future[NDArray[np.float32]]] = []
+        async with connected(request):
+            while photos:
+                try:
+                    faces, aligned = await work.aligned(photos.pop(0), f"photos[{len(found)}]", choice)
+                except Problem as problem:
+                    found.append(problem)
+                    continue
+                found.append(faces)
+                if faces:
+                    waiting.append(work.embed(aligned))
+            embeddings = iter(await asyncio.gather(*waiting))
+    told = [
+        EmbeddedPhoto(faces=[], problem=answers.Problem(**one.as_json()))
+        if isinstance(one, Problem)
+        else EmbeddedPhoto(faces=_faces(one, next(embeddings)) if one else [])
+        for one in found
+    ]
+    return Embedded(model=work.encoder.card.name, embedding_size=work.encoder.card.embedding_size, photos=told)
+
+
+def _faces(faces: list[Face], embeddings: NDArray[np.float32]) -> list[EmbeddedFace]:
+    return [
+        EmbeddedFace(box=face.box.tolist(), score=face.score, points=face.points.tolist(), embedding=embedding.tolist())
+        for face, embedding in zip(faces, embeddings, strict=True)
+    ]

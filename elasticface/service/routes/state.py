@@ -1,0 +1,32 @@
+"""`/healthz`, `/readyz` and `/metrics`: for those who run the service."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from elasticface.service.answers import Alive
+from elasticface.service.problems import Problem
+from elasticface.service.routes.form import PROBLEMS
+from elasticface.service.work import RETRY_SECONDS, Work
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+async def healthz() -> Alive:
+    """Whether the service is alive."""
+    return Alive(status="alive")
+
+
+@router.get("/readyz", responses={503: PROBLEMS[503]})
+async def readyz(request: Request) -> Alive:
+    """Whether a request would be taken now: the model is loaded, and there is room in the queue."""
+    work: Work = request.app.state.work
+    if not work.ready:
+        raise Problem(503, "not-ready", "a request would not be taken now", {"Retry-After": str(RETRY_SECONDS)})
+    return Alive(status="ready")
+
+
+@router.get("/metrics", response_class=Response, responses={401: PROBLEMS[401]})
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

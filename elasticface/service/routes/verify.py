@@ -1,0 +1,39 @@
+"""`/v1/verify`: whether two photos are of one person."""
+
+from typing import cast
+
+from fastapi import APIRouter, Request
+
+from elasticface.faces.choice import Choice
+from elasticface.service.answers import Verified
+from elasticface.service.forms import read_form
+from elasticface.service.routes.form import FACES, PROBLEMS, form, upload
+from elasticface.service.work import Work, connected
+
+router = APIRouter()
+
+_FMR = {
+    "type": "number",
+    "description": "false match rate of the decision, one of those calibrated; without it the one nearest to 1e-3",
+}
+
+
+@router.post(
+    "/v1/verify",
+    responses=PROBLEMS,
+    openapi_extra=form(
+        ("first", "second"), first=upload("one photo"), second=upload("the other photo"), fmr=_FMR, faces=FACES
+    ),
+)
+async def verify(request: Request) -> Verified:
+    """Compare the faces in two photos: similarity, decision, and how often such a decision is wrong."""
+    work: Work = request.app.state.work
+    with work.place():
+        sent = await read_form(request, work.limits, {"first": 1, "second": 1}, ("fmr", "faces"))
+        threshold = work.threshold(sent.number("fmr"))
+        choice = cast("Choice", sent.word("faces", ("largest", "central")))
+        async with connected(request):
+            first = await work.chosen(sent.photos["first"][0], "first", choice)
+            second = await work.chosen(sent.photos["second"][0], "second", choice)
+            found = await work.verify((first, second), threshold)
+    return Verified.model_validate(found.as_json())

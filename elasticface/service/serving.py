@@ -1,0 +1,159 @@
+"""From an application to a process that serves it: the socket, the HTTP server with bounds of its own, and its end."""
+
+import asyncio
+import ipaddress
+import json
+import logging
+import secrets
+import socket
+import time
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from elasticface.base.errors import InputError
+from elasticface.service.gate import log
+from elasticface.service.limits import HEAD_BYTES, HEAD_SECONDS, MOST_CONNECTIONS, Limits
+from elasticface.service.problems import MEDIA_TYPE, Problem
+
+_BACKLOG = 128
+_KEEP_ALIVE = 5  # seconds that an idle connection is kept
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that clients can connect to already, though nothing answers yet.
+
+    Args:
+        host: a name or an address.
+        port: 0 takes any free one.
+
+    Raises:
+        InputError: there is no such host, the port is taken, or may not be used.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--host {host} --port {port}: cannot listen there: {reason}; give another") from error
+
+
+def is_local(listening: socket.socket) -> bool:
+    """Whether only this machine can connect."""
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, then finish those that are there, and take no new ones.
+
+    Args:
+        app: of :func:`elasticface.service.app.create_app`.
+        listening: of :func:`listen`; closed at the end.
+        limits: the application's.
+    """
+    _log_lines()
+    config = uvicorn.Config(
+        app,
+        http=_protocol(limits.upload_seconds),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # no address is used, so none is to be believed
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=max(round(limits.stop_seconds), 1),
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )
+    with listening:
+        asyncio.run(_Server(config).serve([listening]))
+
+
+class _Server(uvicorn.Server):
+    """Ends with 0 when it was told to end: uvicorn would raise the signal once more, which ends with 143."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's, for clients of all kinds: connections have a bound, and each waits only so long for its client."""
+
+    take_seconds: float
+    """For a client to take what it is sent."""
+
+    _head: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+            return
+        self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._head = _cancel(self._head)
+        elif self._head is None:  # a next request has begun
+            self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head, self._stalled = _cancel(self._head), _cancel(self._stalled)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.take_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stalled = _cancel(self._stalled)
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, or has headers beyond all measure, is answered as everything else is."""
+        request_id = secrets.token_hex(8)
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer has begun
+            self.transport.close()
+            return
+        problem = Problem(400, "no-http", f"no HTTP request, or one with more than {HEAD_BYTES:,} bytes of headers")
+        body = json.dumps(problem.as_json() | {"request_id": request_id}).encode()
+        headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
+        headers |= {"x-request-id": request_id, "x-content-type-options": "nosniff"}
+        head = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
+        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+        log.info("id=%s method=- route=- status=400 ms=0.0 in=0 out=%d", request_id, len(body))
+
+
+def _protocol(seconds: float) -> type[_Protocol]:
+    return type("_Protocol", (_Protocol,), {"take_seconds": seconds})
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """None, which a cancelled timer leaves behind."""
+    if timer is not None:
+        timer.cancel()
+    return None
+
+
+def _log_lines() -> None:
+    """One line a request on stderr, in UTC; what uvicorn and the form's parser have to say is in these already."""
+    handler = logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+    quiet: Any = logging.NullHandler()
+    for name, level in (("uvicorn.error", logging.ERROR), ("python_multipart", logging.CRITICAL)):
+        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).addHandler(quiet)

@@ -1,0 +1,134 @@
+"""Fuzz the service: ``python tests/fuzz/service.py --requests 100000``; ``--help`` lists the options.
+
+`elasticface serve` runs as a process of its own and is sent changed requests on connections of their own. It ends with
+1 where one is answered with 500, with what is no HTTP, or with a traceback, where a connection stays open without an
+answer, where the service ends, or where its log has a traceback. What the service's memory was is printed.
+"""
+
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+from jsonargparse import auto_cli
+from mutations import mutated
+
+from elasticface.base import keyed
+from elasticface.data.images.decoding import encode
+from elasticface.data.synthetic.source import SyntheticFaces
+
+WORDS = (
+    b"\r\n\r\n --b --b-- boundary= Content-Length: Content-Disposition: form-data; name= filename= photo first fmr "
+    b"faces X-API-Key: Transfer-Encoding: chunked Expect: 100-continue multipart/form-data IHDR IDAT IEND ftypheic"
+).split(b" ")
+_BIG = (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60", b"A" * 20_000, b"--b\r\nA: b\r\n" * 500)
+_SOON = 3.0  # seconds after which a client has had enough
+_PATIENCE = 20.0  # seconds that an answer may take
+
+
+def whole(path: str, key: str, photo: bytes) -> bytes:
+    """A request as it should be."""
+    names = {"/v1/detect": ("photo",), "/v1/verify": ("first", "second"), "/v1/embed": ("photos", "photos")}[path]
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="a"\r\n\r\n'.encode() + photo + b"\r\n"
+        for name in names
+    ]
+    body = b"".join(parts) + b"--b--\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: s\r\nX-API-Key: {key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+def answered(address: tuple[str, int], request: bytes) -> str:
+    """The status that comes back, or what is wrong with it; "closed" where the service hangs up."""
+    found = bytearray()
+    try:
+        with socket.create_connection(address, _PATIENCE) as connection:
+            connection.sendall(request)
+            connection.settimeout(_SOON)
+            try:
+                found += connection.recv(1 << 16)
+            except TimeoutError:  # it waits for more, or is at work: the client leaves
+                connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(_PATIENCE)
+            while more := connection.recv(1 << 16):
+                found += more
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    except TimeoutError:
+        return "finding: no answer"
+    if not found:
+        return "closed"
+    if not found.startswith(b"HTTP/1.1 ") or b"Traceback" in found or b'.py"' in found:
+        return f"finding: {bytes(found[:200])!r}"
+    status = found[9:12].decode("latin-1")
+    return f"finding: {status}" if status == "500" else status
+
+
+def main(requests: int = 10_000, seed: int = 0, clients: int = 16) -> None:
+    """Changed requests for a service.
+
+    Args:
+        requests: in all.
+        seed: of the changes.
+        clients: threads that send them.
+    """
+    face = SyntheticFaces(identities=1, images=1, appearance="frozen", cache=False)[0][0]
+    photos = [encode(face, ".png"), encode(face, ".jpg")]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        keys = str(folder / f"keys-{secrets.token_hex(4)}")
+        options = f"serve --port 0 --key-folder {keys} --upload-seconds 5".split()
+        command = [sys.executable, "-m", "elasticface", *options]
+        with open(folder / "log", "w") as log:
+            process = subprocess.Popen(
+                [*command, "--upload-seconds", "5"], stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert process.stdout is not None
+        key = process.stdout.readline().rpartition(": ")[2].strip()
+        host, port = process.stdout.readline().strip().removeprefix("http://").split(":")
+        valid = [whole(path, key, photo) for path in ("/v1/detect", "/v1/verify", "/v1/embed") for photo in photos]
+        counts: Counter[str] = Counter()
+        numbers, taking = iter(range(requests)), threading.Lock()
+
+        def send() -> None:
+            while True:
+                with taking:
+                    number = next(numbers, None)
+                if number is None or process.poll() is not None:
+                    return
+                rng = keyed.generator(seed, "fuzz service", number)
+                request = mutated(valid[number % len(valid)], [*valid, *_BIG], WORDS, rng)
+                answer = answered((host, int(port)), request)
+                with taking:
+                    counts[answer] += 1
+                    if answer.startswith("finding"):
+                        print(f"{number}: {answer}")
+                    if number % max(requests // 10, 1) == 0:
+                        print(f"{number:,} requests, {memory(process.pid):,} MiB")
+
+        threads = [threading.Thread(target=send) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ended = process.poll()
+        process.terminate()
+        process.wait()
+        print(*(f"{answer}: {count:,}" for answer, count in sorted(counts.items())), sep="\n")
+        trace = "Traceback" in (folder / "log").read_text("utf-8", "replace")
+    if ended is not None or trace or any(answer.startswith("finding") for answer in counts):
+        print(f"the service ended with {ended}" if ended is not None else "findings; see above, and the service's log")
+        sys.exit(1)
+
+
+def memory(process: int) -> int:
+    """MiB that are resident."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) // 256
+
+
+if __name__ == "__main__":
+    auto_cli(main)

@@ -1,0 +1,51 @@
+"""The API key: shown once, kept as its hash where nobody else may look."""
+
+import stat
+
+import pytest
+
+from elasticface.base.errors import InputError
+from elasticface.service.keys import FILE, default_folder, new_key, open_key
+
+
+def test_the_first_start_makes_a_key_and_later_ones_know_it(tmp_path):
+    folder = tmp_path / "a" / "keys"
+    key, text = open_key(folder)
+    assert len(text) >= 43
+    assert key.matches(text.encode())
+    assert open_key(folder) == (key, None)
+    assert not any(text in path.read_text() for path in folder.iterdir())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
+    assert [path.name for path in folder.iterdir()] == [FILE]
+
+
+def test_a_new_key_replaces_the_old_one(tmp_path):
+    old = open_key(tmp_path / "keys")[1]
+    new = new_key(tmp_path / "keys")[1]
+    key, _ = open_key(tmp_path / "keys")
+    assert key.matches(new.encode())
+    for wrong in (old, "", new[:-1], f"{new} "):
+        assert not key.matches(wrong.encode())
+
+
+def test_a_folder_that_others_may_enter_and_a_damaged_file_are_refused(tmp_path):
+    folder = tmp_path / "keys"
+    open_key(folder)
+    (folder / FILE).write_text("abc")
+    with pytest.raises(InputError, match="not the hash of a key; make a new one with --new-key"):
+        open_key(folder)
+    folder.chmod(0o755)
+    with pytest.raises(InputError, match="others may enter it; chmod 700 it"):
+        open_key(folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be used"):
+        open_key(tmp_path / "file")
+
+
+def test_the_folder_is_among_the_users_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "elasticface" / "service"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder() == tmp_path / ".local/share/elasticface/service"

@@ -1,0 +1,116 @@
+"""`elasticface serve` as a process: it listens, answers, and ends when it is told, with what it has begun done."""
+
+import contextlib
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from command_line import ENVIRONMENT, refused, run
+from service_problems import problem
+
+
+@contextlib.contextmanager
+def started(folder, *options):
+    """A service on a free port: the process, its address, and its key."""
+    command = [sys.executable, "-m", "elasticface", "serve", "--port", "0", "--key-folder", folder / "keys", *options]
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=ENVIRONMENT)
+    try:
+        key = process.stdout.readline().rpartition(": ")[2].strip()
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), (folder / "log").read_text()
+        yield process, address, key
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("process")
+    with started(folder, "--upload-seconds", "5") as (process, address, key):
+        yield process, address, key, folder
+
+
+def raw(address, data, wait=True):
+    """What comes back where bytes are sent."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 20) as connection:
+        connection.sendall(data)
+        found = b""
+        with contextlib.suppress(ConnectionResetError):
+            while wait and (more := connection.recv(65536)):
+                found += more
+    return found
+
+
+def test_what_is_no_http_is_answered_with_a_problem(service):
+    _, address, _, _ = service
+    for data in (b"\x16\x03\x01 hello\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000 + b"\r\n\r\n"):
+        answer = raw(address, data)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"\r\ncontent-type: application/problem+json\r\n" in answer
+        assert b"urn:elasticface:problem:no-http" in answer
+        assert b"server:" not in answer.lower()
+    raw(address, b"POST /v1/detect HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab", wait=False)
+
+
+def test_a_large_request_is_refused_before_it_is_read(service):
+    _, address, key, _ = service
+    answer = httpx.post(f"{address}/v1/detect", content=bytes(40 << 20), headers={"X-API-Key": key})
+    problem(answer, 413, "request-too-large")
+    assert "server" not in answer.headers
+
+
+def test_a_pair_is_verified_and_sigterm_ends_with_what_was_begun_answered(service, photos):
+    process, address, key, folder = service
+    assert stat.S_IMODE((folder / "keys").stat().st_mode) == 0o700
+    files = {"first": photos["a"], "second": photos["b"]}
+    with httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60) as client:
+        assert client.post("/v1/verify", files=files).json()["same"] in (True, False)
+        begun, found = threading.Event(), []
+
+        def slow():
+            yield b"--b\r\nContent-Disposition: form-data; name=photo; filename=a\r\n\r\n"
+            begun.set()
+            time.sleep(0.5)
+            yield photos["two"] + b"\r\n--b--\r\n"
+
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        late = threading.Thread(target=lambda: found.append(client.post("/v1/detect", content=slow(), headers=headers)))
+        late.start()
+        assert begun.wait(20)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        late.join()
+    assert len(found[0].json()["faces"]) == 2
+    assert process.wait(30) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{address}/healthz")
+    log = (folder / "log").read_text()
+    assert "Traceback" not in log
+    assert key not in log
+    assert "route=/v1/verify status=200" in log
+
+
+def test_a_new_key_is_printed_and_kept_as_its_hash(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("serve", "--new-key", "--key-folder", "keys")
+    assert (code, err) == (0, "")
+    assert len(out.strip()) == 43
+    assert all(out.strip() not in path.read_text() for path in (tmp_path / "keys").iterdir())
+
+
+def test_wrong_options_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "--queue must be above 0, not 0" in refused("serve", "--queue", "0")
+    assert "cannot listen there" in refused("serve", "--host", "256.0.0.1", "--key-folder", "keys")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "cannot listen there: Address already in use" in refused("serve", "--port", port, "--key-folder", "keys")
