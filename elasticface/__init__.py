@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from elasticface import backbones, benchmarks, data, faces, heads, metrics, model
     from elasticface.base.errors import InputError
     from elasticface.faces import align_faces, detect
+    from elasticface.gallery import Gallery
     from elasticface.heads import (
         AdaFace,
         ArcFace,
@@ -33,6 +34,7 @@ __all__ = [
     "ElasticArcFace",
     "ElasticCosFace",
     "FaceEncoder",
+    "Gallery",
     "InputError",
     "MagFace",
     "NormFace",
@@ -67,7 +69,7 @@ __getattr__ = exports(
     __name__,
     dict.fromkeys(_HEADS, "heads")
     | {"align_faces": "faces", "detect": "faces"}
-    | {"FaceEncoder": "model", "load": "model", "InputError": "base.errors"}
+    | {"FaceEncoder": "model", "load": "model", "Gallery": "gallery", "InputError": "base.errors"}
     | dict.fromkeys(_MODULES, ""),
 )
 

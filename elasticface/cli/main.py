@@ -24,6 +24,7 @@ from elasticface.cli import (
     evaluate,
     export,
     find,
+    gallery,
     pack,
     plan,
     quickstart,
@@ -38,7 +39,14 @@ from elasticface.cli.parser import Parser
 
 _WITH_PHOTOS = (detect, align, verify, find, embed, serve)
 _WITH_MODELS = (synthesize, convert, split, pack, train, select, evaluate, compare, calibrate, export, plan)
-COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (quickstart, *_WITH_PHOTOS, *_WITH_MODELS)}
+GROUPS = {"gallery": gallery}
+"""Commands that have commands of their own."""
+
+COMMANDS = {
+    **{module.__name__.rpartition(".")[2]: module for module in (quickstart, *_WITH_PHOTOS, *_WITH_MODELS)},
+    **{f"{group} {name}": module for group, of in GROUPS.items() for name, module in of.COMMANDS.items()},
+}
+"""Every command, by the words that call it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -50,13 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     warnings.showwarning = warn
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) == 1 and given[0] in GROUPS:
+        given.append("--help")
     parser = _parser(given)
     if not given:
         parser.print_help()
         sys.exit(0)
     try:
         options = parser.parse_args(given)
-        COMMANDS[options.command].run(options[options.command])
+        command, chosen = options.command, options[options.command]
+        if command in GROUPS:
+            command, chosen = f"{command} {chosen.action}", chosen[chosen.action]
+        COMMANDS[command].run(chosen)
     except InputError as error:
         _fail("" if error.silent else str(error), 2)
     except Stopped as stopped:
@@ -93,7 +106,7 @@ def _is_named(path: Any, given: Sequence[str]) -> bool:
 
 
 def parsers(commands: Iterable[str] = tuple(COMMANDS)) -> dict[str, Parser]:
-    """Of every command, by name."""
+    """Of every command, by the words that call it."""
     made = {name: Parser(COMMANDS[name].DESCRIPTION) for name in commands}
     for name, options in made.items():
         COMMANDS[name].add_options(options)
@@ -105,8 +118,17 @@ def _parser(given: Sequence[str]) -> Parser:
     parser = Parser("Train face recognition with elastic margins, and measure it.", prog="elasticface")
     parser.add_argument("--version", action="version", version=f"elasticface {__version__}")
     subcommands = parser.add_subcommands(dest="command", required=True)
-    for name, options in parsers(COMMANDS.keys() & given[:1] or COMMANDS).items():
-        subcommands.add_subcommand(name, options, help=COMMANDS[name].HELP)
+    groups: dict[str, Any] = {}
+    first, words = given[:1], " ".join(given[:2])
+    wanted = [name for name in COMMANDS if name == words or name.split()[:1] == first]
+    for name, options in parsers([words] if words in COMMANDS else wanted or COMMANDS).items():
+        group, _, action = name.rpartition(" ")
+        if group and group not in groups:
+            of_group = Parser(GROUPS[group].DESCRIPTION)
+            subcommands.add_subcommand(group, of_group, help=GROUPS[group].HELP)
+            of_group.prog = f"{parser.prog} {group}"
+            groups[group] = of_group.add_subcommands(dest="action", required=True)
+        (groups[group] if group else subcommands).add_subcommand(action, options, help=COMMANDS[name].HELP)
         options.prog = f"{parser.prog} {name}"
     return parser
 

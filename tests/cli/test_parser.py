@@ -41,7 +41,7 @@ def hint(action: argparse.Action) -> Any:
 
 
 def test_commands_of_options_that_are_checked_here_are_all() -> None:
-    assert len(PARSERS) == 17
+    assert len(PARSERS) == 26
     assert {command for command, _ in READ} == PARSERS.keys()
     assert len([action for _, action in READ if hint(action) not in TEXT]) > 70
 
@@ -49,7 +49,7 @@ def test_commands_of_options_that_are_checked_here_are_all() -> None:
 @pytest.mark.parametrize(("command", "action"), [(c, a) for c, a in READ if hint(a) not in TEXT], ids=name)
 def test_a_wrong_value_is_answered_with_those_that_there_are(command: str, action: argparse.Action) -> None:
     option = action.option_strings[0]
-    line = refused(command, f"{option}=wr ong")
+    line = refused(*command.split(), f"{option}=wr ong")
     assert line == f"elasticface: {option} must be {wanted(hint(action)).removesuffix(' or null')}, got 'wr ong'"
     assert not PYTHON.search(line)
 
@@ -66,7 +66,7 @@ def test_a_wrong_setting_of_a_yaml_is_answered_with_those_that_there_are(setting
 
 @pytest.mark.parametrize(("command", "action"), [(c, a) for c, a in OPTIONS if a.nargs == 0], ids=name)
 def test_a_switch_takes_no_value(command: str, action: argparse.Action) -> None:
-    line = refused(command, f"{action.option_strings[0]}=true")
+    line = refused(*command.split(), f"{action.option_strings[0]}=true")
     assert "takes no value, got 'true'" in line
 
 
@@ -85,7 +85,7 @@ def test_help_says_what_an_option_is_without_a_type_of_python(command: str, acti
 @pytest.mark.parametrize(("command", "action"), OPTIONS, ids=name)
 def test_torchrun_leaves_every_option_to_the_command(command: str, action: argparse.Action) -> None:
     for option in action.option_strings:
-        words = [command, "DATA", option, *(["value"] if action.nargs != 0 else [])]
+        words = [*command.split(), "DATA", option, *(["value"] if action.nargs != 0 else [])]
         found = TORCHRUN.parse_args(["-m", "elasticface", *words])
         assert (found.training_script, found.training_script_args) == ("elasticface", words)
 

@@ -1,0 +1,43 @@
+"""`elasticface gallery create`: an empty collection, bound to a model."""
+
+from typing import Literal
+
+from jsonargparse import Namespace
+
+from elasticface.cli.gallery.options import add_model, add_place
+from elasticface.cli.models import load_model
+from elasticface.cli.parser import Parser
+from elasticface.cli.photos import open_finder
+
+HELP = "an empty collection for the embeddings of a model"
+
+DESCRIPTION = """Make an empty collection of people.
+
+It is bound to the model, its preprocessing and the detector: embeddings of others are refused, for they cannot be
+compared. --aggregation says what a person's similarity is: that of the most similar face (best), or that of the mean of
+all faces (mean). Decisions need best: a calibration is of single faces."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes."""
+    add_place(parser)
+    parser.add_argument(
+        "--aggregation", type=Literal["best", "mean"], default="best", help="of several faces of a person"
+    )
+    add_model(parser)
+
+
+def run(options: Namespace) -> None:
+    """Do it, and say what was made."""
+    from elasticface.base.files import printable
+    from elasticface.gallery.gallery import Gallery
+
+    with Gallery.create(
+        options.collection,
+        load_model(options),
+        database=options.database,
+        finder=open_finder(options),
+        aggregation=options.aggregation,
+    ) as gallery:
+        model, place = printable(gallery.collection.model), gallery.database.shown
+        print(f"collection {printable(gallery.name)} for the model {model}, in {place}")

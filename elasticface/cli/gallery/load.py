@@ -1,0 +1,37 @@
+"""`elasticface gallery import`: what `export` wrote into a database."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from elasticface.cli.gallery.options import add_database
+from elasticface.cli.parser import Parser
+
+HELP = "what export wrote -> a collection"
+
+DESCRIPTION = """Read a folder that `elasticface gallery export` wrote, into a new collection or one of the same model.
+
+All of it is checked before it is used. Faces that are there already are passed over, so that an import that was stopped
+is given again, and goes on."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes."""
+    parser.add_argument("folder", type=str, help="folder that export wrote")
+    add_database(parser)
+    parser.add_argument("--collection", type=str | None, default=None, help="its name (default: as it was exported)")
+
+
+def run(options: Namespace) -> None:
+    """Do it, and say what was enrolled."""
+    from elasticface.base.files import printable
+    from elasticface.gallery.database import Database
+    from elasticface.gallery.exchange import load
+
+    database = Database(options.database)
+    try:
+        found, done = load(database, Path(options.folder), options.collection)
+    finally:
+        database.close()
+    print(*done.lines(), sep="\n")
+    print(f"in the collection {printable(found.name)}: {found.people:,} people, {found.faces:,} faces")

@@ -1,0 +1,43 @@
+"""`elasticface gallery remove`: people out of a collection, for good."""
+
+import json
+
+from jsonargparse import Namespace
+
+from elasticface.base.errors import InputError
+from elasticface.cli.gallery.options import add_place, open_gallery
+from elasticface.cli.parser import Parser
+
+HELP = "people and their embeddings out of the database, for good"
+
+DESCRIPTION = """Remove people by name, or --everyone and the collection too.
+
+Their embeddings are deleted, the files that held them are written afresh, and the database's log of them is ended, so
+that their bytes are gone; searches wait meanwhile. --no-erase leaves that for later: nobody finds them any more, but
+bytes of theirs stay in freed space until `gallery remove` is given without names. What no removal reaches, such as
+backups, says docs/gallery.md. The audit log keeps a line for each person: a number, no name."""
+
+
+def add_options(parser: Parser) -> None:
+    """What the command takes."""
+    parser.add_argument("people", type=str, nargs="*", help="names; none: erase what earlier removals have left")
+    add_place(parser)
+    parser.add_argument("--everyone", action="store_true", help="remove all people, and the collection")
+    parser.add_argument("--erase", type=bool, default=True, help="write the files afresh at once")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Namespace) -> None:
+    """Do it, and say what was removed."""
+    if options.everyone and options.people:
+        raise InputError("names and --everyone: give one of them")
+    if not (options.people or options.everyone or options.erase):
+        raise InputError("nothing to do: give names, or --everyone, or leave --no-erase out")
+    with open_gallery(options) as gallery:
+        if options.everyone:
+            removed = gallery.drop()
+        elif options.people:
+            removed = gallery.remove(options.people, erase=options.erase)
+        else:
+            removed = gallery.erase()
+    print(json.dumps(vars(removed)) if options.json else "\n".join(removed.lines()))

@@ -1,0 +1,16 @@
+"""People enrolled in a PostgreSQL database, and searched: who is this, or nobody we know."""
+
+from typing import TYPE_CHECKING
+
+from elasticface.base.lazy import exports
+
+if TYPE_CHECKING:
+    from elasticface.gallery.enrolment import NewFace
+    from elasticface.gallery.gallery import Gallery
+    from elasticface.gallery.search import Answer, Candidate
+
+__all__ = ["Answer", "Candidate", "Gallery", "NewFace"]
+
+__getattr__ = exports(
+    __name__, {"Answer": "search", "Candidate": "search", "Gallery": "gallery", "NewFace": "enrolment"}
+)

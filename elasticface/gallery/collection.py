@@ -1,0 +1,219 @@
+"""Collections: people of one kind, enrolled with one model; embeddings of another one are refused."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.gallery.database import Connections
+from elasticface.gallery.schema import LARGEST_HALFVEC
+
+if TYPE_CHECKING:
+    from psycopg import Cursor, sql
+
+    from elasticface.faces.finder import FaceFinder
+    from elasticface.model.encoder import FaceEncoder
+
+Aggregation = Literal["best", "mean"]
+"""What a person's similarity is: that of the most similar face, or that of the mean of all."""
+
+LONGEST_NAME = 255
+"""Bytes of the name of a person or a collection."""
+
+_COLUMNS = "id, name, model, fingerprint, dimensions, preprocessing, detector, aggregation, people, faces, created"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A row of the table, as it was read."""
+
+    id: int
+    name: str
+    model: str  # its name
+    fingerprint: bytes  # of :func:`fingerprint`
+    dimensions: int  # D
+    preprocessing: dict[str, Any]
+    detector: str
+    aggregation: Aggregation
+    people: int
+    faces: int
+    created: datetime
+
+    @property
+    def face_table(self) -> "sql.Identifier":
+        """The partition with its faces."""
+        return _identifier(f"face_{self.id}")
+
+    @property
+    def template_table(self) -> "sql.Identifier":
+        """The partition with its people's means; there only for the aggregation by mean."""
+        return _identifier(f"template_{self.id}")
+
+    @property
+    def searched_table(self) -> "sql.Identifier":
+        """What a face is compared with."""
+        return self.face_table if self.aggregation == "best" else self.template_table
+
+    @property
+    def searched(self) -> int:
+        """How many vectors that are."""
+        return self.faces if self.aggregation == "best" else self.people
+
+
+def fingerprint(encoder: "FaceEncoder") -> bytes:
+    """SHA-256 over a model's weights, or its file, and its preprocessing: whose embeddings may be compared."""
+    from elasticface.benchmarks.reading.features import model_bytes
+
+    preprocessing = json.dumps(asdict(encoder.card.preprocessing), sort_keys=True)
+    return hashlib.sha256(model_bytes(encoder) + preprocessing.encode()).digest()
+
+
+def create(
+    database: Connections, name: str, encoder: "FaceEncoder", finder: "FaceFinder", aggregation: Aggregation = "best"
+) -> Collection:
+    """Make an empty collection for the embeddings of ``encoder``, of faces that ``finder`` finds.
+
+    Raises:
+        InputError: there is one of that name, a name that is none, or embeddings that are too long.
+    """
+    return insert(
+        database,
+        checked_name(name, "collection"),
+        model=encoder.card.name,
+        print_of_model=fingerprint(encoder),
+        dimensions=encoder.card.embedding_size,
+        preprocessing=asdict(encoder.card.preprocessing),
+        detector=finder.name,
+        aggregation=aggregation,
+    )
+
+
+def insert(
+    database: Connections,
+    name: str,
+    *,
+    model: str,
+    print_of_model: bytes,
+    dimensions: int,
+    preprocessing: dict[str, Any],
+    detector: str,
+    aggregation: Aggregation,
+    action: Literal["create", "import"] = "create",
+) -> Collection:
+    """Make an empty collection from what is known of its model; see :func:`create`."""
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+
+    if aggregation not in get_args(Aggregation):
+        raise InputError(f"aggregation is {aggregation!r}, not one of {', '.join(get_args(Aggregation))}")
+    if dimensions > LARGEST_HALFVEC:
+        raise InputError(
+            f"{printable(model)}: embeddings of {dimensions:,} numbers; at most {LARGEST_HALFVEC:,} are kept"
+        )
+    with database.transaction() as cursor:
+        cursor.execute(
+            "INSERT INTO collection (name, model, fingerprint, dimensions, preprocessing, detector, aggregation) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING RETURNING id",
+            [name, model, print_of_model, dimensions, Jsonb(preprocessing), detector, aggregation],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            raise InputError(f"{database.shown}: there is a collection {printable(name)!r} already; give another name")
+        tables = ["face", "template"] if aggregation == "mean" else ["face"]
+        for table in tables:
+            partition = _identifier(f"{table}_{row[0]}")
+            statement = sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES IN ({})")
+            cursor.execute(statement.format(partition, _identifier(table), sql.Literal(row[0])))
+            for column in ("embedding", "source", "photo") if table == "face" else ("embedding",):
+                without = sql.SQL("ALTER TABLE {} ALTER {} SET STATISTICS 0")
+                cursor.execute(without.format(partition, sql.Identifier(column)))
+        note(cursor, action, name)
+        return read(cursor, database, name)
+
+
+def read(cursor: "Cursor[Any]", database: Connections, name: str) -> Collection:
+    """The collection of that name.
+
+    Raises:
+        InputError: there is none; the message names those that there are.
+    """
+    cursor.execute(f"SELECT {_COLUMNS} FROM collection WHERE name = %s", [name])
+    row = cursor.fetchone()
+    if row is None:
+        cursor.execute("SELECT name FROM collection ORDER BY name LIMIT 10")
+        there = ", ".join(printable(other, 60) for (other,) in cursor.fetchall())
+        told = f"there are: {there}" if there else "there is none: elasticface gallery create"
+        raise InputError(f"{database.shown}: no collection {printable(name, 60)!r}; {told}")
+    return Collection(*row)
+
+
+def every(database: Connections) -> list[Collection]:
+    """All collections, by name."""
+    with database.transaction() as cursor:
+        cursor.execute(f"SELECT {_COLUMNS} FROM collection ORDER BY name")
+        return [Collection(*row) for row in cursor.fetchall()]
+
+
+def check_model(collection: Collection, encoder: "FaceEncoder", finder: "FaceFinder") -> None:
+    """Refuse a model or a detector other than that of the collection.
+
+    Raises:
+        InputError: another network, preprocessing or detector.
+    """
+    name, model = printable(collection.name), encoder.card.name
+    if fingerprint(encoder) != collection.fingerprint:
+        now = json.loads(json.dumps(asdict(encoder.card.preprocessing)))
+        what = "another preprocessing" if now != collection.preprocessing else "another model"
+        raise InputError(
+            f"collection {name}: was made with the model {printable(collection.model)}, and {printable(model)} is "
+            f"{what}: their embeddings cannot be compared; give that model, or enrol the photos in a new collection"
+        )
+    if finder.name != collection.detector:
+        raise InputError(
+            f"collection {name}: its faces were found by {printable(collection.detector)}, not "
+            f"{printable(finder.name)}; give the same --detector and --smallest, or make a new collection"
+        )
+
+
+def checked_name(name: str, what: str) -> str:
+    """The name of a person or a collection, in Unicode's form NFC: folders spell letters with accents in two ways.
+
+    Raises:
+        InputError: it is empty, too long, or no text.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise InputError(f"{printable(name, 100)}: the name of a {what} must be text in UTF-8") from None
+    if not 0 < length <= LONGEST_NAME or "\0" in name:
+        raise InputError(
+            f"the name of a {what} must have 1 to {LONGEST_NAME} bytes, and {printable(name, 60)!r} has not"
+        )
+    return name
+
+
+def note(cursor: "Cursor[Any]", action: str, collection: str, faces: int = 0) -> None:
+    """A line of the audit log, in the transaction that does what it tells."""
+    cursor.execute("INSERT INTO audit (action, collection, faces) VALUES (%s, %s, %s)", [action, collection, faces])
+
+
+def note_people(cursor: "Cursor[Any]", action: str, collection: str, faces: Mapping[int, int]) -> None:
+    """A line of the audit log for each person, by id, with how many faces were enrolled or removed."""
+    cursor.executemany(
+        "INSERT INTO audit (action, collection, person, faces) VALUES (%s, %s, %s, %s)",
+        [(action, collection, person, of_person) for person, of_person in faces.items()],
+    )
+
+
+def _identifier(table: str) -> "sql.Identifier":
+    from psycopg import sql
+
+    from elasticface.gallery.schema import NAME
+
+    return sql.Identifier(NAME, table)

@@ -1,0 +1,413 @@
+"""Faces into a collection: one by one, or a folder of people, photo by photo, and what became of each."""
+
+import csv
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticface.base import files, processes, progress
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
+from elasticface.data.images.alignment import align
+from elasticface.data.images.decoding import DamagedImage, decode
+from elasticface.data.images.photos import Photos, canonical, identity_of
+from elasticface.faces.choice import choose
+from elasticface.faces.detect_folder import CHUNK
+from elasticface.faces.examples import with_examples
+from elasticface.faces.finder import FaceFinder
+from elasticface.gallery.collection import Collection, checked_name, note_people
+from elasticface.gallery.database import Connections
+from elasticface.gallery.rules import Rules
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+    from elasticface.model.encoder import FaceEncoder
+
+LONGEST_SOURCE = 4096
+"""Bytes of a photo's name."""
+
+ALREADY = "is enrolled already"
+
+_UNIT = 1e-3  # how far the length of an embedding may be from 1: what halves of 512 numbers lose is less
+
+
+@dataclass(frozen=True, eq=False)
+class NewFace:
+    """A face that is to be enrolled.
+
+    Attributes:
+        person: whose it is.
+        embedding: float [D], of length 1.
+        source: the photo's name.
+        photo: SHA-256 of the photo's bytes; of an embedding without photo, None: then that of the embedding's halves.
+        box: x1, y1, x2, y2 in whole pixels; empty without photo.
+        score: the detector's.
+        enrolled: when; None: now.
+    """
+
+    person: str
+    embedding: NDArray[Any]
+    source: str
+    photo: bytes | None = None
+    box: tuple[int, ...] = ()
+    score: float | None = None
+    enrolled: datetime | None = None
+
+    @cached_property
+    def halves(self) -> NDArray[np.float16]:
+        """The embedding as it is kept."""
+        return np.asarray(self.embedding, np.float16)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What was found in one photo: an aligned face, or why there is none to enrol."""
+
+    name: str
+    photo: bytes = b""
+    aligned: NDArray[np.uint8] | None = None
+    box: tuple[int, ...] = ()
+    score: float | None = None
+    reason: str = ""
+
+
+@dataclass
+class Enrolment:
+    """What became of every photo.
+
+    Attributes:
+        enrolled: names of photos whose face was enrolled.
+        already: of those that were enrolled before.
+        refused: name -> why it was not enrolled.
+    """
+
+    enrolled: list[str] = field(default_factory=list)
+    already: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, reason: str | None) -> None:
+        """Note one photo; a ``reason`` of None: it was enrolled."""
+        if reason is None:
+            self.enrolled.append(name)
+        elif reason == ALREADY:
+            self.already.append(name)
+        else:
+            self.refused[name] = reason
+
+    def lines(self) -> list[str]:
+        """For the terminal: counts, and the first of those that were not enrolled."""
+        lines = [f"faces enrolled: {len(self.enrolled):,}"]
+        if self.already:
+            lines.append(f"photos that were enrolled already: {len(self.already):,}")
+        told = [f"{name}: {why}" for name, why in sorted(self.refused.items())]
+        return [*lines, *with_examples("photos not enrolled", told)]
+
+    def write(self, path: Path) -> None:
+        """A CSV file with a line a photo: its name, `enrolled`, `already` or `refused`, and why."""
+        rows = [(name, "enrolled", "") for name in self.enrolled]
+        rows += [(name, "already", "") for name in self.already]
+        rows += [(name, "refused", why) for name, why in self.refused.items()]
+        with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("photo", "outcome", "reason"))
+            table.writerows(sorted(rows))
+
+
+def store(database: Connections, collection: Collection, faces: Sequence[NewFace]) -> list[str | None]:
+    """Enrol faces, all of them in one transaction: when this returns they are on the disk.
+
+    Args:
+        database: where.
+        collection: into which.
+        faces: of one person or of several.
+
+    Returns:
+        For each face None, or why it was not enrolled: the same face of the same photo is there, as this person's
+        (``ALREADY``) or as somebody else's.
+
+    Raises:
+        InputError: an embedding of another length, or not of length 1; a name that is none; the collection is gone.
+    """
+    names = [checked_name(face.person, "person") for face in faces]
+    for face in faces:
+        _check(collection, face)
+    if not faces:
+        return []
+    with database.transaction() as cursor:
+        people = _people(cursor, collection, sorted({*names}))
+        outcomes = _insert(cursor, collection, faces, [people[name][0] for name in names])
+        enrolled = Counter(people[name][0] for name, why in zip(names, outcomes, strict=True) if why is None)
+        new = {person for person, is_new in people.values() if is_new}
+        if without := new - enrolled.keys():  # nobody is enrolled without a face
+            cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*without]])
+        note_people(cursor, "enrol", collection.name, enrolled)
+        pool(cursor, collection, [*enrolled])
+        count(cursor, collection, len(new & enrolled.keys()), enrolled.total())
+    return outcomes
+
+
+def pool(cursor: "Cursor[Any]", collection: Collection, people: Sequence[int]) -> None:
+    """Make the templates of some people again, where the collection has templates: the mean of a person's embeddings,
+    brought to length 1. Nothing else may change their faces meanwhile: their rows are locked.
+    """
+    if collection.aggregation != "mean" or not people:
+        return
+    from psycopg import sql
+
+    statement = sql.SQL(
+        "INSERT INTO {templates} (collection, person, embedding) "
+        "SELECT collection, person, l2_normalize(avg(embedding::vector))::halfvec FROM {faces} WHERE person = ANY(%s) "
+        "GROUP BY collection, person ON CONFLICT (collection, person) DO UPDATE SET embedding = EXCLUDED.embedding"
+    )
+    cursor.execute(statement.format(templates=collection.template_table, faces=collection.face_table), [[*people]])
+
+
+def count(cursor: "Cursor[Any]", collection: Collection, people: int, faces: int) -> None:
+    """Add to the collection's counts: last in a transaction, for writers wait for each other here.
+
+    Raises:
+        InputError: the collection is gone.
+    """
+    cursor.execute(
+        "UPDATE collection SET people = people + %s, faces = faces + %s WHERE id = %s", [people, faces, collection.id]
+    )
+    if not cursor.rowcount:
+        raise InputError(f"collection {printable(collection.name)}: was removed meanwhile")
+
+
+def enrol_photos(
+    database: Connections,
+    collection: Collection,
+    photos: Photos,
+    encoder: "FaceEncoder",
+    finder: FaceFinder,
+    rules: Rules,
+    *,
+    person: str | None = None,
+    workers: int = 2,
+) -> Enrolment:
+    """Enrol the people of a folder: ``<person>/<photo>``, or a single photo named for the person beside such folders.
+
+    Some photos at a time are one transaction. A photo that is enrolled already is passed over before its faces are
+    looked for, so that what was stopped or killed goes on when it is started again.
+
+    Args:
+        database, collection: into which.
+        photos: where to read.
+        encoder, finder: those of the collection.
+        rules: which faces are good enough.
+        person: whose photos all of them are; None: as their folders say.
+        workers: processes that look for faces.
+
+    Raises:
+        InputError: no photo; ``workers`` below 1.
+        Stopped: a worker process was killed, the database is gone or its disk is full.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    if person is not None:
+        person = checked_name(person, "person")
+    if not photos.names:
+        raise InputError(f"{printable(photos.path)}: no photo in it; give a folder of people, each a folder of photos")
+    done = Enrolment(refused=dict(photos.left_out))
+    chunks = [photos.names[start : start + CHUNK] for start in range(0, len(photos.names), CHUNK)]
+    job = _Job(photos, finder, rules, encoder.card.preprocessing.size, database, collection.id, person)
+    runs = processes.run(job.run, chunks, workers, "what was enrolled is kept: start it again with fewer workers")
+    with progress.bar("not enrolled {task.fields[refused]}") as bar, closing(runs):
+        task = bar.add_task("enrolling", total=len(photos.names), refused=0)
+        for prepared in runs:
+            for name, reason in store_prepared(database, collection, encoder, prepared, job.whose):
+                done.add(name, reason)
+            bar.update(task, advance=len(prepared), refused=len(done.refused))
+    return done
+
+
+def store_prepared(
+    database: Connections,
+    collection: Collection,
+    encoder: "FaceEncoder",
+    prepared: Sequence[Prepared],
+    person_of: Callable[[str], str],
+) -> list[tuple[str, str | None]]:
+    """Embed what was found in some photos and enrol it. Returns the outcome of each, as :func:`store` has it."""
+    outcomes: dict[str, str | None] = {one.name: one.reason for one in prepared}
+    good = [one for one in prepared if one.aligned is not None]
+    embeddings = encoder.embed([one.aligned for one in good])
+    new: list[NewFace] = []
+    for one, embedding in zip(good, embeddings, strict=True):
+        try:
+            person = checked_name(person_of(one.name), "person")
+        except InputError as error:
+            outcomes[one.name] = str(error)
+            continue
+        if embedding.any():
+            new.append(NewFace(person, embedding, one.name, one.photo, one.box, one.score))
+        else:
+            outcomes[one.name] = "the model's embedding of it is zero"
+    for face, reason in zip(new, store(database, collection, new), strict=True):
+        outcomes[face.source] = reason
+    return [*outcomes.items()]
+
+
+def prepare(data: bytes | NDArray[np.uint8], name: str, finder: FaceFinder, rules: Rules, size: int) -> Prepared:
+    """Find the face of a photo that is to be enrolled.
+
+    Args:
+        data: the bytes of an image file, or pixels, uint8 [H, W, 3] RGB.
+        name: of the photo.
+        finder: of faces.
+        rules: which face is good enough.
+        size: side of the aligned face in pixels.
+    """
+    digest = digest_of(data)
+    try:
+        photo = data if isinstance(data, np.ndarray) else decode(data, printable(name))
+    except DamagedImage as error:
+        return Prepared(name, digest, reason=str(error).removeprefix(f"{printable(name)}: "))
+    faces = finder.find(photo)
+    if not faces:
+        return Prepared(name, digest, reason="no face was found in it")
+    if len(faces) > 1 and rules.faces == "single":
+        return Prepared(
+            name, digest, reason=f"{len(faces)} faces are in it; cut one out, or choose with --faces largest"
+        )
+    choice = "largest" if rules.faces == "single" else rules.faces
+    face = faces[choose(faces, choice, photo.shape[1], photo.shape[0])[0]]
+    width = float(face.box[2] - face.box[0])
+    if width < rules.smallest:
+        return Prepared(name, digest, reason=f"its face is {width:.0f} pixels wide, less than {rules.smallest}")
+    if face.score < rules.least_score:
+        return Prepared(
+            name, digest, reason=f"the detector's score of its face is {face.score:.2f}, below {rules.least_score:g}"
+        )
+    box = tuple(int(edge) for edge in face.box.round())
+    return Prepared(name, digest, align(photo, face.points, size), box, float(face.score))
+
+
+def digest_of(data: bytes | NDArray[np.uint8]) -> bytes:
+    """SHA-256 of a photo's bytes, or of its shape and pixels."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).digest()
+    return hashlib.sha256(str(data.shape).encode() + np.ascontiguousarray(data).tobytes()).digest()
+
+
+def whose(name: str) -> str:
+    """Whom a photo of a folder of people shows."""
+    return identity_of(canonical(name)) if "/" in name else Path(canonical(name)).stem
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a process needs beside the photos' names."""
+
+    photos: Photos
+    finder: FaceFinder
+    rules: Rules
+    size: int
+    database: Connections
+    collection: int
+    person: str | None
+
+    def whose(self, name: str) -> str:
+        return self.person or whose(name)
+
+    def run(self, names: Sequence[str]) -> list[Prepared]:
+        """What is in some photos; those that are enrolled already are not looked at."""
+        read: dict[str, bytes] = {}
+        found: list[Prepared] = []
+        for name in names:
+            try:
+                read[name] = self.photos.read(name)
+            except DamagedImage as error:
+                found.append(Prepared(name, reason=str(error).removeprefix(f"{printable(name)}: ")))
+        with self.database.transaction() as cursor:
+            cursor.execute(
+                "SELECT photo, name FROM face JOIN person ON person.id = person WHERE face.collection = %s "
+                "AND photo = ANY(%s)",
+                [self.collection, [digest_of(data) for data in read.values()]],
+            )
+            there = {bytes(photo): person for photo, person in cursor.fetchall()}
+        for name, data in read.items():
+            if (other := there.get(digest_of(data))) is not None:
+                found.append(Prepared(name, reason=_reason(self.whose(name), other)))
+            else:
+                found.append(prepare(data, name, self.finder, self.rules, self.size))
+        return found
+
+
+def _reason(person: str, enrolled_as: str) -> str:
+    """Why a photo of ``person`` that is there already is not enrolled again."""
+    same = unicodedata.normalize("NFC", person).strip() == enrolled_as
+    return ALREADY if same else f"the same photo is enrolled as {printable(enrolled_as, 60)}"
+
+
+def _check(collection: Collection, face: NewFace) -> None:
+    shape = np.shape(face.embedding)
+    if shape != (collection.dimensions,):
+        raise InputError(
+            f"{printable(face.source, 200)}: an embedding of {list(shape)} where the collection has "
+            f"{collection.dimensions}"
+        )
+    length = float(np.linalg.norm(np.asarray(face.embedding, np.float64)))
+    if not abs(length - 1) <= _UNIT:
+        raise InputError(f"{printable(face.source, 200)}: an embedding of length {length:.4g}; it must be 1")
+    if len(face.source.encode()) > LONGEST_SOURCE or "\0" in face.source:
+        raise InputError(
+            f"{printable(face.source, 200)}: a photo's name has at most {LONGEST_SOURCE:,} bytes and no NUL"
+        )
+
+
+def _people(cursor: "Cursor[Any]", collection: Collection, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    """The people of these names, made where they are not there, and locked: id, and whether it is a new one."""
+    cursor.executemany(
+        "INSERT INTO person (collection, name) VALUES (%s, %s) ON CONFLICT (collection, name) "
+        "DO UPDATE SET name = EXCLUDED.name RETURNING id, xmax = 0",
+        [(collection.id, name) for name in names],
+        returning=True,
+    )
+    found: dict[str, tuple[int, bool]] = {}
+    for name, _ in zip(names, cursor.results(), strict=True):
+        row = cursor.fetchone()
+        assert row is not None
+        found[name] = row
+    return found
+
+
+def _insert(
+    cursor: "Cursor[Any]", collection: Collection, faces: Sequence[NewFace], people: Sequence[int]
+) -> list[str | None]:
+    from pgvector import HalfVector
+
+    photos = [face.photo or hashlib.sha256(face.halves.tobytes()).digest() for face in faces]
+    cursor.executemany(
+        "INSERT INTO face (collection, person, embedding, photo, box, score, source, enrolled) "
+        "VALUES (%s, %s, %b, %s, %s, %s, %s, coalesce(%s, now())) "
+        "ON CONFLICT (collection, photo, box) DO NOTHING RETURNING id",
+        [
+            (collection.id, person, HalfVector(face.halves), photo, [*face.box], face.score, face.source, face.enrolled)
+            for face, person, photo in zip(faces, people, photos, strict=True)
+        ],
+        returning=True,
+    )
+    new = [cursor.fetchone() is not None for _ in cursor.results()]
+    outcomes: list[str | None] = [None] * len(faces)
+    for number in (number for number, is_new in enumerate(new) if not is_new):
+        cursor.execute(
+            "SELECT name FROM face JOIN person ON person.id = person WHERE face.collection = %s "
+            "AND photo = %s AND box = %s::integer[]",
+            [collection.id, photos[number], [*faces[number].box]],
+        )
+        row = cursor.fetchone()
+        outcomes[number] = _reason(faces[number].person, row[0] if row else faces[number].person)
+    return outcomes

@@ -1,0 +1,150 @@
+"""The HNSW index of a large collection, and the recall of searches by it, measured on the collection itself.
+
+A probe is one of the collection's own vectors, and what it is to find is the most similar other person: a search as
+hard as that for a stranger, and harder than that for somebody who is enrolled, whose own faces are nearer.
+
+Source: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
+Small World graphs" (2018).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elasticface.base import progress
+from elasticface.base.errors import InputError
+from elasticface.gallery.collection import Collection, read
+from elasticface.gallery.database import Database
+from elasticface.gallery.search import CANDIDATES, Recall, indexed, nearest, read_recall
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+PROBES = 500
+"""Searches from which the recall is measured."""
+
+_NEIGHBOURS, _BEAM = 16, 128  # HNSW's M and efConstruction: pgvector's own, and twice its own
+_BYTES = 400  # of a vector in the graph that is being built, beside its numbers
+_LEAST_MEMORY = 1 << 26  # PostgreSQL's own setting
+_LARGEST_MEMORY = 1 << 41  # what PostgreSQL takes as maintenance_work_mem
+
+
+def reindex(database: Database, name: str, probes: int = PROBES, workers: int = 1) -> Recall | None:
+    """Make the index of a collection anew, with its files written afresh, and measure its recall.
+
+    Args:
+        database: where.
+        name: of the collection.
+        probes: searches to measure with, ≥ 1; all vectors where there are fewer.
+        workers: processes of the server that build it, ≥ 1; several share memory, of which containers have little.
+
+    Returns:
+        The recall, which is kept and said by every approximate search; None of an empty collection, which has no index.
+
+    Raises:
+        InputError: no such collection, or a number below 1.
+        Stopped: no memory or no room on the disk.
+    """
+    if probes < 1 or workers < 1:
+        raise InputError(f"probes and workers must be at least 1, not {probes} and {workers}")
+    with database.transaction() as cursor:
+        collection = read(cursor, database, name)
+    with progress.status(f"indexing {collection.searched:,} vectors"):
+        _build(database, collection, workers)
+    return measure(database, name, probes) if collection.searched else None
+
+
+def measure(database: Database, name: str, probes: int = PROBES) -> Recall:
+    """Measure the recall@1 of searches by the index, and keep it."""
+    from psycopg import sql
+
+    with database.transaction() as cursor:
+        collection = read(cursor, database, name)
+        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(CANDIDATES)])
+        chosen = sql.SQL("SELECT person, embedding FROM {} ORDER BY random() LIMIT %b")
+        cursor.execute(chosen.format(collection.searched_table), [probes])
+        drawn = cursor.fetchall()
+        found = 0
+        for person, embedding in progress.track(drawn, "measuring the recall", len(drawn)):
+            probe = embedding.to_numpy().astype(np.float32)
+            exact = nearest(cursor, collection, probe, 1, approximate=False, without=person)
+            near = nearest(cursor, collection, probe, 1, approximate=True, without=person)
+            # Of equally similar people either will do.
+            found += not exact or bool(near and near[0].similarity >= exact[0].similarity)
+        cursor.execute(
+            "INSERT INTO measured_index (collection, vectors, found, searches) VALUES (%s, %s, %s, %s) "
+            "ON CONFLICT (collection) DO UPDATE SET vectors = EXCLUDED.vectors, found = EXCLUDED.found, "
+            "searches = EXCLUDED.searches, measured = now()",
+            [collection.id, collection.searched, found, len(drawn)],
+        )
+        recall = read_recall(cursor, collection)
+    assert recall is not None
+    return recall
+
+
+def measure_again(database: Database, name: str) -> None:
+    """Measure an index that was built anew with its table, with as many searches as before; none is no error."""
+    with database.transaction() as cursor:
+        recall = read_recall(cursor, read(cursor, database, name))
+    if recall is not None:
+        measure(database, name, recall.searches)
+
+
+def give_memory(cursor: "Cursor[Any]", database: Database, collection: Collection) -> None:
+    """Let the session build an index in memory, as far as this machine has some; without, it takes many times as long.
+
+    Another server's memory is its own, and so are its settings.
+    """
+    if database.server is not None:
+        needed = collection.searched * (2 * collection.dimensions + _BYTES)
+        memory = max(min(needed, _free() // 2), _LEAST_MEMORY)
+        cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [f"{memory >> 10}kB"])
+
+
+def drop(database: Database, name: str) -> None:
+    """Remove the index of a collection: every search of it is exact again."""
+    from psycopg import sql
+
+    with database.transaction() as cursor:
+        collection = read(cursor, database, name)
+        cursor.execute("DELETE FROM measured_index WHERE collection = %s", [collection.id])
+        cursor.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("elasticface", _name(collection))))
+
+
+def _build(database: Database, collection: Collection, workers: int) -> None:
+    from psycopg import sql
+
+    drop(database, collection.name)
+    with database.transaction() as cursor:
+        give_memory(cursor, database, collection)
+        cursor.execute("SELECT set_config('max_parallel_maintenance_workers', %s, true)", [str(workers - 1)])
+        statement = sql.SQL(
+            "CREATE INDEX {} ON {} USING hnsw (({}) halfvec_ip_ops) WITH (m = {}, ef_construction = {})"
+        )
+        cursor.execute(
+            statement.format(
+                sql.Identifier(_name(collection)),
+                collection.searched_table,
+                indexed(collection),
+                sql.Literal(_NEIGHBOURS),
+                sql.Literal(_BEAM),
+            )
+        )
+        # PostgreSQL samples the values of an expression, too, for its statistics, and these outlive a removal.
+        without = sql.SQL("ALTER INDEX {} ALTER COLUMN 1 SET STATISTICS 0")
+        cursor.execute(without.format(sql.Identifier("elasticface", _name(collection))))
+        cursor.execute("RESET maintenance_work_mem")
+
+
+def _name(collection: Collection) -> str:
+    return f"hnsw_{collection.id}"
+
+
+def _free() -> int:
+    """Bytes of memory that programs can have now."""
+    try:
+        with open("/proc/meminfo") as lines:
+            told = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
+        return min(told["MemAvailable"], _LARGEST_MEMORY)
+    except (OSError, KeyError, ValueError):
+        return 1 << 30

@@ -1,0 +1,72 @@
+"""What is in a database: its collections, their sizes, and the audit log."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from elasticface.base.files import printable
+from elasticface.gallery import collection as collections
+from elasticface.gallery.collection import Collection
+from elasticface.gallery.database import Connections
+from elasticface.gallery.search import EXACT_UP_TO, Recall, read_recall
+
+AUDIT_COLUMNS = ("time", "role", "action", "collection", "person", "faces")
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Of one collection."""
+
+    collection: Collection
+    size: int  # bytes on the disk, indexes included
+    recall: Recall | None  # of its index, where it has one
+
+    @property
+    def search(self) -> str:
+        """How it is searched."""
+        if self.recall is None:
+            return "exact"
+        if self.collection.searched <= EXACT_UP_TO:
+            return f"exact, up to {EXACT_UP_TO:,} vectors; its index: {self.recall}"
+        return f"approximate, {self.recall}"
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        found = self.collection
+        return [
+            f"{printable(found.name)}: {found.people:,} people, {found.faces:,} faces, {self.size / 1e6:,.1f} MB",
+            f"  model {printable(found.model)} ({found.fingerprint.hex()[:16]}…), {found.dimensions} numbers a face, "
+            f"detector {printable(found.detector)}",
+            f"  several faces of a person: {found.aggregation}; search: {self.search}",
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """As `elasticface gallery stats --json` writes it."""
+        found = self.collection
+        return {
+            **{name: value for name, value in vars(found).items() if name != "id"},
+            "fingerprint": found.fingerprint.hex(),
+            "created": found.created.isoformat(),
+            "bytes": self.size,
+            "recall": self.recall and self.recall.as_json(),
+        }
+
+
+def stats(database: Connections) -> list[Stats]:
+    """Of all collections, by name."""
+    told = []
+    for found in collections.every(database):
+        with database.transaction() as cursor:
+            tables = [f"face_{found.id}", *([f"template_{found.id}"] if found.aggregation == "mean" else [])]
+            cursor.execute(
+                "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name", [tables]
+            )
+            row = cursor.fetchone()
+            told.append(Stats(found, int(row[0] or 0) if row else 0, read_recall(cursor, found)))
+    return told
+
+
+def audit(database: Connections) -> list[tuple[Any, ...]]:
+    """The lines of the audit log, oldest first, as ``AUDIT_COLUMNS`` says; times in ISO 8601."""
+    with database.transaction() as cursor:
+        cursor.execute("SELECT time, role, action, collection, person, faces FROM audit ORDER BY id")
+        return [(time.isoformat(), *others) for time, *others in cursor.fetchall()]

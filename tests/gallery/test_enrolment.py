@@ -1,0 +1,122 @@
+"""Enrolment: the same photo is one face, what is not enrolled has a reason, and names are data."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from album import NOBODY
+from unit_vectors import made_up, unit
+
+from elasticface.base.errors import InputError
+from elasticface.gallery.database import Database
+from elasticface.gallery.enrolment import ALREADY, NewFace
+from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.rules import Rules
+from elasticface.model.encoder import FaceEncoder
+
+
+@pytest.fixture
+def gallery(database: Database, encoder: FaceEncoder) -> Gallery:
+    return Gallery.create("friends", encoder, database=database)
+
+
+def faces_of(gallery: Gallery) -> dict[str, int]:
+    return {person.name: person.faces for person in gallery.people()}
+
+
+def test_a_folder_is_enrolled_once_however_often(gallery: Gallery, album: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "people"
+    shutil.copytree(album / "people", folder)
+    done = gallery.enrol_folder(folder, workers=2)
+    assert done.lines() == ["faces enrolled: 6"]
+    shutil.copy(folder / "person 0/0.png", folder / "person 0/copy.png")
+    shutil.copy(folder / "person 0/0.png", folder / "person 1/not me.png")
+    shutil.copy(album / NOBODY, folder / "person 1")
+    shutil.copy(album / "two.png", folder / "Ann.png")
+    (folder / "person 2/damaged.jpg").write_bytes(b"no image")
+    again = gallery.enrol_folder(folder, workers=1)
+    assert again.enrolled == []
+    assert len(again.already) == 7
+    assert again.refused == {
+        "Ann.png": "2 faces are in it; cut one out, or choose with --faces largest",
+        "person 1/nobody.png": "no face was found in it",
+        "person 1/not me.png": "the same photo is enrolled as person 0",
+        "person 2/damaged.jpg": again.refused["person 2/damaged.jpg"],
+    }
+    assert "image" in again.refused["person 2/damaged.jpg"]
+    assert faces_of(gallery) == {"person 0": 2, "person 1": 2, "person 2": 2}
+    again.write(tmp_path / "report.csv")
+    with (tmp_path / "report.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["outcome"] for row in rows].count("refused") == 4
+    assert len(rows) == 11
+    assert gallery.enrol_folder(folder, rules=Rules("largest"), workers=1).enrolled == ["Ann.png"]
+    assert (gallery.collection.people, gallery.collection.faces) == (4, 7)
+
+
+def test_faces_that_are_small_or_of_a_low_score_are_refused(gallery: Gallery, album: Path) -> None:
+    photo = album / "people/person 0/0.png"
+    assert gallery.enrol("Ann", photo, rules=Rules(smallest=200)).endswith("pixels wide, less than 200")
+    assert gallery.enrol("Ann", photo, rules=Rules(least_score=1.0)).endswith("below 1")
+    assert faces_of(gallery) == {}
+    assert gallery.enrol("Ann", photo) is None
+    assert gallery.enrol("Ann", photo.read_bytes()) == ALREADY
+    with pytest.raises(InputError, match="least score lie in 0 to 1"):
+        Rules(least_score=2)
+
+
+def test_names_are_data(gallery: Gallery, database: Database) -> None:
+    names = ["Robert'); DROP TABLE elasticface.face; --", "%s", "$1", "a\nb", "日本", "\\", "{}"]
+    vectors = unit(np.random.default_rng(0).normal(size=(len(names), 16)))
+    faces = [NewFace(name, vector, name) for name, vector in zip(names, vectors, strict=True)]
+    assert gallery.enrol_embeddings(faces) == [None] * len(names)
+    assert faces_of(gallery) == dict.fromkeys(names, 1)
+    for vector, name in zip(vectors, names, strict=True):
+        (found,) = gallery.search_embeddings(vector[None], most=1)
+        assert (found.candidates[0].person, found.candidates[0].photo) == (name, name)
+
+
+def test_embeddings_must_fit_and_nothing_of_a_wrong_batch_is_kept(gallery: Gallery) -> None:
+    good = made_up(2, 1)
+    for vector, told in (
+        (np.ones(16), "an embedding of length 4"),
+        (unit(np.ones(8)), r"an embedding of \[8\] where the collection has 16"),
+        (np.full(16, np.nan), "of length nan"),
+    ):
+        with pytest.raises(InputError, match=told):
+            gallery.enrol_embeddings([*good, NewFace("Ann", vector, "a.jpg")])
+    assert faces_of(gallery) == {}
+
+
+def test_who_has_no_face_of_their_own_is_nobody(gallery: Gallery) -> None:
+    (face,) = made_up(1, 1)
+    assert gallery.enrol_embeddings([face, NewFace("Ann", face.embedding, "same.jpg")]) == [
+        None,
+        "the same photo is enrolled as person 0",
+    ]
+    assert faces_of(gallery) == {"person 0": 1}
+    assert gallery.collection.people == 1
+
+
+def test_what_is_counted_is_what_is_there(gallery: Gallery, database: Database) -> None:
+    gallery.enrol_embeddings(made_up(20, 3))
+    gallery.enrol_embeddings(made_up(25, 3))
+    gallery.remove(["person 3", "person 7"], erase=False)
+    with database.transaction() as cursor:
+        there = cursor.execute("SELECT (SELECT count(*) FROM person), (SELECT count(*) FROM face)").fetchone()
+    assert (gallery.collection.people, gallery.collection.faces) == there == (23, 69)
+
+
+def test_a_mean_is_that_of_the_faces_that_are_there(database: Database, encoder: FaceEncoder) -> None:
+    gallery = Gallery.create("means", encoder, database=database, aggregation="mean")
+    faces = made_up(3, 4)
+    for face in faces:
+        gallery.enrol_embeddings([face])
+    probe = unit(np.random.default_rng(1).normal(size=16))
+    (found,) = gallery.search_embeddings(probe[None])
+    for one in found.candidates:
+        own = [face.halves.astype(np.float64) for face in faces if face.person == one.person]
+        assert one.similarity == pytest.approx(float(unit(np.mean(own, axis=0)) @ probe), abs=2e-3)
+    assert found.comparisons == 3

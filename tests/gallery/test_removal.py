@@ -1,0 +1,126 @@
+"""Removal: the bytes of an embedding are in no file of the database any more, and the audit log has a line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from unit_vectors import made_up
+
+from elasticface.base.errors import InputError
+from elasticface.gallery import removal
+from elasticface.gallery.collection import Aggregation
+from elasticface.gallery.database import Database
+from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.stats import audit
+from elasticface.model.encoder import FaceEncoder
+
+psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
+
+NAME = "Zacharias Quetzalcoatl"
+
+
+def files_with(database: Database, wanted: bytes) -> list[str]:
+    """The files of the database that hold these bytes; those that a checkpoint removes may be gone meanwhile."""
+    assert database.server is not None
+    found = []
+    for path in database.server.folder.rglob("*"):
+        try:
+            if path.is_file() and wanted in path.read_bytes():
+                found.append(str(path))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("aggregation", "index"), [("best", False), ("best", True), ("mean", True)])
+def test_nothing_of_who_was_removed_is_left_in_any_file(
+    database: Database, encoder: FaceEncoder, aggregation: Aggregation, index: bool
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database, aggregation=aggregation)
+    faces = made_up(40, 2)
+    mine = [type(face)(NAME, face.embedding, f"{NAME}.jpg") for face in made_up(1, 1, seed=9)]
+    gallery.enrol_embeddings(faces[:40])
+    gallery.enrol_embeddings(mine)
+    gallery.enrol_embeddings(faces[40:])
+    if index:
+        gallery.reindex(probes=5)
+    with database.no_transaction() as cursor:
+        cursor.execute("ANALYZE")
+        cursor.execute("CHECKPOINT")
+    # The middle of it, as PostgreSQL writes it: a page of the table may begin at any byte.
+    embedding, name = mine[0].halves.tobytes(), NAME.encode()
+    other = faces[0].halves.tobytes()
+    assert any("/base/" in path for path in files_with(database, embedding))
+    assert files_with(database, name)
+    removed = gallery.remove(NAME)
+    assert (removed.people, removed.faces, removed.remains) == (1, 1, "")
+    assert files_with(database, embedding) == []
+    assert files_with(database, name) == []
+    assert any("/base/" in path for path in files_with(database, other))
+    (found,) = gallery.search_embeddings(mine[0].embedding[None], most=40)
+    assert NAME not in {one.person for one in found.candidates}
+    assert found.people == 40
+
+
+def test_without_erasing_it_says_what_remains_until_it_is_erased(database: Database, encoder: FaceEncoder) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    faces = made_up(3, 1)
+    gallery.enrol_embeddings(faces)
+    removed = gallery.remove(["person 1"], erase=False)
+    assert "may stay in freed space" in removed.lines()[-1]
+    assert gallery.search_embeddings(faces[1].embedding[None])[0].people == 2
+    assert files_with(database, faces[1].halves.tobytes())
+    gallery.erase()
+    assert files_with(database, faces[1].halves.tobytes()) == []
+
+
+def test_a_transaction_that_still_sees_them_is_said(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    faces = made_up(3, 1)
+    gallery.enrol_embeddings(faces)
+    monkeypatch.setattr(removal, "PATIENCE", 0.2)
+    with psycopg.connect(**database.address) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1")
+        assert "another transaction of the database was open" in gallery.remove("person 1").remains
+        other.rollback()
+    assert gallery.erase().remains == ""
+    assert files_with(database, faces[1].halves.tobytes()) == []
+
+
+def test_all_or_nobody_is_removed(database: Database, encoder: FaceEncoder) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(3, 1))
+    with pytest.raises(InputError, match="nobody named 'x' is enrolled; nobody was removed"):
+        gallery.remove(["person 1", "x"])
+    assert [person.name for person in gallery.people()] == ["person 0", "person 1", "person 2"]
+    removed = gallery.drop()
+    assert (removed.people, removed.faces) == (3, 3)
+    assert files_with(database, made_up(3, 1)[2].halves.tobytes()) == []
+    with pytest.raises(InputError, match="no collection 'friends'"):
+        gallery.people()
+    with pytest.raises(InputError, match="no collection"):
+        gallery.enrol_embeddings(made_up(1, 1))
+
+
+def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(
+    database: Database, encoder: FaceEncoder, tmp_path: Path
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings([type(face)(NAME, face.embedding, "a.jpg") for face in made_up(1, 3)])
+    (person,) = gallery.people()
+    gallery.export(tmp_path / "out")
+    gallery.remove(NAME, erase=False)
+    gallery.drop()
+    told = audit(database)
+    assert [row[2:] for row in told] == [
+        ("create", "friends", None, 0),
+        ("enrol", "friends", person.id, 3),
+        ("export", "friends", None, 3),
+        ("remove", "friends", person.id, 3),
+        ("drop", "friends", None, 0),
+    ]
+    assert NAME not in str(told)
+    assert np.array_equal([row[1] for row in told], ["elasticface"] * 5)

@@ -1,0 +1,162 @@
+"""Searches: the exact one is a matrix product; an approximate one says so; decisions know their error rate."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from unit_vectors import made_up, unit
+
+from elasticface.base.errors import InputError
+from elasticface.faces.finder import FaceFinder
+from elasticface.gallery import search
+from elasticface.gallery.collection import Aggregation
+from elasticface.gallery.database import Database
+from elasticface.gallery.gallery import Gallery
+from elasticface.model.calibration import Calibration, OperatingPoint, gallery_fmr
+from elasticface.model.encoder import FaceEncoder
+from elasticface.recognition import conditions_of
+
+HALF = 1e-3  # of an inner product: what rounding both vectors to halves costs, at most
+
+
+def filled(database: Database, encoder: FaceEncoder, aggregation: Aggregation = "best", people: int = 60) -> Gallery:
+    gallery = Gallery.create("friends", encoder, database=database, aggregation=aggregation)
+    gallery.enrol_embeddings(made_up(people, 3))
+    return gallery
+
+
+def point(fmr: float, threshold: float) -> OperatingPoint:
+    return OperatingPoint(fmr, threshold, fmr, (fmr / 2, fmr * 2), 0.9, (0.8, 0.95), 1000)
+
+
+def calibrated(encoder: FaceEncoder, *points: OperatingPoint) -> FaceEncoder:
+    conditions = conditions_of(encoder, FaceFinder().name)
+    calibration = Calibration(conditions, points, None, ("made up",), "people", 100, 3000, 3000)
+    return FaceEncoder(encoder.network, replace(encoder.card, calibration=calibration))
+
+
+@pytest.mark.parametrize("aggregation", ["best", "mean"])
+def test_the_exact_search_is_longhand(
+    database: Database, encoder: FaceEncoder, aggregation: Literal["best", "mean"]
+) -> None:
+    gallery, faces = filled(database, encoder, aggregation), made_up(60, 3)
+    probes = unit(np.random.default_rng(7).normal(size=(20, 16)))
+    for probe, found in zip(probes, gallery.search_embeddings(probes, most=60), strict=True):
+        expected: dict[str, float] = {}
+        for name in {face.person for face in faces}:
+            own = np.array([face.embedding for face in faces if face.person == name], np.float64)
+            expected[name] = float((own @ probe).max() if aggregation == "best" else unit(own.mean(0)) @ probe)
+        assert {one.person: one.similarity for one in found.candidates} == pytest.approx(expected, abs=HALF)
+        similarities = [one.similarity for one in found.candidates]
+        assert similarities == sorted(similarities, reverse=True)
+        assert found.recall is None
+        assert found.comparisons == (180 if aggregation == "best" else 60)
+        closest = max(
+            (face for face in faces if face.person == found.candidates[0].person), key=lambda f: f.embedding @ probe
+        )
+        assert found.candidates[0].photo == closest.source
+
+
+@pytest.mark.parametrize("aggregation", ["best", "mean"])
+def test_an_approximate_search_says_so_with_its_recall(
+    database: Database, encoder: FaceEncoder, aggregation: Aggregation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = filled(database, encoder, aggregation, people=150)
+    recall = gallery.reindex(probes=50)
+    assert recall is not None
+    assert recall.searches == 50
+    assert recall.found >= 45
+    probes = unit(np.random.default_rng(7).normal(size=(5, 16)))
+    assert gallery.search_embeddings(probes)[0].recall is None  # few enough for an exact search
+    exact = gallery.search_embeddings(probes)
+    monkeypatch.setattr(search, "EXACT_UP_TO", 100)
+    near = gallery.search_embeddings(probes)
+    assert near[0].recall == recall
+    assert (
+        "approximate, recall"
+        in search.decide(gallery.collection, near[0], search.Threshold(None, reason="none"), 0.01).lines()[1]
+    )
+    everybody = gallery.search_embeddings(probes, 150, exact=True)
+    for one, other, all_of_them in zip(near, exact, everybody, strict=True):
+        assert one.candidates[0] == other.candidates[0]
+        assert set(one.candidates) <= set(all_of_them.candidates)  # whoever is found has the exact similarity
+    assert gallery.search_embeddings(probes, exact=True)[0].recall is None
+    gallery.enrol_embeddings(made_up(160, 3)[-3:])  # the index is kept up to date
+    (found,) = gallery.search_embeddings(made_up(160, 3)[-1].embedding[None], most=1)
+    assert found.candidates[0].person == "person 159"
+    gallery.drop_index()
+    assert gallery.search_embeddings(probes)[0].recall is None
+
+
+def test_the_index_is_what_answers(database: Database, encoder: FaceEncoder) -> None:
+    """The planner may use the index: its expression is the query's."""
+    gallery = filled(database, encoder)
+    gallery.reindex(probes=1)
+    with database.transaction() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(
+            "EXPLAIN SELECT person FROM elasticface.face_1 ORDER BY (embedding::halfvec(16)) <#> "
+            "%s::halfvec(16) LIMIT 5",
+            [str(made_up(1, 1)[0].embedding.tolist())],
+        )
+        assert "hnsw_1" in str(cursor.fetchall())
+
+
+def test_a_decision_is_by_the_highest_calibrated_rate_that_the_gallery_allows(
+    database: Database, encoder: FaceEncoder
+) -> None:
+    gallery = filled(database, encoder)
+    points = point(1e-2, 0.3), point(1e-4, 0.5), point(1e-6, 0.7)
+    validity = search.Threshold(None, calibrated(encoder, *points).card.calibration)
+    (found,) = gallery.search_embeddings(made_up(1, 1)[0].embedding[None], most=60)
+    assert found.comparisons == 180
+    answer = search.decide(gallery.collection, found, validity, 0.05)
+    assert answer.threshold.point == points[1]  # 1 − (1 − 1e-4)^180 = 1.8 %, and with 1e-2 it is 84 %
+    assert answer.false_positive_rate == pytest.approx(1 - (1 - 1e-4) ** 180)
+    assert answer.person == "person 0"
+    assert answer.unknown is False
+    for one in answer.found.candidates:
+        reached = [p.fmr for p in points if one.similarity >= p.threshold]
+        assert one.false_positive_rate == (gallery_fmr(min(reached), 180) if reached else None)
+    strict = search.decide(gallery.collection, found, validity, 1e-5)
+    assert strict.unknown is None
+    assert strict.person is None
+    assert "1e-06, names somebody in 0.018 % of the searches for strangers among 180" in str(strict.reason)
+    stranger = replace(found, candidates=[replace(found.candidates[0], similarity=0.49)])
+    unknown = search.decide(gallery.collection, stranger, validity, 0.05)
+    assert (unknown.person, unknown.unknown) == (None, True)
+    assert unknown.lines()[0] == "unknown: nobody is at or above the threshold of 0.5000"
+    assert unknown.as_json()["unknown"] is True
+    for fpir in (0, 1, -1, float("nan")):
+        with pytest.raises(InputError, match="fpir must lie between 0 and 1"):
+            search.decide(gallery.collection, found, validity, fpir)
+
+
+def test_means_of_several_faces_are_not_decided_by_a_calibration_of_single_ones(
+    database: Database, encoder: FaceEncoder
+) -> None:
+    gallery = filled(database, encoder, "mean")
+    validity = search.Threshold(None, calibrated(encoder, point(1e-6, 0.5)).card.calibration)
+    (found,) = gallery.search_embeddings(made_up(1, 1)[0].embedding[None])
+    answer = search.decide(gallery.collection, found, validity, 0.05)
+    assert answer.unknown is None
+    assert "people here are means of several" in str(answer.reason)
+
+
+def test_a_photo_is_searched_and_without_a_calibration_nothing_is_decided(
+    database: Database, encoder: FaceEncoder, album: Path
+) -> None:
+    gallery = Gallery.create("friends", calibrated(encoder, point(1e-4, 0.9)), database=database)
+    nobody = gallery.search(album / "people/person 0/0.png")
+    assert (nobody.unknown, nobody.found.candidates) == (True, [])  # nobody is enrolled
+    gallery.enrol_folder(album / "people", workers=1)
+    assert gallery.search(album / "people/person 0/0.png").person == "person 0"
+    without = Gallery("friends", encoder, database=database).search(album / "people/person 0/0.png")
+    assert (without.person, without.unknown) == (None, None)
+    assert without.lines()[0] == "no decision: the model is not calibrated: see `elasticface calibrate`"
+    assert without.found.candidates[0].person == "person 0"
+    assert without.as_json()["candidates"][0]["similarity"] == pytest.approx(1, abs=HALF)
+    with pytest.raises(InputError, match="most must be at least 1"):
+        gallery.search(album / "people/person 0/0.png", most=0)
