@@ -3,9 +3,8 @@
     python tools/default_model.py RUN OUT SPEC [--lfw FOLDER] [--people FOLDER]
 
 `make default-model` does all of it from nothing: it renders people who never lived and trains on them alone, by the
-recipe default-model.yaml, then calls this. Of the rendered people it also takes how much photos of one person differ,
-direction by direction, and levels that out in the last layer. Real photos only judge the result: LFW's pairs give the
-figures in the card, people aligned by `elasticface align` its thresholds. Nothing of them is in the weights.
+recipe default-model.yaml, then calls this. Real photos only judge the result: LFW's pairs give the figures in the card,
+people aligned by `elasticface align` its thresholds. Nothing of them is in the weights.
 """
 
 import sys
@@ -14,15 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from jsonargparse import auto_cli
-from torch import nn
 
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
-from elasticface.data import Source, open_dataset
 from elasticface.data.synthetic.studio import RENDERER_VERSION
 from elasticface.data.synthetic.write import write_faces
 from elasticface.model.encoder import FaceEncoder
@@ -35,8 +30,6 @@ from elasticface.recognition.found_by import detector_of
 
 NAME = "elasticface default"
 MOST_BYTES = 8_000_000  # of the weights: they are in every wheel
-PEOPLE = 2000  # of the training, whose photos say what differs within a person
-SHRINKAGE = 0.3  # of their covariance towards a multiple of the identity
 UNSEEN_SEED = 1_000_000  # of the rendered people to judge on: other people than those of the training's seed
 USE = {
     "good_for": "trying out, tests, demonstrations, a start for fine-tuning",
@@ -58,7 +51,6 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
         people: a folder or tar of people, aligned by `elasticface align`, for the calibration.
     """
     trained = load(run)
-    level_within_people(trained, open_dataset(data))
     training = {**trained.card.training, "data": data, "renderer": RENDERER_VERSION, **USE}
     card = replace(trained.card, name=NAME, training=training)
     FaceEncoder(trained.network, card).save(out, half=True)
@@ -75,40 +67,6 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
         measured = measure(load(out), open_comparable(people, all_pairs=True), detector=detector_of([people]))
         store_calibration(out, measured.calibration)
     print(f"{out}: {size:,} bytes", *(f"{name}: {rates}" for name, rates in figures.items()), sep="\n")
-
-
-@torch.no_grad()
-def level_within_people(encoder: FaceEncoder, source: Source) -> None:
-    """Change the last layer so that embeddings of one person differ alike in all directions.
-
-    Within-class covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech 2006), x -> Lᵀ·x with
-    L·Lᵀ = (S + λ·I)⁻¹, S the covariance within people of unit embeddings. In the trained net, directions in which a
-    person's photos differ much count as much as others.
-
-    Args:
-        encoder: of a network that ends in ``fc`` and the batch norm ``features``.
-        source: the people of the training; the first ones are taken.
-    """
-    labels = np.asarray(source.labels)
-    rows = np.flatnonzero(labels < PEOPLE)
-    embeddings = encoder.embed(source[int(row)][0] for row in rows).astype(np.float64)
-    people, of_row = np.unique(labels[rows], return_inverse=True)
-    means = np.stack([embeddings[of_row == person].mean(0) for person in range(len(people))])
-    within = embeddings - means[of_row]
-    covariance = within.T @ within / (len(rows) - len(people))
-    level = SHRINKAGE * np.trace(covariance) / len(covariance)
-    factor = np.linalg.cholesky(np.linalg.inv(covariance + level * np.eye(len(covariance))))
-    factor *= 1 / np.linalg.norm(embeddings @ factor, axis=1).mean()  # lengths stay about what they are
-    linear, norm = encoder.network.fc, encoder.network.features
-    assert isinstance(linear, nn.Linear)
-    assert isinstance(norm, nn.BatchNorm1d)
-    change = torch.from_numpy(factor.T)
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    linear.weight.copy_(change @ (scale[:, None] * linear.weight.double()))
-    norm.bias.copy_(change @ (norm.bias.double() - scale * norm.running_mean.double()))
-    norm.weight.fill_(1)
-    norm.running_mean.zero_()
-    norm.running_var.fill_(1 - norm.eps)
 
 
 def _on_rendered(encoder: FaceEncoder) -> PairResult:
