@@ -65,6 +65,7 @@ from elasticface.training.loop import train
 OUT = RESULTS / "elasticity.json"
 PAGE = Path(__file__).parent.parent / "docs" / "elasticity.md"
 PLOT = PAGE.parent / "images" / "elasticity.png"
+PICTURE = f"![Points of accuracy that elastic margins give, by heterogeneity](images/{PLOT.name})"
 SIZE = Size(people=280, photos=14, unseen_people=320, unseen_photos=8, pairs=6000, epochs=5)
 SEED = 11  # of the rendered people
 HETEROGENEITIES = (0.0, 0.5, 1.0)
@@ -288,7 +289,7 @@ def write_page(results: dict[str, Any]) -> None:
     """The tables and the plot of docs/elasticity.md."""
     resampled = Resampled(results)
     for marker, text in (
-        ("main contrasts", main_table(resampled)),
+        ("main contrasts", f"{main_table(resampled)}\n\n{PICTURE}"),
         ("contrasts by set", contrasts_table(resampled)),
         ("losses", losses_table(resampled)),
         ("pairs", pairs_table(resampled)),

@@ -69,7 +69,7 @@ def select(
     """Choose m with the margin fixed, then σ with that m, as the paper does (section 4.1).
 
     A candidate is trained once for each seed, and its model judged after the last step, by the accuracy on each
-    benchmark; :func:`elasticface.selection.choice.choose` has the rule. Called again it resumes, and runs that are done
+    benchmark; :func:`elasticface.selection.choose` has the rule. Called again it resumes, and runs that are done
     are not trained again. Under torchrun or srun every process calls it, as :func:`elasticface.training.train`.
 
     Args:
