@@ -239,9 +239,10 @@ def _unprivileged() -> tuple[int, int] | None:
             "/usr/sbin/nologin",
         ]
         try:
-            subprocess.run([*words, USER], check=True, capture_output=True)
+            # That another process makes it at the same time is an error, and all the same it is there.
+            subprocess.run([*words, USER], check=False, capture_output=True)
             entry = pwd.getpwnam(USER)
-        except (OSError, subprocess.CalledProcessError, KeyError) as error:
+        except (OSError, KeyError) as error:
             raise Stopped(
                 f"PostgreSQL does not run as root, and the system user {USER!r} cannot be made; run as an ordinary user"
             ) from error

