@@ -176,15 +176,12 @@ class Answer:
 
     def as_json(self) -> dict[str, Any]:
         """As `elasticface gallery search --json` writes it."""
-        point, recall = self.threshold.point, self.found.recall
+        recall = self.found.recall
         return {
             "person": self.person,
             "unknown": self.unknown,
             "fpir": self.fpir,
-            "threshold": point and point.threshold,
-            "fmr": point and point.fmr,
-            "fmr_interval": point and list(point.fmr_interval),
-            "acceptance": point and point.acceptance,
+            **self.threshold.as_json(),
             "false_positive_rate": self.false_positive_rate,
             "false_positive_interval": self.false_positive_interval,
             "people": self.found.people,

@@ -116,14 +116,10 @@ class Search:
 
     def as_json(self) -> dict[str, Any]:
         """As `elasticface find --json` writes it."""
-        point = self.threshold.point
         return {
             "person": self.person,
             "unknown": None if self.reason is not None else self.person is None,
-            "threshold": point and point.threshold,
-            "fmr": point and point.fmr,
-            "fmr_interval": point and list(point.fmr_interval),
-            "acceptance": point and point.acceptance,
+            **self.threshold.as_json(),
             "false_positive_rate": self.false_positive_rate,
             "false_positive_interval": self.false_positive_interval,
             "people": self.people,

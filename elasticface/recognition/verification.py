@@ -75,6 +75,16 @@ class Threshold:
         """Whether it is one person; None where that is not calibrated."""
         return None if self.point is None else similarity >= self.point.threshold
 
+    def as_json(self) -> dict[str, Any]:
+        """The point; None for all of it where there is none."""
+        point = self.point
+        return {
+            "threshold": point and point.threshold,
+            "fmr": point and point.fmr,
+            "fmr_interval": point and list(point.fmr_interval),
+            "acceptance": point and point.acceptance,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Verification:
@@ -118,10 +128,7 @@ class Verification:
         return {
             "similarity": self.similarity,
             "same": self.same,
-            "threshold": point and point.threshold,
-            "fmr": point and point.fmr,
-            "fmr_interval": point and list(point.fmr_interval),
-            "acceptance": point and point.acceptance,
+            **self.threshold.as_json(),
             "acceptance_interval": point and list(point.acceptance_interval),
             "llr": self.llr,
             "reason": self.threshold.reason,

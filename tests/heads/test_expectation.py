@@ -17,8 +17,6 @@ from elasticface import heads
 from elasticface.base.errors import InputError
 from elasticface.heads import expectation, margins
 from elasticface.heads.margin_head import MarginHead
-from elasticface.training.loop import train
-from elasticface.training.run_files import read_metrics
 
 ORDERS = [(loss, order) for loss in ELASTIC for order in (("paper", "release") if loss.endswith("+") else ("paper",))]
 
@@ -252,9 +250,4 @@ def test_a_head_says_that_it_does_not_draw():
 
 def test_a_run_resumes_with_the_same_losses(people: Path, tmp_path: Path) -> None:
     config = replace(small_run.SMALL, loss="elastic-arc+", draws="expected", max_steps=12, epochs=100, milestones=[])
-    train(people, tmp_path / "unbroken", config)
-    for steps in (5, 12):
-        train(people, tmp_path / "run", replace(config, max_steps=steps), resume=True)
-    found = [line["loss"] for line in read_metrics(tmp_path / "run")]
-    assert found == [line["loss"] for line in read_metrics(tmp_path / "unbroken")]
-    assert found[-1] < found[0]
+    small_run.assert_learns_and_resumes(people, tmp_path, config)

@@ -19,8 +19,6 @@ from elasticface.heads import chunks
 from elasticface.heads.margins import arc_margin
 from elasticface.heads.softmax import Target
 from elasticface.training.config import TrainConfig
-from elasticface.training.loop import train
-from elasticface.training.run_files import read_metrics
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-loss.md"
 BATCH, CLASSES, SIZE = 6, 11, 8
@@ -71,12 +69,7 @@ def test_a_loss_of_one_s_own_trains_and_resumes(
     of_the_page: type[heads.MarginHead], people: Path, tmp_path: Path
 ) -> None:
     config = replace(small_run.SMALL, loss="mv-softmax", margin=0.2, std=0.05, max_steps=12, epochs=100, milestones=[])
-    train(people, tmp_path / "unbroken", config)
-    for steps in (5, 12):
-        train(people, tmp_path / "run", replace(config, max_steps=steps), resume=True)
-    found = [line["loss"] for line in read_metrics(tmp_path / "run")]
-    assert found == [line["loss"] for line in read_metrics(tmp_path / "unbroken")]
-    assert found[-1] < found[0]
+    small_run.assert_learns_and_resumes(people, tmp_path, config)
 
 
 def test_a_loss_that_nobody_added_is_refused() -> None:
