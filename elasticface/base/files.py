@@ -46,13 +46,18 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path``; what the body writes there, a file or a folder, takes the place of ``path``.
 
-    If the body raises, the temporary is removed and ``path`` stays as it was.
+    If the body raises, the temporary is removed and ``path`` stays as it was. Only files and folders are replaced: a
+    device such as ``/dev/null``, which root could replace for the whole machine, and a pipe are not.
 
     Args:
         path: where the result goes; folders above it are made.
         sync: see to it that the content is on the disk before the name is. Without, a power cut can leave an empty
             file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
+
+    Raises:
+        InputError: ``path`` is a device, a pipe or a socket, or has no name of its own, as "." and ".." have none.
     """
+    _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -61,11 +66,13 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
             for file in [*sorted(temporary.rglob("*")), temporary] if temporary.is_dir() else [temporary]:
                 _sync(file)
         before = temporary.with_suffix(".old.tmp")
-        if temporary.is_dir() and path.exists():
+        if temporary.is_dir() and os.path.lexists(path):
             path.rename(before)  # a folder cannot be renamed over another; this way either is whole at any moment
         os.replace(temporary, path)
-        if before.exists():
+        if before.is_dir() and not before.is_symlink():
             shutil.rmtree(before)
+        else:
+            before.unlink(missing_ok=True)
         if sync:
             _sync(path.parent)
     except BaseException:
@@ -242,8 +249,10 @@ def check_writable(out: Path, name: str | None = None) -> None:
     Raises:
         InputError: it cannot be made, is no folder, or may not be written to.
     """
-    if name is not None and (not name or (out / name).is_dir()):
-        raise InputError(f"{printable(out / name)}: is a folder; give the name of a file")
+    if name is not None:
+        if not name or (out / name).is_dir():
+            raise InputError(f"{printable(out / name)}: is a folder; give the name of a file")
+        _check_replaceable(out / name)
     there = Path(os.path.abspath(out))
     missing: list[str] = []
     while not os.path.lexists(there):
@@ -282,6 +291,17 @@ def printable(name: str | Path, most: int | None = None) -> str:
     if most is not None and len(text) > most:
         text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise InputError where nothing may take the place of ``path``."""
+    if path.name in ("", ".."):
+        raise InputError(f"{printable(path)}: cannot be replaced; give a new name")
+    with contextlib.suppress(OSError):  # what is not there, or cannot be reached, is found out by who writes
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            what = _KINDS.get(stat.S_IFMT(mode), "is no file")
+            raise InputError(f"{printable(path)}: {what}; give the name of a file")
 
 
 def _not_a_file(path: str, mode: int) -> OSError:

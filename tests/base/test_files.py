@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -160,3 +161,38 @@ def test_processes_that_try_a_folder_at_once_do_not_get_in_each_others_way(tmp_p
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(attempt, range(400)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("target", "what"), [("/dev/null", "device"), ("pipe", "named pipe")])
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path, target: str, what: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "out").symlink_to(target)  # the device itself would be at stake where root tests
+    for write in (lambda: files.write_text(tmp_path / "out", "x"), lambda: files.check_writable(tmp_path, "out")):
+        with pytest.raises(InputError, match=rf"out: is a {what}, not a file; give the name of a file$"):
+            write()
+    assert sorted(os.listdir(tmp_path)) == ["out", "pipe"]
+    assert (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.parametrize("leads_to", ["there", "nowhere"])
+def test_a_folder_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path: Path, leads_to: str) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "out").symlink_to(leads_to)
+    with files.replacing(tmp_path / "out") as temporary:
+        temporary.mkdir()
+        (temporary / "x").write_text("x")
+    assert sorted(os.listdir(tmp_path)) == ["out", "there"]
+    assert not (tmp_path / "out").is_symlink()
+    assert (os.listdir(tmp_path / "out"), os.listdir(tmp_path / "there")) == (["x"], [])
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_what_has_no_name_of_its_own_is_not_replaced(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(InputError, match=rf"^{re.escape(name)}: cannot be replaced; give a new name"),
+        files.replacing(Path(name)),
+    ):
+        pass
