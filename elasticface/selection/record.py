@@ -4,7 +4,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from elasticface.base import files, records
 from elasticface.base.errors import InputError
@@ -61,13 +63,23 @@ class Grid:
 class Run:
     """One training, and what its model reached."""
 
-    folder: str  # in the selection's
-    loss: str
+    folder: str  # of :func:`folder_of`, in the selection's
+    loss: Loss
     margin: float
     std: float | None  # None: the margin is fixed
     seed: int
     accuracy: dict[str, float]  # benchmark -> in 0..1
-    seconds: float | None  # None: it was stopped in between
+    seconds: Annotated[float, Meta(ge=0, le=1e9)] | None  # None: it was stopped in between
+
+    def __post_init__(self) -> None:
+        # Of a run that is done files are removed: that folder is not whatever a file says.
+        if self.folder != (folder := folder_of(self.loss, self.margin, self.std, self.seed)):
+            raise ValueError(f"folder is not {folder}, where that run is")
+
+
+def folder_of(loss: Loss, margin: float, std: float | None, seed: int) -> str:
+    """Of a run, within that of the selection: "runs/elastic-arc+-m0.5-std0.0175-seed0"."""
+    return f"{RUNS}/{loss}-m{margin}{'' if std is None else f'-std{std}'}-seed{seed}"
 
 
 @dataclass
@@ -143,6 +155,10 @@ def read_or_begin(out: Path, settings: Mapping[str, Any], grid: Grid) -> Record:
             f"{printable(out)}: was made with other settings: {', '.join(changed)}; give the same, or another folder "
             "with --out"
         )
+    for run in before.runs:
+        folder = out / run.folder
+        if not folder.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{printable(folder)}: is a link that leads out of {printable(out)}; {_OTHER_FOLDER}")
     return Record(dict(settings), grid, before.runs)
 
 

@@ -33,12 +33,13 @@ from elasticface.selection.page import write_selection
 from elasticface.selection.record import (
     CHOSEN,
     FIXED,
-    RUNS,
+    RECORD,
     Grid,
     Keep,
     Record,
     Run,
     Selection,
+    folder_of,
     read_or_begin,
 )
 from elasticface.training import processes
@@ -162,6 +163,12 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _begin(out: Path, settings: dict[str, Any], grid: Grid, keep: Keep) -> Record:
     record = read_or_begin(out, settings, grid)
+    for run in record.runs:
+        if run.accuracy.keys() != settings["pairs"].keys():
+            raise InputError(
+                f"{printable(out / RECORD)}: {run.folder} has not the accuracies on {', '.join(settings['pairs'])}; "
+                "give another folder with --out"
+            )
     record.environment = environment.describe()
     record.write(out)
     for run in record.runs:  # killed before that, or called with another ``keep``
@@ -209,7 +216,7 @@ class _Runs:
         run = Run(
             folder=_folder(config),
             loss=config.loss,
-            margin=config.margin or 0.0,
+            margin=_margin(config),
             std=config.std,
             seed=config.seed,
             accuracy=accuracy,
@@ -234,9 +241,12 @@ class _Runs:
 
 
 def _folder(config: TrainConfig) -> str:
-    """Of a run, within that of the selection: "runs/elastic-arc+-m0.5-std0.0175-seed0"."""
-    std = "" if config.std is None else f"-std{config.std}"
-    return f"{RUNS}/{config.loss}-m{config.margin}{std}-seed{config.seed}"
+    return folder_of(config.loss, _margin(config), config.std, config.seed)
+
+
+def _margin(config: TrainConfig) -> float:
+    assert config.margin is not None  # every candidate has one
+    return config.margin
 
 
 def _remove(run: Path, keep: Keep) -> None:

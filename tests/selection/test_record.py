@@ -1,5 +1,6 @@
 """What a grid may be, and which selections may go on in a folder."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,3 +112,30 @@ def test_a_record_that_is_written_is_read_again_as_it_was(tmp_path: Path) -> Non
     record.write(tmp_path)
     again = read_or_begin(tmp_path, record.settings, record.grid)
     assert again.runs == record.runs
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"folder": "../victim"}, r"runs\[0\].*folder is not runs/arcface-m0.45-seed0, where that run is"),
+        ({"folder": "/runs/arcface-m0.45-seed0"}, "folder is not runs/arcface-m0.45-seed0"),
+        ({"loss": "../../x", "folder": "runs/../../x-m0.45-seed0"}, r"runs\[0\]\.loss is '\.\./\.\./x'"),
+        ({"seconds": -1.0}, "seconds"),
+    ],
+)
+def test_a_run_is_where_it_must_be_whatever_the_file_says(begun: Path, changed: dict, told: str) -> None:
+    """Of runs that are done files are removed."""
+    record = json.loads((begun / RECORD).read_text())
+    record["runs"][0] |= changed
+    (begun / RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=told):
+        read_or_begin(begun, SETTINGS, GRID)
+
+
+def test_a_run_that_is_a_link_out_of_the_folder_is_refused(
+    begun: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (begun / "runs").mkdir()
+    (begun / "runs" / "arcface-m0.45-seed0").symlink_to(tmp_path_factory.mktemp("victim"))
+    with pytest.raises(InputError, match=r"arcface-m0\.45-seed0: is a link that leads out of"):
+        read_or_begin(begun, SETTINGS, GRID)
