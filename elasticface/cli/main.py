@@ -4,7 +4,9 @@ Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
 """
 
 import errno
+import io
 import os
+import select as polling
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         console.print(f"warning: {message}", markup=False, soft_wrap=True)
 
     warnings.showwarning = warn
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding has no letters for
     given = list(sys.argv[1:] if arguments is None else arguments)
     if len(given) == 1 and given[0] in GROUPS:
         given.append("--help")
@@ -70,12 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if command in GROUPS:
             command, chosen = f"{command} {chosen.action}", chosen[chosen.action]
         COMMANDS[command].run(chosen)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what goes wrong with it is said below, and not by Python at its end
     except InputError as error:
         _fail("" if error.silent else str(error), 2)
     except Stopped as stopped:
         _fail("" if stopped.silent else str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 1)
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout):
+            raise
+        _fail("stdout was closed before all of it was written, as by `head`; the rest is left out", 1)
     except OSError as error:
         if error.errno in files.NO_ROOM:
             where = f"{error.filename}: " if error.filename else ""
@@ -84,6 +94,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             _fail(f"{files.printable(os.fsdecode(error.filename))}: {error.strerror}; give another path", 2)
         raise
     sys.exit(0)
+
+
+def _is_closed(stdout: Any) -> bool:
+    """Whether nobody reads ``stdout`` any more. Then what is left of it goes nowhere."""
+    try:
+        descriptor = stdout.fileno()
+    except (AttributeError, OSError):  # there is none, or it is no file
+        return False
+    asked = polling.poll()
+    asked.register(descriptor, 0)
+    if not any(event & (polling.POLLERR | polling.POLLHUP) for _, event in asked.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 _WRONG_PATH = (

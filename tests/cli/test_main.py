@@ -230,3 +230,34 @@ def test_a_full_disk_is_one_line_and_no_traceback(people: Path, monkeypatch: pyt
     assert (code, out) == (1, "")
     wanted = "No space left on device; make room and start it again, with --resume if it takes that"
     assert err.splitlines()[-1] == f"elasticface: run/environment.json: {wanted}"
+
+
+_PRINTING = """
+from elasticface.cli import main, quickstart
+quickstart.run = lambda options: print({})
+main.main(["quickstart"])
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_one_line_and_no_traceback(unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(
+        [sys.executable, "-c", _PRINTING.format("'x' * 100")],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    os.close(writing)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended.stderr
+    assert ended.stderr.startswith("elasticface: stdout was closed before all of it was written")
+
+
+def test_a_name_that_stdout_has_no_letters_for_is_spelled_out() -> None:
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii:strict"}
+    program = [sys.executable, "-c", _PRINTING.format(r"'Zo\u00eb \udcff'")]
+    ended = subprocess.run(program, capture_output=True, text=True, env=environment)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "Zo\\xeb \\udcff\n", "")
