@@ -17,6 +17,7 @@ from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.reading.features import BLOCK, embed_to, model_bytes
+from elasticface.benchmarks.reading.npy import write_header
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode
 from elasticface.data.images.photos import Photos, canonical
@@ -183,9 +184,9 @@ def _embed(
 
 def _write_normalised(path: Path, rows: NDArray[np.float32]) -> None:
     """Embeddings [N, D], brought to length 1, as a `.npy`; block by block, for they may be larger than the memory."""
-    written = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=rows.shape)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        lengths = np.linalg.norm(block, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
-        np.divide(block, lengths, out=written[start : start + BLOCK])
-    written.flush()
+    with path.open("wb") as file:
+        write_header(file, np.float32, (len(rows), rows.shape[1]))
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            lengths = np.linalg.norm(block, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+            file.write(np.divide(block, lengths, dtype="<f4").tobytes())

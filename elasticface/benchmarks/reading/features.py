@@ -28,7 +28,7 @@ from elasticface.base.ahead import map_ahead
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.base.locks import locked
-from elasticface.benchmarks.reading.npy import map_floats
+from elasticface.benchmarks.reading.npy import map_floats, write_header
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.model.encoder import FaceEncoder
 from elasticface.model.onnx import OnnxNetwork
@@ -172,8 +172,13 @@ class _Cache:
         if needed > files.room(folder):
             raise InputError(f"{printable(folder)}: no room for {needed / 1e9:.1f} GB of features; give --features DIR")
         (folder / PROGRESS).unlink(missing_ok=True)
-        with files.replacing(folder / FEATURES) as temporary:
-            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
+        with files.replacing(folder / FEATURES) as temporary, temporary.open("wb") as file:
+            write_header(file, np.float32, shape)
+            # All of the room at once: a disk that is full when a row is written through the map is no error but SIGBUS.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, file.tell() + needed)
+            else:
+                file.truncate(file.tell() + needed)
 
     @property
     def to_do(self) -> list[int]:

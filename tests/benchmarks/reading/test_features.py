@@ -17,7 +17,14 @@ from torch import nn
 
 from elasticface import backbones
 from elasticface.base.errors import InputError
-from elasticface.benchmarks.reading.features import FEATURES, PROGRESS, Features, embed_to, open_features
+from elasticface.benchmarks.reading.features import (
+    FEATURES,
+    PROGRESS,
+    Features,
+    _Cache,
+    embed_to,
+    open_features,
+)
 from elasticface.benchmarks.reading.npy import map_floats
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.model.encoder import Card, FaceEncoder, Preprocessing
@@ -440,3 +447,10 @@ def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> N
     (tmp_path / "f.npy").write_bytes(with_header(header, rows=b""))
     with pytest.raises(InputError, match="not an array that can be mapped"):
         open_features(tmp_path / "f.npy", 3, "IJB-C")
+
+
+def test_a_cache_takes_all_of_its_room_at_once(tmp_path: Path) -> None:
+    """A full disk is then an error; of a page that is written later through the map it would be SIGBUS."""
+    _Cache(tmp_path, "key", (1000, 512), 100)
+    assert (tmp_path / FEATURES).stat().st_blocks * 512 >= 1000 * 512 * 4
+    assert np.load(tmp_path / FEATURES).shape == (1000, 512)
