@@ -137,11 +137,12 @@ def insert(
 
 
 def read(cursor: "Cursor[Any]", database: Connections, name: str) -> Collection:
-    """The collection of that name.
+    """The collection of that name, in whichever form of Unicode.
 
     Raises:
-        InputError: there is none; the message names those that there are.
+        InputError: there is none; the message names those that there are. Or it is no name.
     """
+    name = checked_name(name, "collection")
     cursor.execute(f"SELECT {_COLUMNS} FROM collection WHERE name = %s", [name])
     row = cursor.fetchone()
     if row is None:
@@ -187,15 +188,21 @@ def checked_name(name: str, what: str) -> str:
         InputError: it is empty, too long, or no text.
     """
     name = unicodedata.normalize("NFC", name).strip()
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        raise InputError(f"{printable(name, 100)}: the name of a {what} must be text in UTF-8") from None
-    if not 0 < length <= LONGEST_NAME or "\0" in name:
+    if not is_text(name):
+        raise InputError(f"{printable(name, 100)}: the name of a {what} must be text in UTF-8, without NUL")
+    if not 0 < len(name.encode()) <= LONGEST_NAME:
         raise InputError(
             f"the name of a {what} must have 1 to {LONGEST_NAME} bytes, and {printable(name, 60)!r} has not"
         )
     return name
+
+
+def is_text(text: str) -> bool:
+    """Whether PostgreSQL takes it: all of it Unicode, and no NUL."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def note(cursor: "Cursor[Any]", action: str, collection: str, faces: int = 0) -> None:

@@ -39,7 +39,7 @@ class Connections:
         """A cursor in a transaction, which is on the disk when the body is left, or undone where that raises.
 
         Raises:
-            InputError: the role may not do it.
+            InputError: the role may not do it, or a value that the database does not take.
             Stopped: the database is gone, or its disk is full.
         """
         with self._explained():
@@ -83,6 +83,8 @@ class Connections:
             raise Stopped(
                 f"{self.shown}: {first_line(error)}; make room and start the command again: what was done is kept"
             ) from error
+        except errors.DataError as error:  # a number out of its range, text that is none: what came from outside
+            raise InputError(f"{self.shown}: a value that the database does not take: {first_line(error)}") from error
         except (errors.OperationalError, errors.DatabaseError) as error:
             if self._connection_is_sound() and not isinstance(error, errors.OperationalError):
                 raise
@@ -117,14 +119,17 @@ class Database(Connections):
         if isinstance(database, str) and database.startswith(_SCHEMES):
             try:
                 address: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(database)
-            except psycopg.ProgrammingError:
+            except (psycopg.ProgrammingError, UnicodeEncodeError):
                 raise InputError("--database: no address of a database; give postgresql://user@host/name") from None
             place = (str(address.get(key, "")) for key in ("host", "dbname"))
             super().__init__(address, printable("/".join(filter(None, place)) or "the database"))
         elif isinstance(database, str) and "://" in database:
-            raise InputError(f"--database {printable(database, 60)}: no PostgreSQL; give postgresql://… or a folder")
+            scheme = printable(database.partition("://")[0], 60)  # and no more: what follows may have a password
+            raise InputError(f"--database {scheme}://…: no PostgreSQL; give postgresql://… or a folder")
+        elif database is not None and not str(database):
+            raise InputError("--database: is empty; give postgresql://… or a folder, or leave it out")
         else:
-            self.server = Server(Path(database) if database else default_folder())
+            self.server = Server(default_folder() if database is None else Path(database))
             super().__init__(self.server.address, printable(self.server.folder))
         try:
             self._connection()

@@ -25,7 +25,7 @@ from elasticface.faces.choice import choose
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import Collection, checked_name, note_people
+from elasticface.gallery.collection import Collection, checked_name, is_text, note_people
 from elasticface.gallery.database import Connections
 from elasticface.gallery.rules import Rules
 
@@ -39,6 +39,8 @@ LONGEST_SOURCE = 4096
 
 ALREADY = "is enrolled already"
 
+_YEARS = range(1900, 9000)  # no time zone brings these to a year that Python does not have
+_DIGEST = hashlib.sha256().digest_size
 _UNIT = 1e-3  # how far the length of an embedding may be from 1: what halves of 512 numbers lose is less
 
 
@@ -139,9 +141,9 @@ def store(database: Connections, collection: Collection, faces: Sequence[NewFace
     Raises:
         InputError: an embedding of another length, or not of length 1; a name that is none; the collection is gone.
     """
-    names = [checked_name(face.person, "person") for face in faces]
     for face in faces:
-        _check(collection, face)
+        check(collection.dimensions, face)
+    names = [checked_name(face.person, "person") for face in faces]
     if not faces:
         return []
     with database.transaction() as cursor:
@@ -352,20 +354,31 @@ def _reason(person: str, enrolled_as: str) -> str:
     return ALREADY if same else f"the same photo is enrolled as {printable(enrolled_as, 60)}"
 
 
-def _check(collection: Collection, face: NewFace) -> None:
-    shape = np.shape(face.embedding)
-    if shape != (collection.dimensions,):
-        raise InputError(
-            f"{printable(face.source, 200)}: an embedding of {list(shape)} where the collection has "
-            f"{collection.dimensions}"
-        )
+def check(dimensions: int, face: NewFace) -> None:
+    """Refuse a face that no collection of embeddings of ``dimensions`` numbers can have.
+
+    Raises:
+        InputError: it says which and why.
+    """
+    checked_name(face.person, "person")
+    name, shape = printable(face.source, 200), np.shape(face.embedding)
+    if shape != (dimensions,):
+        raise InputError(f"{name}: an embedding of {list(shape)} where the collection has {dimensions}")
     length = float(np.linalg.norm(np.asarray(face.embedding, np.float64)))
     if not abs(length - 1) <= _UNIT:
-        raise InputError(f"{printable(face.source, 200)}: an embedding of length {length:.4g}; it must be 1")
-    if len(face.source.encode()) > LONGEST_SOURCE or "\0" in face.source:
+        raise InputError(f"{name}: an embedding of length {length:.4g}; it must be 1")
+    if not is_text(face.source) or len(face.source.encode()) > LONGEST_SOURCE:
         raise InputError(
-            f"{printable(face.source, 200)}: a photo's name has at most {LONGEST_SOURCE:,} bytes and no NUL"
+            f"{name}: a photo's name must be text in UTF-8 of at most {LONGEST_SOURCE:,} bytes, without NUL"
         )
+    if face.photo is not None and len(face.photo) != _DIGEST:
+        raise InputError(f"{name}: a photo's SHA-256 has {_DIGEST} bytes, not {len(face.photo)}")
+    if any(not -(1 << 31) <= edge < 1 << 31 for edge in face.box):
+        raise InputError(f"{name}: a box of {face.box}, which is beyond any photo")
+    if face.score is not None and not 0 <= face.score <= 1:
+        raise InputError(f"{name}: a score of {face.score:g}; it must lie in 0 to 1")
+    if face.enrolled is not None and face.enrolled.year not in _YEARS:
+        raise InputError(f"{name}: enrolled in the year {face.enrolled.year}; it must be {_YEARS[0]} to {_YEARS[-1]}")
 
 
 def _people(cursor: "Cursor[Any]", collection: Collection, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
@@ -395,7 +408,11 @@ def _insert(
         "VALUES (%s, %s, %b, %s, %s, %s, %s, coalesce(%s, now())) "
         "ON CONFLICT (collection, photo, box) DO NOTHING RETURNING id",
         [
-            (collection.id, person, HalfVector(face.halves), photo, [*face.box], face.score, face.source, face.enrolled)
+            (
+                *(collection.id, person, HalfVector(face.halves), photo, [*face.box]),
+                None if face.score is None else float(np.float32(face.score)),  # a real, in which 1e-300 is 0, no error
+                *(face.source, face.enrolled),
+            )
             for face, person, photo in zip(faces, people, photos, strict=True)
         ],
         returning=True,

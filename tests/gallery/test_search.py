@@ -160,3 +160,18 @@ def test_a_photo_is_searched_and_without_a_calibration_nothing_is_decided(
     assert without.as_json()["candidates"][0]["similarity"] == pytest.approx(1, abs=HALF)
     with pytest.raises(InputError, match="most must be at least 1"):
         gallery.search(album / "people/person 0/0.png", most=0)
+
+
+def test_numbers_out_of_range_are_bounded_or_refused(database: Database, encoder: FaceEncoder) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(3, 2))
+    (found,) = gallery.search_embeddings(np.eye(1, 16), 1 << 70)
+    assert len(found.candidates) == 3
+    recall = gallery.reindex(1 << 70)
+    assert recall is not None
+    assert recall.searches == 6
+    with pytest.raises(InputError, match="workers must be at most 1,024, not 1025"):
+        gallery.reindex(workers=1025)
+    for number in (np.nan, np.inf, 1e9):
+        with pytest.raises(InputError, match="a number that is none, or far larger"):
+            gallery.search_embeddings(np.full((1, 16), number))

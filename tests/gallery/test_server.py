@@ -70,7 +70,9 @@ def test_the_folder_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("mysql://host/name", "no PostgreSQL"),
+        ("mysql://user:hidden@host/name", "mysql://…: no PostgreSQL"),
+        ("", "--database: is empty"),
+        ("postgresql://user:hidden@host/\udcff", "no address of a database"),
         ("postgresql://user:hidden@/name?nonsense=1", "no address of a database"),
         ("postgresql://user:hidden@127.0.0.1:1/name", "127.0.0.1/name: no connection"),
     ],
@@ -89,3 +91,42 @@ def test_a_database_by_its_address_is_the_same_database(database: Database) -> N
     other.close()
     with database.transaction() as cursor:  # the server goes on
         cursor.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\udcff", "a\x1b[31m"])
+def test_a_folder_whose_name_is_no_printable_text_is_refused(place: Path, name: str) -> None:
+    with pytest.raises(InputError, match="its name is not printable text; give another folder"):
+        Server(place / name)
+    assert not (place / name).exists()
+
+
+def test_no_shell_reads_the_folders_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "left").mkdir()
+    (place / "left").chmod(0o777)
+    monkeypatch.setenv("LEFT", str(place / "left" / "ran"))
+    Server(place / '"$(touch $LEFT)`touch $LEFT`').close()
+    assert list((place / "left").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("17\n", "data: is of PostgreSQL 17, and this one is 18"), (None, "is not whole")]
+)
+def test_data_of_another_version_or_half_made_is_refused_at_once(place: Path, version: str | None, told: str) -> None:
+    folder = place / f"other {version is None}"
+    Server(folder).close()
+    (folder / "data" / "PG_VERSION").unlink()
+    if version is not None:
+        (folder / "data" / "PG_VERSION").write_text(version)
+    with pytest.raises(InputError, match=told):
+        Server(folder)
+
+
+def test_without_a_home_the_folder_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(server.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(server.Path, "home", none)
+    with pytest.raises(InputError, match="set HOME, or give --database FOLDER"):
+        default_folder()

@@ -11,7 +11,7 @@ HELP = "what export wrote -> a collection"
 
 DESCRIPTION = """Read a folder that `elasticface gallery export` wrote, into a new collection or one of the same model.
 
-All of it is checked before it is used. Faces that are there already are passed over, so that an import that was stopped
+All of it is checked before anybody is enrolled: a damaged export changes nothing. Faces that are there already are passed over, so that an import that was stopped
 is given again, and goes on."""
 
 
