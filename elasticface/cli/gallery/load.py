@@ -11,8 +11,8 @@ HELP = "what export wrote -> a collection"
 
 DESCRIPTION = """Read a folder that `elasticface gallery export` wrote, into a new collection or one of the same model.
 
-All of it is checked before anybody is enrolled: a damaged export changes nothing. Faces that are there already are passed over, so that an import that was stopped
-is given again, and goes on."""
+All of it is checked before anybody is enrolled: a damaged export changes nothing. Faces that are there already are
+passed over, so that an import that was stopped is given again, and goes on."""
 
 
 def add_options(parser: Parser) -> None:
