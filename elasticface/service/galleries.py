@@ -132,7 +132,7 @@ class Galleries:
     def _erase(self, collection: Collection) -> Removal:
         with self._erasing:
             del self._erasures[collection.id]  # what is removed from now on may be too late for this one
-        return self._do(lambda database: removal.erase(database, collection), bounded=False)
+        return self._do(lambda database: removal.erase(database, collection, shown=False), bounded=False)
 
     def _do(self, job: Callable[[Database], T], bounded: bool = True) -> T:
         """Run a job in this thread, and say for a client what is wrong."""

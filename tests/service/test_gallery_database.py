@@ -116,11 +116,11 @@ def test_removals_that_wait_at_one_time_are_erased_together(friends, photos, mon
     begun, go, erased = threading.Event(), threading.Event(), []
     really = removal.erase
 
-    def slow(database, collection):
+    def slow(database, collection, shown):
         erased.append(collection.name)
         begun.set()
         assert go.wait(60)
-        return really(database, collection)
+        return really(database, collection, shown=shown)
 
     monkeypatch.setattr("elasticface.service.galleries.removal.erase", slow)
     with ThreadPoolExecutor(3) as threads:
@@ -141,7 +141,7 @@ def test_a_removal_that_cannot_be_erased_is_one_all_the_same(friends, photos, mo
     enrol(friends, "Ann", photos["a"])
     (ann,) = people(friends)["people"]
 
-    def failing(database, collection):
+    def failing(database, collection, shown):
         with database.no_transaction() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
