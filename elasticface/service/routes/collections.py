@@ -82,9 +82,9 @@ async def remove_collection(request: Request, name: CollectionName) -> Removed:
     work: Work = request.app.state.work
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
-        collection, removed = await galleries.run(lambda database: delete_collection(database, kept))
+        removed, erasing = await galleries.remove(lambda database: delete_collection(database, kept))
     request.app.state.metrics.removed.inc(removed.people)
-    return await erased(galleries, collection, removed)
+    return await erased(removed, erasing)
 
 
 def _told(galleries: Galleries, found: Stats) -> Collection:
