@@ -15,10 +15,10 @@ from elasticface.service.keys import Key
 from elasticface.service.limits import Limits
 from elasticface.service.metrics import Metrics
 from elasticface.service.problems import Problem, answer_problem
-from elasticface.service.routes import detect, docs, embed, state, verify
+from elasticface.service.routes import detect, docs, embed, page, state, verify
 from elasticface.service.work import Work
 
-ROUTERS = (detect.router, verify.router, embed.router, state.router, docs.router)
+ROUTERS = (detect.router, verify.router, embed.router, state.router, docs.router, page.router)
 
 _DESCRIPTION = (
     "Photos in, answers out: faces, decisions and embeddings. Photos come as file uploads alone, and are not kept. "

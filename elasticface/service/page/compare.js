@@ -1,0 +1,46 @@
+// Two photos: one person or two?
+
+import { answerIn, decision, scale } from "./answer.js";
+import { $, crop, element } from "./dom.js";
+import { photoField } from "./photos.js";
+import { ask } from "./service.js";
+import { compared, oneIn, remarks } from "./words.js";
+
+const USUAL = 1e-3; // false match rate, as elsewhere in elasticface
+
+export function makeCompare(part, state) {
+  const form = $("form", part);
+  const photos = [...part.querySelectorAll(".field")].map((place) => photoField(place, () => state.limits));
+  const answer = answerIn(part, "The answer appears here, beside the two faces that were compared.");
+  const { fmr, faces } = form.elements;
+  const usual = nearest(state.service.fmrs);
+  fmr.append(...state.service.fmrs.map((rate) => element("option", { value: rate, selected: rate === usual }, `about ${oneIn(rate)}`)));
+  fmr.parentElement.hidden = state.service.fmrs.length === 0; // a model that is not calibrated
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const missing = photos.find((photo) => photo.photos.length === 0);
+    if (missing) return missing.missing();
+    answer.wait("Comparing …");
+    try {
+      const fields = { first: photos[0].photos[0], second: photos[1].photos[0], faces: faces.value, crops: "yes" };
+      if (fmr.value) fields.fmr = fmr.value;
+      show(await ask("POST", "v1/verify", fields));
+    } catch (error) {
+      answer.fail(error);
+    }
+  });
+
+  function show(found) {
+    const names = ["The first photo", "The second photo"];
+    photos.forEach((photo, at) => photo.mark(found.faces[at].box));
+    const crops = found.faces.map((face, at) => crop(face, `the face in ${names[at].toLowerCase()}`));
+    const said = found.faces.flatMap((face, at) => remarks(face, faces.value, names[at]));
+    answer.show([decision(compared(found), crops, said)], scale([found.similarity], found.threshold));
+  }
+}
+
+function nearest(rates) {
+  const distance = (rate) => Math.abs(Math.log(rate / USUAL));
+  return rates.toSorted((one, other) => distance(one) - distance(other))[0];
+}

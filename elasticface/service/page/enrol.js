@@ -1,0 +1,81 @@
+// A person and photos of the person: a request each, so that each is told of at once and one can stop.
+
+import { answerIn } from "./answer.js";
+import { $, crop, element, nameOf } from "./dom.js";
+import { photoField, tooLarge } from "./photos.js";
+import { ask, Problem } from "./service.js";
+import { count, plural, sentence } from "./words.js";
+
+const WORDS = { enrolled: "Enrolled", already: "Is here already", refused: "Not enrolled" };
+
+export function makeEnrol(part, state) {
+  const form = $("form", part);
+  const field = photoField($(".field", part), () => state.limits);
+  const answer = answerIn(part, "Each photo is listed here: enrolled, or why not.");
+  const [button, stop] = form.querySelectorAll(".row > button:not(.field *)");
+  let stopped = false;
+  stop.addEventListener("click", () => (stopped = true));
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (button.disabled) return;
+    if (field.photos.length === 0) return field.missing();
+    stopped = false;
+    button.disabled = true;
+    stop.hidden = false;
+    try {
+      await enrol(form.elements.person.value, field.photos);
+    } finally {
+      button.disabled = false;
+      stop.hidden = true;
+      await state.refresh();
+    }
+  });
+
+  async function enrol(person, photos) {
+    const line = element("p", { className: "sentence" });
+    const bar = element("progress", { max: photos.length, value: 0, ariaLabel: "photos done" });
+    const list = element("ul", { className: "outcomes" });
+    const counts = { enrolled: 0, already: 0, refused: 0 };
+    answer.show([line], bar, list);
+    for (const [at, photo] of photos.entries()) {
+      if (stopped) break;
+      line.replaceChildren(`Photo ${count(at + 1)} of ${count(photos.length)} …`);
+      try {
+        const one = await enrolOne(person, photo);
+        counts[one.outcome] += 1;
+        list.append(outcome(photo, one));
+      } catch (error) {
+        answer.fail(error); // not of the photo: the next would fail as well
+        break;
+      }
+      bar.value = at + 1;
+      field.show(photos.slice(at + 1));
+    }
+    const left = photos.length - counts.enrolled - counts.already - counts.refused;
+    if (left > 0) field.show(photos.slice(-left));
+    const said = [counts.enrolled || counts.already ? nameOf(person) : "Nobody was enrolled", `: ${plural(counts.enrolled, "new face")}`];
+    if (counts.already) said.push(`, ${count(counts.already)} here already`);
+    if (counts.refused) said.push(`, ${plural(counts.refused, "photo")} not enrolled`);
+    if (left) said.push(`, ${count(left)} left`);
+    line.replaceChildren(...said, ".");
+  }
+
+  async function enrolOne(person, photo) {
+    const refused = await tooLarge(photo, state.limits);
+    if (refused) return { outcome: "refused", reason: refused };
+    try {
+      return (await ask("POST", state.path("faces"), { person, photos: photo, crops: "yes" })).photos[0];
+    } catch (error) {
+      if (!(error instanceof Problem) || !/photo|faces|pixels/.test(error.kind)) throw error;
+      return { outcome: "refused", reason: String(error) };
+    }
+  }
+}
+
+function outcome(photo, { outcome, reason, face }) {
+  const picture = crop(face, "") ?? element("span", { className: "crop none" });
+  const told = sentence(reason ? `${WORDS[outcome]}: ${reason}` : WORDS[outcome]);
+  const text = element("div", {}, element("p", {}, photo.name), element("p", {}, told));
+  return element("li", { className: outcome }, picture, text);
+}

@@ -1,0 +1,120 @@
+// A field for a photo, or for many: a file, dropped, pasted, or from the camera; never changed on its way.
+
+import { takePhoto } from "./camera.js";
+import { element } from "./dom.js";
+import { count, plural } from "./words.js";
+
+const TYPES = "image/jpeg,image/png,image/webp,image/heic,.heic,.heif";
+
+/** What the service would refuse, in its words; null where it is none of that. */
+export async function tooLarge(photo, limits) {
+  if (photo.size > limits.photo_bytes) return `photo: more than ${count(limits.photo_bytes)} bytes; shrink the photo`;
+  const sides = await sidesOf(photo);
+  if (sides && sides[0] * sides[1] > limits.pixels) {
+    return `photo: ${sides[0]}x${sides[1]} pixels, more than ${count(limits.pixels)} in all; shrink it`;
+  }
+  return null;
+}
+
+/** Make `place` such a field. `photos` of what is returned are those chosen. */
+export function photoField(place, limits) {
+  const many = "many" in place.dataset;
+  const input = element("input", { type: "file", accept: TYPES, multiple: many });
+  const invitation = element("span", {}, element("b", {}, many ? "Choose photos" : "Choose a photo"), ", drop or paste");
+  const drop = element("label", { className: "drop" }, element("span", { className: "name" }, place.dataset.label), input, invitation);
+  const camera = element("button", { type: "button", className: "quiet" }, "Use the camera");
+  const chosen = element("span", { role: "status" });
+  const problem = element("p", { className: "problem", role: "alert" });
+  place.append(drop, element("div", { className: "row" }, camera, chosen), problem);
+
+  const field = {
+    photos: [],
+    /** Take these in place of what is there, or, of many, beside it. */
+    async take(files) {
+      const photos = [...files];
+      if (photos.length === 0) return;
+      problem.textContent = "";
+      if (!many) {
+        const refused = await tooLarge(photos[0], limits());
+        field.show(refused ? [] : [photos[0]]);
+        problem.textContent = refused ?? "";
+      } else field.show([...field.photos, ...photos]);
+    },
+    show(photos) {
+      field.photos = photos;
+      input.value = "";
+      drop.querySelectorAll(".view").forEach(release);
+      if (!many && photos.length) drop.append(viewOf(photos[0]));
+      drop.classList.toggle("filled", photos.length > 0);
+      chosen.textContent = many ? (photos.length ? `${plural(photos.length, "photo")} chosen` : "") : (photos[0]?.name ?? "");
+    },
+    /** Say that a photo is missing. */
+    missing() {
+      problem.textContent = `${place.dataset.label}: missing; choose one`;
+      input.focus();
+    },
+    /** Draw a frame around the face that was taken. */
+    mark(box) {
+      const image = drop.querySelector("img");
+      if (image?.naturalWidth) image.after(frame(box, image));
+    },
+  };
+
+  input.addEventListener("change", () => field.take(input.files));
+  camera.addEventListener("click", async () => {
+    const photo = await takePhoto();
+    if (photo) await field.take([photo]);
+  });
+  drop.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    field.take(event.dataTransfer.files);
+  });
+  document.addEventListener("paste", (event) => {
+    // Of two fields that are shown the first without a photo.
+    const shown = [...document.querySelectorAll(".field")].filter((one) => one.offsetParent);
+    const free = shown.find((one) => !one.querySelector(".filled")) ?? shown[0];
+    if (free === place && event.clipboardData.files.length) field.take(event.clipboardData.files);
+  });
+  return field;
+}
+
+function viewOf(photo) {
+  const image = element("img", { src: URL.createObjectURL(photo), alt: "" });
+  image.addEventListener("error", () => image.remove()); // HEIC, which most browsers do not show
+  return element("span", { className: "view" }, image);
+}
+
+function release(view) {
+  URL.revokeObjectURL(view.querySelector("img")?.src ?? "");
+  view.remove();
+}
+
+function frame([left, top, right, bottom], image) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", `0 0 ${image.naturalWidth} ${image.naturalHeight}`);
+  const rectangle = document.createElementNS(svg.namespaceURI, "rect");
+  const sides = { x: left, y: top, width: right - left, height: bottom - top };
+  for (const [name, value] of Object.entries(sides)) rectangle.setAttribute(name, value);
+  svg.append(rectangle);
+  return svg;
+}
+
+/** Width and height; null where the browser cannot tell. */
+async function sidesOf(photo) {
+  const image = new Image();
+  image.src = URL.createObjectURL(photo);
+  try {
+    await new Promise((resolve, reject) => Object.assign(image, { onload: resolve, onerror: reject }));
+    return [image.naturalWidth, image.naturalHeight];
+  } catch {
+    return null;
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
+}
