@@ -1,13 +1,21 @@
 """What several tests need: a few made-up people in folders, small enough to train on in seconds."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import embedded
 import numpy as np
 import pytest
 
 from elasticface.data.images import decoding
+
+if TYPE_CHECKING:
+    from elasticface.gallery.database import Database
+    from elasticface.model.encoder import FaceEncoder
 
 LONGEST_FIRST = ("test_loop_processes.py", "test_faults.py", "training", "heads")
 """Files and folders whose tests take longest: two workers end together where no long file comes last."""
@@ -70,3 +78,52 @@ def shared() -> Path:
     if not (folder / "faces" / "lfw").is_dir():
         pytest.skip(f"needs real faces: {folder} is not there (ELASTICFACE_SHARED names another place)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of rendered people."""
+    from album import write_album
+
+    return write_album(tmp_path_factory.mktemp("album"))
+
+
+@pytest.fixture(scope="session")
+def encoder() -> "FaceEncoder":
+    """A small model, of 16 numbers a face."""
+    import torch
+
+    from elasticface import backbones
+    from elasticface.model.encoder import Card, FaceEncoder
+
+    torch.manual_seed(0)
+    return FaceEncoder(backbones.create("tiny", 16).eval(), Card("small", "tiny", 16))
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A folder for databases: of a short path, and one that the server's system user can enter where root tests."""
+    folder = Path(tempfile.mkdtemp(prefix="gallery-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def opened(place: Path) -> "Iterator[Database]":
+    """An embedded database, one for all tests of a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            patch.delenv(name)  # no address from outside
+        database = embedded.opened(place / "gallery")
+        yield database
+        database.close()
+
+
+@pytest.fixture
+def database(opened: "Database") -> "Database":
+    """The session's, without any collection."""
+    with opened.transaction() as cursor:
+        cursor.execute("DROP SCHEMA elasticface CASCADE")
+    opened.disconnect()
+    return opened

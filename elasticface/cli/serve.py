@@ -1,4 +1,4 @@
-"""`elasticface serve`: faces found, compared and embedded over HTTP."""
+"""`elasticface serve`: faces found, compared and embedded, people enrolled and searched, over HTTP."""
 
 import os
 from dataclasses import fields
@@ -7,18 +7,22 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from elasticface.base.errors import InputError
+from elasticface.cli.gallery.options import add_database
 from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
 from elasticface.cli.photos import add_finder_options, open_finder
 from elasticface.service.limits import Limits
 
-HELP = "a service: faces found, compared and embedded over HTTP"
+HELP = "a service: faces found, compared, embedded, enrolled and searched over HTTP"
 
-DESCRIPTION = """Serve one model over HTTP: /v1/detect, /v1/verify, /v1/embed; /docs lists all.
+DESCRIPTION = """Serve one model over HTTP: /v1/detect, /v1/verify, /v1/embed, /v1/collections; /docs lists all.
 
 Clients send an API key in the header X-API-Key. It is made at the first start and printed once; its hash alone is kept,
 in a folder that nobody else may enter. --new-key makes another one, prints it, and ends. SIGTERM and Ctrl-C end the
-service once the requests that it has are answered."""
+service once the requests that it has are answered.
+
+/v1/collections is a gallery: people enrolled in a database, searched and removed. It is that of `elasticface gallery`,
+opened when a request first needs it; --database names another one, and --no-gallery leaves it out."""
 
 _LIMITS_HELP = {
     "request_bytes": "of a request, at most",
@@ -31,6 +35,8 @@ _LIMITS_HELP = {
     "batch": "faces embedded at one time",
     "batch_ms": "milliseconds that a face waits for others to be embedded with, at most",
     "upload_seconds": "for a request to come in, and for its answer to be taken",
+    "connections": "to the database of the galleries: searches at one time",
+    "database_seconds": "that a request waits for the database, and a statement may take there",
     "stop_seconds": "for the requests that are there when the service is stopped",
 }
 
@@ -40,6 +46,8 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--host", type=str, default="127.0.0.1", help="name or address to listen at")
     parser.add_argument("--port", type=int, default=8000, help="0 takes any free one")
     parser.add_argument("--model", type=str, default="default", help=MODEL_HELP)
+    add_database(parser)
+    parser.add_argument("--gallery", type=bool, default=True, help="have collections of people")
     parser.add_argument(
         "--key-folder",
         type=str | None,
@@ -80,7 +88,14 @@ def run(options: Namespace) -> None:
         key, text = keys.open_key(folder)
         if text is not None:
             print(f"API key, shown this once: {text}", flush=True)
-        made = app.create_app(load_model(options), key, open_finder(options), limits)
+        made = app.create_app(
+            load_model(options),
+            key,
+            open_finder(options),
+            limits,
+            gallery=options.gallery,
+            database=options.database,
+        )
         host, port = listening.getsockname()[:2]
         if not serving.is_local(listening):
             progress.say(

@@ -28,6 +28,18 @@ LONGEST_NAME = 255
 _COLUMNS = "id, name, model, fingerprint, dimensions, preprocessing, detector, aggregation, people, faces, created"
 
 
+class NoCollection(InputError):
+    """There is no such collection, or it was removed meanwhile."""
+
+
+class CollectionExists(InputError):
+    """There is a collection of that name already."""
+
+
+class OtherModel(InputError):
+    """A collection was made with another model or detector."""
+
+
 @dataclass(frozen=True)
 class Collection:
     """A row of the table, as it was read."""
@@ -79,7 +91,8 @@ def create(
     """Make an empty collection for the embeddings of ``encoder``, of faces that ``finder`` finds.
 
     Raises:
-        InputError: there is one of that name, a name that is none, or embeddings that are too long.
+        InputError: a name that is none, or embeddings that are too long; of a name that is taken
+            :class:`CollectionExists`, which is one.
     """
     return insert(
         database,
@@ -123,7 +136,9 @@ def insert(
         )
         row = cursor.fetchone()
         if row is None:
-            raise InputError(f"{database.shown}: there is a collection {printable(name)!r} already; give another name")
+            raise CollectionExists(
+                f"{database.shown}: there is a collection {printable(name)!r} already; give another name"
+            )
         tables = ["face", "template"] if aggregation == "mean" else ["face"]
         for table in tables:
             partition = _identifier(f"{table}_{row[0]}")
@@ -136,20 +151,45 @@ def insert(
         return read(cursor, database, name)
 
 
-def read(cursor: "Cursor[Any]", database: Connections, name: str) -> Collection:
+def read(
+    cursor: "Cursor[Any]", database: Connections, name: str, lock: Literal["", "FOR KEY SHARE", "FOR UPDATE"] = ""
+) -> Collection:
     """The collection of that name.
 
+    Args:
+        cursor: of a transaction.
+        database: to name in a message.
+        name: of the collection.
+        lock: of its row until the transaction ends: who writes into a collection shares it, and who removes the
+            collection has it alone. It is taken first, so that nobody waits for a table while another one waits here.
+
     Raises:
-        InputError: there is none; the message names those that there are.
+        NoCollection: there is none; the message names those that there are.
     """
-    cursor.execute(f"SELECT {_COLUMNS} FROM collection WHERE name = %s", [name])
+    cursor.execute(f"SELECT {_COLUMNS} FROM collection WHERE name = %s {lock}", [name])
     row = cursor.fetchone()
     if row is None:
         cursor.execute("SELECT name FROM collection ORDER BY name LIMIT 10")
         there = ", ".join(printable(other, 60) for (other,) in cursor.fetchall())
         told = f"there are: {there}" if there else "there is none: elasticface gallery create"
-        raise InputError(f"{database.shown}: no collection {printable(name, 60)!r}; {told}")
+        raise NoCollection(f"{database.shown}: no collection {printable(name, 60)!r}; {told}")
     return Collection(*row)
+
+
+def hold(cursor: "Cursor[Any]", collection: Collection) -> None:
+    """Keep a collection that was read before from being removed until the transaction ends; see :func:`read`.
+
+    Raises:
+        NoCollection: it was removed meanwhile.
+    """
+    cursor.execute("SELECT 1 FROM collection WHERE id = %s FOR KEY SHARE", [collection.id])
+    if cursor.fetchone() is None:
+        raise gone(collection)
+
+
+def gone(collection: Collection) -> NoCollection:
+    """A collection was removed meanwhile, another one may have its name."""
+    return NoCollection(f"collection {printable(collection.name)}: was removed meanwhile")
 
 
 def every(database: Connections) -> list[Collection]:
@@ -159,22 +199,29 @@ def every(database: Connections) -> list[Collection]:
         return [Collection(*row) for row in cursor.fetchall()]
 
 
-def check_model(collection: Collection, encoder: "FaceEncoder", finder: "FaceFinder") -> None:
+def check_model(
+    collection: Collection, encoder: "FaceEncoder", finder: "FaceFinder", print_of_model: bytes | None = None
+) -> None:
     """Refuse a model or a detector other than that of the collection.
 
+    Args:
+        collection: that is to be used.
+        encoder, finder: with which.
+        print_of_model: :func:`fingerprint` of ``encoder``, where it is known: it reads all weights.
+
     Raises:
-        InputError: another network, preprocessing or detector.
+        OtherModel: another network, preprocessing or detector.
     """
     name, model = printable(collection.name), encoder.card.name
-    if fingerprint(encoder) != collection.fingerprint:
+    if (print_of_model or fingerprint(encoder)) != collection.fingerprint:
         now = json.loads(json.dumps(asdict(encoder.card.preprocessing)))
         what = "another preprocessing" if now != collection.preprocessing else "another model"
-        raise InputError(
+        raise OtherModel(
             f"collection {name}: was made with the model {printable(collection.model)}, and {printable(model)} is "
             f"{what}: their embeddings cannot be compared; give that model, or enrol the photos in a new collection"
         )
     if finder.name != collection.detector:
-        raise InputError(
+        raise OtherModel(
             f"collection {name}: its faces were found by {printable(collection.detector)}, not "
             f"{printable(finder.name)}; give the same --detector and --smallest, or make a new collection"
         )

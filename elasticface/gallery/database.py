@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Any
 from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.base.files import printable
 from elasticface.gallery import schema
-from elasticface.gallery.server import Server, default_folder
+from elasticface.gallery.server import NotInstalled, Server, default_folder
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
 _SCHEMES = ("postgresql://", "postgres://")
+
+# A server that vanished with its network is given up after a minute, where TCP alone would wait for hours.
+_PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+
+class Unreachable(InputError):
+    """No connection to the database, or none that can be used."""
 
 
 class Connections:
@@ -107,7 +120,7 @@ class Database(Connections):
         server: the embedded server; None where it is another one.
 
     Raises:
-        InputError: no such database, or one that is of a later version.
+        InputError: no such database, or one that is of a later version; :class:`.server.NotInstalled`, which is one.
         Stopped: the embedded server does not start.
     """
 
@@ -138,6 +151,15 @@ class Database(Connections):
         if self.server is not None:
             self.server.close()
 
+    def _connection(self) -> "Connection[Any]":
+        try:
+            return super()._connection()
+        except Unreachable:
+            if self.server is None:
+                raise
+            self.server.restart()  # it was killed, and a program that runs for long goes on without being started anew
+            return super()._connection()
+
 
 def connect(address: dict[str, Any], shown: str) -> "Connection[Any]":
     """A connection with the newest schema, whose commits are on the disk.
@@ -147,15 +169,15 @@ def connect(address: dict[str, Any], shown: str) -> "Connection[Any]":
         shown: what to call the database in a message.
 
     Raises:
-        InputError: it cannot be reached, or is of a later version.
+        InputError: it is of a later version; where it cannot be reached :class:`Unreachable`, which is one.
     """
     psycopg = _psycopg()
     from pgvector.psycopg import register_vector
 
     try:
-        connection: Connection[Any] = psycopg.connect(**{"connect_timeout": "10", **address}, autocommit=True)
+        connection: Connection[Any] = psycopg.connect(**{**_PATIENCE, **address}, autocommit=True)
     except psycopg.Error as error:
-        raise InputError(f"{shown}: no connection to the database: {first_line(error)}") from error
+        raise Unreachable(f"{shown}: no connection to the database: {first_line(error)}") from error
     try:
         with connection.transaction(), connection.cursor() as cursor:
             schema.migrate(cursor, shown)
@@ -167,7 +189,7 @@ def connect(address: dict[str, Any], shown: str) -> "Connection[Any]":
         register_vector(connection)
     except psycopg.Error as error:
         connection.close()
-        raise InputError(f"{shown}: the database cannot be used: {first_line(error)}") from error
+        raise Unreachable(f"{shown}: the database cannot be used: {first_line(error)}") from error
     except BaseException:
         connection.close()
         raise
@@ -179,5 +201,5 @@ def _psycopg() -> Any:
         import pgvector.psycopg  # noqa: F401
         import psycopg
     except ImportError as error:
-        raise InputError("galleries need a database: pip install 'elasticface[gallery]'") from error
+        raise NotInstalled("galleries need a database: pip install 'elasticface[gallery]'") from error
     return psycopg

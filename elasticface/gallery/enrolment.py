@@ -4,7 +4,7 @@ import csv
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.images.alignment import align
-from elasticface.data.images.decoding import DamagedImage, decode
+from elasticface.data.images.decoding import DamagedImage
 from elasticface.data.images.photos import Photos, canonical, identity_of
-from elasticface.faces.choice import choose
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import Collection, checked_name, note_people
+from elasticface.gallery.collection import Collection, checked_name, hold, note_people
 from elasticface.gallery.database import Connections
+from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import Rules
 
 if TYPE_CHECKING:
@@ -68,18 +67,6 @@ class NewFace:
     def halves(self) -> NDArray[np.float16]:
         """The embedding as it is kept."""
         return np.asarray(self.embedding, np.float16)
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What was found in one photo: an aligned face, or why there is none to enrol."""
-
-    name: str
-    photo: bytes = b""
-    aligned: NDArray[np.uint8] | None = None
-    box: tuple[int, ...] = ()
-    score: float | None = None
-    reason: str = ""
 
 
 @dataclass
@@ -145,6 +132,7 @@ def store(database: Connections, collection: Collection, faces: Sequence[NewFace
     if not faces:
         return []
     with database.transaction() as cursor:
+        hold(cursor, collection)
         people = _people(cursor, collection, sorted({*names}))
         outcomes = _insert(cursor, collection, faces, [people[name][0] for name in names])
         enrolled = Counter(people[name][0] for name, why in zip(names, outcomes, strict=True) if why is None)
@@ -174,16 +162,10 @@ def pool(cursor: "Cursor[Any]", collection: Collection, people: Sequence[int]) -
 
 
 def count(cursor: "Cursor[Any]", collection: Collection, people: int, faces: int) -> None:
-    """Add to the collection's counts: last in a transaction, for writers wait for each other here.
-
-    Raises:
-        InputError: the collection is gone.
-    """
+    """Add to the counts of a collection that is held: last in a transaction, for writers wait for each other here."""
     cursor.execute(
         "UPDATE collection SET people = people + %s, faces = faces + %s WHERE id = %s", [people, faces, collection.id]
     )
-    if not cursor.rowcount:
-        raise InputError(f"collection {printable(collection.name)}: was removed meanwhile")
 
 
 def enrol_photos(
@@ -241,65 +223,48 @@ def store_prepared(
     person_of: Callable[[str], str],
 ) -> list[tuple[str, str | None]]:
     """Embed what was found in some photos and enrol it. Returns the outcome of each, as :func:`store` has it."""
-    outcomes: dict[str, str | None] = {one.name: one.reason for one in prepared}
-    good = [one for one in prepared if one.aligned is not None]
-    embeddings = encoder.embed([one.aligned for one in good])
-    new: list[NewFace] = []
-    for one, embedding in zip(good, embeddings, strict=True):
+    embeddings = encoder.embed([one.aligned for one in prepared if one.aligned is not None])
+    outcomes = store_embedded(database, collection, prepared, embeddings, person_of)
+    return [(one.name, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
+
+
+def store_embedded(
+    database: Connections,
+    collection: Collection,
+    prepared: Sequence[Prepared],
+    embeddings: Iterable[NDArray[Any]],
+    person_of: Callable[[str], str],
+) -> list[str | None]:
+    """Enrol what was found in some photos, all of it in one transaction.
+
+    Args:
+        database, collection: into which.
+        prepared: the photos; those without a face to enrol have their reason.
+        embeddings: of the faces, one each: float [D], of length 1 or zero.
+        person_of: whom a photo of that name shows.
+
+    Returns:
+        The outcome of each photo, as :func:`store` has it.
+    """
+    outcomes: list[str | None] = [one.reason for one in prepared]
+    new: dict[int, NewFace] = {}
+    given = iter(embeddings)
+    for number, one in enumerate(prepared):
+        if one.aligned is None:
+            continue
+        embedding = next(given)
         try:
             person = checked_name(person_of(one.name), "person")
         except InputError as error:
-            outcomes[one.name] = str(error)
+            outcomes[number] = str(error)
             continue
         if embedding.any():
-            new.append(NewFace(person, embedding, one.name, one.photo, one.box, one.score))
+            new[number] = NewFace(person, embedding, one.name, one.photo, one.box, one.score)
         else:
-            outcomes[one.name] = "the model's embedding of it is zero"
-    for face, reason in zip(new, store(database, collection, new), strict=True):
-        outcomes[face.source] = reason
-    return [*outcomes.items()]
-
-
-def prepare(data: bytes | NDArray[np.uint8], name: str, finder: FaceFinder, rules: Rules, size: int) -> Prepared:
-    """Find the face of a photo that is to be enrolled.
-
-    Args:
-        data: the bytes of an image file, or pixels, uint8 [H, W, 3] RGB.
-        name: of the photo.
-        finder: of faces.
-        rules: which face is good enough.
-        size: side of the aligned face in pixels.
-    """
-    digest = digest_of(data)
-    try:
-        photo = data if isinstance(data, np.ndarray) else decode(data, printable(name))
-    except DamagedImage as error:
-        return Prepared(name, digest, reason=str(error).removeprefix(f"{printable(name)}: "))
-    faces = finder.find(photo)
-    if not faces:
-        return Prepared(name, digest, reason="no face was found in it")
-    if len(faces) > 1 and rules.faces == "single":
-        return Prepared(
-            name, digest, reason=f"{len(faces)} faces are in it; cut one out, or choose with --faces largest"
-        )
-    choice = "largest" if rules.faces == "single" else rules.faces
-    face = faces[choose(faces, choice, photo.shape[1], photo.shape[0])[0]]
-    width = float(face.box[2] - face.box[0])
-    if width < rules.smallest:
-        return Prepared(name, digest, reason=f"its face is {width:.0f} pixels wide, less than {rules.smallest}")
-    if face.score < rules.least_score:
-        return Prepared(
-            name, digest, reason=f"the detector's score of its face is {face.score:.2f}, below {rules.least_score:g}"
-        )
-    box = tuple(int(edge) for edge in face.box.round())
-    return Prepared(name, digest, align(photo, face.points, size), box, float(face.score))
-
-
-def digest_of(data: bytes | NDArray[np.uint8]) -> bytes:
-    """SHA-256 of a photo's bytes, or of its shape and pixels."""
-    if isinstance(data, bytes):
-        return hashlib.sha256(data).digest()
-    return hashlib.sha256(str(data.shape).encode() + np.ascontiguousarray(data).tobytes()).digest()
+            outcomes[number] = "the model's embedding of it is zero"
+    for number, outcome in zip(new, store(database, collection, [*new.values()]), strict=True):
+        outcomes[number] = outcome
+    return outcomes
 
 
 def whose(name: str) -> str:

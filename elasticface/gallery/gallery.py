@@ -1,8 +1,6 @@
 """Gallery: a collection of people, as one thing that is enrolled into, searched and removed from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,24 +20,16 @@ from elasticface.gallery import enrolment, exchange, index, removal
 from elasticface.gallery.collection import Aggregation, Collection
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import Enrolment, NewFace
+from elasticface.gallery.people import Person, everybody
+from elasticface.gallery.prepared import prepare
 from elasticface.gallery.rules import Rules
 from elasticface.gallery.search import USUAL_FPIR, Answer, Found, Recall, decide
 from elasticface.gallery.search import search as search_collection
 from elasticface.model.encoder import FaceEncoder
-from elasticface.recognition.verification import Threshold, choose_face, name_of, threshold_of
+from elasticface.recognition.verification import Threshold, check_embedding, choose_face, name_of, threshold_of
 
 NAME = "people"
 """The collection that is meant where none is named."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who is enrolled."""
-
-    name: str
-    id: int  # which the audit log has
-    faces: int
-    enrolled: datetime
 
 
 class Gallery:
@@ -150,7 +140,7 @@ class Gallery:
             data: bytes | NDArray[np.uint8] = decoding.read(Path(image))
         else:
             data = image if isinstance(image, bytes) else to_pixels(image, name)
-        found = enrolment.prepare(data, name, self.finder, rules or Rules(), encoder.card.preprocessing.size)
+        found = prepare(data, name, self.finder, rules or Rules(), encoder.card.preprocessing.size)
         stored = enrolment.store_prepared(self.database, self.collection, encoder, [found], lambda _: person)
         return stored[0][1]
 
@@ -198,8 +188,7 @@ class Gallery:
         encoder = self._encoder()
         face = choose_face(image, name or name_of(image, "photo"), self.finder, encoder.card.preprocessing.size, faces)
         embedding = encoder.embed([face.aligned])
-        if not embedding.any():
-            raise InputError(f"{encoder.card.name}: its embedding of {face.name} is zero; the model is broken")
+        check_embedding(embedding[0], face.name, encoder.card.name)
         (found,) = self.search_embeddings(embedding, most, exact=exact)
         if self._validity is None:  # the same for every search, and takes two embeddings
             self._validity = threshold_of(encoder, self.finder, None)
@@ -211,23 +200,16 @@ class Gallery:
 
     def people(self) -> list[Person]:
         """Everybody who is enrolled, by name."""
-        with self.database.transaction() as cursor:
-            found = collections.read(cursor, self.database, self.name)
-            cursor.execute(
-                "SELECT name, id, (SELECT count(*) FROM face WHERE face.collection = %(id)s AND person = person.id), "
-                "created FROM person WHERE collection = %(id)s ORDER BY name",
-                {"id": found.id},
-            )
-            return [Person(*row) for row in cursor.fetchall()]
+        return everybody(self.database, self.name)
 
-    def remove(self, people: Sequence[str] | str, *, erase: bool = True) -> removal.Removal:
+    def remove(self, people: Sequence[str | int] | str, *, erase: bool = True) -> removal.Removal:
         """Remove people and their embeddings for good; see :func:`.removal.remove`."""
         names = [people] if isinstance(people, str) else people
         return removal.remove(self.database, self.name, names, erase=erase)
 
     def erase(self) -> removal.Removal:
         """Erase what earlier removals have left in the files; see :func:`.removal.erase`."""
-        return removal.erase(self.database, self.name)
+        return removal.erase(self.database, self.collection)
 
     def drop(self) -> removal.Removal:
         """Remove the collection with everybody in it."""

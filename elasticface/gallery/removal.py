@@ -5,18 +5,20 @@ written afresh (VACUUM FULL), after which the old files are deleted, and the wri
 segment, after which the old ones are deleted. docs/gallery.md says what that does not reach.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.gallery import index
-from elasticface.gallery.collection import Collection, checked_name, note, note_people, read
+from elasticface.gallery.collection import Collection, NoCollection, checked_name, note, note_people, read
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import count
+from elasticface.gallery.people import NoPerson
 
 if TYPE_CHECKING:
     from psycopg import Cursor, sql
@@ -33,12 +35,14 @@ class Removal:
     Attributes:
         people: how many people.
         faces: how many were theirs.
+        erased: whether the bytes of their embeddings are gone from the files of the database.
+        remains: what is not erased, and why, or what no removal reaches; "" where nothing is known to be left.
         numbers: name -> the id that the audit log has; empty where everybody was removed.
-        remains: what is not erased, and why; "" where nothing is known to be left in the database.
     """
 
     people: int
     faces: int
+    erased: bool = False
     remains: str = ""
     numbers: dict[str, int] = field(default_factory=dict)
 
@@ -49,31 +53,52 @@ class Removal:
         return [*lines, *([self.remains] if self.remains else [])]
 
 
-def remove(database: Database, name: str, people: Sequence[str], *, erase: bool = True) -> Removal:
-    """Remove people and their embeddings.
+def remove(database: Database, name: str, people: Sequence[str | int], *, erase: bool = True) -> Removal:
+    """Remove people and their embeddings: :func:`delete`, and :func:`erase` or leave that for later.
 
     Args:
-        database: where.
-        name: of the collection.
-        people: their names; all are there, or nobody is removed.
-        erase: write the files of the collection afresh, so that the bytes are gone; its searches wait meanwhile, and an
-            HNSW index is built anew. Without, no search finds them, and their bytes may stay in freed space.
+        database, name, people: as of :func:`delete`.
+        erase: write the files of the collection afresh, so that the bytes are gone. Without, no search finds them, and
+            their bytes may stay in freed space.
 
     Raises:
         InputError: no such collection or person.
     """
-    names = [checked_name(person, "person") for person in dict.fromkeys(people)]
+    collection, removed = delete(database, name, people)
+    return _erased(database, collection, removed) if erase else _vacuumed(database, collection, removed)
+
+
+def delete(database: Database, name: str, people: Sequence[str | int]) -> tuple[Collection, Removal]:
+    """Remove the rows of people, in one transaction: from then on no search finds them.
+
+    Args:
+        database: where.
+        name: of the collection.
+        people: their names or numbers; all are there, or nobody is removed.
+
+    Returns:
+        What :func:`erase` takes, and what was removed.
+
+    Raises:
+        NoCollection: no such collection.
+        NoPerson: nobody of that name or number.
+    """
+    wanted = [one if isinstance(one, int) else checked_name(one, "person") for one in dict.fromkeys(people)]
+    names = [one for one in wanted if isinstance(one, str)]
+    numbers = [one for one in wanted if isinstance(one, int)]
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
+        collection = read(cursor, database, name, "FOR KEY SHARE")
         cursor.execute(
-            "SELECT name, id FROM person WHERE collection = %s AND name = ANY(%s) ORDER BY name FOR UPDATE",
-            [collection.id, names],
+            "SELECT name, id FROM person WHERE collection = %s AND (name = ANY(%s) OR id = ANY(%s::bigint[])) "
+            "ORDER BY name FOR UPDATE",
+            [collection.id, names, numbers],
         )
         there: dict[str, int] = dict(cursor.fetchall())
-        missing = [person for person in names if person not in there]
+        missing = [one for one in wanted if one not in there and one not in there.values()]
         if missing:
-            raise InputError(
-                f"collection {printable(name)}: nobody named {printable(missing[0], 60)!r} is enrolled"
+            first = f"number {missing[0]}" if isinstance(missing[0], int) else f"named {printable(missing[0], 60)!r}"
+            raise NoPerson(
+                f"collection {printable(name)}: nobody {first} is enrolled"
                 f"{f', nor {len(missing) - 1:,} others' if missing[1:] else ''}; nobody was removed"
             )
         cursor.execute(
@@ -86,47 +111,66 @@ def remove(database: Database, name: str, people: Sequence[str], *, erase: bool 
         faces = sum(of_person.values())
         cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*there.values()]])
         count(cursor, collection, -len(there), -faces)
-        number = _transaction(cursor)
-    remains = _erase(database, collection, number) if erase else _vacuum(database, collection)
-    return Removal(len(there), faces, remains, there)
-
-
-def erase(database: Database, name: str) -> Removal:
-    """Erase what earlier removals have left in a collection's files: those without ``erase``, or that were killed."""
-    with database.transaction() as cursor:
-        collection, number = read(cursor, database, name), _transaction(cursor)
-    return Removal(0, 0, _erase(database, collection, number))
+    return collection, Removal(len(there), faces, numbers=there)
 
 
 def drop(database: Database, name: str) -> Removal:
     """Remove a collection with everybody in it. Raises what :func:`remove` does."""
+    collection, removed = delete_collection(database, name)
+    return _erased(database, collection, removed)
+
+
+def delete_collection(database: Database, name: str) -> tuple[Collection, Removal]:
+    """Remove a collection with the rows of everybody in it, in one transaction; as :func:`delete`."""
     from psycopg import sql
 
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
+        collection = read(cursor, database, name, "FOR UPDATE")
         for table in _tables(collection):
             cursor.execute(sql.SQL("DROP TABLE {}").format(table))
         cursor.execute("DELETE FROM collection WHERE id = %s", [collection.id])
         note(cursor, "drop", name, faces=collection.faces)
+    return collection, Removal(collection.people, collection.faces)
+
+
+def erase(database: Database, collection: Collection) -> Removal:
+    """Erase what removals from a collection have left in the files until now: of :func:`delete`, of those without
+    ``erase``, and of those that were killed. Searches wait meanwhile, and an HNSW index is built anew.
+
+    The collection itself may be gone, and its files with it; people's names are in the files of all collections.
+    """
+    return _erased(database, collection, Removal(0, 0))
+
+
+def _erased(database: Database, collection: Collection, removed: Removal) -> Removal:
+    """Write the tables that held people afresh, and end the log of them."""
+    from psycopg import errors, sql
+
+    with database.transaction() as cursor:
         number = _transaction(cursor)
-    with database.no_transaction() as cursor:
-        seen = _still_seen(cursor, number)
-        cursor.execute("VACUUM (FULL) person")
-    return Removal(collection.people, collection.faces, _both(seen, _end_log(database)))
-
-
-def _erase(database: Database, collection: Collection, number: str) -> str:
-    """Write the tables that held people afresh, without what transaction ``number`` removed. Returns what remains."""
-    from psycopg import sql
-
     with progress.status("writing the collection's files afresh"), database.no_transaction() as cursor:
         seen = _still_seen(cursor, number)
         index.give_memory(cursor, database, collection)
         for table in (*_tables(collection), sql.Identifier("person")):
-            cursor.execute(sql.SQL("VACUUM (FULL) {}").format(table))
+            with contextlib.suppress(errors.UndefinedTable):
+                cursor.execute(sql.SQL("VACUUM (FULL) {}").format(table))
         cursor.execute("RESET maintenance_work_mem")
-    index.measure_again(database, collection.name)
-    return _both(seen, _end_log(database))
+    with contextlib.suppress(NoCollection, errors.UndefinedTable):
+        index.measure_again(database, collection.name)
+    erased, remains = _end_log(database)
+    return replace(removed, erased=erased and not seen, remains="; ".join(filter(None, [seen, remains])))
+
+
+def _vacuumed(database: Database, collection: Collection, removed: Removal) -> Removal:
+    from psycopg import sql
+
+    with database.no_transaction() as cursor:
+        for table in _tables(collection):
+            cursor.execute(sql.SQL("VACUUM {}").format(table))
+    remains = (
+        "bytes of theirs may stay in freed space of the files: elasticface gallery remove without names erases them"
+    )
+    return replace(removed, remains=remains)
 
 
 def _transaction(cursor: "Cursor[Any]") -> str:
@@ -160,21 +204,12 @@ def _still_seen(cursor: "Cursor[Any]", number: str) -> str:
         time.sleep(0.05)
 
 
-def _both(first: str, second: str) -> str:
-    return "; ".join(filter(None, [first, second]))
+def _end_log(database: Database) -> tuple[bool, str]:
+    """Bring the write-ahead log to a segment that has nothing of what was removed.
 
-
-def _vacuum(database: Database, collection: Collection) -> str:
-    from psycopg import sql
-
-    with database.no_transaction() as cursor:
-        for table in _tables(collection):
-            cursor.execute(sql.SQL("VACUUM {}").format(table))
-    return "bytes of theirs may stay in freed space of the files: elasticface gallery remove without names erases them"
-
-
-def _end_log(database: Database) -> str:
-    """Bring the write-ahead log to a segment that has nothing of what was removed. Returns what remains."""
+    Returns:
+        Whether that was done, and what is not reached.
+    """
     from psycopg import errors
 
     try:
@@ -185,13 +220,15 @@ def _end_log(database: Database) -> str:
     except InputError as error:
         if not isinstance(error.__cause__, errors.InsufficientPrivilege):
             raise
-        return (
+        return False, (
             "the write-ahead log of the server still holds them, until it is recycled: this role may not end it "
             "(pg_checkpoint)"
         )
     if database.server is None:
-        return "replicas, archives of the write-ahead log and backups of the server are its own, and are not reached"
-    return ""
+        return True, (
+            "replicas, archives of the write-ahead log and backups of the server are its own, and are not reached"
+        )
+    return True, ""
 
 
 def _tables(collection: Collection) -> "list[sql.Identifier]":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.gallery.collection import Aggregation, Collection, read
+from elasticface.gallery.collection import Aggregation, Collection, gone, read
 from elasticface.gallery.database import Connections
 from elasticface.metrics import binomial_interval
 from elasticface.model.calibration import OperatingPoint, gallery_fmr
@@ -74,6 +74,7 @@ class Candidate:
         person: the name.
         similarity: cosine of the most similar face, or of the mean of all, -1 to 1.
         photo: the name of the most similar photo.
+        id: the person's number, which the audit log has.
         false_positive_rate: at most so many of the searches for a stranger reach this similarity with somebody; None
             where that is not calibrated.
     """
@@ -81,6 +82,7 @@ class Candidate:
     person: str
     similarity: float
     photo: str
+    id: int
     false_positive_rate: float | None = None
 
 
@@ -196,13 +198,13 @@ class Answer:
 
 
 def search(
-    database: Connections, name: str, embeddings: NDArray[Any], most: int = 5, *, exact: bool = False
+    database: Connections, name: str | Collection, embeddings: NDArray[Any], most: int = 5, *, exact: bool = False
 ) -> list[Found]:
     """The most similar people of each embedding.
 
     Args:
         database: where.
-        name: of the collection.
+        name: of the collection; or the collection itself, which was read before: no other one of its name will do.
         embeddings: float [Q, D], of length 1.
         most: people of each search, ≥ 1.
         exact: compare with every vector, however many there are.
@@ -210,19 +212,26 @@ def search(
     Raises:
         InputError: no such collection; embeddings of another length; ``most`` below 1.
     """
+    from psycopg import errors
+
     if most < 1:
         raise InputError(f"most must be at least 1, not {most}")
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
+        collection = read(cursor, database, name if isinstance(name, str) else name.name)
+        if isinstance(name, Collection) and name.id != collection.id:
+            raise gone(name)
         if np.ndim(embeddings) != 2 or np.shape(embeddings)[1] != collection.dimensions:
             raise InputError(f"embeddings must be [Q, {collection.dimensions}], not {list(np.shape(embeddings))}")
         recall = None if exact or collection.searched <= EXACT_UP_TO else read_recall(cursor, collection)
         if recall is not None:
             cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(CANDIDATES)])
-        found = [
-            nearest(cursor, collection, embedding, most, approximate=recall is not None)
-            for embedding in np.asarray(embeddings, np.float32)
-        ]
+        try:
+            found = [
+                nearest(cursor, collection, embedding, most, approximate=recall is not None)
+                for embedding in np.asarray(embeddings, np.float32)
+            ]
+        except errors.UndefinedTable as error:  # no lock keeps it: replicas, which can be searched, give none
+            raise gone(collection) from error
     return [Found(candidates, collection.people, collection.searched, recall) for candidates in found]
 
 
@@ -260,7 +269,7 @@ def nearest(
             "ORDER BY min(embedding <#> %(probe)b), person LIMIT %(most)s"
         )
     statement = sql.SQL(
-        "SELECT name, -best.distance, closest.source FROM ({people}) AS near "
+        "SELECT name, -best.distance, closest.source, person.id FROM ({people}) AS near "
         "JOIN person ON person.id = near.person "
         "CROSS JOIN LATERAL (SELECT min(embedding <#> %(probe)b) AS distance FROM {searched} "
         "WHERE person = near.person) AS best "
@@ -280,7 +289,7 @@ def nearest(
         statement.format(people=people_query, searched=searched, faces=collection.face_table),
         {"probe": probe, "most": most, "candidates": CANDIDATES},
     )
-    return [Candidate(person, float(similarity), source) for person, similarity, source in cursor.fetchall()]
+    return [Candidate(person, float(similarity), *others) for person, similarity, *others in cursor.fetchall()]
 
 
 def read_recall(cursor: "Cursor[Any]", collection: Collection) -> Recall | None:
@@ -317,8 +326,7 @@ def decide(
     Raises:
         InputError: ``fpir`` out of its range.
     """
-    if not 0 < fpir < 1:
-        raise InputError(f"fpir must lie between 0 and 1, and not be {fpir:g}; give one such as 0.01")
+    check_fpir(fpir)
     calibration = validity.calibration
     if calibration is None:
         return Answer(found, collection.aggregation, fpir, Threshold(None, reason=validity.reason), face)
@@ -336,12 +344,22 @@ def decide(
         reason = (
             f"the lowest false match rate that the model is calibrated for, {lowest:g}, names somebody in "
             f"{100 * gallery_fmr(lowest, found.comparisons):.3g} % of the searches for strangers among "
-            f"{found.comparisons:,}, more than the {100 * fpir:g} % asked for; give a higher --fpir, or calibrate "
+            f"{found.comparisons:,}, more than the {100 * fpir:g} % asked for; give a higher fpir, or calibrate "
             "with more people"
         )
         return Answer(found, collection.aggregation, fpir, Threshold(None, calibration, reason), face)
     point = max(allowed, key=lambda point: point.fmr)
     return Answer(found, collection.aggregation, fpir, Threshold(point, calibration), face)
+
+
+def check_fpir(fpir: float) -> None:
+    """Refuse a false positive identification rate that is none.
+
+    Raises:
+        InputError: it is not in (0, 1).
+    """
+    if not 0 < fpir < 1:
+        raise InputError(f"fpir must lie between 0 and 1, and not be {fpir:g}; give one such as 0.01")
 
 
 def rate_at(points: Sequence[OperatingPoint], similarity: float, comparisons: int) -> float | None:

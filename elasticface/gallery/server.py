@@ -55,6 +55,10 @@ _SETTINGS = {
 }
 
 
+class NotInstalled(InputError):
+    """What a gallery needs is not installed."""
+
+
 class Server:
     """A server in use by this process, until :meth:`close`; who is the last one stops it.
 
@@ -99,6 +103,16 @@ class Server:
         with client, self._alone():
             if _flock(client, "exclusive, or not at all"):
                 self._run("pg_ctl", "stop", "-D", self._data, "-m", "fast", "-w", "-t", _PATIENCE)
+
+    def restart(self) -> None:
+        """Start the server again if it does not run: it was killed, or ended by somebody.
+
+        Raises:
+            Stopped: it does not start.
+        """
+        with self._alone():
+            if self._client is not None:
+                self._start()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -198,7 +212,7 @@ def programs() -> Path:
     """
     found = importlib.util.find_spec(WHEEL)
     if found is None or not found.submodule_search_locations:
-        raise InputError(
+        raise NotInstalled(
             "the embedded database is not installed: pip install 'elasticface[gallery]', or give --database postgresql://…"
         )
     return Path(found.submodule_search_locations[0]) / _MAJOR / "bin"

@@ -53,16 +53,28 @@ class Stats:
 
 def stats(database: Connections) -> list[Stats]:
     """Of all collections, by name."""
-    told = []
-    for found in collections.every(database):
-        with database.transaction() as cursor:
-            tables = [f"face_{found.id}", *([f"template_{found.id}"] if found.aggregation == "mean" else [])]
-            cursor.execute(
-                "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name", [tables]
-            )
-            row = cursor.fetchone()
-            told.append(Stats(found, int(row[0] or 0) if row else 0, read_recall(cursor, found)))
-    return told
+    return [_stats(database, found) for found in collections.every(database)]
+
+
+def stats_of(database: Connections, name: str) -> Stats:
+    """Of one collection.
+
+    Raises:
+        NoCollection: there is none of that name.
+    """
+    with database.transaction() as cursor:
+        found = collections.read(cursor, database, name)
+    return _stats(database, found)
+
+
+def _stats(database: Connections, found: Collection) -> Stats:
+    tables = [f"face_{found.id}", *([f"template_{found.id}"] if found.aggregation == "mean" else [])]
+    with database.transaction() as cursor:
+        cursor.execute(
+            "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name", [tables]
+        )
+        row = cursor.fetchone()
+        return Stats(found, int(row[0] or 0) if row else 0, read_recall(cursor, found))
 
 
 def audit(database: Connections) -> list[tuple[Any, ...]]:

@@ -186,9 +186,23 @@ def compared(
         InputError: an embedding is zero.
     """
     for face, embedding in zip(faces, embeddings, strict=True):
-        if not embedding.any():
-            raise InputError(f"{model}: its embedding of {face.name} is zero; the model is broken")
+        check_embedding(embedding, face.name, model)
     return Verification(float(embeddings[0] @ embeddings[1]), threshold, faces)
+
+
+def check_embedding(embedding: NDArray[np.float32], name: str, model: str) -> None:
+    """Refuse an embedding that says nothing.
+
+    Args:
+        embedding: [D].
+        name: of the photo.
+        model: its name.
+
+    Raises:
+        InputError: it is zero.
+    """
+    if not embedding.any():
+        raise InputError(f"{model}: its embedding of {name} is zero; the model is broken")
 
 
 def share(rate: float, interval: tuple[float, float]) -> str:

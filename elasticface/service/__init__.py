@@ -1,4 +1,4 @@
-"""The service: faces found, compared and embedded over HTTP, with bounds on everything that a client may ask for."""
+"""The service: faces found, compared, embedded, enrolled and searched over HTTP, with bounds on what a client asks."""
 
 from typing import TYPE_CHECKING
 

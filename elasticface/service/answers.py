@@ -1,6 +1,7 @@
 """The bodies of answers, as `/docs` shows them and every answer is checked by."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -23,6 +24,26 @@ class Problem(BaseModel):
     request_id: Annotated[str | None, Field(description="under which the log has the request")] = None
 
 
+class Limits(BaseModel):
+    """What a request may have, at most."""
+
+    photos: int
+    photo_bytes: int
+    request_bytes: int
+    pixels: Annotated[int, Field(description="of a photo")]
+
+
+class Service(BaseModel):
+    """What this service is."""
+
+    version: Annotated[str, Field(description="of elasticface")]
+    model: Annotated[str, Field(description="its name")]
+    calibrated: Annotated[bool, Field(description="whether there are decisions, or similarities alone")]
+    fmrs: Annotated[list[float], Field(description="false match rates that can be asked for, ascending")]
+    gallery: Annotated[bool, Field(description="whether there are collections")]
+    limits: Limits
+
+
 class Face(BaseModel):
     """A face that was found."""
 
@@ -39,13 +60,19 @@ class Detected(BaseModel):
     faces: Annotated[list[Face], Field(description="largest first")]
 
 
-class ComparedFace(BaseModel):
-    """Which face of a photo was compared."""
+class ChosenFace(BaseModel):
+    """Which face of a photo was taken."""
 
-    file: Annotated[str, Field(description="first or second")]
     box: Box
     score: Score
     found: Annotated[int, Field(description="faces in the photo")]
+    crop: Annotated[str | None, Field(description="the aligned face: a PNG in base64, where crops=yes")] = None
+
+
+class ComparedFace(ChosenFace):
+    """Which face of a photo was compared."""
+
+    file: Annotated[str, Field(description="first or second; of a search photo")]
 
 
 class Verified(BaseModel):
@@ -88,3 +115,110 @@ class Alive(BaseModel):
     """The service answers."""
 
     status: str
+
+
+Name = Annotated[str, Field(description="1 to 255 bytes, without control characters")]
+Number = Annotated[int, Field(description="which the audit log has, and which nobody else will have")]
+
+
+class Collection(BaseModel):
+    """People who were enrolled with one model."""
+
+    name: Name
+    model: Annotated[str, Field(description="its name")]
+    aggregation: Annotated[str, Field(description="best: of the most similar face; mean: of the mean of all")]
+    people: int
+    faces: int
+    search: Annotated[str, Field(description="exact, or approximate with the recall that was measured")]
+    usable: Annotated[bool, Field(description="it was made with the model and the detector of this service")]
+    reason: Annotated[str | None, Field(description="why it is not usable")]
+
+
+class Collections(BaseModel):
+    """All collections, by name."""
+
+    collections: list[Collection]
+
+
+class Person(BaseModel):
+    """Somebody who is enrolled."""
+
+    id: Number
+    name: Name
+    faces: int
+    enrolled: Annotated[datetime, Field(description="RFC 3339")]
+
+
+class People(BaseModel):
+    """Some of the people of a collection, in the order in which they were enrolled."""
+
+    people: list[Person]
+    next: Annotated[int | None, Field(description="what to give as after for the next ones; null: there are none")]
+
+
+class EnrolledPhoto(BaseModel):
+    """What became of a photo."""
+
+    outcome: Literal["enrolled", "already", "refused"]
+    reason: Annotated[str | None, Field(description="why it was refused")]
+    face: Annotated[ChosenFace | None, Field(description="null: there is none to enrol")]
+
+
+class Enrolled(BaseModel):
+    """What became of each photo, in the order that they came in."""
+
+    person: Annotated[Person | None, Field(description="null: nobody of that name is enrolled")]
+    photos: list[EnrolledPhoto]
+
+
+class Candidate(BaseModel):
+    """A person of the collection, and how similar."""
+
+    id: Number
+    person: Name
+    similarity: Annotated[float, Field(description="cosine, -1 to 1")]
+    photo: Annotated[str, Field(description="the most similar photo: its name, or the start of its SHA-256")]
+    false_positive_rate: Annotated[
+        float | None, Field(description="at most so many searches for strangers reach this similarity with somebody")
+    ]
+
+
+class Recall(BaseModel):
+    """What an approximate search is worth, measured on the collection itself."""
+
+    rate: Annotated[float, Field(description="recall@1")]
+    interval: Interval
+    searches: int
+    vectors: int
+    measured: datetime
+
+
+class Searched(BaseModel):
+    """Who it is, or nobody of the collection, as `elasticface gallery search --json` has it."""
+
+    person: Annotated[str | None, Field(description="null: unknown, or no decision")]
+    unknown: Annotated[bool | None, Field(description="null: no decision; see reason")]
+    fpir: Annotated[float, Field(description="share of the searches for strangers that may name somebody")]
+    threshold: float | None
+    fmr: Annotated[float | None, Field(description="false match rate that the threshold was calibrated for")]
+    fmr_interval: Interval | None
+    acceptance: Annotated[float | None, Field(description="share of one person's pairs at or above the threshold")]
+    false_positive_rate: Annotated[float | None, Field(description="how often this decision names a stranger")]
+    false_positive_interval: Interval | None
+    people: int
+    comparisons: Annotated[int, Field(description="faces, or means of people, that it was compared with")]
+    aggregation: Annotated[str, Field(description="best or mean")]
+    search: Annotated[str, Field(description="exact or approximate")]
+    recall: Annotated[Recall | None, Field(description="of an approximate search")]
+    candidates: Annotated[list[Candidate], Field(description="most similar first")]
+    reason: Annotated[str | None, Field(description="why there is no decision")]
+    face: ComparedFace
+
+
+class Removed(BaseModel):
+    """What was removed. No search finds it any more, whether it is erased yet or not."""
+
+    people: int
+    faces: int
+    erased: Annotated[bool, Field(description="the bytes of their embeddings are gone from the database's files")]
+    reason: Annotated[str | None, Field(description="why they are not erased yet, or what no removal reaches")]

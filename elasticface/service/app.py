@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -10,25 +11,47 @@ from starlette.exceptions import HTTPException
 from elasticface.base.version import __version__
 from elasticface.faces.finder import FaceFinder
 from elasticface.model.encoder import FaceEncoder
+from elasticface.service.galleries import Galleries
 from elasticface.service.gate import Gate
 from elasticface.service.keys import Key
 from elasticface.service.limits import Limits
 from elasticface.service.metrics import Metrics
 from elasticface.service.problems import Problem, answer_problem
-from elasticface.service.routes import detect, docs, embed, page, state, verify
+from elasticface.service.routes import (
+    collections,
+    detect,
+    docs,
+    embed,
+    faces,
+    page,
+    people,
+    search,
+    service,
+    state,
+    verify,
+)
 from elasticface.service.work import Work
 
-ROUTERS = (detect.router, verify.router, embed.router, state.router, docs.router, page.router)
+_STATELESS = (service, detect, verify, embed)
+_GALLERIES = (collections, people, faces, search)
+ROUTERS = tuple(subject.router for subject in (*_STATELESS, *_GALLERIES, state, docs, page))
 
 _DESCRIPTION = (
-    "Photos in, answers out: faces, decisions and embeddings. Photos come as file uploads alone, and are not kept. "
+    "Photos in, answers out: faces, decisions, embeddings, and who it is among people who were enrolled. Photos come "
+    "as file uploads alone, and are not kept. "
     "All but /healthz, /readyz, /docs and /openapi.json need the API key in the header X-API-Key. What is wrong is "
     "answered as application/problem+json (RFC 9457)."
 )
 
 
 def create_app(
-    encoder: FaceEncoder, key: Key, finder: FaceFinder | None = None, limits: Limits | None = None
+    encoder: FaceEncoder,
+    key: Key,
+    finder: FaceFinder | None = None,
+    limits: Limits | None = None,
+    *,
+    gallery: bool = True,
+    database: str | Path | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -37,14 +60,20 @@ def create_app(
         key: that clients must have.
         finder: of faces; :class:`FaceFinder` as it is by itself where none is given.
         limits: bounds on what clients may ask for; those of :class:`Limits` by themselves where none are given.
+        gallery: whether people can be enrolled and searched.
+        database: of the galleries, ``postgresql://…``, the folder of an embedded one, or None: the user's own. It is
+            opened when a request first needs it.
     """
     limits, metrics = limits or Limits(), Metrics()
     work = Work(encoder, finder or FaceFinder(), limits, metrics)
+    galleries = Galleries(database, encoder, work.finder, limits) if gallery else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         work.close()
+        if galleries is not None:
+            galleries.close()
 
     app = FastAPI(
         title="elasticface",
@@ -55,7 +84,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.work, app.state.metrics = work, metrics
+    app.state.work, app.state.galleries, app.state.metrics = work, galleries, metrics
     for error in (Problem, HTTPException, RequestValidationError):
         app.add_exception_handler(error, answer_problem)
     for router in ROUTERS:

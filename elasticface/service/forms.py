@@ -17,6 +17,7 @@ from elasticface.base.files import printable
 from elasticface.service.limits import FIELD_BYTES, Limits
 from elasticface.service.problems import Problem
 
+_DIGITS = 18  # of a number that is read
 _SHOWN = 60  # characters of a name that the client has made up
 
 
@@ -42,6 +43,27 @@ class Form:
         if not math.isfinite(number):
             raise Problem(422, "wrong-value", f"{name}: must be a number, such as 1e-3")
         return number
+
+    def whole(self, name: str, least: int, most: int, otherwise: int) -> int:
+        """A field as a whole number in some bounds; ``otherwise`` where it is not there.
+
+        Raises:
+            Problem: 422, it is none.
+        """
+        text = self.fields.get(name, str(otherwise))
+        if not (text.isascii() and text.isdigit() and least <= int(text[:_DIGITS]) <= most and len(text) < _DIGITS):
+            raise Problem(422, "wrong-value", f"{name}: must be a whole number, {least} to {most}")
+        return int(text)
+
+    def text(self, name: str) -> str:
+        """A field that must be there.
+
+        Raises:
+            Problem: 422, it is not.
+        """
+        if name not in self.fields:
+            raise Problem(422, "no-field", f"{name}: missing")
+        return self.fields[name]
 
     def word(self, name: str, words: Sequence[str]) -> str:
         """A field that is one of some words; the first one where it is not there.
@@ -166,7 +188,10 @@ class _Parts:
         if self._is_photo:
             self.photos[self._name].append(bytes(self._content))
         else:
-            self.fields[self._name] = self._content.decode("utf-8", "replace")
+            try:
+                self.fields[self._name] = self._content.decode()
+            except UnicodeDecodeError as error:
+                raise Problem(422, "wrong-value", f"{self._name}: must be text in UTF-8") from error
         self._content = bytearray()
 
     def _end(self) -> None:

@@ -16,6 +16,15 @@ HEAD_SECONDS = 10.0
 FIELD_BYTES = 1000
 """Of a form's field that is not a photo."""
 
+MOST_COLLECTIONS = 100
+"""That clients may make: each is tables of the database. The command line makes as many as are wanted."""
+
+MOST_CANDIDATES = 100
+"""Of a search."""
+
+MOST_PEOPLE = 1000
+"""Of a page of a collection's people."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -38,6 +47,8 @@ class Limits:
     batch: int = 32  # faces that are embedded at one time
     batch_ms: float = 2.0  # that a face waits for others, at most, before it is embedded
     upload_seconds: float = 30.0  # for a request's body to come, and for a client to take an answer
+    connections: int = 4  # of the galleries to their database: searches at one time
+    database_seconds: float = 30.0  # that a request waits for the database, and a statement may take there
     stop_seconds: float = 30.0  # for the requests at work when the service is stopped
 
     def __post_init__(self) -> None:

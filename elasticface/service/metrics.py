@@ -21,4 +21,7 @@ class Metrics:
         self.at_work = Gauge("requests_at_work", "Requests that are received, wait, or are computed", **of)
         self.queue = Gauge("queue_limit", "Requests that may be at work at one time", **of)
         self.batch = Histogram("batch_faces", "Faces that were embedded together", buckets=_BATCH, **of)
+        self.searches = Counter("searches", "Faces searched in a collection", ("outcome",), **of)
+        self.enrolled = Counter("photos_enrolled", "Photos that were sent to be enrolled", ("outcome",), **of)
+        self.removed = Counter("people_removed", "People removed from collections", **of)
         ProcessCollector(namespace="elasticface", registry=self.registry)

@@ -1,9 +1,11 @@
 """What the service computes: photos are looked at in some threads, faces embedded in one; the model is there once."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from elasticface.base.errors import InputError
 from elasticface.data.images.alignment import align
-from elasticface.data.images.decoding import NoFace, decode, suffix_of
+from elasticface.data.images.decoding import NoFace, decode, encode, suffix_of
 from elasticface.data.images.heic import is_heic
 from elasticface.data.images.sides import sides
 from elasticface.faces.choice import Choice, choose
@@ -130,7 +132,7 @@ class Work:
             pixels = decode(photo, name)
             return (pixels.shape[1], pixels.shape[0]), self.finder.find(pixels)
 
-        return await self._look(photo, name, found)
+        return await self.look(photo, name, found)
 
     async def aligned(self, photo: bytes, name: str, choice: Choice) -> tuple[list[Face], list[NDArray[np.uint8]]]:
         """The chosen faces of a photo, none too, and each one aligned, uint8 [size, size, 3] RGB.
@@ -146,16 +148,26 @@ class Work:
             chosen = [faces[place] for place in choose(faces, choice, pixels.shape[1], pixels.shape[0])]
             return chosen, [align(pixels, face.points, size) for face in chosen]
 
-        return await self._look(photo, name, found)
+        return await self.look(photo, name, found)
 
     async def chosen(self, photo: bytes, name: str, choice: Choice) -> ChosenFace:
-        """The one face of a photo that is compared.
+        """The one face of a photo that is compared; its ``photo`` is empty: pixels are kept by nobody who waits.
 
         Raises:
             Problem: 422, of the photo; one without a face is one.
         """
-        size = self.encoder.card.preprocessing.size
-        return await self._look(photo, name, lambda: choose_face(photo, name, self.finder, size, choice))
+        size, nothing = self.encoder.card.preprocessing.size, np.empty((0, 0, 3), np.uint8)
+
+        def found() -> ChosenFace:
+            return replace(choose_face(photo, name, self.finder, size, choice), photo=nothing)
+
+        return await self.look(photo, name, found)
+
+    async def crop(self, aligned: NDArray[np.uint8]) -> str:
+        """An aligned face for an answer: a PNG in base64."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: base64.b64encode(encode(aligned, ".png")).decode()
+        )
 
     def embed(self, faces: Sequence[NDArray[np.uint8]]) -> "asyncio.Future[NDArray[np.float32]]":
         """As :meth:`Batches.embed`."""
@@ -177,12 +189,12 @@ class Work:
         embeddings = await self.embed([face.aligned for face in faces])
         return compared(faces, embeddings, threshold, self.encoder.card.name)
 
-    def close(self) -> None:
-        """End the threads, once they have done what they have."""
-        self._threads.shutdown()
-        self._batches.close()
+    async def look(self, photo: bytes, name: str, look: Callable[[], T]) -> T:
+        """What ``look`` returns of a photo, from a thread.
 
-    async def _look(self, photo: bytes, name: str, look: Callable[[], T]) -> T:
+        Raises:
+            Problem: 422, of the photo.
+        """
         check(photo, name, self.limits.pixels)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, look)
@@ -192,6 +204,11 @@ class Work:
             raise Problem(422, "no-face", str(error)) from error
         except InputError as error:
             raise Problem(422, "damaged-photo", str(error)) from error
+
+    def close(self) -> None:
+        """End the threads, once they have done what they have."""
+        self._threads.shutdown()
+        self._batches.close()
 
 
 def check(photo: bytes, name: str, pixels: int) -> None:

@@ -40,7 +40,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, place:
     assert out.splitlines() == ["faces enrolled: 6", "in the collection people: 3 people, 6 faces", "r.csv"]
     assert len(Path("r.csv").read_text().splitlines()) == 7
     out = done("gallery", "enrol", album / "two.png", *there, "--model", model, "--person", "Ann")
-    assert "two.png: 2 faces are in it; cut one out, or choose with --faces largest" in out
+    assert "two.png: 2 faces are in it; cut one out, or choose with faces=largest" in out
     assert "say whose with --person" in refused("gallery", "enrol", album / "two.png", *there, "--model", model)
     photo = album / "people/person 1/1.png"
     lines = done("gallery", "search", photo, *there, "--model", model).splitlines()

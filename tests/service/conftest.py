@@ -1,24 +1,22 @@
 """What the tests of the service share: photos of rendered people, a small model, and the application around it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from album import NOBODY, write_album
+from album import NOBODY
 from starlette.testclient import TestClient
 
-from elasticface import backbones
-from elasticface.model.encoder import Card, FaceEncoder
+from elasticface.faces import FaceFinder
+from elasticface.gallery.database import Database
+from elasticface.model.calibration import Calibration, LikelihoodRatio, OperatingPoint
+from elasticface.model.encoder import FaceEncoder
+from elasticface.recognition.conditions import conditions_of
 from elasticface.service.app import create_app
 from elasticface.service.keys import new_key
 from elasticface.service.limits import Limits
-
-
-@pytest.fixture(scope="session")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_album(tmp_path_factory.mktemp("album"))
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +27,16 @@ def photos(album: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def encoder() -> FaceEncoder:
-    torch.manual_seed(0)
-    return FaceEncoder(backbones.create("tiny", 16).eval(), Card("small", "tiny", 16))
+def calibrated(encoder: FaceEncoder) -> FaceEncoder:
+    """Names everybody at a false match rate of 0.1, and nobody at 1e-4."""
+    points = tuple(
+        OperatingPoint(fmr, threshold, fmr / 2, (fmr / 4, fmr * 2), 0.9, (0.8, 0.95), 10_000)
+        for fmr, threshold in ((1e-1, -1.0), (1e-3, 0.5), (1e-4, 1.5))
+    )
+    conditions = conditions_of(encoder, FaceFinder().name)
+    likelihood = LikelihoodRatio(10.0, -4.0, 0.2, 50, 50)
+    calibration = Calibration(conditions, points, likelihood, ("lfw",), "people", 100, 3000, 3000)
+    return FaceEncoder(encoder.network, replace(encoder.card, calibration=calibration))
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +46,7 @@ def serving(encoder: FaceEncoder, tmp_path_factory: pytest.TempPathFactory) -> I
 
     def made(model: FaceEncoder = encoder, **limits: float) -> TestClient:
         key, text = new_key(tmp_path_factory.mktemp("keys", numbered=True) / "own")
-        client = TestClient(create_app(model, key, limits=Limits(**limits)), headers={"X-API-Key": text})
+        client = TestClient(create_app(model, key, limits=Limits(**limits), gallery=False), headers={"X-API-Key": text})
         opened.append(client.__enter__())
         return client
 
@@ -54,6 +59,33 @@ def serving(encoder: FaceEncoder, tmp_path_factory: pytest.TempPathFactory) -> I
 def client(serving: Callable[..., TestClient]) -> TestClient:
     """Of a service as it is by itself."""
     return serving()
+
+
+@pytest.fixture
+def enrolling(database: Database, encoder: FaceEncoder, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
+    """Makes clients of services on the test's own database."""
+    opened: list[TestClient] = []
+    assert database.server is not None
+    folder = database.server.folder
+
+    def made(model: FaceEncoder = encoder, place: str | Path = folder, **limits: float) -> TestClient:
+        key, text = new_key(tmp_path / f"keys-{len(opened)}")
+        app = create_app(model, key, limits=Limits(**limits), database=place)
+        client = TestClient(app, headers={"X-API-Key": text})
+        opened.append(client.__enter__())
+        return client
+
+    yield made
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def friends(enrolling: Callable[..., TestClient]) -> TestClient:
+    """Of a service with an empty collection of this name."""
+    client = enrolling()
+    assert client.post("/v1/collections", files={"name": (None, "friends")}).status_code == 201
+    return client
 
 
 @pytest.fixture

@@ -1,29 +1,12 @@
 """Detect, verify and embed: the answers of the service are those of the package."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from service_problems import problem
 
 from elasticface.data.images.decoding import decode
 from elasticface.faces import FaceFinder, align_faces
-from elasticface.model.calibration import Calibration, LikelihoodRatio, OperatingPoint
-from elasticface.model.encoder import FaceEncoder
-from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.verification import verify
-
-
-@pytest.fixture(scope="session")
-def calibrated(encoder):
-    points = tuple(
-        OperatingPoint(fmr, threshold, fmr / 2, (fmr / 4, fmr * 2), 0.9, (0.8, 0.95), 10_000)
-        for fmr, threshold in ((1e-1, -1.0), (1e-3, 0.5), (1e-4, 1.5))
-    )
-    conditions = conditions_of(encoder, FaceFinder().name)
-    likelihood = LikelihoodRatio(10.0, -4.0, 0.2, 50, 50)
-    calibration = Calibration(conditions, points, likelihood, ("lfw",), "people", 100, 3000, 3000)
-    return FaceEncoder(encoder.network, replace(encoder.card, calibration=calibration))
 
 
 def test_detected_faces_are_those_of_the_finder(client, photos):
@@ -48,6 +31,7 @@ def test_verify_answers_as_the_command_does(serving, calibrated, photos, fmr):
     expected = verify(*files.values(), calibrated, fmr=fmr and float(fmr), names=("first", "second")).as_json()
     for name in ("similarity", "llr"):
         assert answer.pop(name) == pytest.approx(expected.pop(name), abs=1e-4)
+    assert [face.pop("crop") for face in answer["faces"]] == [None, None]
     assert answer == expected
     assert answer["same"] is {None: expected["same"], "1e-1": True, "0.0001": False}[fmr]
 

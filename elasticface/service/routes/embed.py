@@ -13,16 +13,15 @@ from elasticface.service import answers
 from elasticface.service.answers import Embedded, EmbeddedFace, EmbeddedPhoto
 from elasticface.service.forms import read_form
 from elasticface.service.problems import Problem
-from elasticface.service.routes.form import FACES, PROBLEMS, form, upload
+from elasticface.service.routes.form import FACES, PHOTOS, PROBLEMS, form
 from elasticface.service.work import Work, connected
 
 router = APIRouter()
 
 _FACES = FACES | {"enum": ["largest", "central", "all"]}
-_PHOTOS = {"type": "array", "items": upload("JPEG, PNG, WebP or HEIC"), "description": "photos, each a part of its own"}
 
 
-@router.post("/v1/embed", responses=PROBLEMS, openapi_extra=form(("photos",), photos=_PHOTOS, faces=_FACES))
+@router.post("/v1/embed", responses=PROBLEMS, openapi_extra=form(("photos",), photos=PHOTOS, faces=_FACES))
 async def embed(request: Request) -> Embedded:
     """Embed the chosen faces of photos. A photo with which something is wrong has a problem of its own."""
     work: Work = request.app.state.work

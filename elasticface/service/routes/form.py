@@ -2,9 +2,18 @@
 
 from typing import Any
 
+from elasticface.service.forms import Form
 from elasticface.service.problems import MEDIA_TYPE
 
+
+def upload(description: str) -> dict[str, Any]:
+    """A photo."""
+    return {"type": "string", "contentMediaType": "application/octet-stream", "description": description}
+
+
+PHOTOS = {"type": "array", "items": upload("JPEG, PNG, WebP or HEIC"), "description": "photos, each a part of its own"}
 FACES = {"type": "string", "enum": ["largest", "central"], "default": "largest", "description": "which face of a photo"}
+CROPS = {"type": "string", "enum": ["no", "yes"], "default": "no", "description": "send the aligned faces back"}
 
 _PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}  # which an answer brings in
 _KINDS = {
@@ -20,10 +29,21 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": text} | _PROBLEM for status, text in _KINDS.items()
 }
 
+GALLERY_PROBLEMS = PROBLEMS | {
+    404: {"description": "no such collection or person; or the service has no gallery"} | _PROBLEM,
+    409: {"description": "there is one already; or it was made with another model or detector"} | _PROBLEM,
+    503: {"description": "the queue is full, or the database does not answer; Retry-After says when to try again"}
+    | _PROBLEM,
+}
 
-def upload(description: str) -> dict[str, Any]:
-    """A photo."""
-    return {"type": "string", "contentMediaType": "application/octet-stream", "description": description}
+
+def wants_crops(sent: Form) -> bool:
+    """Whether the aligned faces are asked for.
+
+    Raises:
+        Problem: 422, neither no nor yes.
+    """
+    return sent.word("crops", ("no", "yes")) == "yes"
 
 
 def form(required: tuple[str, ...], **fields: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from elasticface.service.answers import Alive
+from elasticface.service.galleries import Galleries
 from elasticface.service.problems import Problem
 from elasticface.service.routes.form import PROBLEMS
 from elasticface.service.work import RETRY_SECONDS, Work
@@ -19,10 +20,15 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", responses={503: PROBLEMS[503]})
 async def readyz(request: Request) -> Alive:
-    """Whether a request would be taken now: the model is loaded, and there is room in the queue."""
+    """Whether a request would be taken now: the model is loaded, there is room in the queue, and the database answers
+    where a request has needed it."""
     work: Work = request.app.state.work
+    galleries: Galleries | None = request.app.state.galleries
+    after = {"Retry-After": str(RETRY_SECONDS)}
     if not work.ready:
-        raise Problem(503, "not-ready", "a request would not be taken now", {"Retry-After": str(RETRY_SECONDS)})
+        raise Problem(503, "not-ready", "a request would not be taken now", after)
+    if galleries is not None and not await galleries.ready():
+        raise Problem(503, "not-ready", "the database does not answer", after)
     return Alive(status="ready")
 
 

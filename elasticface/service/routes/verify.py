@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from elasticface.faces.choice import Choice
 from elasticface.service.answers import Verified
 from elasticface.service.forms import read_form
-from elasticface.service.routes.form import FACES, PROBLEMS, form, upload
+from elasticface.service.routes.form import CROPS, FACES, PROBLEMS, form, upload, wants_crops
 from elasticface.service.work import Work, connected
 
 router = APIRouter()
@@ -22,18 +22,26 @@ _FMR = {
     "/v1/verify",
     responses=PROBLEMS,
     openapi_extra=form(
-        ("first", "second"), first=upload("one photo"), second=upload("the other photo"), fmr=_FMR, faces=FACES
+        ("first", "second"),
+        first=upload("one photo"),
+        second=upload("the other photo"),
+        fmr=_FMR,
+        faces=FACES,
+        crops=CROPS,
     ),
 )
 async def verify(request: Request) -> Verified:
     """Compare the faces in two photos: similarity, decision, and how often such a decision is wrong."""
     work: Work = request.app.state.work
     with work.place():
-        sent = await read_form(request, work.limits, {"first": 1, "second": 1}, ("fmr", "faces"))
+        sent = await read_form(request, work.limits, {"first": 1, "second": 1}, ("fmr", "faces", "crops"))
         threshold = work.threshold(sent.number("fmr"))
-        choice = cast("Choice", sent.word("faces", ("largest", "central")))
+        choice, crops = cast("Choice", sent.word("faces", ("largest", "central"))), wants_crops(sent)
         async with connected(request):
             first = await work.chosen(sent.photos["first"][0], "first", choice)
             second = await work.chosen(sent.photos["second"][0], "second", choice)
-            found = await work.verify((first, second), threshold)
-    return Verified.model_validate(found.as_json())
+            found = (await work.verify((first, second), threshold)).as_json()
+            if crops:
+                for face, told in zip((first, second), found["faces"], strict=True):
+                    told["crop"] = await work.crop(face.aligned)
+    return Verified.model_validate(found)

@@ -1,0 +1,50 @@
+"""`/v1/collections/…/people`: who is enrolled, and removing somebody.
+
+People are named by number here: a name in a path or a query would be in the logs of every proxy.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+
+from elasticface.gallery import people
+from elasticface.gallery.people import LARGEST_ID
+from elasticface.gallery.removal import delete
+from elasticface.service.answers import People, Person, Removed
+from elasticface.service.limits import MOST_PEOPLE
+from elasticface.service.routes.form import GALLERY_PROBLEMS
+from elasticface.service.routes.gallery import CollectionName, erased, galleries_of, in_path
+from elasticface.service.work import Work
+
+router = APIRouter()
+
+
+@router.get("/v1/collections/{name}/people", responses=GALLERY_PROBLEMS)
+async def list_people(
+    request: Request,
+    name: CollectionName,
+    after: Annotated[int, Query(ge=0, le=LARGEST_ID, description="next, of the page before")] = 0,
+    most: Annotated[int, Query(ge=1, le=MOST_PEOPLE, description="people of the page")] = 100,
+) -> People:
+    """List the people of a collection, a page at a time, in the order in which they were enrolled."""
+    work: Work = request.app.state.work
+    galleries, kept = galleries_of(request), in_path(name)
+    with work.place():
+        found, following = await galleries.run(lambda database: people.page(database, kept, after, most))
+    return People(people=[Person.model_validate(vars(person)) for person in found], next=following)
+
+
+@router.delete("/v1/collections/{name}/people/{id}", responses=GALLERY_PROBLEMS)
+async def remove_person(
+    request: Request,
+    name: CollectionName,
+    id: Annotated[int, Path(ge=1, le=LARGEST_ID, description="the person's number")],
+) -> Removed:
+    """Remove a person, and erase the bytes of the embeddings and the name from the database's files, which may take
+    long. No search finds the person from the beginning on, whether the client waits for the end or not."""
+    work: Work = request.app.state.work
+    galleries, kept = galleries_of(request), in_path(name)
+    with work.place():
+        collection, removed = await galleries.run(lambda database: delete(database, kept, [id]))
+    request.app.state.metrics.removed.inc(removed.people)
+    return await erased(galleries, collection, removed)

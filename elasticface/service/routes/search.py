@@ -1,0 +1,79 @@
+"""`/v1/collections/…/search`: who of a collection is on a photo, or nobody of it."""
+
+from typing import cast
+
+from fastapi import APIRouter, Request
+
+from elasticface.base.errors import InputError
+from elasticface.faces.choice import Choice
+from elasticface.gallery.search import USUAL_FPIR, check_fpir, decide
+from elasticface.gallery.search import search as search_collection
+from elasticface.recognition.verification import check_embedding
+from elasticface.service.answers import Searched
+from elasticface.service.forms import Form, read_form
+from elasticface.service.limits import MOST_CANDIDATES
+from elasticface.service.problems import Problem
+from elasticface.service.routes.form import CROPS, FACES, GALLERY_PROBLEMS, form, upload, wants_crops
+from elasticface.service.routes.gallery import CollectionName, galleries_of, in_path
+from elasticface.service.work import Work, connected
+
+router = APIRouter()
+
+_USUAL_MOST = 5
+_FPIR = {
+    "type": "number",
+    "exclusiveMinimum": 0,
+    "exclusiveMaximum": 1,
+    "default": USUAL_FPIR,
+    "description": "share of the searches for strangers that may name somebody",
+}
+_MOST = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MOST_CANDIDATES,
+    "default": _USUAL_MOST,
+    "description": "candidates that are told",
+}
+
+
+@router.post(
+    "/v1/collections/{name}/search",
+    responses=GALLERY_PROBLEMS,
+    openapi_extra=form(
+        ("photo",), photo=upload("JPEG, PNG, WebP or HEIC"), fpir=_FPIR, faces=FACES, most=_MOST, crops=CROPS
+    ),
+)
+async def search(request: Request, name: CollectionName) -> Searched:
+    """Search the face on a photo among the people of a collection: who it is, or unknown, and how often such an answer
+    is wrong. Unknown is an answer, not an error."""
+    work: Work = request.app.state.work
+    galleries, kept = galleries_of(request), in_path(name)
+    with work.place():
+        sent = await read_form(request, work.limits, {"photo": 1}, ("fpir", "faces", "most", "crops"))
+        fpir, crops = _fpir(sent), wants_crops(sent)
+        most = sent.whole("most", 1, MOST_CANDIDATES, _USUAL_MOST)
+        choice = cast("Choice", sent.word("faces", ("largest", "central")))
+        async with connected(request):
+            collection = await galleries.run(lambda database: galleries.usable(database, kept))
+            face = await work.chosen(sent.photos["photo"].pop(), "photo", choice)
+            embedding = await work.embed([face.aligned])
+            check_embedding(embedding[0], face.name, work.encoder.card.name)
+            (found,) = await galleries.run(lambda database: search_collection(database, collection, embedding, most))
+            answer = decide(collection, found, work.threshold(None), fpir, face)
+            told = answer.as_json()
+            if crops:
+                told["face"]["crop"] = await work.crop(face.aligned)
+    outcome = {True: "unknown", False: "named", None: "undecided"}[answer.unknown]
+    request.app.state.metrics.searches.labels(outcome).inc()
+    return Searched.model_validate(told)
+
+
+def _fpir(sent: Form) -> float:
+    fpir = sent.number("fpir")
+    if fpir is None:
+        return USUAL_FPIR
+    try:
+        check_fpir(fpir)
+    except InputError as error:
+        raise Problem(422, "wrong-value", str(error)) from error
+    return fpir

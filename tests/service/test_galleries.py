@@ -1,0 +1,206 @@
+"""Collections over HTTP: people enrolled, searched, listed and removed, as the package itself does it."""
+
+import base64
+import re
+
+import numpy as np
+import pytest
+from service_problems import problem
+
+from elasticface.data.images.decoding import decode
+from elasticface.faces import align_faces
+from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.removal import Removal
+
+WHERE = "/v1/collections/friends"
+
+
+def enrol(client, person, *photos, where=WHERE, **fields):
+    """What the service says of some photos of somebody."""
+    parts = [("person", (None, person)), *(("photos", photo) for photo in photos)]
+    return client.post(f"{where}/faces", files=[*parts, *((name, (None, value)) for name, value in fields.items())])
+
+
+def search(client, photo, where=WHERE, **fields):
+    return client.post(f"{where}/search", files={"photo": photo}, data=fields)
+
+
+def people(client, where=WHERE, **query):
+    return client.get(f"{where}/people", params=query).json()
+
+
+def outcomes(answer):
+    return [photo["outcome"] for photo in answer.json()["photos"]]
+
+
+def test_a_collection_is_made_shown_and_removed(friends):
+    (one,) = friends.get("/v1/collections").json()["collections"]
+    assert one == friends.get(WHERE).json()
+    assert one == {
+        **{"name": "friends", "model": "small", "aggregation": "best", "people": 0, "faces": 0, "search": "exact"},
+        **{"usable": True, "reason": None},
+    }
+    problem(friends.post("/v1/collections", files={"name": (None, " friends ")}), 409, "exists")
+    means = {"name": (None, "Zoe\u0308's"), "aggregation": (None, "mean")}
+    assert friends.post("/v1/collections", files=means).json()["aggregation"] == "mean"
+    assert friends.get("/v1/collections/Zo\u00eb's").json()["name"] == "Zo\u00eb's"
+    assert friends.delete("/v1/collections/Zo\u00eb's").json() == {
+        **{"people": 0, "faces": 0, "erased": True, "reason": None},
+    }
+    problem(friends.get("/v1/collections/Zo\u00eb's"), 404, "no-collection")
+
+
+def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
+    answer = enrol(friends, " Ann ", photos["a"], noise, photos["two"], photos["nobody"], photos["a"], b"")
+    person, told = answer.json()["person"], answer.json()["photos"]
+    assert (person["name"], person["faces"]) == ("Ann", 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*(Z|\+00:00)", person["enrolled"])
+    assert outcomes(answer) == ["enrolled", "refused", "refused", "refused", "already", "refused"]
+    assert [photo["reason"] for photo in told] == [
+        None,
+        "not a JPEG, PNG, WebP or HEIC file; convert it to one of these",
+        "2 faces are in it; cut one out, or choose with faces=largest",
+        "no face was found in it",
+        None,
+        "the file is empty",
+    ]
+    assert [photo["face"] is not None for photo in told] == [True, False, False, False, True, False]
+    assert told[0]["face"]["found"] == 1
+    assert told[0]["face"]["crop"] is None
+    assert outcomes(enrol(friends, "Ann", photos["a"])) == ["already"]
+    other = enrol(friends, "Bo", photos["a"]).json()
+    assert other["person"] is None
+    assert other["photos"][0]["reason"] == "the same photo is enrolled as Ann"
+    assert enrol(friends, "Ann", photos["two"], faces="largest").json()["photos"][0]["face"]["found"] == 2
+    assert friends.get(WHERE).json()["faces"] == 2
+
+
+def test_what_is_enrolled_over_http_is_what_the_package_enrols(friends, database, encoder, photos):
+    with Gallery.create("others", encoder, database=database) as gallery:
+        for person, name in (("Ann", "a"), ("Bo", "other")):
+            assert outcomes(enrol(friends, person, photos[name])) == ["enrolled"]
+            assert gallery.enrol(person, photos[name]) is None
+        expected = gallery.search(photos["b"], name="photo").as_json()
+    answer = search(friends, photos["b"]).json()
+    assert answer["face"].pop("crop") is None
+    for one, other in zip(answer["candidates"], expected["candidates"], strict=True):
+        assert one.pop("similarity") == pytest.approx(other.pop("similarity"), abs=1e-4)
+        assert one.pop("id") in {person["id"] for person in people(friends)["people"]}
+        assert re.fullmatch("[0-9a-f]{16}", one.pop("photo"))
+        other.pop("id")
+        other.pop("photo")
+    assert answer == expected
+
+
+@pytest.mark.parametrize(
+    ("fpir", "unknown", "person"), [("0.5", False, "Ann"), ("0.0005", True, None), ("1e-6", None, None)]
+)
+def test_a_search_names_somebody_nobody_or_says_why_it_cannot(enrolling, calibrated, photos, fpir, unknown, person):
+    client = enrolling(calibrated)
+    client.post("/v1/collections", files={"name": (None, "friends")})
+    enrol(client, "Ann", photos["a"])
+    answer = search(client, photos["a"], fpir=fpir).json()
+    assert (answer["unknown"], answer["person"]) == (unknown, person)
+    assert (answer["reason"] is None) == (unknown is not None)
+    assert answer["candidates"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+    outcome = {False: "named", True: "unknown", None: "undecided"}[unknown]
+    figures = client.get("/metrics").text
+    assert f'elasticface_searches_total{{outcome="{outcome}"}} 1.0' in figures
+    assert 'elasticface_photos_enrolled_total{outcome="enrolled"} 1.0' in figures
+    assert "Ann" not in figures
+
+
+def test_a_search_of_an_empty_collection_and_one_with_few_candidates(friends, photos):
+    assert search(friends, photos["a"]).json()["candidates"] == []
+    for person, name in (("Ann", "a"), ("Bo", "other")):
+        enrol(friends, person, photos[name])
+    assert len(search(friends, photos["b"], most="1").json()["candidates"]) == 1
+    problem(search(friends, photos["nobody"]), 422, "no-face")
+
+
+def test_aligned_faces_come_with_the_answer_if_they_are_asked_for(friends, photos):
+    def pixels(crop):
+        return decode(base64.b64decode(crop), "crop")
+
+    (expected,) = align_faces(photos["a"])
+    answers = (
+        enrol(friends, "Ann", photos["a"], crops="yes").json()["photos"][0]["face"],
+        search(friends, photos["a"], crops="yes").json()["face"],
+        friends.post("/v1/verify", files={"first": photos["a"], "second": photos["b"]}, data={"crops": "yes"}).json()[
+            "faces"
+        ][0],
+    )
+    for face in answers:
+        np.testing.assert_array_equal(pixels(face["crop"]), expected)
+    problem(search(friends, photos["a"], crops="maybe"), 422, "wrong-value")
+
+
+def test_people_come_in_pages_by_number(friends, database):
+    from unit_vectors import made_up
+
+    Gallery("friends", database=database).enrol_embeddings(made_up(7, 2))
+    everybody = people(friends)
+    assert everybody["next"] is None
+    assert len({person["id"] for person in everybody["people"]}) == 7
+    assert all(person["faces"] == 2 for person in everybody["people"])
+    found, after = [], 0
+    while after is not None:
+        page = people(friends, after=after, most=3)
+        found += page["people"]
+        after = page["next"]
+        assert len(page["people"]) == (3 if after else 1)
+    assert found == everybody["people"]
+    assert people(friends, most=7)["next"] is None
+
+
+def test_who_is_removed_is_gone_from_searches_and_files(friends, photos):
+    enrol(friends, "Ann", photos["a"], photos["b"])
+    ann = enrol(friends, "Bo", photos["other"]) and people(friends)["people"][0]
+    removed = friends.delete(f"{WHERE}/people/{ann['id']}")
+    assert removed.json() == {"people": 1, "faces": 2, "erased": True, "reason": None}
+    assert [one["person"] for one in search(friends, photos["a"]).json()["candidates"]] == ["Bo"]
+    problem(friends.delete(f"{WHERE}/people/{ann['id']}"), 404, "no-person")
+    assert "elasticface_people_removed_total 1.0" in friends.get("/metrics").text
+    again = enrol(friends, "Ann", photos["a"]).json()["person"]
+    assert again["id"] != ann["id"]
+
+
+def test_what_cannot_be_erased_yet_is_said(friends, photos, monkeypatch):
+    enrol(friends, "Ann", photos["a"])
+    (ann,) = people(friends)["people"]
+    monkeypatch.setattr(
+        "elasticface.service.galleries.removal.erase", lambda *_: Removal(0, 0, erased=False, remains="why")
+    )
+    removed = friends.delete(f"{WHERE}/people/{ann['id']}").json()
+    assert removed == {"people": 1, "faces": 1, "erased": False, "reason": "why"}
+
+
+def test_a_collection_of_another_model_is_listed_and_not_used(friends, enrolling, calibrated, photos):
+    from dataclasses import replace
+
+    from elasticface.model.encoder import FaceEncoder, Preprocessing
+
+    card = replace(calibrated.card, preprocessing=Preprocessing(scale=128.0))
+    other = enrolling(FaceEncoder(calibrated.network, card))
+    (one,) = other.get("/v1/collections").json()["collections"]
+    assert one["usable"] is False
+    assert "another preprocessing" in one["reason"]
+    for answer in (search(other, photos["a"]), enrol(other, "Ann", photos["a"])):
+        assert "their embeddings cannot be compared" in problem(answer, 409, "other-model")
+    enrol(friends, "Ann", photos["a"])
+    (ann,) = people(other)["people"]
+    assert other.delete(f"{WHERE}/people/{ann['id']}").json()["erased"] is True
+    assert other.delete(WHERE).status_code == 200
+
+
+def test_the_service_says_what_it_is(client, enrolling, calibrated):
+    told = enrolling(calibrated, photos=7).get("/v1/service").json()
+    assert (told["model"], told["calibrated"], told["fmrs"], told["gallery"]) == (
+        "small",
+        True,
+        [1e-4, 1e-3, 0.1],
+        True,
+    )
+    assert told["limits"] == {"photos": 7, "photo_bytes": 2**24, "request_bytes": 2**25, "pixels": 2**25}
+    told = client.get("/v1/service").json()
+    assert (told["calibrated"], told["fmrs"], told["gallery"]) == (False, [], False)
