@@ -91,11 +91,12 @@ async function choose(name) {
   if (!$("#people").hidden) await people.show();
 }
 
-$("#entry form").addEventListener("submit", (event) => {
+$("#entry form").addEventListener("submit", async (event) => {
   event.preventDefault();
   keepKey($("#key").value);
   $("#key").value = "";
-  start();
+  await start();
+  if ($("#entry").hidden) $('[role="tab"][aria-selected="true"]').focus();
 });
 document.addEventListener("key-refused", ({ detail }) => {
   forgetKey();
@@ -105,6 +106,7 @@ $("#forget").addEventListener("click", () => {
   sessionStorage.clear();
   location.reload(); // and with it everything that was shown
 });
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault()); // beside a field
 window.addEventListener("hashchange", () => readKey() && start());
 
 $("#collection").addEventListener("change", ({ target }) => choose(target.value).catch((error) => ($("#notice").textContent = String(error))));

@@ -19,8 +19,7 @@ export function makeCompare(part, state) {
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const missing = photos.find((photo) => photo.photos.length === 0);
-    if (missing) return missing.missing();
+    for (const photo of photos) if (!(await photo.ready())) return;
     answer.wait("Comparing …");
     try {
       const fields = { first: photos[0].photos[0], second: photos[1].photos[0], faces: faces.value, crops: "yes" };

@@ -3,7 +3,7 @@
 import { answerIn } from "./answer.js";
 import { $, crop, element, nameOf } from "./dom.js";
 import { photoField, tooLarge } from "./photos.js";
-import { ask, Problem } from "./service.js";
+import { ask } from "./service.js";
 import { count, plural, sentence } from "./words.js";
 
 const WORDS = { enrolled: "Enrolled", already: "Is here already", refused: "Not enrolled" };
@@ -19,12 +19,12 @@ export function makeEnrol(part, state) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.disabled) return;
-    if (field.photos.length === 0) return field.missing();
+    if (!(await field.ready())) return;
     stopped = false;
     button.disabled = true;
     stop.hidden = false;
     try {
-      await enrol(form.elements.person.value, field.photos);
+      await enrol(form.elements.person.value, form.elements.faces.value, field.photos);
     } finally {
       button.disabled = false;
       stop.hidden = true;
@@ -32,7 +32,7 @@ export function makeEnrol(part, state) {
     }
   });
 
-  async function enrol(person, photos) {
+  async function enrol(person, faces, photos) {
     const line = element("p", { className: "sentence" });
     const bar = element("progress", { max: photos.length, value: 0, ariaLabel: "photos done" });
     const list = element("ul", { className: "outcomes" });
@@ -42,7 +42,7 @@ export function makeEnrol(part, state) {
       if (stopped) break;
       line.replaceChildren(`Photo ${count(at + 1)} of ${count(photos.length)} …`);
       try {
-        const one = await enrolOne(person, photo);
+        const one = await enrolOne(person, faces, photo);
         counts[one.outcome] += 1;
         list.append(outcome(photo, one));
       } catch (error) {
@@ -61,15 +61,11 @@ export function makeEnrol(part, state) {
     line.replaceChildren(...said, ".");
   }
 
-  async function enrolOne(person, photo) {
+  async function enrolOne(person, faces, photo) {
     const refused = await tooLarge(photo, state.limits);
     if (refused) return { outcome: "refused", reason: refused };
-    try {
-      return (await ask("POST", state.path("faces"), { person, photos: photo, crops: "yes" })).photos[0];
-    } catch (error) {
-      if (!(error instanceof Problem) || !/photo|faces|pixels/.test(error.kind)) throw error;
-      return { outcome: "refused", reason: String(error) };
-    }
+    const fields = { person, faces, photos: photo, crops: "yes" };
+    return (await ask("POST", state.path("faces"), fields)).photos[0];
   }
 }
 

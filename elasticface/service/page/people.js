@@ -70,7 +70,8 @@ export function makePeople(part, state) {
       row.remove();
       await state.refresh();
       table.hidden = rows.children.length === 0;
-      tell(removed.erased ? "Removed; the embeddings are erased from the files. " : `Removed. ${sentence(removed.reason ?? "the embeddings are not erased from the files yet")} `);
+      const reason = removed.reason ? ` ${sentence(removed.reason)}` : "";
+      tell(`${removed.erased ? "Removed; the embeddings are erased from the files." : "Removed; the embeddings are not erased from the files yet."}${reason} `);
     } catch (error) {
       tell();
       problem.textContent = String(error);

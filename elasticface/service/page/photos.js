@@ -27,18 +27,30 @@ export function photoField(place, limits) {
   const problem = element("p", { className: "problem", role: "alert" });
   place.append(drop, element("div", { className: "row" }, camera, chosen), problem);
 
+  let looking = Promise.resolve();
+
+  /** Take these in place of what is there, or, of many, beside it. */
+  function take(files) {
+    if (files.length > 0) looking = look([...files]);
+  }
+
+  async function look(photos) {
+    problem.textContent = "";
+    if (many) return field.show([...field.photos, ...photos]);
+    const refused = await tooLarge(photos[0], limits());
+    field.show(refused ? [] : [photos[0]]);
+    problem.textContent = refused ?? "";
+  }
+
   const field = {
     photos: [],
-    /** Take these in place of what is there, or, of many, beside it. */
-    async take(files) {
-      const photos = [...files];
-      if (photos.length === 0) return;
-      problem.textContent = "";
-      if (!many) {
-        const refused = await tooLarge(photos[0], limits());
-        field.show(refused ? [] : [photos[0]]);
-        problem.textContent = refused ?? "";
-      } else field.show([...field.photos, ...photos]);
+    /** Whether there is one, once those that were chosen are looked at; says so where there is none. */
+    async ready() {
+      await looking;
+      if (field.photos.length > 0) return true;
+      problem.textContent ||= `${place.dataset.label}: missing; choose one`;
+      input.focus();
+      return false;
     },
     show(photos) {
       field.photos = photos;
@@ -48,11 +60,6 @@ export function photoField(place, limits) {
       drop.classList.toggle("filled", photos.length > 0);
       chosen.textContent = many ? (photos.length ? `${plural(photos.length, "photo")} chosen` : "") : (photos[0]?.name ?? "");
     },
-    /** Say that a photo is missing. */
-    missing() {
-      problem.textContent = `${place.dataset.label}: missing; choose one`;
-      input.focus();
-    },
     /** Draw a frame around the face that was taken. */
     mark(box) {
       const image = drop.querySelector("img");
@@ -60,10 +67,10 @@ export function photoField(place, limits) {
     },
   };
 
-  input.addEventListener("change", () => field.take(input.files));
+  input.addEventListener("change", () => take(input.files));
   camera.addEventListener("click", async () => {
     const photo = await takePhoto();
-    if (photo) await field.take([photo]);
+    if (photo) take([photo]);
   });
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -73,13 +80,13 @@ export function photoField(place, limits) {
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    field.take(event.dataTransfer.files);
+    take(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => {
     // Of two fields that are shown the first without a photo.
     const shown = [...document.querySelectorAll(".field")].filter((one) => one.offsetParent);
     const free = shown.find((one) => !one.querySelector(".filled")) ?? shown[0];
-    if (free === place && event.clipboardData.files.length) field.take(event.clipboardData.files);
+    if (free === place) take(event.clipboardData.files);
   });
   return field;
 }

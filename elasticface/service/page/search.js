@@ -13,7 +13,7 @@ export function makeSearch(part, state) {
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (photo.photos.length === 0) return photo.missing();
+    if (!(await photo.ready())) return;
     const { fpir, faces } = form.elements;
     answer.wait("Searching …");
     try {
