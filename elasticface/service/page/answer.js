@@ -16,14 +16,24 @@ export function answerIn(part, hint) {
     said.replaceChildren(...status);
     rest.replaceChildren(...details);
   };
+  const fail = (error) => {
+    show([]);
+    problem.textContent = String(error);
+  };
+  let latest = null;
   return {
     show,
-    /** While the service is at work. */
-    wait: (text) => show([element("p", { className: "hint busy" }, text)]),
-    /** What is wrong. */
-    fail(error) {
-      show([]);
-      problem.textContent = String(error);
+    fail,
+    /** Wait for what was asked and tell it, unless something else was asked meanwhile. */
+    async wait(text, asked, tell) {
+      latest = asked;
+      show([element("p", { className: "hint busy" }, text)]);
+      try {
+        const found = await asked;
+        if (asked === latest) tell(found);
+      } catch (error) {
+        if (asked === latest) fail(error);
+      }
     },
   };
 }

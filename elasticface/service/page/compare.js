@@ -20,21 +20,17 @@ export function makeCompare(part, state) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     for (const photo of photos) if (!(await photo.ready())) return;
-    answer.wait("Comparing …");
-    try {
-      const fields = { first: photos[0].photos[0], second: photos[1].photos[0], faces: faces.value, crops: "yes" };
-      if (fmr.value) fields.fmr = fmr.value;
-      show(await ask("POST", "v1/verify", fields));
-    } catch (error) {
-      answer.fail(error);
-    }
+    const [first, second] = photos.map((photo) => photo.photos[0]);
+    const fields = { first, second, faces: faces.value, crops: "yes" };
+    if (fmr.value) fields.fmr = fmr.value;
+    answer.wait("Comparing …", ask("POST", "v1/verify", fields), (found) => tell(found, [first, second], faces.value));
   });
 
-  function show(found) {
+  function tell(found, sent, choice) {
     const names = ["The first photo", "The second photo"];
-    photos.forEach((photo, at) => photo.mark(found.faces[at].box));
+    photos.forEach((photo, at) => photo.mark(sent[at], found.faces[at].box));
     const crops = found.faces.map((face, at) => crop(face, `the face in ${names[at].toLowerCase()}`));
-    const said = found.faces.flatMap((face, at) => remarks(face, faces.value, names[at]));
+    const said = found.faces.flatMap((face, at) => remarks(face, choice, names[at]));
     answer.show([decision(compared(found), crops, said)], scale([found.similarity], found.threshold));
   }
 }

@@ -23,9 +23,10 @@ export function photoField(place, limits) {
   const invitation = element("span", {}, element("b", {}, many ? "Choose photos" : "Choose a photo"), ", drop or paste");
   const drop = element("label", { className: "drop" }, element("span", { className: "name" }, place.dataset.label), input, invitation);
   const camera = element("button", { type: "button", className: "quiet" }, "Use the camera");
+  const clear = element("button", { type: "button", className: "quiet", hidden: true }, "Clear");
   const chosen = element("span", { role: "status" });
   const problem = element("p", { className: "problem", role: "alert" });
-  place.append(drop, element("div", { className: "row" }, camera, chosen), problem);
+  place.append(drop, element("div", { className: "row" }, camera, clear, chosen), problem);
 
   let looking = Promise.resolve();
 
@@ -58,12 +59,14 @@ export function photoField(place, limits) {
       drop.querySelectorAll(".view").forEach(release);
       if (!many && photos.length) drop.append(viewOf(photos[0]));
       drop.classList.toggle("filled", photos.length > 0);
+      clear.hidden = photos.length === 0;
       chosen.textContent = many ? (photos.length ? `${plural(photos.length, "photo")} chosen` : "") : (photos[0]?.name ?? "");
     },
-    /** Draw a frame around the face that was taken. */
-    mark(box) {
+    /** Draw a frame around the face that was taken of a photo, if that still is the one here. */
+    mark(photo, box) {
       const image = drop.querySelector("img");
-      if (image?.naturalWidth) image.after(frame(box, image));
+      drop.querySelector("svg")?.remove();
+      if (photo === field.photos[0] && image?.naturalWidth) image.after(frame(box, image));
     },
   };
 
@@ -71,6 +74,10 @@ export function photoField(place, limits) {
   camera.addEventListener("click", async () => {
     const photo = await takePhoto();
     if (photo) take([photo]);
+  });
+  clear.addEventListener("click", () => {
+    field.show([]);
+    input.focus();
   });
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();

@@ -15,18 +15,13 @@ export function makeSearch(part, state) {
     event.preventDefault();
     if (!(await photo.ready())) return;
     const { fpir, faces } = form.elements;
-    answer.wait("Searching …");
-    try {
-      const fields = { photo: photo.photos[0], fpir: fpir.value, faces: faces.value, crops: "yes" };
-      show(await ask("POST", state.path("search"), fields), faces.value);
-    } catch (error) {
-      answer.fail(error);
-    }
+    const fields = { photo: photo.photos[0], fpir: fpir.value, faces: faces.value, crops: "yes" };
+    answer.wait("Searching …", ask("POST", state.path("search"), fields), (found) => tell(found, fields));
   });
 
-  function show(found, choice) {
-    photo.mark(found.face.box);
-    const told = decision(searched(found), crop(found.face, "the face that was searched for"), remarks(found.face, choice));
+  function tell(found, { photo: sent, faces }) {
+    photo.mark(sent, found.face.box);
+    const told = decision(searched(found), crop(found.face, "the face that was searched for"), remarks(found.face, faces));
     if (found.candidates.length === 0) return answer.show([told]);
     answer.show([told], scale(found.candidates.map((one) => one.similarity), found.threshold), candidates(found), how(found));
   }

@@ -12,7 +12,7 @@ export const figure = (similarity) => similarity.toFixed(3).replace("-", "−");
 /** A rate as people count: 0.0061 -> "1 in 160", on one line. */
 export function oneIn(rate) {
   if (rate <= 0) return "none";
-  if (rate > 0.15) return `${Math.round(100 * rate)}\u00a0in\u00a0100`;
+  if (rate > 0.15) return share(rate);
   return `1\u00a0in\u00a0${count(Number((1 / rate).toPrecision(2)))}`;
 }
 
@@ -62,13 +62,15 @@ export function remarks(face, choice, photo = "The photo") {
 /** A clause of the service as a sentence. */
 export const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
+const share = (rate) => `${Math.round(100 * rate)}\u00a0in\u00a0100`;
+
 function between(interval) {
   return interval ? ` (95\u00a0% interval: ${oneIn(interval[0])} to ${oneIn(interval[1])})` : "";
 }
 
 function missed(answer) {
   if (answer.acceptance === null) return null;
-  return [`Of pairs of photos of one person, ${Math.round(100 * answer.acceptance)} in 100 reach this threshold: it can miss somebody who is here.`];
+  return [`Of pairs of photos of one person, ${share(answer.acceptance)} reach this threshold: it can miss somebody who is here.`];
 }
 
 function likelihood(llr) {
