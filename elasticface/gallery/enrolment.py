@@ -355,19 +355,24 @@ def _insert(
     from pgvector import HalfVector
 
     photos = [face.photo or hashlib.sha256(face.halves.tobytes()).digest() for face in faces]
+    # All in one order: two that enrol the same photos as different people's wait for each other's, and not in a circle.
+    order = sorted(range(len(faces)), key=lambda number: (photos[number], faces[number].box))
     cursor.executemany(
         "INSERT INTO face (collection, person, embedding, photo, box, score, source, enrolled) "
         "VALUES (%s, %s, %b, %s, %s, %s, %s, coalesce(%s, now())) "
         "ON CONFLICT (collection, photo, box) DO NOTHING RETURNING id",
         [
-            (collection.id, person, HalfVector(face.halves), photo, [*face.box], face.score, face.source, face.enrolled)
-            for face, person, photo in zip(faces, people, photos, strict=True)
+            (
+                *(collection.id, people[number], HalfVector(face.halves), photos[number], [*face.box]),
+                *(face.score, face.source, face.enrolled),
+            )
+            for number, face in ((number, faces[number]) for number in order)
         ],
         returning=True,
     )
     new = [cursor.fetchone() is not None for _ in cursor.results()]
     outcomes: list[str | None] = [None] * len(faces)
-    for number in (number for number, is_new in enumerate(new) if not is_new):
+    for number in (number for number, is_new in zip(order, new, strict=True) if not is_new):
         cursor.execute(
             "SELECT name FROM face JOIN person ON person.id = person WHERE face.collection = %s "
             "AND photo = %s AND box = %s::integer[]",

@@ -1,8 +1,9 @@
 """Fuzz the service: ``python tests/fuzz/service.py --requests 100000``; ``--help`` lists the options.
 
-`elasticface serve` runs as a process of its own and is sent changed requests on connections of their own. It ends with
-1 where one is answered with 500, with what is no HTTP, or with a traceback, where a connection stays open without an
-answer, where the service ends, or where its log has a traceback. What the service's memory was is printed.
+`elasticface serve`, with a database of its own, runs as a process and is sent changed requests on connections of their
+own. It ends with 1 where one is answered with 500, with what is no HTTP, or with a traceback, where a connection stays
+open without an answer, where the service ends, or where its log has a traceback. What the service's memory was is
+printed.
 """
 
 import secrets
@@ -23,8 +24,31 @@ from elasticface.data.synthetic.source import SyntheticFaces
 
 WORDS = (
     b"\r\n\r\n --b --b-- boundary= Content-Length: Content-Disposition: form-data; name= filename= photo first fmr "
-    b"faces X-API-Key: Transfer-Encoding: chunked Expect: 100-continue multipart/form-data IHDR IDAT IEND ftypheic"
+    b"faces X-API-Key: Transfer-Encoding: chunked Expect: 100-continue multipart/form-data IHDR IDAT IEND ftypheic "
+    b"photos person name aggregation fpir most crops yes mean /v1/collections /people /faces /search GET DELETE "
+    b"?after= &most= %00 %2f %ff .. ' \" ; -- 9223372036854775807 9223372036854775808 -1 \xe2\x80\xae \0"
 ).split(b" ")
+_FORMS = {
+    "/v1/detect": ("photo",),
+    "/v1/verify": ("first", "second"),
+    "/v1/embed": ("photos", "photos"),
+    "/v1/collections/friends/faces": ("photos", "photos"),
+    "/v1/collections/friends/search": ("photo",),
+    "/v1/collections": (),
+}
+_FIELDS = {
+    "/v1/collections/friends/faces": {"person": "Ann", "faces": "largest", "crops": "yes"},
+    "/v1/collections/friends/search": {"fpir": "0.1", "most": "3"},
+    "/v1/collections": {"name": "friends", "aggregation": "best"},
+}
+_ASKED = (
+    "GET /v1/service",
+    "GET /v1/collections",
+    "GET /v1/collections/friends",
+    "GET /v1/collections/friends/people?after=0&most=10",
+    "DELETE /v1/collections/friends/people/1",
+    "DELETE /v1/collections/others",
+)
 _BIG = (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60", b"A" * 20_000, b"--b\r\nA: b\r\n" * 500)
 _SOON = 3.0  # seconds after which a client has had enough
 _PATIENCE = 20.0  # seconds that an answer may take
@@ -32,14 +56,22 @@ _PATIENCE = 20.0  # seconds that an answer may take
 
 def whole(path: str, key: str, photo: bytes) -> bytes:
     """A request as it should be."""
-    names = {"/v1/detect": ("photo",), "/v1/verify": ("first", "second"), "/v1/embed": ("photos", "photos")}[path]
     parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in _FIELDS.get(path, {}).items()
+    ]
+    parts += [
         f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="a"\r\n\r\n'.encode() + photo + b"\r\n"
-        for name in names
+        for name in _FORMS[path]
     ]
     body = b"".join(parts) + b"--b--\r\n"
     head = f"POST {path} HTTP/1.1\r\nHost: s\r\nX-API-Key: {key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+def asked(line: str, key: str) -> bytes:
+    """A request without a body."""
+    return f"{line} HTTP/1.1\r\nHost: s\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n".encode()
 
 
 def answered(address: tuple[str, int], request: bytes) -> str:
@@ -81,16 +113,19 @@ def main(requests: int = 10_000, seed: int = 0, clients: int = 16) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         keys = str(folder / f"keys-{secrets.token_hex(4)}")
-        options = f"serve --port 0 --key-folder {keys} --upload-seconds 5".split()
+        folder.chmod(0o711)  # the database's system user may enter it
+        options = f"serve --port 0 --key-folder {keys} --database {folder / 'db'} --upload-seconds 5".split()
         command = [sys.executable, "-m", "elasticface", *options]
         with open(folder / "log", "w") as log:
-            process = subprocess.Popen(
-                [*command, "--upload-seconds", "5"], stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout is not None
         key = process.stdout.readline().rpartition(": ")[2].strip()
         host, port = process.stdout.readline().strip().removeprefix("http://").split(":")
-        valid = [whole(path, key, photo) for path in ("/v1/detect", "/v1/verify", "/v1/embed") for photo in photos]
+        valid = [whole(path, key, photo) for path in _FORMS for photo in photos]
+        valid += [asked(line, key) for line in _ASKED]
+        first = whole("/v1/collections", key, b"")
+        if not any(answered((host, int(port)), first) in ("201", "409") for _ in range(20)):  # the database starts
+            sys.exit("no collection could be made; see the service's log")
         counts: Counter[str] = Counter()
         numbers, taking = iter(range(requests)), threading.Lock()
 

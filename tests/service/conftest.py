@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from album import NOBODY
+from gallery_requests import create
 from starlette.testclient import TestClient
 
 from elasticface.faces import FaceFinder
@@ -84,7 +85,7 @@ def enrolling(database: Database, encoder: FaceEncoder, tmp_path: Path) -> Itera
 def friends(enrolling: Callable[..., TestClient]) -> TestClient:
     """Of a service with an empty collection of this name."""
     client = enrolling()
-    assert client.post("/v1/collections", files={"name": (None, "friends")}).status_code == 201
+    assert create(client, "friends").status_code == 201
     return client
 
 

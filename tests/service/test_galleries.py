@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from gallery_requests import FRIENDS, create, enrol, outcomes, people, search
 from service_problems import problem
 
 from elasticface.data.images.decoding import decode
@@ -12,35 +13,15 @@ from elasticface.faces import align_faces
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.removal import Removal
 
-WHERE = "/v1/collections/friends"
-
-
-def enrol(client, person, *photos, where=WHERE, **fields):
-    """What the service says of some photos of somebody."""
-    parts = [("person", (None, person)), *(("photos", photo) for photo in photos)]
-    return client.post(f"{where}/faces", files=[*parts, *((name, (None, value)) for name, value in fields.items())])
-
-
-def search(client, photo, where=WHERE, **fields):
-    return client.post(f"{where}/search", files={"photo": photo}, data=fields)
-
-
-def people(client, where=WHERE, **query):
-    return client.get(f"{where}/people", params=query).json()
-
-
-def outcomes(answer):
-    return [photo["outcome"] for photo in answer.json()["photos"]]
-
 
 def test_a_collection_is_made_shown_and_removed(friends):
     (one,) = friends.get("/v1/collections").json()["collections"]
-    assert one == friends.get(WHERE).json()
+    assert one == friends.get(FRIENDS).json()
     assert one == {
         **{"name": "friends", "model": "small", "aggregation": "best", "people": 0, "faces": 0, "search": "exact"},
         **{"usable": True, "reason": None},
     }
-    problem(friends.post("/v1/collections", files={"name": (None, " friends ")}), 409, "exists")
+    problem(create(friends, " friends "), 409, "exists")
     means = {"name": (None, "Zoe\u0308's"), "aggregation": (None, "mean")}
     assert friends.post("/v1/collections", files=means).json()["aggregation"] == "mean"
     assert friends.get("/v1/collections/Zo\u00eb's").json()["name"] == "Zo\u00eb's"
@@ -72,7 +53,7 @@ def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
     assert other["person"] is None
     assert other["photos"][0]["reason"] == "the same photo is enrolled as Ann"
     assert enrol(friends, "Ann", photos["two"], faces="largest").json()["photos"][0]["face"]["found"] == 2
-    assert friends.get(WHERE).json()["faces"] == 2
+    assert friends.get(FRIENDS).json()["faces"] == 2
 
 
 def test_what_is_enrolled_over_http_is_what_the_package_enrols(friends, database, encoder, photos):
@@ -97,7 +78,7 @@ def test_what_is_enrolled_over_http_is_what_the_package_enrols(friends, database
 )
 def test_a_search_names_somebody_nobody_or_says_why_it_cannot(enrolling, calibrated, photos, fpir, unknown, person):
     client = enrolling(calibrated)
-    client.post("/v1/collections", files={"name": (None, "friends")})
+    create(client, "friends")
     enrol(client, "Ann", photos["a"])
     answer = search(client, photos["a"], fpir=fpir).json()
     assert (answer["unknown"], answer["person"]) == (unknown, person)
@@ -156,10 +137,10 @@ def test_people_come_in_pages_by_number(friends, database):
 def test_who_is_removed_is_gone_from_searches_and_files(friends, photos):
     enrol(friends, "Ann", photos["a"], photos["b"])
     ann = enrol(friends, "Bo", photos["other"]) and people(friends)["people"][0]
-    removed = friends.delete(f"{WHERE}/people/{ann['id']}")
+    removed = friends.delete(f"{FRIENDS}/people/{ann['id']}")
     assert removed.json() == {"people": 1, "faces": 2, "erased": True, "reason": None}
     assert [one["person"] for one in search(friends, photos["a"]).json()["candidates"]] == ["Bo"]
-    problem(friends.delete(f"{WHERE}/people/{ann['id']}"), 404, "no-person")
+    problem(friends.delete(f"{FRIENDS}/people/{ann['id']}"), 404, "no-person")
     assert "elasticface_people_removed_total 1.0" in friends.get("/metrics").text
     again = enrol(friends, "Ann", photos["a"]).json()["person"]
     assert again["id"] != ann["id"]
@@ -171,7 +152,7 @@ def test_what_cannot_be_erased_yet_is_said(friends, photos, monkeypatch):
     monkeypatch.setattr(
         "elasticface.service.galleries.removal.erase", lambda *_: Removal(0, 0, erased=False, remains="why")
     )
-    removed = friends.delete(f"{WHERE}/people/{ann['id']}").json()
+    removed = friends.delete(f"{FRIENDS}/people/{ann['id']}").json()
     assert removed == {"people": 1, "faces": 1, "erased": False, "reason": "why"}
 
 
@@ -189,8 +170,8 @@ def test_a_collection_of_another_model_is_listed_and_not_used(friends, enrolling
         assert "their embeddings cannot be compared" in problem(answer, 409, "other-model")
     enrol(friends, "Ann", photos["a"])
     (ann,) = people(other)["people"]
-    assert other.delete(f"{WHERE}/people/{ann['id']}").json()["erased"] is True
-    assert other.delete(WHERE).status_code == 200
+    assert other.delete(f"{FRIENDS}/people/{ann['id']}").json()["erased"] is True
+    assert other.delete(FRIENDS).status_code == 200
 
 
 def test_the_service_says_what_it_is(client, enrolling, calibrated):

@@ -4,9 +4,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from service_problems import problem
 
-NAMES = st.sampled_from(["photo", "photos", "first", "second", "fmr", "faces", "", "\0", "photo[]"]) | st.text(
-    max_size=9
-)
+NAMES = st.sampled_from(
+    ["photo", "photos", "first", "second", "fmr", "faces", "person", "name", "most", "crops", "", "\0", "photo[]"]
+) | st.text(max_size=9)
 VALUES = st.sampled_from([b"", b"1e-3", b"nan", b"all", b"/etc/passwd", b"--b", b"\r\n--b", b"\xff\xd8\xff"])
 LINES = st.sampled_from(
     [
@@ -45,6 +45,18 @@ TYPES = st.sampled_from(
         "b;" * 99,
     ]
 )
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), path=st.sampled_from(["", "/friends/faces", "/friends/search"]))
+def test_every_form_of_a_gallery_is_answered(friends, photos, data, path):
+    body = b"\r\n".join(data.draw(st.lists(parts(photos["a"]), max_size=4))) + b"\r\n--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = friends.post(f"/v1/collections{path}", content=body, headers=headers)
+    if answer.status_code not in (200, 201):
+        problem(answer, answer.status_code, answer.json()["type"].rpartition(":")[2])
+        assert answer.status_code in (400, 409, 422)
+    assert friends.app.state.work._at_work == 0
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,8 @@ import time
 
 import httpx
 import pytest
-from command_line import refused, run
+from command_line import done, refused, run
+from gallery_requests import create, enrol, outcomes, search
 from served import started
 from service_problems import problem
 
@@ -80,6 +81,27 @@ def test_a_pair_is_verified_and_sigterm_ends_with_what_was_begun_answered(servic
     assert "Traceback" not in log
     assert key not in log
     assert "route=/v1/verify status=200" in log
+
+
+def test_people_are_enrolled_in_the_database_that_is_named(tmp_path, photos, place, opened):
+    with started(tmp_path, "--database", str(place / "served")) as (process, address, key):
+        with httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=120) as client:
+            assert create(client, "friends").status_code == 201
+            assert outcomes(enrol(client, "Ann Secret", photos["a"])) == ["enrolled"]
+            answer = search(client, photos["a"]).json()
+            assert [one["person"] for one in answer["candidates"]] == ["Ann Secret"]
+            ready = client.get("/readyz")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert ready.status_code == 200
+    assert not (place / "served/data/postmaster.pid").exists()
+    assert "Ann Secret" in done("gallery", "people", "--database", place / "served", "--collection", "friends")
+    assert "Secret" not in (tmp_path / "log").read_text()
+
+
+def test_without_a_gallery(tmp_path):
+    with started(tmp_path, "--no-gallery") as (_, address, key):
+        problem(httpx.get(f"{address}/v1/collections", headers={"X-API-Key": key}), 404, "no-gallery")
 
 
 def test_a_new_key_is_printed_and_kept_as_its_hash(tmp_path, monkeypatch):

@@ -1,0 +1,123 @@
+"""Several at once: those who enrol, remove and drop take turns, and nobody finds half of what another one does."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from unit_vectors import made_up, unit
+
+from elasticface.base.errors import Stopped
+from elasticface.gallery import collection as collections
+from elasticface.gallery import enrolment, people, removal, search
+from elasticface.gallery.collection import NoCollection
+from elasticface.gallery.database import Database
+from elasticface.gallery.enrolment import NewFace
+from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.people import NoPerson
+from elasticface.model.encoder import FaceEncoder
+
+
+def pausing(function: Callable[..., Any], begun: threading.Event, go: threading.Event) -> Callable[..., Any]:
+    def paused(*arguments: Any, **keywords: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return function(*arguments, **keywords)
+
+    return paused
+
+
+def test_who_drops_a_collection_waits_for_who_enrols_into_it(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    first, second = made_up(2, 1)
+    gallery.enrol_embeddings([first])
+    begun, go = threading.Event(), threading.Event()
+    monkeypatch.setattr(enrolment, "_insert", pausing(enrolment._insert, begun, go))
+    with ThreadPoolExecutor(2) as threads:
+        # Of somebody who is there: no row is made that refers to the collection.
+        enrolling = threads.submit(gallery.enrol_embeddings, [replace(second, person=first.person)])
+        assert begun.wait(60)
+        dropping = threads.submit(gallery.drop)
+        time.sleep(0.3)
+        go.set()
+        assert enrolling.result(60) == [None]
+        assert dropping.result(60).faces == 2
+    with database.transaction() as cursor:
+        assert cursor.execute("SELECT (SELECT count(*) FROM person), (SELECT count(*) FROM face)").fetchone() == (0, 0)
+
+
+def test_who_enrols_into_or_searches_what_was_dropped_is_told(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(1, 1))
+    before = gallery.collection
+    begun, go = threading.Event(), threading.Event()
+    monkeypatch.setattr(search, "nearest", pausing(search.nearest, begun, go))
+    with ThreadPoolExecutor(1) as threads:
+        searching = threads.submit(gallery.search_embeddings, made_up(1, 1)[0].embedding[None])
+        assert begun.wait(60)
+        removal.delete_collection(database, "friends")
+        go.set()
+        with pytest.raises(NoCollection, match="was removed meanwhile"):
+            searching.result(60)
+    with pytest.raises(NoCollection, match="was removed meanwhile"):
+        enrolment.store(database, before, made_up(1, 1))
+    Gallery.create("friends", encoder, database=database)
+    with pytest.raises(NoCollection, match="was removed meanwhile"):  # another one has its name
+        search.search(database, before, made_up(1, 1)[0].embedding[None])
+    assert removal.erase(database, before).erased
+
+
+def test_the_same_photos_in_another_order_as_somebody_elses_do_not_block_each_other(
+    database: Database, encoder: FaceEncoder
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    vectors = unit(np.random.default_rng(0).normal(size=(300, 16)))
+    both = threading.Barrier(2)
+
+    def enrol(person: str, order: int) -> list[str | None]:
+        faces = [NewFace(person, vector, str(number)) for number, vector in enumerate(vectors)][::order]
+        both.wait(60)
+        return gallery.enrol_embeddings(faces)
+
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = [*threads.map(enrol, ("Ann", "Bo"), (1, -1))]
+    assert sorted(outcome.count(None) for outcome in outcomes) == [0, 300]
+    assert [person.faces for person in gallery.people()] == [300]
+
+
+def test_people_are_removed_by_number_in_their_own_collection_alone(database: Database, encoder: FaceEncoder) -> None:
+    friends = Gallery.create("friends", encoder, database=database)
+    others = Gallery.create("others", encoder, database=database)
+    for gallery in (friends, others):
+        gallery.enrol_embeddings(made_up(3, 2))
+    first, second, third = (person.id for person in friends.people())
+    for wrong in (others.people()[0].id, people.LARGEST_ID, -1):
+        with pytest.raises(NoPerson, match=f"nobody number {wrong} is enrolled, nor 1 others; nobody was removed"):
+            friends.remove([first, wrong, "x"])
+    removed = friends.remove([second, "person 2"])
+    assert (removed.people, removed.faces, removed.erased) == (2, 4, True)
+    assert removed.numbers == {"person 1": second, "person 2": third}
+    assert len(others.people()) == 3
+    assert people.page(database, "others", 0, 2)[1] == others.people()[1].id
+
+
+def test_an_embedded_server_that_was_killed_is_started_again(place: Path, encoder: FaceEncoder) -> None:
+    database = Database(place / "killed")
+    Gallery.create("friends", encoder, database=database)
+    os.kill(int((place / "killed/data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    time.sleep(1)  # what served the connection ends soon after
+    with pytest.raises(Stopped, match="does not answer"):
+        collections.every(database)
+    assert [one.name for one in collections.every(database)] == ["friends"]
+    database.close()
