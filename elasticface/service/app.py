@@ -39,8 +39,8 @@ ROUTERS = tuple(subject.router for subject in (*_STATELESS, *_GALLERIES, state, 
 _DESCRIPTION = (
     "Photos in, answers out: faces, decisions, embeddings, and who it is among people who were enrolled. Photos come "
     "as file uploads alone, and are not kept. "
-    "All but /healthz, /readyz, /docs and /openapi.json need the API key in the header X-API-Key. What is wrong is "
-    "answered as application/problem+json (RFC 9457)."
+    "All but /healthz, /readyz, /docs, /openapi.json and the page at / need the API key in the header X-API-Key. What "
+    "is wrong is answered as application/problem+json (RFC 9457)."
 )
 
 

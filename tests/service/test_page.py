@@ -10,6 +10,7 @@ import embedded
 import httpx
 import pytest
 from album import NOBODY
+from gallery_requests import create, enrol, outcomes
 from served import started
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'elasticface[dev]'")
@@ -39,12 +40,10 @@ def service(browser, place, album, tmp_path_factory):
     database, folder = place / "page", tmp_path_factory.mktemp("page")
     embedded.opened(database).close()
     with started(folder, "--database", database, "--pixels", "3000000") as (process, address, key):
-        with httpx.Client(base_url=f"{address}/v1/", headers={"X-API-Key": key}, timeout=60) as client:
-            assert client.post("collections", files={"name": (None, "friends")}).status_code == 201
+        with httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60) as client:
+            assert create(client, "friends").status_code == 201
             for person, photo in (("Ada Lind", A), ("Bo Chen", "people/person 1/0.png")):
-                files = {"person": (None, person), "photos": (album / photo).read_bytes()}
-                answer = client.post("collections/friends/faces", files=files).json()
-                assert answer["photos"][0]["outcome"] == "enrolled"
+                assert outcomes(enrol(client, person, (album / photo).read_bytes())) == ["enrolled"]
         yield address, key, folder / "log"
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -99,7 +98,7 @@ def search(page, photo):
     return panel
 
 
-def enrol(page, person, photos):
+def enrolled(page, person, photos):
     panel = part(page, "Enrol")
     panel.get_by_label("Name").fill(person)
     panel.get_by_label("Photos of this person").set_input_files(photos)
@@ -173,7 +172,7 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
     dialog.get_by_label("Name").fill("own")
     dialog.get_by_role("button", name="Make it").click()
     expect(page.get_by_label("Collection", exact=True)).to_have_value("own")
-    panel = enrol(page, "Cleo Day", [album / A, album / "two.png", album / NOBODY, album / A])
+    panel = enrolled(page, "Cleo Day", [album / A, album / "two.png", album / NOBODY, album / A])
     expect(said(panel)).to_have_text("Cleo Day: 1 new face, 1 here already, 2 photos not enrolled.")
     outcomes = panel.get_by_role("listitem")
     told = ["Enrolled.", "Not enrolled: 2 faces", "Not enrolled: no face", "Is here already."]
@@ -195,7 +194,7 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
 
 
 def test_a_hostile_name_is_shown_as_it_is_spelt(page, album):
-    enrol(page, HOSTILE, [album / STRANGER])
+    enrolled(page, HOSTILE, [album / STRANGER])
     panel = search(page, album / STRANGER)
     expect(said(panel)).to_contain_text(f"This is probably {HOSTILE}.")
     panel = part(page, "People")
