@@ -16,14 +16,12 @@ export function answerIn(part, hint) {
     said.replaceChildren(...status);
     rest.replaceChildren(...details);
   };
-  const fail = (error) => {
-    show([]);
-    problem.textContent = String(error);
-  };
+  const trouble = (error) => (problem.textContent = String(error));
   let latest = null;
   return {
     show,
-    fail,
+    /** Say what went wrong, beside what is shown. */
+    trouble,
     /** Wait for what was asked and tell it, unless something else was asked meanwhile. */
     async wait(text, asked, tell) {
       latest = asked;
@@ -32,7 +30,9 @@ export function answerIn(part, hint) {
         const found = await asked;
         if (asked === latest) tell(found);
       } catch (error) {
-        if (asked === latest) fail(error);
+        if (asked !== latest) return;
+        show([]);
+        trouble(error);
       }
     },
   };
@@ -45,7 +45,12 @@ export function decision({ kind, sentence, more }, crops, remarks) {
     "div",
     { className: `decision ${kind}` },
     element("div", { className: "crops" }, crops),
-    element("div", {}, element("p", { className: "sentence" }, spelt(sentence)), lines.map((line) => element("p", {}, spelt(line)))),
+    element(
+      "div",
+      {},
+      element("p", { className: "sentence" }, spelt(sentence)),
+      lines.map((line) => element("p", {}, spelt(line))),
+    ),
   );
 }
 
@@ -58,8 +63,14 @@ export function scale(similarities, threshold) {
   };
   const ticks = [0, 0.5, 1].map((tick) => place(element("span", { className: "tick" }, String(tick)), tick));
   const dots = similarities.map((similarity) => place(element("span", { className: "dot" }), similarity));
-  const line = threshold === null ? null : place(element("span", { className: "threshold" }, `threshold ${figure(threshold)}`), threshold);
-  return element("div", { className: "scale", ariaHidden: "true" }, ticks, line, dots);
+  const line = element("span", { className: "threshold" }, `threshold ${threshold === null ? "" : figure(threshold)}`);
+  return element(
+    "div",
+    { className: "scale", ariaHidden: "true" },
+    ticks,
+    threshold === null ? null : place(line, threshold),
+    dots,
+  );
 }
 
 function spelt(sentence) {

@@ -21,8 +21,10 @@ const state = {
   },
   path: (tail) => `v1/collections/${encodeURIComponent(state.collection.name)}/${tail}`,
   /** Read anew how many people there are. */
-  refresh: () => showCollections(),
+  refresh: () => showCollections().catch(trouble),
 };
+
+const trouble = (error) => ($("#notice").textContent = sentence(String(error)));
 
 let people = null; // once the parts are made
 let open = null;
@@ -63,27 +65,32 @@ async function hasGallery() {
     await showCollections();
     return true;
   } catch (error) {
-    $("#notice").textContent = sentence(String(error));
+    trouble(error);
     return false;
   }
 }
 
 async function showCollections(name = state.collection?.name ?? sessionStorage.getItem(CHOSEN)) {
   const { collections } = await ask("GET", "v1/collections");
-  const chosen = collections.find((one) => one.name === name) ?? collections.find((one) => one.usable) ?? collections[0] ?? null;
+  const named = collections.find((one) => one.name === name);
+  const chosen = named ?? collections.find((one) => one.usable) ?? collections[0] ?? null;
   state.collection = chosen;
   const options = collections.map((one) => element("option", { selected: one === chosen }, one.name));
   $("#collection").replaceChildren(...(options.length ? options : [element("option", {}, "none yet")]));
   $("#collection").disabled = collections.length === 0;
   if (chosen) sessionStorage.setItem(CHOSEN, chosen.name);
-  const why = chosen === null ? "There is no collection yet: make one with New collection, above." : chosen.usable ? "" : sentence(chosen.reason);
-  $("#search .about").replaceChildren(...(chosen ? ["One of the ", plural(chosen.people, "person", "people"), " in ", nameOf(chosen.name), ", or nobody."] : []));
+  $("#search .about").replaceChildren(...(chosen ? among(chosen) : []));
+  const why = chosen === null ? "There is no collection yet: make one with New collection, above" : chosen.reason;
   for (const said of document.querySelectorAll(".unusable")) {
-    said.textContent = why;
-    said.hidden = why === "";
+    said.textContent = why === null ? "" : sentence(why);
+    said.hidden = why === null;
     const form = said.parentElement.querySelector("form");
-    if (form) form.inert = why !== "";
+    if (form) form.inert = why !== null;
   }
+}
+
+function among({ name, people }) {
+  return ["One of the ", plural(people, "person", "people"), " in ", nameOf(name), ", or nobody."];
 }
 
 async function choose(name) {
@@ -106,10 +113,12 @@ $("#forget").addEventListener("click", () => {
   sessionStorage.clear();
   location.reload(); // and with it everything that was shown
 });
-for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault()); // beside a field
+for (const kind of ["dragover", "drop"]) {
+  document.addEventListener(kind, (event) => event.preventDefault()); // a photo dropped beside a field opens nothing
+}
 window.addEventListener("hashchange", () => readKey() && start());
 
-$("#collection").addEventListener("change", ({ target }) => choose(target.value).catch((error) => ($("#notice").textContent = String(error))));
+$("#collection").addEventListener("change", ({ target }) => choose(target.value).catch(trouble));
 $("#make").addEventListener("click", () => $("#new").showModal());
 $("#new .cancel").addEventListener("click", () => $("#new").close());
 $("#new form").addEventListener("submit", async (event) => {

@@ -34,10 +34,12 @@ function open() {
 }
 
 function reason({ name }) {
-  if (name === "SecurityError") return "Browsers give the camera only to pages from https or localhost. Open this page so, or choose a photo.";
-  if (name === "NotAllowedError") return "The camera was not allowed. Allow it in the browser’s settings for this page, or choose a photo.";
-  if (name === "NotFoundError") return "There is no camera here. Choose a photo.";
-  return "The camera cannot be used; another program may have it. Choose a photo.";
+  const known = {
+    SecurityError: "Browsers give the camera only to pages from https or localhost. Open this page so",
+    NotAllowedError: "The camera was not allowed. Allow it for this page in the browser’s settings",
+    NotFoundError: "There is no camera here. Connect one",
+  };
+  return `${known[name] ?? "The camera cannot be used; another program may have it. End that"}, or choose a photo.`;
 }
 
 async function still(video) {

@@ -13,9 +13,11 @@ export function makeCompare(part, state) {
   const photos = [...part.querySelectorAll(".field")].map((place) => photoField(place, () => state.limits));
   const answer = answerIn(part, "The answer appears here, beside the two faces that were compared.");
   const { fmr, faces } = form.elements;
-  const usual = nearest(state.service.fmrs);
-  fmr.append(...state.service.fmrs.map((rate) => element("option", { value: rate, selected: rate === usual }, `about ${oneIn(rate)}`)));
-  fmr.parentElement.hidden = state.service.fmrs.length === 0; // a model that is not calibrated
+  const { fmrs } = state.service;
+  const usual = nearest(fmrs);
+  const option = (rate) => element("option", { value: rate, selected: rate === usual }, `about ${oneIn(rate)}`);
+  fmr.append(...fmrs.map(option));
+  fmr.parentElement.hidden = fmrs.length === 0; // a model that is not calibrated
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -23,7 +25,8 @@ export function makeCompare(part, state) {
     const [first, second] = photos.map((photo) => photo.photos[0]);
     const fields = { first, second, faces: faces.value, crops: "yes" };
     if (fmr.value) fields.fmr = fmr.value;
-    answer.wait("Comparing …", ask("POST", "v1/verify", fields), (found) => tell(found, [first, second], faces.value));
+    const choice = faces.value;
+    answer.wait("Comparing …", ask("POST", "v1/verify", fields), (found) => tell(found, [first, second], choice));
   });
 
   function tell(found, sent, choice) {

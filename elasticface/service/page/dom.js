@@ -2,7 +2,7 @@
 
 export const $ = (selector, within = document) => within.querySelector(selector);
 
-/** An element with properties (or attributes, where there is no such property) and children: elements, text, or nothing. */
+/** An element with properties, or attributes where there is no such property, and children: elements, text, nothing. */
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {

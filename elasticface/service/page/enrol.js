@@ -12,7 +12,7 @@ export function makeEnrol(part, state) {
   const form = $("form", part);
   const field = photoField($(".field", part), () => state.limits);
   const answer = answerIn(part, "Each photo is listed here: enrolled, or why not.");
-  const [button, stop] = form.querySelectorAll(".row > button:not(.field *)");
+  const [button, stop] = form.querySelectorAll(":scope > .row > button");
   let stopped = false;
   stop.addEventListener("click", () => (stopped = true));
 
@@ -24,7 +24,8 @@ export function makeEnrol(part, state) {
     button.disabled = true;
     stop.hidden = false;
     try {
-      await enrol(form.elements.person.value, form.elements.faces.value, field.photos);
+      const { person, faces } = form.elements;
+      await enrol(state.path("faces"), { person: person.value, faces: faces.value, crops: "yes" }, field.photos);
     } finally {
       button.disabled = false;
       stop.hidden = true;
@@ -32,40 +33,42 @@ export function makeEnrol(part, state) {
     }
   });
 
-  async function enrol(person, faces, photos) {
+  /** Send each photo with the fields to a collection, which stays the same though another may be chosen meanwhile. */
+  async function enrol(where, fields, photos) {
     const line = element("p", { className: "sentence" });
     const bar = element("progress", { max: photos.length, value: 0, ariaLabel: "photos done" });
     const list = element("ul", { className: "outcomes" });
     const counts = { enrolled: 0, already: 0, refused: 0 };
+    let failure = null;
     answer.show([line], bar, list);
     for (const [at, photo] of photos.entries()) {
       if (stopped) break;
       line.replaceChildren(`Photo ${count(at + 1)} of ${count(photos.length)} …`);
       try {
-        const one = await enrolOne(person, faces, photo);
+        const one = await enrolOne(where, fields, photo);
         counts[one.outcome] += 1;
         list.append(outcome(photo, one));
       } catch (error) {
-        answer.fail(error); // not of the photo: the next would fail as well
+        failure = error; // not of the photo: the next would fail as well
         break;
       }
       bar.value = at + 1;
       field.show(photos.slice(at + 1));
     }
     const left = photos.length - counts.enrolled - counts.already - counts.refused;
-    if (left > 0) field.show(photos.slice(-left));
-    const said = [counts.enrolled || counts.already ? nameOf(person) : "Nobody was enrolled", `: ${plural(counts.enrolled, "new face")}`];
+    const somebody = counts.enrolled + counts.already > 0;
+    const said = [somebody ? nameOf(fields.person) : "Nobody", `: ${plural(counts.enrolled, "new face")}`];
     if (counts.already) said.push(`, ${count(counts.already)} here already`);
     if (counts.refused) said.push(`, ${plural(counts.refused, "photo")} not enrolled`);
     if (left) said.push(`, ${count(left)} left`);
     line.replaceChildren(...said, ".");
+    if (failure) answer.trouble(failure);
   }
 
-  async function enrolOne(person, faces, photo) {
+  async function enrolOne(where, fields, photo) {
     const refused = await tooLarge(photo, state.limits);
     if (refused) return { outcome: "refused", reason: refused };
-    const fields = { person, faces, photos: photo, crops: "yes" };
-    return (await ask("POST", state.path("faces"), fields)).photos[0];
+    return (await ask("POST", where, { ...fields, photos: photo })).photos[0];
   }
 }
 

@@ -9,7 +9,8 @@ const PAGE = 100; // people at a time
 export function makePeople(part, state) {
   const [told, problem, table, more] = [".about", ".problem", "table", ".more"].map((selector) => $(selector, part));
   const rows = $("tbody", part);
-  let next = null;
+  let next = null; // where the next page begins
+  let latest = null; // of several readings at one time the last one counts
 
   more.addEventListener("click", load);
 
@@ -19,19 +20,20 @@ export function makePeople(part, state) {
     next = null;
     problem.textContent = "";
     table.hidden = more.hidden = true;
-    if (state.collection === null) return void (told.textContent = "There is no collection yet.");
-    await load();
+    if (state.collection === null) told.textContent = "";
+    else await load();
   }
 
   async function load() {
-    const of = state.collection;
+    const query = new URLSearchParams(next === null ? { most: PAGE } : { most: PAGE, after: next });
+    const asked = (latest = ask("GET", `${state.path("people")}?${query}`));
     try {
-      const query = new URLSearchParams(next === null ? { most: PAGE } : { most: PAGE, after: next });
-      const page = await ask("GET", `${state.path("people")}?${query}`);
-      if (of !== state.collection) return; // another was chosen meanwhile
+      const page = await asked;
+      if (asked !== latest) return;
       rows.append(...page.people.map(row));
       next = page.next;
     } catch (error) {
+      if (asked !== latest) return;
       problem.textContent = String(error);
     }
     table.hidden = rows.children.length === 0;
@@ -42,13 +44,15 @@ export function makePeople(part, state) {
   function tell(before = "") {
     const { people, faces } = state.collection;
     const shown = rows.children.length < people ? `; ${count(rows.children.length)} are shown` : "";
-    told.textContent = `${before}${people ? `${plural(people, "person", "people")}, ${plural(faces, "face")}${shown}.` : "Nobody is enrolled here yet."}`;
+    const all = `${plural(people, "person", "people")}, ${plural(faces, "face")}${shown}.`;
+    told.textContent = before + (people ? all : "Nobody is enrolled here yet.");
   }
 
   function row(person) {
     const enrolled = new Date(person.enrolled);
     const made = element("tr");
-    const button = element("button", { type: "button", className: "quiet", ariaLabel: `Remove ${person.name}` }, "Remove");
+    const label = `Remove ${person.name}`;
+    const button = element("button", { type: "button", className: "quiet", ariaLabel: label }, "Remove");
     button.addEventListener("click", () => remove(person, made));
     const day = enrolled.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
     made.append(
@@ -61,18 +65,21 @@ export function makePeople(part, state) {
   }
 
   async function remove(person, row) {
-    if (!(await confirmed(person))) return;
+    if (row.ariaBusy === "true" || !(await confirmed(person))) return;
     problem.textContent = "";
-    told.replaceChildren("Removing ", nameOf(person.name), " …");
+    told.replaceChildren("Removing ", nameOf(person.name), " and erasing the embeddings …");
+    row.ariaBusy = "true";
     try {
-      const removed = await ask("DELETE", state.path(`people/${person.id}`));
-      (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("button").focus();
+      const { erased, reason } = await ask("DELETE", state.path(`people/${person.id}`));
+      const beside = row.nextElementSibling ?? row.previousElementSibling;
+      if (row.contains(document.activeElement)) $("button", beside ?? part)?.focus();
       row.remove();
       await state.refresh();
       table.hidden = rows.children.length === 0;
-      const reason = removed.reason ? ` ${sentence(removed.reason)}` : "";
-      tell(`${removed.erased ? "Removed; the embeddings are erased from the files." : "Removed; the embeddings are not erased from the files yet."}${reason} `);
+      const done = `Removed; the embeddings are ${erased ? "erased" : "not erased yet"} from the files.`;
+      tell(`${done} ${reason ? `${sentence(reason)} ` : ""}`);
     } catch (error) {
+      row.ariaBusy = "false";
       tell();
       problem.textContent = String(error);
     }

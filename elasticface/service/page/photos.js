@@ -20,8 +20,9 @@ export async function tooLarge(photo, limits) {
 export function photoField(place, limits) {
   const many = "many" in place.dataset;
   const input = element("input", { type: "file", accept: TYPES, multiple: many });
-  const invitation = element("span", {}, element("b", {}, many ? "Choose photos" : "Choose a photo"), ", drop or paste");
-  const drop = element("label", { className: "drop" }, element("span", { className: "name" }, place.dataset.label), input, invitation);
+  const name = element("span", { className: "name" }, place.dataset.label);
+  const choose = element("b", {}, many ? "Choose photos" : "Choose a photo");
+  const drop = element("label", { className: "drop" }, name, input, element("span", {}, choose, ", drop or paste"));
   const camera = element("button", { type: "button", className: "quiet" }, "Use the camera");
   const clear = element("button", { type: "button", className: "quiet", hidden: true }, "Clear");
   const chosen = element("span", { role: "status" });
@@ -60,7 +61,8 @@ export function photoField(place, limits) {
       if (!many && photos.length) drop.append(viewOf(photos[0]));
       drop.classList.toggle("filled", photos.length > 0);
       clear.hidden = photos.length === 0;
-      chosen.textContent = many ? (photos.length ? `${plural(photos.length, "photo")} chosen` : "") : (photos[0]?.name ?? "");
+      const said = many ? `${plural(photos.length, "photo")} chosen` : photos[0]?.name;
+      chosen.textContent = photos.length ? said : "";
     },
     /** Draw a frame around the face that was taken of a photo, if that still is the one here. */
     mark(photo, box) {

@@ -21,9 +21,11 @@ export function makeSearch(part, state) {
 
   function tell(found, { photo: sent, faces }) {
     photo.mark(sent, found.face.box);
-    const told = decision(searched(found), crop(found.face, "the face that was searched for"), remarks(found.face, faces));
+    const searchedFor = crop(found.face, "the face that was searched for");
+    const told = decision(searched(found), searchedFor, remarks(found.face, faces));
     if (found.candidates.length === 0) return answer.show([told]);
-    answer.show([told], scale(found.candidates.map((one) => one.similarity), found.threshold), candidates(found), how(found));
+    const similarities = found.candidates.map((one) => one.similarity);
+    answer.show([told], scale(similarities, found.threshold), candidates(found), how(found));
   }
 }
 
@@ -39,12 +41,16 @@ function candidates(found) {
         : element("td", {}, `at most ${oneIn(one.false_positive_rate)}`),
     ),
   );
-  const heads = ["Most similar", "Similarity", "Strangers who reach it"].map((text) => element("th", { scope: "col" }, text));
-  return element("table", {}, element("thead", {}, element("tr", {}, heads)), element("tbody", {}, rows));
+  const heads = ["Most similar", "Similarity", "Strangers who reach it"];
+  const head = element("tr", {}, heads.map((text) => element("th", { scope: "col" }, text)));
+  return element("table", {}, element("thead", {}, head), element("tbody", {}, rows));
 }
 
 function how(found) {
-  const exact = found.search === "exact" ? "The search is exact" : `The search is approximate: it finds the most similar in ${Math.round(1000 * found.recall.rate) / 10} % of the cases, measured here`;
-  const of = found.aggregation === "best" ? "the most similar of the person’s faces" : "the mean of the person’s faces";
-  return element("p", { className: "hint" }, `${exact}. A person is as similar as ${of}.`);
+  const { search, recall, aggregation } = found;
+  const percent = recall && Math.round(1000 * recall.rate) / 10;
+  const approximate = `approximate: the most similar was found in ${percent} % of the searches that measured it`;
+  const of = aggregation === "best" ? "the most similar of the person’s faces" : "the mean of the person’s faces";
+  const said = `The search is ${search === "exact" ? "exact" : approximate}. A person is as similar as ${of}.`;
+  return element("p", { className: "hint" }, said);
 }

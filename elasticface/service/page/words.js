@@ -19,32 +19,35 @@ export function oneIn(rate) {
 /** What a search has found: its kind, the sentence, and what there is to say about it. */
 export function searched(answer) {
   const best = answer.candidates[0];
-  const nearest = best && ["The most similar is ", { name: best.person }, `, with ${figure(best.similarity)}`];
   if (answer.people === 0) return { kind: "undecided", sentence: ["Nobody is enrolled here yet."], more: [] };
-  if (answer.reason !== null) {
-    return { kind: "undecided", sentence: ["No decision."], more: [nearest && [...nearest, "."], [sentence(answer.reason)]] };
-  }
-  const strangers = [`Of strangers who are searched for, about ${oneIn(answer.false_positive_rate)} would be taken for somebody here${between(answer.false_positive_interval)}.`];
+  const nearest = best && ["The most similar is ", { name: best.person }, `, with ${figure(best.similarity)}`];
+  if (answer.reason !== null) return undecided(answer.reason, nearest && [...nearest, "."]);
+  const rate = oneIn(answer.false_positive_rate);
+  const range = between(answer.false_positive_interval);
+  const strangers = [`Of strangers who are searched for, about ${rate} would be taken for somebody here${range}.`];
+  const threshold = `the threshold is ${figure(answer.threshold)}.`;
   if (answer.person !== null) {
-    const similar = [`Similarity ${figure(best.similarity)}; the threshold is ${figure(answer.threshold)}.`];
-    return { kind: "found", sentence: ["This is probably ", { name: answer.person }, "."], more: [similar, strangers] };
+    const more = [[`Similarity ${figure(best.similarity)}; ${threshold}`], strangers];
+    return { kind: "found", sentence: ["This is probably ", { name: answer.person }, "."], more };
   }
   const here = answer.people === 1 ? "Not the one person here" : `Nobody of the ${count(answer.people)} people here`;
-  const below = nearest && [...nearest, `; the threshold is ${figure(answer.threshold)}.`];
-  return { kind: "unknown", sentence: [`${here}, as far as photos tell.`], more: [below, strangers, missed(answer)] };
+  const more = [nearest && [...nearest, `; ${threshold}`], strangers, missed(answer)];
+  return { kind: "unknown", sentence: [`${here}, as far as photos tell.`], more };
 }
 
 /** What a comparison has found. */
 export function compared(answer) {
-  if (answer.same === null) {
-    const more = [[`Similarity ${figure(answer.similarity)}.`], [sentence(answer.reason)]];
-    return { kind: "undecided", sentence: ["No decision."], more };
-  }
-  const similar = [`Similarity ${figure(answer.similarity)}; the threshold is ${figure(answer.threshold)}.`];
-  const strangers = [`Of pairs of different people, about ${oneIn(answer.fmr)} would be taken for one person${between(answer.fmr_interval)}.`];
-  const more = [similar, likelihood(answer.llr), strangers];
+  const similarity = `Similarity ${figure(answer.similarity)}`;
+  if (answer.same === null) return undecided(answer.reason, [`${similarity}.`]);
+  const rate = oneIn(answer.fmr);
+  const more = [
+    [`${similarity}; the threshold is ${figure(answer.threshold)}.`],
+    likelihood(answer.llr),
+    [`Of pairs of different people, about ${rate} would be taken for one person${between(answer.fmr_interval)}.`],
+  ];
   if (answer.same) return { kind: "found", sentence: ["This is probably one person."], more };
-  const unlike = answer.llr > 0 ? "Not similar enough to say that it is one person." : "These are probably two people.";
+  const similar = answer.llr > 0; // and yet below the threshold
+  const unlike = similar ? "Not similar enough to say that it is one person." : "These are probably two people.";
   return { kind: "unknown", sentence: [unlike], more: [...more, missed(answer)] };
 }
 
@@ -52,11 +55,14 @@ export function compared(answer) {
 export function remarks(face, choice, photo = "The photo") {
   const [left, , right] = face.box;
   const width = Math.round(right - left);
-  const said = [];
-  if (face.found > 1) said.push(`${photo} has ${count(face.found)} faces; the ${choice === "central" ? "most central" : choice} one was taken.`);
-  if (width < SMALL) said.push(`${photo}: the face is only ${plural(width, "pixel")} wide. What is said of a face below ${SMALL} is less certain.`);
-  if (face.score < UNSURE) said.push(`${photo}: the detector is not sure that this is a face (score ${face.score.toFixed(2)}).`);
-  return said;
+  const taken = choice === "central" ? "most central" : choice;
+  return [
+    face.found > 1 && `${photo} has ${count(face.found)} faces; the ${taken} one was taken.`,
+    width < SMALL &&
+      `${photo}: the face is ${plural(width, "pixel")} wide; what is said of one below ${SMALL} is less certain.`,
+    face.score < UNSURE &&
+      `${photo}: the detector is not sure that this is a face (score ${face.score.toFixed(2)}).`,
+  ].filter(Boolean);
 }
 
 /** A clause of the service as a sentence. */
@@ -68,9 +74,13 @@ function between(interval) {
   return interval ? ` (95\u00a0% interval: ${oneIn(interval[0])} to ${oneIn(interval[1])})` : "";
 }
 
-function missed(answer) {
-  if (answer.acceptance === null) return null;
-  return [`Of pairs of photos of one person, ${share(answer.acceptance)} reach this threshold: it can miss somebody who is here.`];
+function undecided(reason, similar) {
+  return { kind: "undecided", sentence: ["No decision."], more: [similar, [sentence(reason)]] };
+}
+
+function missed({ acceptance }) {
+  if (acceptance === null) return null;
+  return [`Of pairs of photos of one person, ${share(acceptance)} reach this threshold; the others are missed.`];
 }
 
 function likelihood(llr) {
