@@ -73,9 +73,9 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def status(description: str) -> Iterator[None]:
+def status(description: str, shown: bool = True) -> Iterator[None]:
     """Say what the body does, where it cannot be counted how far that is: a spinner, or a line if it takes long."""
-    if not _is_first_process():
+    if not shown or not _is_first_process():
         yield
     elif _on_terminal():
         with console.status(escape(description)):

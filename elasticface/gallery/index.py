@@ -54,8 +54,8 @@ def reindex(database: Database, name: str, probes: int = PROBES, workers: int = 
     return measure(database, name, probes) if collection.searched else None
 
 
-def measure(database: Database, name: str, probes: int = PROBES) -> Recall:
-    """Measure the recall@1 of searches by the index, and keep it."""
+def measure(database: Database, name: str, probes: int = PROBES, shown: bool = True) -> Recall:
+    """Measure the recall@1 of searches by the index, and keep it; ``shown``: with a bar."""
     from psycopg import sql
 
     with database.transaction() as cursor:
@@ -65,7 +65,7 @@ def measure(database: Database, name: str, probes: int = PROBES) -> Recall:
         cursor.execute(chosen.format(collection.searched_table), [probes])
         drawn = cursor.fetchall()
         found = 0
-        for person, embedding in progress.track(drawn, "measuring the recall", len(drawn)):
+        for person, embedding in progress.track(drawn, "measuring the recall", len(drawn), shown):
             probe = embedding.to_numpy().astype(np.float32)
             exact = nearest(cursor, collection, probe, 1, approximate=False, without=person)
             near = nearest(cursor, collection, probe, 1, approximate=True, without=person)
@@ -82,12 +82,12 @@ def measure(database: Database, name: str, probes: int = PROBES) -> Recall:
     return recall
 
 
-def measure_again(database: Database, name: str) -> None:
+def measure_again(database: Database, name: str, shown: bool = True) -> None:
     """Measure an index that was built anew with its table, with as many searches as before; none is no error."""
     with database.transaction() as cursor:
         recall = read_recall(cursor, read(cursor, database, name))
     if recall is not None:
-        measure(database, name, recall.searches)
+        measure(database, name, recall.searches, shown)
 
 
 def give_memory(cursor: "Cursor[Any]", database: Database, collection: Collection) -> None:

@@ -133,22 +133,26 @@ def delete_collection(database: Database, name: str) -> tuple[Collection, Remova
     return collection, Removal(collection.people, collection.faces)
 
 
-def erase(database: Database, collection: Collection) -> Removal:
+def erase(database: Database, collection: Collection, *, shown: bool = True) -> Removal:
     """Erase what removals from a collection have left in the files until now: of :func:`delete`, of those without
     ``erase``, and of those that were killed. Searches wait meanwhile, and an HNSW index is built anew.
 
     The collection itself may be gone, and its files with it; people's names are in the files of all collections.
+
+    Args:
+        database, collection: where.
+        shown: say on stderr what is being done.
     """
-    return _erased(database, collection, Removal(0, 0))
+    return _erased(database, collection, Removal(0, 0), shown)
 
 
-def _erased(database: Database, collection: Collection, removed: Removal) -> Removal:
+def _erased(database: Database, collection: Collection, removed: Removal, shown: bool = True) -> Removal:
     """Write the tables that held people afresh, and end the log of them."""
     from psycopg import errors, sql
 
     with database.transaction() as cursor:
         number = _transaction(cursor)
-    with progress.status("writing the collection's files afresh"), database.no_transaction() as cursor:
+    with progress.status("writing the collection's files afresh", shown), database.no_transaction() as cursor:
         seen = _still_seen(cursor, number)
         index.give_memory(cursor, database, collection)
         for table in (*_tables(collection), sql.Identifier("person")):
@@ -156,7 +160,7 @@ def _erased(database: Database, collection: Collection, removed: Removal) -> Rem
                 cursor.execute(sql.SQL("VACUUM (FULL) {}").format(table))
         cursor.execute("RESET maintenance_work_mem")
     with contextlib.suppress(NoCollection, errors.UndefinedTable):
-        index.measure_again(database, collection.name)
+        index.measure_again(database, collection.name, shown)
     erased, remains = _end_log(database)
     return replace(removed, erased=erased and not seen, remains="; ".join(filter(None, [seen, remains])))
 

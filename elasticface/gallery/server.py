@@ -131,7 +131,7 @@ class Server:
         access = ["--username", USER, "--auth-local=trust", "--auth-host=reject"]  # who enters the folder is trusted
         made = self._run("initdb", "-D", new, *locale, *access, *settings)
         if made.returncode:
-            raise Stopped(f"{printable(self.folder)}: no database could be made there: {_last_line(made.stderr)}")
+            raise Stopped(f"{printable(self.folder)}: no database could be made there: {_reason(made.stderr)}")
         os.rename(new, self._data)
 
     def _start(self) -> None:
@@ -158,10 +158,10 @@ class Server:
             if started.returncode and time.monotonic() > deadline:
                 with contextlib.suppress(OSError):
                     raise Stopped(
-                        f"{printable(self.folder)}: PostgreSQL does not start: {_last_line(self._log.read_text())} "
+                        f"{printable(self.folder)}: PostgreSQL does not start: {_reason(self._log.read_text())} "
                         f"(see {printable(self._log)})"
                     )
-                raise Stopped(f"{printable(self.folder)}: PostgreSQL does not start: {_last_line(started.stderr)}")
+                raise Stopped(f"{printable(self.folder)}: PostgreSQL does not start: {_reason(started.stderr)}")
             if started.returncode:
                 time.sleep(0.3)
 
@@ -326,5 +326,8 @@ def _flock(file: IO[bytes], how: str) -> bool:
     return True
 
 
-def _last_line(text: str) -> str:
-    return printable((text.strip().splitlines() or ["it says no reason"])[-1], 300)
+def _reason(text: str) -> str:
+    """The line that says why a program of PostgreSQL failed; after it they say what they clean up."""
+    lines = text.strip().splitlines() or ["it says no reason"]
+    told = [line for line in lines if any(word in line for word in ("PANIC:", "FATAL:", "error:", "could not"))]
+    return printable((told or lines)[-1], 300)

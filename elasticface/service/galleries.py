@@ -91,18 +91,28 @@ class Galleries:
             self._fingerprint = collections.fingerprint(self.encoder)
         collections.check_model(collection, self.encoder, self.finder, self._fingerprint)
 
-    async def erase(self, collection: Collection) -> Removal:
-        """Erase what removals from a collection have left. Those that wait at one time are erased together, and what
-        has begun is finished, though nobody may wait for it any more.
+    async def remove(self, delete: Callable[[Database], tuple[Collection, Removal]]) -> tuple[Removal, Future[Removal]]:
+        """Delete people's rows, and begin to erase what they leave in the files, whether anybody waits for it or not.
+        Removals that wait at one time are erased together.
+
+        Args:
+            delete: as :func:`.removal.delete`.
+
+        Returns:
+            What was removed, and what becomes of it: the Removal or the Problem of the erasure.
 
         Raises:
-            Problem: 503.
+            Problem: as of :meth:`run`.
         """
-        with self._erasing:
-            waiting = self._erasures.get(collection.id)
-            if waiting is None:
-                waiting = self._erasures[collection.id] = self._eraser.submit(self._erase, collection)
-        return await asyncio.shield(asyncio.wrap_future(waiting))
+
+        def deleted(database: Database) -> tuple[Removal, Future[Removal]]:
+            collection, removed = delete(database)
+            with self._erasing:
+                if collection.id not in self._erasures:
+                    self._erasures[collection.id] = self._eraser.submit(self._erase, collection)
+                return removed, self._erasures[collection.id]
+
+        return await self.run(deleted)
 
     async def ready(self) -> bool:
         """Whether the database answers; True as long as no request has needed it."""
@@ -114,9 +124,12 @@ class Galleries:
         return await asyncio.shield(self._ready[1])
 
     def close(self) -> None:
-        """End the threads once they have done what they have begun, and the use of the database."""
-        for threads in (self._threads, self._eraser, self._checker):
+        """End the threads once they have done what they have begun, and the use of the database. Whoever was deleted is
+        erased first.
+        """
+        for threads in (self._threads, self._checker):
             threads.shutdown(cancel_futures=True)
+        self._eraser.shutdown()
         if self._database is not None:
             self._database.close()
 
@@ -132,7 +145,7 @@ class Galleries:
     def _erase(self, collection: Collection) -> Removal:
         with self._erasing:
             del self._erasures[collection.id]  # what is removed from now on may be too late for this one
-        return self._do(lambda database: removal.erase(database, collection), bounded=False)
+        return self._do(lambda database: removal.erase(database, collection, shown=False), bounded=False)
 
     def _do(self, job: Callable[[Database], T], bounded: bool = True) -> T:
         """Run a job in this thread, and say for a client what is wrong."""

@@ -150,7 +150,7 @@ def test_what_cannot_be_erased_yet_is_said(friends, photos, monkeypatch):
     enrol(friends, "Ann", photos["a"])
     (ann,) = people(friends)["people"]
     monkeypatch.setattr(
-        "elasticface.service.galleries.removal.erase", lambda *_: Removal(0, 0, erased=False, remains="why")
+        "elasticface.service.galleries.removal.erase", lambda *_, shown: Removal(0, 0, erased=False, remains="why")
     )
     removed = friends.delete(f"{FRIENDS}/people/{ann['id']}").json()
     assert removed == {"people": 1, "faces": 1, "erased": False, "reason": "why"}

@@ -13,6 +13,8 @@ from service_problems import problem
 
 from elasticface.gallery import removal, server
 from elasticface.gallery.gallery import Gallery
+from elasticface.service.limits import Limits
+from elasticface.service.routes import people as people_routes
 
 psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
 
@@ -116,11 +118,11 @@ def test_removals_that_wait_at_one_time_are_erased_together(friends, photos, mon
     begun, go, erased = threading.Event(), threading.Event(), []
     really = removal.erase
 
-    def slow(database, collection):
+    def slow(database, collection, shown):
         erased.append(collection.name)
         begun.set()
         assert go.wait(60)
-        return really(database, collection)
+        return really(database, collection, shown=shown)
 
     monkeypatch.setattr("elasticface.service.galleries.removal.erase", slow)
     with ThreadPoolExecutor(3) as threads:
@@ -141,7 +143,7 @@ def test_a_removal_that_cannot_be_erased_is_one_all_the_same(friends, photos, mo
     enrol(friends, "Ann", photos["a"])
     (ann,) = people(friends)["people"]
 
-    def failing(database, collection):
+    def failing(database, collection, shown):
         with database.no_transaction() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
@@ -150,3 +152,25 @@ def test_a_removal_that_cannot_be_erased_is_one_all_the_same(friends, photos, mo
     assert (removed["people"], removed["erased"]) == (1, False)
     assert removed["reason"].startswith("they are found no more, and not erased yet: the database does not answer")
     assert people(friends)["people"] == []
+
+
+def test_who_is_removed_too_slowly_is_erased_though_nobody_waits(enrolling, database, encoder, photos, monkeypatch):
+    with Gallery.create("friends", encoder, database=database) as gallery:
+        gallery.enrol("Ann", photos["a"])
+        (ann,) = gallery.people()
+    client = enrolling()
+    assert client.get(FRIENDS).status_code == 200
+    erased, really = threading.Event(), people_routes.delete
+
+    def slow(database, *arguments):
+        time.sleep(2)
+        with database.no_transaction() as cursor:
+            cursor.execute("SET statement_timeout = 0")  # it is the waiting that ends here
+        return really(database, *arguments)
+
+    monkeypatch.setattr(people_routes, "delete", slow)
+    monkeypatch.setattr("elasticface.service.galleries.removal.erase", lambda *_, shown: erased.set())
+    monkeypatch.setattr(client.app.state.galleries, "_limits", Limits(database_seconds=1))
+    unavailable(client.delete(f"{FRIENDS}/people/{ann.id}"))
+    assert erased.wait(60)
+    assert gallery.people() == []

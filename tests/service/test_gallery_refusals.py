@@ -92,7 +92,7 @@ def test_a_collection_that_could_not_stand_in_a_path_is_not_made(friends, databa
 
 def test_names_are_data(friends, photos, monkeypatch):
     # Erasing takes a while, and is looked at elsewhere.
-    monkeypatch.setattr("elasticface.service.galleries.removal.erase", lambda *_: Removal(0, 0, erased=True))
+    monkeypatch.setattr("elasticface.service.galleries.removal.erase", lambda *_, shown: Removal(0, 0, erased=True))
     for name in (*SQL, RIGHT_TO_LEFT):
         assert enrol(friends, name, photos["a"]).json()["person"]["name"] == name
         (person,) = people(friends)["people"]
@@ -251,7 +251,8 @@ def test_the_description_of_every_path_is_whole(friends):
                 told += content["schema"]["properties"].values()
             assert all(one.get("description") for one in told), where
             if path.startswith("/v1/collections"):
-                assert {"401", "404", "409", "422", "503"} <= {*route["responses"]}, where
+                assert {"401", "404", "422", "503"} <= {*route["responses"]}, where
+                assert ("409" in route["responses"]) == (method == "post"), where
                 problem_of = route["responses"]["422"]["content"]
                 assert [*problem_of] == ["application/problem+json"], where
     page = friends.get("/docs").text

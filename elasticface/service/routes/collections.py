@@ -15,7 +15,7 @@ from elasticface.service.forms import read_form
 from elasticface.service.galleries import Galleries
 from elasticface.service.limits import MOST_COLLECTIONS
 from elasticface.service.problems import Problem
-from elasticface.service.routes.form import GALLERY_PROBLEMS, form
+from elasticface.service.routes.form import ASKED_PROBLEMS, GALLERY_PROBLEMS, form
 from elasticface.service.routes.gallery import CollectionName, erased, galleries_of, in_form, in_path
 from elasticface.service.work import Work
 
@@ -30,7 +30,7 @@ _AGGREGATION = {
 }
 
 
-@router.get("/v1/collections", responses=GALLERY_PROBLEMS)
+@router.get("/v1/collections", responses=ASKED_PROBLEMS)
 async def list_collections(request: Request) -> answers.Collections:
     """List all collections; those of another model or detector can be listed and removed, and not searched."""
     work: Work = request.app.state.work
@@ -66,7 +66,7 @@ async def create_collection(request: Request) -> Collection:
         return await galleries.run(created)
 
 
-@router.get("/v1/collections/{name}", responses=GALLERY_PROBLEMS)
+@router.get("/v1/collections/{name}", responses=ASKED_PROBLEMS)
 async def show_collection(request: Request, name: CollectionName) -> Collection:
     """Say what a collection is, and how many are in it."""
     work: Work = request.app.state.work
@@ -75,16 +75,16 @@ async def show_collection(request: Request, name: CollectionName) -> Collection:
         return await galleries.run(lambda database: _told(galleries, stats_of(database, kept)))
 
 
-@router.delete("/v1/collections/{name}", responses=GALLERY_PROBLEMS)
+@router.delete("/v1/collections/{name}", responses=ASKED_PROBLEMS)
 async def remove_collection(request: Request, name: CollectionName) -> Removed:
     """Remove a collection with everybody in it, and erase their bytes from the database's files, which may take long.
     No search finds them from the beginning on, whether the client waits for the end or not."""
     work: Work = request.app.state.work
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
-        collection, removed = await galleries.run(lambda database: delete_collection(database, kept))
+        removed, erasing = await galleries.remove(lambda database: delete_collection(database, kept))
     request.app.state.metrics.removed.inc(removed.people)
-    return await erased(galleries, collection, removed)
+    return await erased(removed, erasing)
 
 
 def _told(galleries: Galleries, found: Stats) -> Collection:

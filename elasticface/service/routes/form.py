@@ -35,6 +35,8 @@ GALLERY_PROBLEMS = PROBLEMS | {
     503: {"description": "the queue is full, or the database does not answer; Retry-After says when to try again"}
     | _PROBLEM,
 }
+ASKED_PROBLEMS: dict[int | str, dict[str, Any]] = {status: GALLERY_PROBLEMS[status] for status in (401, 404, 422, 503)}
+"""Of those that take no form."""
 
 
 def wants_crops(sent: Form) -> bool:

@@ -1,12 +1,14 @@
 """What the routes of galleries share: the database, names that a client sends, and the end of a removal."""
 
+import asyncio
 import unicodedata
+from concurrent.futures import Future
 from typing import Annotated
 
 from fastapi import Path, Request
 
 from elasticface.base.errors import InputError
-from elasticface.gallery.collection import Collection, checked_name
+from elasticface.gallery.collection import checked_name
 from elasticface.gallery.removal import Removal
 from elasticface.service.answers import Removed
 from elasticface.service.forms import Form
@@ -59,11 +61,11 @@ def in_form(sent: Form, field: str, what: str) -> str:
     return name
 
 
-async def erased(galleries: Galleries, collection: Collection, removed: Removal) -> Removed:
-    """Erase what was removed, and say what became of it."""
+async def erased(removed: Removal, erasing: Future[Removal]) -> Removed:
+    """What became of a removal, once it is erased; see :meth:`.Galleries.remove`."""
     told = {"people": removed.people, "faces": removed.faces}
     try:
-        end = await galleries.erase(collection)
+        end = await asyncio.shield(asyncio.wrap_future(erasing))
     except Problem as problem:
         reason = f"they are found no more, and not erased yet: {problem.detail}; the next removal erases them too"
         return Removed(**told, erased=False, reason=reason)

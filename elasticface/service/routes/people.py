@@ -12,14 +12,14 @@ from elasticface.gallery.people import LARGEST_ID
 from elasticface.gallery.removal import delete
 from elasticface.service.answers import People, Person, Removed
 from elasticface.service.limits import MOST_PEOPLE
-from elasticface.service.routes.form import GALLERY_PROBLEMS
+from elasticface.service.routes.form import ASKED_PROBLEMS
 from elasticface.service.routes.gallery import CollectionName, erased, galleries_of, in_path
 from elasticface.service.work import Work
 
 router = APIRouter()
 
 
-@router.get("/v1/collections/{name}/people", responses=GALLERY_PROBLEMS)
+@router.get("/v1/collections/{name}/people", responses=ASKED_PROBLEMS)
 async def list_people(
     request: Request,
     name: CollectionName,
@@ -34,7 +34,7 @@ async def list_people(
     return People(people=[Person.model_validate(vars(person)) for person in found], next=following)
 
 
-@router.delete("/v1/collections/{name}/people/{id}", responses=GALLERY_PROBLEMS)
+@router.delete("/v1/collections/{name}/people/{id}", responses=ASKED_PROBLEMS)
 async def remove_person(
     request: Request,
     name: CollectionName,
@@ -45,6 +45,6 @@ async def remove_person(
     work: Work = request.app.state.work
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
-        collection, removed = await galleries.run(lambda database: delete(database, kept, [id]))
+        removed, erasing = await galleries.remove(lambda database: delete(database, kept, [id]))
     request.app.state.metrics.removed.inc(removed.people)
-    return await erased(galleries, collection, removed)
+    return await erased(removed, erasing)
