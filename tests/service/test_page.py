@@ -257,8 +257,8 @@ def test_everything_can_be_done_with_the_keyboard(tab, service, album):
     keys.press("Enter")
     expect(tab.get_by_role("tab", name="Search")).to_be_focused()
     panel = tab.get_by_role("tabpanel", name="Search")
-    focus(tab, panel.get_by_label("Photo"))
-    with tab.expect_file_chooser() as chooser:
+    with tab.expect_file_chooser() as chooser:  # some time before the key: the browser has to know of it first
+        focus(tab, panel.get_by_label("Photo"))
         keys.press("Space")
     chooser.value.set_files(album / B)
     focus(tab, panel.get_by_role("button", name="Search"))
