@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart default-model test lint format docs dist dist-check clean
+.PHONY: install quickstart demo default-model test lint format docs dist dist-check clean
 
 install: $(INSTALLED)
 
@@ -18,6 +18,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 # Its options: make quickstart ARGS=--small
 quickstart: install
 	$(BIN)/elasticface quickstart $(ARGS)
+
+# A service with its page, and twenty rendered people enrolled. Stopped and started again it goes on: make demo PORT=8001
+PORT ?= 8000
+demo: install
+	$(BIN)/python tools/demo.py build/demo --port $(PORT)
 
 # The model in elasticface/model/default again, from nothing: an hour or two. Stopped, it resumes. Real photos only judge it:
 # make default-model JUDGE="--lfw LFW --people ALIGNED"

@@ -69,11 +69,11 @@ for _class in (Calibration, Conditions, LikelihoodRatio, OperatingPoint, Card, P
 # Pages that are made of files above this folder, and where links to those lead.
 MADE_OF = {"index": "README.md", "contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
 PAGES = {ROOT / source: f"/{page}.md" for page, source in MADE_OF.items()}
-LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s:]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#\s:]+)(#[^)\s]*)?\)")
 
 
 def read(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put the file that a page is made of before it, and lead links out of this folder to their pages or files."""
+    """Put the file that a page is made of before it, and lead links and images to their pages or files."""
     text, folder = source[0], (ROOT / "docs" / page).parent
     if page in MADE_OF:
         made_of = ROOT / MADE_OF[page]
@@ -84,11 +84,11 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
         words, path, place = found.groups()
         target = (folder / path).resolve()
         if target in PAGES:
-            return f"[{words}]({PAGES[target]}{place or ''})"
+            return f"{words}({PAGES[target]}{place or ''})"
         if target.is_relative_to(ROOT / "docs"):
-            return f"[{words}](/{target.relative_to(ROOT / 'docs')}{place or ''})"
+            return f"{words}(/{target.relative_to(ROOT / 'docs')}{place or ''})"
         if target.is_file():
-            return f"{{download}}`{words} </{Path('..') / target.relative_to(ROOT)}>`"
+            return f"{{download}}`{words[1:-1]} </{Path('..') / target.relative_to(ROOT)}>`"
         return found[0]
 
     source[0] = LINK.sub(link, text)

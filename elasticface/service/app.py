@@ -17,18 +17,30 @@ from elasticface.service.keys import Key
 from elasticface.service.limits import Limits
 from elasticface.service.metrics import Metrics
 from elasticface.service.problems import Problem, answer_problem
-from elasticface.service.routes import collections, detect, docs, embed, faces, people, search, service, state, verify
+from elasticface.service.routes import (
+    collections,
+    detect,
+    docs,
+    embed,
+    faces,
+    page,
+    people,
+    search,
+    service,
+    state,
+    verify,
+)
 from elasticface.service.work import Work
 
 _STATELESS = (service, detect, verify, embed)
 _GALLERIES = (collections, people, faces, search)
-ROUTERS = tuple(subject.router for subject in (*_STATELESS, *_GALLERIES, state, docs))
+ROUTERS = tuple(subject.router for subject in (*_STATELESS, *_GALLERIES, state, docs, page))
 
 _DESCRIPTION = (
     "Photos in, answers out: faces, decisions, embeddings, and who it is among people who were enrolled. Photos come "
     "as file uploads alone, and are not kept. "
-    "All but /healthz, /readyz, /docs and /openapi.json need the API key in the header X-API-Key. What is wrong is "
-    "answered as application/problem+json (RFC 9457)."
+    "All but /healthz, /readyz, /docs, /openapi.json and the page at / need the API key in the header X-API-Key. What "
+    "is wrong is answered as application/problem+json (RFC 9457)."
 )
 
 

@@ -15,9 +15,11 @@ from elasticface.service.limits import Limits
 from elasticface.service.metrics import Metrics
 from elasticface.service.problems import Problem
 
-OPEN = frozenset(["/healthz", "/readyz", "/docs", "/openapi.json"])
+OPEN = frozenset(["/healthz", "/readyz", "/docs", "/openapi.json", "/"])
+OPEN_BELOW = "/page/"
 """Paths that need no key: whether the service is alive and ready, one bit each, for what starts and balances services
-and should hold no secret; and the description of the API, which is the same for everyone and in the package."""
+and should hold no secret; and the description of the API and the page with its files, which are the same for everyone
+and in the package."""
 
 CONTENT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """Of an answer that a browser shows: nothing in it runs or loads, and no page has it in a frame."""
@@ -76,7 +78,7 @@ class Gate:
 
     def _check(self, scope: Scope) -> None:
         headers = {name: value for name, value in scope["headers"] if name in (b"x-api-key", b"content-length")}
-        if scope["path"] not in OPEN:
+        if scope["path"] not in OPEN and not scope["path"].startswith(OPEN_BELOW):
             given = headers.get(b"x-api-key")
             if given is None:
                 raise Problem(401, "no-key", "send the API key in the header X-API-Key", _CHALLENGE)

@@ -25,7 +25,7 @@ def test_a_request_is_one_line_without_what_it_holds(client, photos, caplog):
     assert answer.headers["x-request-id"] in caplog.messages[0]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/docs", "/openapi.json", "/nothing", "/metrics"])
+@pytest.mark.parametrize("path", ["/healthz", "/docs", "/openapi.json", "/nothing", "/metrics", "/page/nothing.js"])
 def test_security_headers_are_on_every_answer(client, path):
     headers = client.get(path, headers={"Origin": "https://example.org"}).headers
     assert headers["x-content-type-options"] == "nosniff"

@@ -4,32 +4,15 @@ import contextlib
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import threading
 import time
 
 import httpx
 import pytest
-from command_line import ENVIRONMENT, done, refused, run
+from command_line import done, refused, run
 from gallery_requests import create, enrol, outcomes, search
+from served import started
 from service_problems import problem
-
-
-@contextlib.contextmanager
-def started(folder, *options):
-    """A service on a free port: the process, its address, and its key."""
-    command = [sys.executable, "-m", "elasticface", "serve", "--port", "0", "--key-folder", folder / "keys", *options]
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=ENVIRONMENT)
-    try:
-        key = process.stdout.readline().rpartition(": ")[2].strip()
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), (folder / "log").read_text()
-        yield process, address, key
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,80 @@
+// A person and photos of the person: a request each, so that each is told of at once and one can stop.
+
+import { answerIn } from "./answer.js";
+import { $, crop, element, nameOf } from "./dom.js";
+import { photoField, tooLarge } from "./photos.js";
+import { ask } from "./service.js";
+import { count, plural, sentence } from "./words.js";
+
+const WORDS = { enrolled: "Enrolled", already: "Is here already", refused: "Not enrolled" };
+
+export function makeEnrol(part, state) {
+  const form = $("form", part);
+  const field = photoField($(".field", part), () => state.limits);
+  const answer = answerIn(part, "Each photo is listed here: enrolled, or why not.");
+  const [button, stop] = form.querySelectorAll(":scope > .row > button");
+  let stopped = false;
+  stop.addEventListener("click", () => (stopped = true));
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (button.disabled) return;
+    if (!(await field.ready())) return;
+    stopped = false;
+    button.disabled = true;
+    stop.hidden = false;
+    try {
+      const { person, faces } = form.elements;
+      await enrol(state.path("faces"), { person: person.value, faces: faces.value, crops: "yes" }, field.photos);
+    } finally {
+      button.disabled = false;
+      stop.hidden = true;
+      await state.refresh();
+    }
+  });
+
+  /** Send each photo with the fields to a collection, which stays the same though another may be chosen meanwhile. */
+  async function enrol(where, fields, photos) {
+    const line = element("p", { className: "sentence" });
+    const bar = element("progress", { max: photos.length, value: 0, ariaLabel: "photos done" });
+    const list = element("ul", { className: "outcomes" });
+    const counts = { enrolled: 0, already: 0, refused: 0 };
+    let failure = null;
+    answer.show([line], bar, list);
+    for (const [at, photo] of photos.entries()) {
+      if (stopped) break;
+      line.replaceChildren(`Photo ${count(at + 1)} of ${count(photos.length)} …`);
+      try {
+        const one = await enrolOne(where, fields, photo);
+        counts[one.outcome] += 1;
+        list.append(outcome(photo, one));
+      } catch (error) {
+        failure = error; // not of the photo: the next would fail as well
+        break;
+      }
+      bar.value = at + 1;
+      field.show(photos.slice(at + 1));
+    }
+    const left = photos.length - counts.enrolled - counts.already - counts.refused;
+    const somebody = counts.enrolled + counts.already > 0;
+    const said = [somebody ? nameOf(fields.person) : "Nobody", `: ${plural(counts.enrolled, "new face")}`];
+    if (counts.already) said.push(`, ${count(counts.already)} here already`);
+    if (counts.refused) said.push(`, ${plural(counts.refused, "photo")} not enrolled`);
+    if (left) said.push(`, ${count(left)} left`);
+    line.replaceChildren(...said, ".");
+    if (failure) answer.trouble(failure);
+  }
+
+  async function enrolOne(where, fields, photo) {
+    const refused = await tooLarge(photo, state.limits);
+    if (refused) return { outcome: "refused", reason: refused };
+    return (await ask("POST", where, { ...fields, photos: photo })).photos[0];
+  }
+}
+
+function outcome(photo, { outcome, reason, face }) {
+  const picture = crop(face, "") ?? element("span", { className: "crop none" });
+  const told = sentence(reason ? `${WORDS[outcome]}: ${reason}` : WORDS[outcome]);
+  const text = element("div", {}, element("p", {}, photo.name), element("p", {}, told));
+  return element("li", { className: outcome }, picture, text);
+}

@@ -1,0 +1,136 @@
+// A field for a photo, or for many: a file, dropped, pasted, or from the camera; never changed on its way.
+
+import { takePhoto } from "./camera.js";
+import { element } from "./dom.js";
+import { count, plural } from "./words.js";
+
+const TYPES = "image/jpeg,image/png,image/webp,image/heic,.heic,.heif";
+
+/** What the service would refuse, in its words; null where it is none of that. */
+export async function tooLarge(photo, limits) {
+  if (photo.size > limits.photo_bytes) return `photo: more than ${count(limits.photo_bytes)} bytes; shrink the photo`;
+  const sides = await sidesOf(photo);
+  if (sides && sides[0] * sides[1] > limits.pixels) {
+    return `photo: ${sides[0]}x${sides[1]} pixels, more than ${count(limits.pixels)} in all; shrink it`;
+  }
+  return null;
+}
+
+/** Make `place` such a field. `photos` of what is returned are those chosen. */
+export function photoField(place, limits) {
+  const many = "many" in place.dataset;
+  const input = element("input", { type: "file", accept: TYPES, multiple: many });
+  const name = element("span", { className: "name" }, place.dataset.label);
+  const choose = element("b", {}, many ? "Choose photos" : "Choose a photo");
+  const drop = element("label", { className: "drop" }, name, input, element("span", {}, choose, ", drop or paste"));
+  const camera = element("button", { type: "button", className: "quiet" }, "Use the camera");
+  const clear = element("button", { type: "button", className: "quiet", hidden: true }, "Clear");
+  const chosen = element("span", { role: "status" });
+  const problem = element("p", { className: "problem", role: "alert" });
+  place.append(drop, element("div", { className: "row" }, camera, clear, chosen), problem);
+
+  let looking = Promise.resolve();
+
+  /** Take these in place of what is there, or, of many, beside it. */
+  function take(files) {
+    if (files.length > 0) looking = look([...files]);
+  }
+
+  async function look(photos) {
+    problem.textContent = "";
+    if (many) return field.show([...field.photos, ...photos]);
+    const refused = await tooLarge(photos[0], limits());
+    field.show(refused ? [] : [photos[0]]);
+    problem.textContent = refused ?? "";
+  }
+
+  const field = {
+    photos: [],
+    /** Whether there is one, once those that were chosen are looked at; says so where there is none. */
+    async ready() {
+      await looking;
+      if (field.photos.length > 0) return true;
+      problem.textContent ||= `${place.dataset.label}: missing; choose one`;
+      input.focus();
+      return false;
+    },
+    show(photos) {
+      field.photos = photos;
+      input.value = "";
+      drop.querySelectorAll(".view").forEach(release);
+      if (!many && photos.length) drop.append(viewOf(photos[0]));
+      drop.classList.toggle("filled", photos.length > 0);
+      clear.hidden = photos.length === 0;
+      const said = many ? `${plural(photos.length, "photo")} chosen` : photos[0]?.name;
+      chosen.textContent = photos.length ? said : "";
+    },
+    /** Draw a frame around the face that was taken of a photo, if that still is the one here. */
+    mark(photo, box) {
+      const image = drop.querySelector("img");
+      drop.querySelector("svg")?.remove();
+      if (photo === field.photos[0] && image?.naturalWidth) image.after(frame(box, image));
+    },
+  };
+
+  input.addEventListener("change", () => take(input.files));
+  camera.addEventListener("click", async () => {
+    const photo = await takePhoto();
+    if (photo) take([photo]);
+  });
+  clear.addEventListener("click", () => {
+    field.show([]);
+    input.focus();
+  });
+  drop.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    take(event.dataTransfer.files);
+  });
+  document.addEventListener("paste", (event) => {
+    // Of two fields that are shown the first without a photo.
+    const shown = [...document.querySelectorAll(".field")].filter((one) => one.offsetParent);
+    const free = shown.find((one) => !one.querySelector(".filled")) ?? shown[0];
+    if (free === place) take(event.clipboardData.files);
+  });
+  return field;
+}
+
+function viewOf(photo) {
+  const image = element("img", { src: URL.createObjectURL(photo), alt: "" });
+  image.addEventListener("error", () => image.remove()); // HEIC, which most browsers do not show
+  return element("span", { className: "view" }, image);
+}
+
+function release(view) {
+  URL.revokeObjectURL(view.querySelector("img")?.src ?? "");
+  view.remove();
+}
+
+function frame([left, top, right, bottom], image) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", `0 0 ${image.naturalWidth} ${image.naturalHeight}`);
+  const rectangle = document.createElementNS(svg.namespaceURI, "rect");
+  const sides = { x: left, y: top, width: right - left, height: bottom - top };
+  for (const [name, value] of Object.entries(sides)) rectangle.setAttribute(name, value);
+  svg.append(rectangle);
+  return svg;
+}
+
+/** Width and height; null where the browser cannot tell. */
+async function sidesOf(photo) {
+  const image = new Image();
+  image.src = URL.createObjectURL(photo);
+  try {
+    await new Promise((resolve, reject) => Object.assign(image, { onload: resolve, onerror: reject }));
+    return [image.naturalWidth, image.naturalHeight];
+  } catch {
+    return null;
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
+}

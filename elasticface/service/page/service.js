@@ -1,0 +1,60 @@
+// The service: requests with the key, answers as JSON, and what was wrong as a Problem.
+
+import { readKey } from "./key.js";
+
+const TRIES = 5; // where the service is busy
+
+/** What is wrong, in the service's words (RFC 9457). */
+export class Problem extends Error {
+  constructor(detail, kind = "", status = 0, requestId = null) {
+    super(detail);
+    Object.assign(this, { kind, status, requestId });
+  }
+
+  toString() {
+    return this.requestId ? `${this.message} (request id ${this.requestId})` : this.message;
+  }
+}
+
+/** Ask for `path`; `fields` are those of a form, a list of values as a part each. Returns the answer. */
+export async function ask(method, path, fields = null) {
+  for (let tries = 1; ; tries++) {
+    const response = await send(method, path, fields);
+    if (response.ok) return response.json();
+    const retry = Number(response.headers.get("Retry-After"));
+    if (response.status !== 503 || !retry || tries === TRIES) {
+      const problem = await problemOf(response);
+      if (problem.status === 401) document.dispatchEvent(new CustomEvent("key-refused", { detail: problem }));
+      throw problem;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000 * retry));
+  }
+}
+
+async function send(method, path, fields) {
+  const headers = new Headers();
+  try {
+    headers.set("X-API-Key", readKey() ?? "");
+  } catch {
+    throw new Problem("a key has only letters, digits, - and _; this has something else", "wrong-key", 401);
+  }
+  try {
+    return await fetch(path, { method, headers, body: fields && form(fields), cache: "no-store" });
+  } catch {
+    throw new Problem("the service does not answer; see whether it runs, and whether you are connected");
+  }
+}
+
+function form(fields) {
+  const made = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    for (const one of [value].flat()) made.append(name, one);
+  }
+  return made;
+}
+
+async function problemOf(response) {
+  const said = await response.json().catch(() => ({}));
+  const detail = said.detail ?? `the service answered with status ${response.status}`; // a proxy, say
+  return new Problem(detail, said.type?.split(":").pop(), response.status, said.request_id);
+}
