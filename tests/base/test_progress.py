@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import command_line
 import pytest
 
 from elasticface.base import progress
@@ -163,8 +164,9 @@ def test_work_without_a_count_is_worth_a_line_only_if_it_takes_long(
     assert said == ["drawing"]
 
 
-def test_no_command_is_silent_where_stderr_is_no_terminal(tmp_path: Path) -> None:
+def test_no_command_is_silent_where_stderr_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest of each command's work is told at its start."""
+    monkeypatch.chdir(tmp_path)
     points = "1,38,51,73,51,56,71,41,92,70,92"
     photos = [f"person-{person:06}/{photo:04}.jpg" for person in range(6) for photo in range(6)]
     (tmp_path / "points.csv").write_text("\n".join([",".join(COLUMNS), *(f"{name},{points}" for name in photos)]))
@@ -178,10 +180,8 @@ def test_no_command_is_silent_where_stderr_is_no_terminal(tmp_path: Path) -> Non
         "pack people/heldout heldout.bin": ["heldout: packing 0/"],
     }
     for command, starts in commands.items():
-        ended = subprocess.run(
-            [sys.executable, "-m", "elasticface", *command.split()], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert ended.returncode == 0, ended.stderr
-        assert "\x1b" not in ended.stderr
+        code, _, told = command_line.run(*command.split())
+        assert code == 0, told
+        assert "\x1b" not in told
         for start in starts:
-            assert any(line.startswith(start) for line in ended.stderr.splitlines()), ended.stderr
+            assert any(line.startswith(start) for line in told.splitlines()), told

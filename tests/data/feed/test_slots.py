@@ -1,6 +1,5 @@
 """A batch's memory serves for another one when, and only when, nothing looks into it any more."""
 
-import gc
 import os
 
 import numpy as np
@@ -26,7 +25,6 @@ def test_a_slot_is_free_again_once_no_view_of_its_batch_is_left() -> None:
         assert batch.tolist() == [[number] * 3] * 2
         view = batch.T[1:]
         del batch
-        gc.collect()
         others = [slots.batch(filled(slots, 0, 99), (2, 3)) for _ in range(PER_WORKER - 1)]
         assert slots.claim(0, (2, 3)) is None  # the view holds one
         assert view.tolist() == [[number] * 2] * 2
