@@ -197,7 +197,7 @@ def table(figures: dict[str, Any]) -> str:
         rows.append([f"recall@1 against brute force, {kind}", f"{same:.3f}"])
     rows.append(["memory of the server's process, at most", f"{figures['approximate']['server_bytes'] / 1e6:,.0f} MB"])
     head = f"{figures['faces']:,} faces of {figures['people']:,} people, {figures['dimensions']} numbers each"
-    return f"{machine(figures['environment'])}\n\n{markdown([head, ''], rows)}"
+    return f"{markdown([head, ''], rows)}\n\n{machine(figures['environment'])}."
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import data
 import equality
 import export
 import faults
+import gallery
 import gpu
 import head
 import head_processes
@@ -82,6 +83,14 @@ network takes it, alternating; images a second. Both keep the memory that they f
 
 {synthetic}
 
+## A gallery of a million faces
+
+`python benches/gallery.py --dimensions 256`: made-up unit vectors around a centre for each person, in the embedded
+database; searches one after the other, of one client. Recall against brute force: how often both searches name the
+same person first.
+
+{gallery}
+
 ## On a GPU
 
 `python benches/gpu.py`: every head on CUDA beside the CPU, speed of head and training, waits of the host, fp16 and
@@ -147,6 +156,7 @@ def main() -> None:
         reading=reading.table(files),
         data=READING.format(table=data.table(stored(data.OUT))),
         synthetic=synthetic.table(faces),
+        gallery=gallery.table(stored(gallery.OUT)) if gallery.OUT.exists() else "Not run to its end yet.",
         training=training.table(stored(training.OUT)),
         gpu=gpu.table(stored(gpu.OUT)) if gpu.OUT.exists() else "Not run on a GPU yet.",
     )

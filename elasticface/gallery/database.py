@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elasticface.base import progress
 from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.base.files import printable
 from elasticface.gallery import schema
@@ -13,6 +14,7 @@ from elasticface.gallery.server import NotInstalled, Server, default_folder
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
+    from psycopg.errors import Diagnostic
 
 _SCHEMES = ("postgresql://", "postgres://")
 
@@ -192,6 +194,7 @@ def connect(address: dict[str, Any], shown: str) -> "Connection[Any]":
                 "WHERE current_setting('synchronous_commit') = 'off'"
             )
         register_vector(connection)
+        connection.add_notice_handler(_pass_on)
     except psycopg.Error as error:
         connection.close()
         raise Unreachable(f"{shown}: the database cannot be used: {first_line(error)}") from error
@@ -199,6 +202,12 @@ def connect(address: dict[str, Any], shown: str) -> "Connection[Any]":
         connection.close()
         raise
     return connection
+
+
+def _pass_on(notice: "Diagnostic") -> None:
+    """Say that an index outgrows its memory while it is built: from there on it takes many times as long."""
+    if "maintenance_work_mem" in (notice.message_primary or ""):
+        progress.say(f"warning: {notice.message_primary}; the rest takes many times as long")
 
 
 def _psycopg() -> Any:

@@ -1,5 +1,6 @@
 """Searches: the exact one is a matrix product; an approximate one says so; decisions know their error rate."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from unit_vectors import made_up, unit
 
+from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery import search
+from elasticface.gallery import index, search
 from elasticface.gallery.collection import Aggregation
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
@@ -88,6 +90,24 @@ def test_an_approximate_search_says_so_with_its_recall(
     assert found.candidates[0].person == "person 159"
     gallery.drop_index()
     assert gallery.search_embeddings(probes)[0].recall is None
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_an_index_has_the_memory_that_it_takes_or_it_is_said(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch, enough: bool
+) -> None:
+    gallery = filled(database, encoder, people=1000)
+    monkeypatch.setattr(index, "_LEAST_MEMORY", 1 << 20)  # of which 3,000 vectors take more
+    if not enough:
+        monkeypatch.setattr(index, "_BYTES", 600)
+    said: list[str] = []
+    monkeypatch.setattr(progress, "say", said.append)
+    gallery.reindex(probes=1)
+    if enough:
+        assert said == []
+    else:
+        (line,) = said
+        assert re.fullmatch(r"warning: hnsw graph no longer fits into .* after [\d,]+ tuples; the rest takes .*", line)
 
 
 def test_the_index_is_what_answers(database: Database, encoder: FaceEncoder) -> None:
