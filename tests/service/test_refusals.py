@@ -15,7 +15,7 @@ from elasticface.service.keys import new_key
 from elasticface.service.limits import Limits
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
-KEYED = ("/v1/detect", "/v1/verify", "/v1/embed", "/metrics", "/nothing", "/", "/v1/detect/", "//docs", "/docs/..")
+KEYED = ("/v1/detect", "/v1/verify", "/v1/embed", "/metrics", "/nothing", "/page", "/v1/detect/", "/docs/%2e%2e")
 
 
 def part(name, content, filename="x", more=""):
@@ -41,10 +41,16 @@ def test_all_but_the_open_paths_need_the_key(client, path):
             assert answer.headers["www-authenticate"].startswith("ApiKey")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json", "/", "/page/page.css"])
 def test_open_paths_need_none(client, path):
     with httpx.Client(transport=client._transport, base_url="http://testserver") as without:
         assert without.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/page/%2e%2e/v1/detect", "/page//v1/detect", "/page/"])
+def test_what_begins_like_the_page_leads_nowhere_else(client, path):
+    with httpx.Client(transport=client._transport, base_url="http://testserver") as without:
+        problem(without.post(path), 404, "no-such-page")
 
 
 def test_no_such_page_and_no_such_method(client):
