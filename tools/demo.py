@@ -7,7 +7,6 @@ the service is started, and its page's address printed with the key in it. The p
 strangers, lie in OUT/photos-to-try. Stopped and started again it goes on with what is there, and makes a new key.
 """
 
-import argparse
 import dataclasses
 import math
 import sys
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import count, islice
 from pathlib import Path
+
+from jsonargparse import auto_cli
 
 import elasticface
 from elasticface.base import files, progress
@@ -44,20 +45,17 @@ ZOOM = 0.6  # as wide as a portrait: the aligned picture's scale would show litt
 MOST_YAW = math.radians(35)
 
 
-def main() -> None:
-    """Make what is missing, and serve."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--port", type=int, default=8000)
-    options = parser.parse_args()
-    out: Path = options.out
-    try:
-        render(out / "people", out / "photos-to-try")
-        encoder = elasticface.load("default")
-        enrol(out / "database", out / "people", encoder)
-        serve(out, encoder, options.port)
-    except (InputError, Stopped) as error:
-        sys.exit(str(error))
+def demo(out: Path, port: int = 8000) -> None:
+    """Make what is missing, and serve.
+
+    Args:
+        out: folder for photos, database and key.
+        port: to listen at; 0 takes any free one.
+    """
+    render(out / "people", out / "photos-to-try")
+    encoder = elasticface.load("default")
+    enrol(out / "database", out / "people", encoder)
+    serve(out, encoder, port)
 
 
 def render(enrolled: Path, left_out: Path) -> None:
@@ -100,4 +98,7 @@ def serve(out: Path, encoder: FaceEncoder, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        auto_cli(demo)
+    except (InputError, Stopped) as error:
+        sys.exit(str(error))
