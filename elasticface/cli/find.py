@@ -1,13 +1,12 @@
 """`elasticface find`: who in a folder of people is on a photo."""
 
 import json
-from typing import Literal
 
 from jsonargparse import Namespace
 
 from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
-from elasticface.cli.photos import add_finder_options, open_finder
+from elasticface.cli.photos import add_face_choice, add_finder_options, open_finder
 
 HELP = "a photo and a folder of people -> who it is, or unknown"
 
@@ -30,9 +29,7 @@ def add_options(parser: Parser) -> None:
         default=None,
         help="false match rate of one comparison (default: the calibrated one nearest to 1e-3 over the photos)",
     )
-    parser.add_argument(
-        "--faces", type=Literal["largest", "central"], default="largest", help="which face, where a photo has several"
-    )
+    add_face_choice(parser)
     add_finder_options(parser)
     add_model_options(parser)
     parser.add_argument("--workers", type=int, default=2, help="processes that look for faces")

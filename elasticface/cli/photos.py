@@ -1,6 +1,6 @@
 """What the commands that look for faces in photos share: their options, and what comes of them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import Namespace
 
@@ -18,6 +18,13 @@ def add_photos(parser: Parser) -> None:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run has made, and add the rest")
+
+
+def add_face_choice(parser: Parser) -> None:
+    """Which face of a photo is compared."""
+    parser.add_argument(
+        "--faces", type=Literal["largest", "central"], default="largest", help="which face, where a photo has several"
+    )
 
 
 def add_finder_options(parser: Parser) -> None:

@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Literal
 
 from jsonargparse import Namespace
 
 from elasticface.base.errors import InputError
 from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
-from elasticface.cli.photos import add_finder_options, open_finder
+from elasticface.cli.photos import add_face_choice, add_finder_options, open_finder
 
 HELP = "two photos -> one person or not, at which false match rate"
 
@@ -31,9 +30,7 @@ def add_options(parser: Parser) -> None:
         default=None,
         help="false match rate of the decision (default: the calibrated one nearest to 1e-3)",
     )
-    parser.add_argument(
-        "--faces", type=Literal["largest", "central"], default="largest", help="which face, where a photo has several"
-    )
+    add_face_choice(parser)
     add_finder_options(parser)
     add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -67,6 +67,11 @@ class Collection:
         return _identifier(f"template_{self.id}")
 
     @property
+    def tables(self) -> "list[sql.Identifier]":
+        """Its partitions."""
+        return [self.face_table] if self.aggregation == "best" else [self.face_table, self.template_table]
+
+    @property
     def searched_table(self) -> "sql.Identifier":
         """What a face is compared with."""
         return self.face_table if self.aggregation == "best" else self.template_table
@@ -116,7 +121,6 @@ def insert(
     preprocessing: dict[str, Any],
     detector: str,
     aggregation: Aggregation,
-    action: Literal["create", "import"] = "create",
 ) -> Collection:
     """Make an empty collection from what is known of its model; see :func:`create`."""
     from psycopg import sql
@@ -147,7 +151,7 @@ def insert(
             for column in ("embedding", "source", "photo") if table == "face" else ("embedding",):
                 without = sql.SQL("ALTER TABLE {} ALTER {} SET STATISTICS 0")
                 cursor.execute(without.format(partition, sql.Identifier(column)))
-        note(cursor, action, name)
+        note(cursor, "create", name)
         return read(cursor, database, name)
 
 
@@ -167,9 +171,7 @@ def read(
         InputError: it is no text.
         NoCollection: there is none; the message names those that there are.
     """
-    name = unicodedata.normalize("NFC", name).strip()
-    if not is_text(name):
-        raise InputError(f"{printable(name, 100)}: the name of a collection must be text in UTF-8, without NUL")
+    name = _checked_text(name, "collection")
     cursor.execute(f"SELECT {_COLUMNS} FROM collection WHERE name = %s {lock}", [name])
     row = cursor.fetchone()
     if row is None:
@@ -231,19 +233,29 @@ def check_model(
         )
 
 
+def as_kept(name: str) -> str:
+    """A name in Unicode's form NFC, without blanks around it: folders spell letters with accents in two ways."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
 def checked_name(name: str, what: str) -> str:
-    """The name of a person or a collection, in Unicode's form NFC: folders spell letters with accents in two ways.
+    """The name of a person or a collection, as it is kept.
 
     Raises:
         InputError: it is empty, too long, or no text.
     """
-    name = unicodedata.normalize("NFC", name).strip()
-    if not is_text(name):
-        raise InputError(f"{printable(name, 100)}: the name of a {what} must be text in UTF-8, without NUL")
+    name = _checked_text(name, what)
     if not 0 < len(name.encode()) <= LONGEST_NAME:
         raise InputError(
             f"the name of a {what} must have 1 to {LONGEST_NAME} bytes, and {printable(name, 60)!r} has not"
         )
+    return name
+
+
+def _checked_text(name: str, what: str) -> str:
+    name = as_kept(name)
+    if not is_text(name):
+        raise InputError(f"{printable(name, 100)}: the name of a {what} must be text in UTF-8, without NUL")
     return name
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -23,7 +22,7 @@ from elasticface.data.images.photos import Photos, canonical, identity_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import Collection, checked_name, hold, is_text, note_people
+from elasticface.gallery.collection import Collection, as_kept, checked_name, hold, is_text, note_people
 from elasticface.gallery.database import Connections
 from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import Rules
@@ -128,9 +127,7 @@ def store(database: Connections, collection: Collection, faces: Sequence[NewFace
     Raises:
         InputError: an embedding of another length, or not of length 1; a name that is none; the collection is gone.
     """
-    for face in faces:
-        check(collection.dimensions, face)
-    names = [checked_name(face.person, "person") for face in faces]
+    names = [check(collection.dimensions, face) for face in faces]
     if not faces:
         return []
     with database.transaction() as cursor:
@@ -315,17 +312,19 @@ class _Job:
 
 def _reason(person: str, enrolled_as: str) -> str:
     """Why a photo of ``person`` that is there already is not enrolled again."""
-    same = unicodedata.normalize("NFC", person).strip() == enrolled_as
-    return ALREADY if same else f"the same photo is enrolled as {printable(enrolled_as, 60)}"
+    return ALREADY if as_kept(person) == enrolled_as else f"the same photo is enrolled as {printable(enrolled_as, 60)}"
 
 
-def check(dimensions: int, face: NewFace) -> None:
+def check(dimensions: int, face: NewFace) -> str:
     """Refuse a face that no collection of embeddings of ``dimensions`` numbers can have.
+
+    Returns:
+        Its person's name as it is kept.
 
     Raises:
         InputError: it says which and why.
     """
-    checked_name(face.person, "person")
+    person = checked_name(face.person, "person")
     name, shape = printable(face.source, 200), np.shape(face.embedding)
     if shape != (dimensions,):
         raise InputError(f"{name}: an embedding of {list(shape)} where the collection has {dimensions}")
@@ -344,6 +343,7 @@ def check(dimensions: int, face: NewFace) -> None:
         raise InputError(f"{name}: a score of {face.score:g}; it must lie in 0 to 1")
     if face.enrolled is not None and face.enrolled.year not in _YEARS:
         raise InputError(f"{name}: enrolled in the year {face.enrolled.year}; it must be {_YEARS[0]} to {_YEARS[-1]}")
+    return person
 
 
 def _people(cursor: "Cursor[Any]", collection: Collection, names: Sequence[str]) -> dict[str, tuple[int, bool]]:

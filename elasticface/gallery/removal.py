@@ -21,7 +21,7 @@ from elasticface.gallery.enrolment import count
 from elasticface.gallery.people import NoPerson
 
 if TYPE_CHECKING:
-    from psycopg import Cursor, sql
+    from psycopg import Cursor
 
 
 PATIENCE = 60.0
@@ -126,7 +126,7 @@ def delete_collection(database: Database, name: str) -> tuple[Collection, Remova
 
     with database.transaction() as cursor:
         collection = read(cursor, database, name, "FOR UPDATE")
-        for table in _tables(collection):
+        for table in collection.tables:
             cursor.execute(sql.SQL("DROP TABLE {}").format(table))
         cursor.execute("DELETE FROM collection WHERE id = %s", [collection.id])
         note(cursor, "drop", collection.name, faces=collection.faces)
@@ -155,7 +155,7 @@ def _erased(database: Database, collection: Collection, removed: Removal, shown:
     with progress.status("writing the collection's files afresh", shown), database.no_transaction() as cursor:
         seen = _still_seen(cursor, number)
         index.give_memory(cursor, database, collection)
-        for table in (*_tables(collection), sql.Identifier("person")):
+        for table in (*collection.tables, sql.Identifier("person")):
             with contextlib.suppress(errors.UndefinedTable):
                 cursor.execute(sql.SQL("VACUUM (FULL) {}").format(table))
         cursor.execute("RESET maintenance_work_mem")
@@ -169,7 +169,7 @@ def _vacuumed(database: Database, collection: Collection, removed: Removal) -> R
     from psycopg import sql
 
     with database.no_transaction() as cursor:
-        for table in _tables(collection):
+        for table in collection.tables:
             cursor.execute(sql.SQL("VACUUM {}").format(table))
     remains = (
         "bytes of theirs may stay in freed space of the files: elasticface gallery remove without names erases them"
@@ -233,8 +233,3 @@ def _end_log(database: Database) -> tuple[bool, str]:
             "replicas, archives of the write-ahead log and backups of the server are its own, and are not reached"
         )
     return True, ""
-
-
-def _tables(collection: Collection) -> "list[sql.Identifier]":
-    by_mean = collection.aggregation == "mean"
-    return [collection.face_table, *([collection.template_table] if by_mean else [])]

@@ -68,8 +68,8 @@ def stats_of(database: Connections, name: str) -> Stats:
 
 
 def _stats(database: Connections, found: Collection) -> Stats:
-    tables = [f"face_{found.id}", *([f"template_{found.id}"] if found.aggregation == "mean" else [])]
     with database.transaction() as cursor:
+        tables = [table.as_string(cursor) for table in found.tables]
         cursor.execute(
             "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name", [tables]
         )

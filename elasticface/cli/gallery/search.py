@@ -1,12 +1,12 @@
 """`elasticface gallery search`: who of a collection is on a photo."""
 
 import json
-from typing import Literal
 
 from jsonargparse import Namespace
 
 from elasticface.cli.gallery.options import add_model, add_place, open_gallery
 from elasticface.cli.parser import Parser
+from elasticface.cli.photos import add_face_choice
 
 HELP = "a photo -> who it is, or unknown"
 
@@ -30,9 +30,7 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument("--most", type=int, default=5, help="people that are shown")
     parser.add_argument("--exact", action="store_true", help="compare with every face, however many there are")
-    parser.add_argument(
-        "--faces", type=Literal["largest", "central"], default="largest", help="which face, where a photo has several"
-    )
+    add_face_choice(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -1,19 +1,17 @@
 """`/v1/embed`: the embeddings of the faces in photos."""
 
 import asyncio
-from typing import cast
 
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
-from elasticface.faces.choice import Choice
 from elasticface.faces.detector import Face
 from elasticface.service import answers
 from elasticface.service.answers import Embedded, EmbeddedFace, EmbeddedPhoto
 from elasticface.service.forms import read_form
 from elasticface.service.problems import Problem
-from elasticface.service.routes.form import FACES, PHOTOS, PROBLEMS, form
+from elasticface.service.routes.form import FACES, PHOTOS, PROBLEMS, choice_of, form
 from elasticface.service.work import Work, connected
 
 router = APIRouter()
@@ -27,7 +25,7 @@ async def embed(request: Request) -> Embedded:
     work: Work = request.app.state.work
     with work.place():
         sent = await read_form(request, work.limits, {"photos": work.limits.photos}, ("faces",))
-        choice = cast("Choice", sent.word("faces", ("largest", "central", "all")))
+        choice = choice_of(sent, _FACES)
         photos = sent.photos["photos"]
         found: list[list[Face] | Problem] = []
         waiting: list[asyncio.Future[NDArray[np.float32]]] = []

@@ -1,7 +1,8 @@
 """How a route says in the OpenAPI description which form it takes."""
 
-from typing import Any
+from typing import Any, cast
 
+from elasticface.faces.choice import Choice
 from elasticface.service.forms import Form
 from elasticface.service.problems import MEDIA_TYPE
 
@@ -37,6 +38,15 @@ GALLERY_PROBLEMS = PROBLEMS | {
 }
 ASKED_PROBLEMS: dict[int | str, dict[str, Any]] = {status: GALLERY_PROBLEMS[status] for status in (401, 404, 422, 503)}
 """Of those that take no form."""
+
+
+def choice_of(sent: Form, offered: dict[str, Any] = FACES) -> Choice:
+    """Which faces of a photo are meant.
+
+    Raises:
+        Problem: 422, none of those offered.
+    """
+    return cast("Choice", sent.word("faces", offered["enum"]))
 
 
 def wants_crops(sent: Form) -> bool:

@@ -1,11 +1,8 @@
 """`/v1/collections/…/search`: who of a collection is on a photo, or nobody of it."""
 
-from typing import cast
-
 from fastapi import APIRouter, Request
 
 from elasticface.base.errors import InputError
-from elasticface.faces.choice import Choice
 from elasticface.gallery.search import USUAL_FPIR, check_fpir, decide
 from elasticface.gallery.search import search as search_collection
 from elasticface.recognition.verification import check_embedding
@@ -13,7 +10,7 @@ from elasticface.service.answers import Searched
 from elasticface.service.forms import Form, read_form
 from elasticface.service.limits import MOST_CANDIDATES
 from elasticface.service.problems import Problem
-from elasticface.service.routes.form import CROPS, FACES, GALLERY_PROBLEMS, form, upload, wants_crops
+from elasticface.service.routes.form import CROPS, FACES, GALLERY_PROBLEMS, choice_of, form, upload, wants_crops
 from elasticface.service.routes.gallery import CollectionName, galleries_of, in_path
 from elasticface.service.work import Work, connected
 
@@ -52,7 +49,7 @@ async def search(request: Request, name: CollectionName) -> Searched:
         sent = await read_form(request, work.limits, {"photo": 1}, ("fpir", "faces", "most", "crops"))
         fpir, crops = _fpir(sent), wants_crops(sent)
         most = sent.whole("most", 1, MOST_CANDIDATES, _USUAL_MOST)
-        choice = cast("Choice", sent.word("faces", ("largest", "central")))
+        choice = choice_of(sent)
         async with connected(request):
             collection = await galleries.run(lambda database: galleries.usable(database, kept))
             face = await work.chosen(sent.photos["photo"].pop(), "photo", choice)
