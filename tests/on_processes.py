@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,9 @@ def command(size: int, *words: str, code: int = 0, timeout: float = TIMEOUT) -> 
 
     Each of them must end with ``code`` before ``timeout`` seconds are over.
     """
-    multiprocessing.set_forkserver_preload(IMPORTED)
-    context = multiprocessing.get_context("forkserver")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "told.txt"
-        running = [context.Process(target=_command, args=(rank, size, port, told, words)) for rank in range(size)]
-        for process in running:
-            process.start()
+        running = start_command(size, told, *words)
         until = time.monotonic() + timeout
         for process in running:
             process.join(max(0.0, until - time.monotonic()))
@@ -70,6 +64,19 @@ def command(size: int, *words: str, code: int = 0, timeout: float = TIMEOUT) -> 
             process.kill()
         assert ended == [code] * size, told.read_text()
         return told.read_text()
+
+
+def start_command(size: int, told: Path, *words: str) -> list[BaseProcess]:
+    """As :func:`command`, without waiting: the processes, which write to ``told``."""
+    multiprocessing.set_forkserver_preload(IMPORTED)
+    context = multiprocessing.get_context("forkserver")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    running = [context.Process(target=_command, args=(rank, size, port, told, words)) for rank in range(size)]
+    for process in running:
+        process.start()
+    return list(running)
 
 
 def children(pid: int) -> list[int]:

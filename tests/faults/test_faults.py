@@ -60,14 +60,16 @@ def test_a_run_that_ends_otherwise_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "import runpy, sys\n"
         "from elasticface import heads\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import runs\n"
+        "runs.POINTS = dict(list(runs.POINTS.items())[5:6])\n"  # after a checkpoint
         "def forget(head, state):\n"
         "    head.seed, head.step = 1, int(state[1])\n"
         "heads.MarginHead.set_extra_state = forget\n"
         "sys.argv = sys.argv[1:]\n"
-        "sys.path.insert(0, sys.argv[0])\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    command = [sys.executable, "broken.py", str(FOLDER), "--kills=0", "--points=6", "--disk=false"]
+    command = [sys.executable, "broken.py", str(FOLDER), "--kills=0", "--points=1", "--disk=false"]
     environment = {**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"}
     process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert process.returncode == 1

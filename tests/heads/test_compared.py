@@ -125,7 +125,7 @@ def test_heads_are_names_of_the_package(loss):
 
 
 @pytest.mark.parametrize("loss", COMPARED)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(dtype=st.sampled_from([torch.float32, torch.float64]), data=st.data())
 def test_loss_and_gradients_equal_longhand(loss, dtype, data):
     batch, classes, size = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(4, 16)))

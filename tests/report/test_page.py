@@ -58,16 +58,33 @@ def report(tmp_path: Path) -> Callable[..., Page]:
     return write
 
 
+def page_of(folder: Path, results: list[Any], curves: Any = None) -> Page:
+    write_report(folder / "report.html", results, ENVIRONMENT, grey_face, curves)
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The least page: one model on one benchmark."""
+    return page_of(tmp_path_factory.mktemp("one"), [make_result()])
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Three models on two benchmarks, with curves."""
+    results = [make_result(f"model {i}", benchmark) for i in range(3) for benchmark in ("lfw", "cplfw")]
+    return page_of(tmp_path_factory.mktemp("many"), results, make_curves())
+
+
 # ---------------------------------------------------------------------------------------------- the page
 
 
-def test_page_loads_nothing_from_outside(report: Callable[..., Page]) -> None:
-    page = report([make_result("one"), make_result("two")], curves=make_curves())
-    assert not re.search(r"https?:|//cdn|@import|url\((?!#)", page.html)
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})
-    assert page.values("src")
-    assert all(source.startswith("data:image/jpeg;base64,") for source in page.values("src"))
-    assert all(link.startswith(("#", "data:")) for link in page.values("href") + page.values("xlink:href"))
+def test_page_loads_nothing_from_outside(many: Page) -> None:
+    assert not re.search(r"https?:|//cdn|@import|url\((?!#)", many.html)
+    assert {tag for tag, _ in many.tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})
+    assert many.values("src")
+    assert all(source.startswith("data:image/jpeg;base64,") for source in many.values("src"))
+    assert all(link.startswith(("#", "data:")) for link in many.values("href") + many.values("xlink:href"))
 
 
 def test_names_of_strangers_are_harmless(report: Callable[..., Page]) -> None:
@@ -103,14 +120,13 @@ def test_same_results_give_same_bytes(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "b.html"]
 
 
-def test_every_section_is_there_and_linked(report: Callable[..., Page]) -> None:
-    page = report([make_result(), make_result(benchmark="agedb_30")], curves=make_curves())
-    sections = [section["id"] for section in page.all("section")]
+def test_every_section_is_there_and_linked(many: Page) -> None:
+    sections = [section["id"] for section in many.all("section")]
     assert sections == ["figures", "published", "benchmark-1", "benchmark-2", "training", "method", "downloads"]
-    assert [link["href"] for link in page.all("a")][: len(sections)] == [f"#{name}" for name in sections]
+    assert [link["href"] for link in many.all("a")][: len(sections)] == [f"#{name}" for name in sections]
     for figure in ("98.25", "97.85 – 98.55", "0.31", "91.00", "89.00 – 93.00", "1.81", "1.500", "2.13.0", "threads"):
-        assert figure in page.text
-    assert "Validation accuracy" in page.text
+        assert figure in many.text
+    assert "Validation accuracy" in many.text
 
 
 @pytest.mark.parametrize("curves", [None, [], [{"step": 1, "epoch": 0}]])
@@ -200,37 +216,34 @@ def test_best_model_is_marked_among_several(report: Callable[..., Page], models:
     assert page.text.count(f"model {models - 1}") >= 4
 
 
-def test_skipped_pairs_are_said_aloud(report: Callable[..., Page]) -> None:
+def test_skipped_pairs_are_said_aloud(one: Page, report: Callable[..., Page]) -> None:
     result = make_result()
-    assert "skipped;" not in report([result]).text
+    assert "skipped;" not in one.text
     skipping = replace(result, counts={**result.counts, "skipped_pairs": 3})
     text = report([skipping, replace(make_result("two"), counts=skipping.counts)]).text
     assert text.count("3 pairs skipped; the figures are about the others") == 1
     assert "one: 3 pairs skipped; the figures" in report([skipping, make_result("two")]).text
 
 
-def test_page_is_accessible(report: Callable[..., Page]) -> None:
-    results = [make_result(f"model {i}", benchmark) for i in range(3) for benchmark in ("lfw", "cplfw")]
-    page = report(results, curves=make_curves())
-    assert page.all("html")[0]["lang"] == "en"
-    assert all(header.get("scope") for header in page.all("th"))
-    assert all(image.get("alt") for image in page.all("img"))
-    pictures = [tag for tag in page.all("div") if tag.get("role") == "img"]
+def test_page_is_accessible(many: Page) -> None:
+    assert many.all("html")[0]["lang"] == "en"
+    assert all(header.get("scope") for header in many.all("th"))
+    assert all(image.get("alt") for image in many.all("img"))
+    pictures = [tag for tag in many.all("div") if tag.get("role") == "img"]
     assert len(pictures) == 2 * 2 + 6 + 3  # ROCs and DETs, histograms, curves
     assert all(picture.get("aria-label") for picture in pictures)
-    assert len(set(page.values("id"))) == len(page.values("id"))
-    for user in page.values("aria-labelledby") + [link[1:] for link in page.values("href") if link[0] == "#"]:
-        assert user in page.values("id")
-    referred = {link[1:] for link in page.values("xlink:href")} | set(re.findall(r"url\(#([^)]*)\)", page.html))
-    assert referred <= set(page.values("id"))
+    assert len(set(many.values("id"))) == len(many.values("id"))
+    for user in many.values("aria-labelledby") + [link[1:] for link in many.values("href") if link[0] == "#"]:
+        assert user in many.values("id")
+    referred = {link[1:] for link in many.values("xlink:href")} | set(re.findall(r"url\(#([^)]*)\)", many.html))
+    assert referred <= set(many.values("id"))
 
 
-def test_plots_take_their_colours_from_the_page(report: Callable[..., Page]) -> None:
-    page = report([make_result(f"model {i}") for i in range(2)], curves=make_curves())
-    used = set(re.findall(r"var\(--([\w-]+)\)", page.html))
-    defined = set(re.findall(r"--([\w-]+):", page.html))
+def test_plots_take_their_colours_from_the_page(many: Page) -> None:
+    used = set(re.findall(r"var\(--([\w-]+)\)", many.html))
+    defined = set(re.findall(r"--([\w-]+):", many.html))
     assert {"ink", "muted", "line", "genuine", "impostor", "series-0", "series-1"} <= used <= defined
-    assert not re.search(r"#0000[0-9a-f]{2}\b", page.html)
+    assert not re.search(r"#0000[0-9a-f]{2}\b", many.html)
 
 
 def test_downloads_are_the_figures_and_the_roc(report: Callable[..., Page]) -> None:
@@ -270,8 +283,8 @@ def test_slices_stand_in_plots_and_table_beside_each_other(report: Callable[...,
     assert len(set(page.values("id"))) == len(page.values("id"))
 
 
-def test_without_slices_nothing_is_said_of_them(report: Callable[..., Page]) -> None:
-    assert "what is in the photos" not in report([make_result()]).text
+def test_without_slices_nothing_is_said_of_them(one: Page) -> None:
+    assert "what is in the photos" not in one.text
 
 
 # ---------------------------------------------------------------------------------------------- a guide
@@ -293,10 +306,9 @@ def test_guide_tells_what_there_is_to_see_and_how_to_go_on(report: Callable[...,
     assert not re.search(r"https?:|//cdn|@import|url\((?!#)", page.html)
 
 
-def test_without_a_guide_there_is_none(report: Callable[..., Page]) -> None:
-    page = report([make_result()])
-    assert {"about", "next"}.isdisjoint(page.values("id"))
-    assert not page.all("pre")
+def test_without_a_guide_there_is_none(one: Page) -> None:
+    assert {"about", "next"}.isdisjoint(one.values("id"))
+    assert not one.all("pre")
 
 
 # ---------------------------------------------------------------------------------------------- what goes wrong

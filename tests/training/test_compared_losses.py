@@ -14,7 +14,7 @@ from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 from elasticface.training.state import TrainState
 
-SMALL = replace(small_run.SMALL, epochs=100, milestones=[], max_steps=6)
+SMALL = replace(small_run.SMALL, backbone="own_parts:pooled", epochs=100, milestones=[], max_steps=6)
 
 
 def run(people: Path, out: Path, loss: str, **changes: Any) -> list[list[float]]:

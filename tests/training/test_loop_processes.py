@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from on_processes import children, command
+from on_processes import children, command, start_command
 from safetensors.torch import load_file
 
 from elasticface.training import classes
@@ -46,10 +47,10 @@ def start(data: Path, run: Path, *more: str, **variables: str) -> subprocess.Pop
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
 
 
-def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
-    while process.poll() is None and (not (lines := read_metrics(run)) or lines[-1]["step"] < step):
+def wait_for_step(runs: Callable[[], bool], run: Path, step: int) -> None:
+    while runs() and (not (lines := read_metrics(run)) or lines[-1]["step"] < step):
         time.sleep(0.02)
-    assert process.poll() is None, process.communicate()[1]
+    assert runs()
 
 
 def losses(run: Path) -> list[float]:
@@ -106,7 +107,7 @@ def test_the_model_is_that_of_one_process(alone: Path, together: Path) -> None:
 
 def test_sigterm_saves_and_one_process_resumes_from_two(together: Path, people: Path, tmp_path: Path) -> None:
     process = start(people, tmp_path / "run", "--max-steps", "100000", "--workers", "2")
-    wait_for_step(process, tmp_path / "run", 5)
+    wait_for_step(lambda: process.poll() is None, tmp_path / "run", 5)
     process.send_signal(signal.SIGTERM)  # torchrun passes it on, to the workers, too
     told = process.communicate(timeout=60)[1]
     assert re.search(
@@ -121,15 +122,28 @@ def test_sigterm_saves_and_one_process_resumes_from_two(together: Path, people: 
     assert found[:shared] == pytest.approx(losses(together)[:shared], rel=1e-6)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_one_process_that_is_killed_ends_the_other_with_a_line(victim: int, people: Path, tmp_path: Path) -> None:
+def test_the_second_process_that_is_killed_ends_the_first_with_a_line(people: Path, tmp_path: Path) -> None:
+    told, run = tmp_path / "told.txt", tmp_path / "run"
+    words = ("train", str(people), "--out", str(run), *OPTIONS, "--max-steps", "100000")
+    first, second = start_command(2, told, *words)
+    wait_for_step(first.is_alive, run, 5)
+    second.kill()
+    first.join(60)
+    assert first.exitcode not in (None, 0)
+    assert "another process of the run has ended" in told.read_text()
+    assert "--resume" in told.read_text()
+
+
+def test_the_first_process_that_is_killed_ends_the_second_with_a_line_before_torchrun_does(
+    people: Path, tmp_path: Path
+) -> None:
     (tmp_path / "slow").mkdir()
     (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW_END)
     path = os.pathsep.join([str(tmp_path / "slow"), os.environ.get("PYTHONPATH", "")])
     process = start(people, tmp_path / "run", "--max-steps", "100000", PYTHONPATH=path)
-    wait_for_step(process, tmp_path / "run", 5)
+    wait_for_step(lambda: process.poll() is None, tmp_path / "run", 5)
     workers = children(process.pid)
-    os.kill(workers[victim], signal.SIGKILL)
+    os.kill(workers[0], signal.SIGKILL)
     began = time.monotonic()
     told = process.communicate(timeout=60)[1]
     assert process.returncode != 0

@@ -19,7 +19,7 @@ from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 from elasticface.training.state import TrainState
 
-SMALL = replace(small_run.SMALL, epochs=100, max_steps=12)
+SMALL = replace(small_run.SMALL, backbone="own_parts:pooled", epochs=100, max_steps=12)
 
 
 HALF = replace(SMALL, precision="fp16")

@@ -21,7 +21,15 @@ from elasticface.training.state import TrainState
 READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_consecutive"}
 ONE_NUMBER = ["_local_scalar_dense"]  # whether the step was finite
 
-QUIET = replace(small_run.SMALL, max_steps=6, epochs=9, log_every=100, checkpoint_every="100", augment=1.0)
+QUIET = replace(
+    small_run.SMALL,
+    backbone="own_parts:pooled",
+    max_steps=6,
+    epochs=9,
+    log_every=100,
+    checkpoint_every="100",
+    augment=1.0,
+)
 
 
 class Reads(TorchDispatchMode):

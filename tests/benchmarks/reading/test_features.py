@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from large import patch_encoder, patches
 from numpy.typing import NDArray
+from own_parts import Pooled
 from torch import nn
 
-from elasticface import backbones
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.reading.features import (
     FEATURES,
@@ -40,9 +40,9 @@ def face(row: int) -> NDArray[np.uint8]:
     return np.random.default_rng(row).integers(0, 256, (112, 112, 3)).astype(np.uint8)
 
 
-def tiny(seed: int = 0, **card: object) -> FaceEncoder:
+def small(seed: int = 0, **card: object) -> FaceEncoder:
     torch.manual_seed(seed)
-    return FaceEncoder(backbones.create("tiny", 8).eval(), Card("tiny", "tiny", 8, **card))  # type: ignore[arg-type]
+    return FaceEncoder(Pooled(8, 0.0).eval(), Card("small", embedding_size=8, **card))  # type: ignore[arg-type]
 
 
 def embedded(
@@ -53,7 +53,7 @@ def embedded(
     names: list[str] = NAMES,
     what: bytes = b"",
 ) -> Features:
-    return embed_to(folder, encoder or tiny(), names, look, [what], flip=flip, title="embedding", block=BLOCK)
+    return embed_to(folder, encoder or small(), names, look, [what], flip=flip, title="embedding", block=BLOCK)
 
 
 def cache_of(folder: Path) -> Path:
@@ -78,7 +78,7 @@ def test_rows_are_what_the_encoder_gives_without_normalising(tmp_path: Path, fli
     assert found.damaged == {f"{row}.jpg": f"{row}.jpg: broken" for row in DAMAGED}
     assert not found.rows[list(DAMAGED)].any()
     for row in np.flatnonzero(found.usable):
-        (alone,) = tiny().embed([face(row)], flip=flip, normalize=False)
+        (alone,) = small().embed([face(row)], flip=flip, normalize=False)
         np.testing.assert_allclose(found.rows[row], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -147,9 +147,9 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
 
 
 OTHERS: dict[str, Callable[[Path], Features]] = {
-    "weights": lambda folder: embedded(folder, tiny(1)),
-    "input": lambda folder: embedded(folder, tiny(preprocessing=Preprocessing(mean=(0.4, 0.5, 0.5)))),
-    "name": lambda folder: embedded(folder, tiny(options={"x": 1})),
+    "weights": lambda folder: embedded(folder, small(1)),
+    "input": lambda folder: embedded(folder, small(preprocessing=Preprocessing(mean=(0.4, 0.5, 0.5)))),
+    "name": lambda folder: embedded(folder, small(options={"x": 1})),
     "flip": lambda folder: embedded(folder, flip=False),
     "images": lambda folder: embedded(folder, names=[*NAMES[:-1], "other.jpg"]),
     "fewer images": lambda folder: embedded(folder, names=NAMES[:-1]),
@@ -264,7 +264,7 @@ def test_what_comes_before_the_first_face_is_done_once_and_only_where_there_is_o
     def run() -> list[str]:
         done.clear()
         arguments = {"flip": True, "title": "", "block": BLOCK, "before": lambda: done.append("before")}
-        embed_to(tmp_path, tiny(), NAMES, look, [], **arguments)  # type: ignore[arg-type]
+        embed_to(tmp_path, small(), NAMES, look, [], **arguments)  # type: ignore[arg-type]
         return done
 
     assert run() == ["before", *["face"] * COUNT]
