@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 from common import RESULTS, console, machine, markdown, rounded, run, save, status_bytes
 
+from elasticface.base import progress
 from elasticface.data.images.photos import Photos
 
 OUT = RESULTS / "service.json"
@@ -25,10 +26,16 @@ SETTINGS = {"batches": (), "no batches": ("--batch", "1", "--batch-ms", "0")}
 
 
 def bench(
-    photos: Path, count: int = 40, requests: int = 100, clients: int = 8, repeats: int = 2, out: Path = OUT
+    photos: Path,
+    count: int = 40,
+    requests: int = 100,
+    clients: int = 8,
+    repeats: int = 2,
+    more: int = 10_000,
+    out: Path = OUT,
 ) -> None:
     """Measure requests a second and how long one takes, of two photos compared; services with and without batches in
-    turns.
+    turns. Then the memory that more requests leave the one with batches with.
 
     Args:
         photos: a folder or tar of photos with a face each.
@@ -36,6 +43,7 @@ def bench(
         requests: of a round.
         clients: at one time, beside one alone.
         repeats: rounds.
+        more: requests after the rounds.
         out: JSON file for the figures; replaced if it is there.
     """
     source = Photos(photos)
@@ -50,7 +58,13 @@ def bench(
                 for number in (1, clients):
                     found[f"{number} {name}"].append(load(services[name][1], some, requests, number))
         memory = {name: status_bytes("VmHWM", process.pid) for name, (process, _) in services.items()}
+        process, client = services["batches"]
+        resident = {"0": status_bytes("VmRSS", process.pid)}
+        for done in progress.track(range(requests, more + 1, requests), "more requests", more // requests):
+            load(client, some, requests, clients)
+            resident[str(done)] = status_bytes("VmRSS", process.pid)
     figures = {"photos": len(some), "requests": requests, "clients": clients, "memory": memory, "rounds": found}
+    figures["resident"] = resident
     console.print(table(save(out, figures)))
 
 
@@ -119,11 +133,16 @@ def table(figures: dict) -> str:
             ]
         )
     columns = ["clients", "faces", "requests/s", "p50 ms", "p99 ms", "MiB"]
-    return (
+    told = (
         f"{markdown(columns, rows, texts=2)}\n\n`/v1/verify` of two photos, {figures['requests']:,} requests a round, "
         f"median of the rounds; the clients run on the same machine; MiB: peak of the service; "
         f"{machine(figures['environment'])}."
     )
+    after, resident = zip(*figures.get("resident", {"0": 0}).items(), strict=True)
+    if len(after) > 1:
+        first, last = (round(resident[place] / 2**20) for place in (0, -1))
+        told += f" Resident before and after {int(after[-1]):,} more: {first} and {last} MiB."
+    return told
 
 
 if __name__ == "__main__":
