@@ -119,6 +119,7 @@ class Database(Connections):
     Args:
         database: ``postgresql://…`` of a server that runs, the folder of an embedded one, or None: that of
             :func:`.server.default_folder`.
+        create: make the embedded one if it is not there.
 
     Attributes:
         server: the embedded server; None where it is another one.
@@ -128,7 +129,7 @@ class Database(Connections):
         Stopped: the embedded server does not start.
     """
 
-    def __init__(self, database: str | Path | None = None) -> None:
+    def __init__(self, database: str | Path | None = None, create: bool = True) -> None:
         psycopg = _psycopg()
         self.server: Server | None = None
         if isinstance(database, str) and database.startswith(_SCHEMES):
@@ -144,7 +145,7 @@ class Database(Connections):
         elif database is not None and not str(database):
             raise InputError("--database: is empty; give postgresql://… or a folder, or leave it out")
         else:
-            self.server = Server(default_folder() if database is None else Path(database))
+            self.server = Server(default_folder() if database is None else Path(database), create)
             super().__init__(self.server.address, printable(self.server.folder))
         try:
             self._connection()

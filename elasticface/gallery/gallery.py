@@ -55,7 +55,7 @@ class Gallery:
         finder: FaceFinder | None = None,
     ) -> None:
         self._owned = not isinstance(database, Database)
-        self.database = database if isinstance(database, Database) else Database(database)
+        self.database = database if isinstance(database, Database) else Database(database, create=False)
         self.name, self.encoder, self.finder = name, encoder, finder or FaceFinder()
         self._validity: Threshold | None = None
         try:

@@ -64,21 +64,28 @@ class Server:
     """A server in use by this process, until :meth:`close`; who is the last one stops it.
 
     Args:
-        folder: of the server; it is made, with an empty database, if it is not there.
+        folder: of the server.
+        create: make it, with an empty database, if it is not there.
 
     Attributes:
         address: how psycopg connects to it.
 
     Raises:
-        InputError: no wheel, a folder that others may enter or that cannot be used, or one whose path is too long.
+        InputError: no wheel, a folder that others may enter or that cannot be used, one whose path is too long, or no
+            database there to be used.
         Stopped: the server cannot be started.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, create: bool = True) -> None:
         self.folder = Path(os.path.abspath(folder))
         self._data, self._log = self.folder / "data", self.folder / "log"
         self._binaries = programs()
         _check_path(self._data)
+        if not create and not os.path.lexists(self._data):
+            raise InputError(
+                f"{printable(self.folder)}: no database there; name another place, or make one with `elasticface "
+                "gallery create`"
+            )
         self._user = _unprivileged()
         _make_private(self.folder, self._user)
         self.address: dict[str, Any] = {"host": str(self._data), "port": str(_PORT), "user": USER, "dbname": USER}

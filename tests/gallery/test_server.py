@@ -7,6 +7,7 @@ import pytest
 from elasticface.base.errors import InputError
 from elasticface.gallery import server
 from elasticface.gallery.database import Database
+from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.server import Server, default_folder
 
 psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
@@ -98,6 +99,14 @@ def test_a_folder_whose_name_is_no_printable_text_is_refused(place: Path, name: 
     with pytest.raises(InputError, match="its name is not printable text; give another folder"):
         Server(place / name)
     assert not (place / name).exists()
+
+
+def test_who_only_uses_a_database_makes_none(place: Path) -> None:
+    folder = place / "mistyped"
+    for use in (lambda: Gallery(database=folder), lambda: Database(str(folder), create=False)):
+        with pytest.raises(InputError, match="mistyped: no database there; .*gallery create"):
+            use()
+        assert not folder.exists()
 
 
 def test_no_shell_reads_the_folders_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

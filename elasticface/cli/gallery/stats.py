@@ -30,7 +30,7 @@ def run(options: Namespace) -> None:
     from elasticface.gallery.database import Database
     from elasticface.gallery.stats import AUDIT_COLUMNS, audit, stats
 
-    database = Database(options.database)
+    database = Database(options.database, create=False)
     try:
         if options.audit:
             rows = audit(database)
