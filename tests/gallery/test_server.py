@@ -104,7 +104,7 @@ def test_a_folder_whose_name_is_no_printable_text_is_refused(place: Path, name: 
 def test_who_only_uses_a_database_makes_none(place: Path) -> None:
     folder = place / "mistyped"
     for use in (lambda: Gallery(database=folder), lambda: Database(str(folder), create=False)):
-        with pytest.raises(InputError, match="mistyped: no database there; .*gallery create"):
+        with pytest.raises(InputError, match=r"mistyped: no database there; .*gallery create"):
             use()
         assert not folder.exists()
 
