@@ -95,7 +95,8 @@ class Gallery:
         opened = database if isinstance(database, Database) else Database(database)
         try:
             collections.create(opened, name, encoder, finder, aggregation)
-            made = cls(collections.checked_name(name, "collection"), encoder, database=opened, finder=finder)
+            made = cls(collections.checked_name(name, "collection"), database=opened, finder=finder)
+            made.encoder = encoder  # which is not compared with itself: that reads all weights
         except BaseException:
             if opened is not database:
                 opened.close()

@@ -147,7 +147,9 @@ def migrate(cursor: "Cursor[Any]", shown: str) -> None:
         cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")
         if cursor.fetchone() is None:
             raise InputError(f"{shown}: this server has no pgvector; install it, or use the embedded database")
-        cursor.execute("CREATE SCHEMA IF NOT EXISTS elasticface")
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'elasticface'")
+        if cursor.fetchone() is None:  # IF NOT EXISTS takes the right to make one, be there one or not
+            cursor.execute("CREATE SCHEMA elasticface")
         cursor.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA elasticface")
         cursor.execute("CREATE TABLE elasticface.migration (version integer PRIMARY KEY, time timestamptz NOT NULL)")
     cursor.execute("SELECT extversion, extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'")

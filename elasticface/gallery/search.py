@@ -25,8 +25,12 @@ USUAL_FPIR = 0.01
 EXACT_UP_TO = 100_000
 """Vectors that are all compared even where there is an index: 0.07 s of one core, at 0.7 µs for 512 numbers."""
 
-CANDIDATES = 200
-"""Vectors that the index gives for a search, and `hnsw.ef_search`: the more, the higher the recall, and the slower."""
+CANDIDATES = 1000
+"""Vectors that the index gives for a search, and `hnsw.ef_search`: the more, the higher the recall, and the slower.
+
+As many as pgvector allows: of 200 people among a million made-up faces of 256 numbers, 200 candidates hold 83 %, 400
+hold 95 %, and 1,000 all of them, in 39, 69 and 162 ms where the exact search takes a second.
+"""
 
 
 @dataclass(frozen=True)
