@@ -7,6 +7,7 @@ import logging
 import secrets
 import socket
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -56,9 +57,10 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
         limits: the application's.
     """
     _log_lines()
+    protocol: Any = partial(_Protocol, take_seconds=limits.upload_seconds)
     config = uvicorn.Config(
         app,
-        http=_protocol(limits.upload_seconds),
+        http=protocol,
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -83,19 +85,27 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, for clients of all kinds: connections have a bound, and each waits only so long for its client."""
+    """uvicorn's, for clients of all kinds: connections have a bound, and each waits only so long for its client.
 
-    take_seconds: float
-    """For a client to take what it is sent."""
+    Args:
+        arguments: uvicorn's.
+        take_seconds: for a client to take what it is sent.
+    """
 
-    _head: asyncio.TimerHandle | None = None
-    _stalled: asyncio.TimerHandle | None = None
+    def __init__(self, *arguments: Any, take_seconds: float, **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self._take_seconds = take_seconds
+        self._head: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
             return
+        # pause_writing is called once the kernel takes no more, whatever is left, and resume_writing once all has gone:
+        # a transport that was closed with something left would wait for its client for ever.
+        transport.set_write_buffer_limits(0)
         self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -111,7 +121,7 @@ class _Protocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.take_seconds, self.transport.abort)
+        self._stalled = self.loop.call_later(self._take_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         self._stalled = _cancel(self._stalled)
@@ -132,10 +142,6 @@ class _Protocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
         log.info("id=%s method=- route=- status=400 ms=0.0 in=0 out=%d", request_id, len(body))
-
-
-def _protocol(seconds: float) -> type[_Protocol]:
-    return type("_Protocol", (_Protocol,), {"take_seconds": seconds})
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
