@@ -23,8 +23,8 @@ from elasticface.gallery.people import NoPerson
 from elasticface.gallery.removal import Removal
 from elasticface.gallery.server import NotInstalled
 from elasticface.model.encoder import FaceEncoder
-from elasticface.service.gate import log
 from elasticface.service.limits import Limits
+from elasticface.service.log import log
 from elasticface.service.problems import Problem
 
 RETRY_SECONDS = 5

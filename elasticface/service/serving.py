@@ -3,10 +3,8 @@
 import asyncio
 import ipaddress
 import json
-import logging
 import secrets
 import socket
-import time
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -17,9 +15,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from elasticface.base.errors import InputError
-from elasticface.service.gate import log
+from elasticface.service.gate import BROKEN, no_http
 from elasticface.service.limits import HEAD_BYTES, HEAD_SECONDS, MOST_CONNECTIONS, Limits
-from elasticface.service.problems import MEDIA_TYPE, Problem
+from elasticface.service.log import log, to_stderr, where
+from elasticface.service.problems import MEDIA_TYPE
 
 _BACKLOG = 128
 _KEEP_ALIVE = 5  # seconds that an idle connection is kept
@@ -56,7 +55,7 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
         listening: of :func:`listen`; closed at the end.
         limits: the application's.
     """
-    _log_lines()
+    to_stderr()
     protocol: Any = partial(_Protocol, take_seconds=limits.upload_seconds)
     config = uvicorn.Config(
         app,
@@ -78,6 +77,10 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
 
 class _Server(uvicorn.Server):
     """Ends with 0 when it was told to end: uvicorn would raise the signal once more, which ends with 143."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_failed)
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -109,6 +112,8 @@ class _Protocol(H11Protocol):
         self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.ERROR:  # what comes after what was no HTTP
+            return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._head = _cancel(self._head)
@@ -129,12 +134,16 @@ class _Protocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, or has headers beyond all measure, is answered as everything else is."""
-        request_id = secrets.token_hex(8)
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer has begun
+        if self.cycle is not None and not self.cycle.response_complete:  # a body: its request answers and is logged
+            self.scope["state"][BROKEN] = True
+            self.cycle.keep_alive = False
+            self.cycle.message_event.set()
+            return
+        if self.conn.our_state is not h11.IDLE:  # the rest of a request that is answered
             self.transport.close()
             return
-        problem = Problem(400, "no-http", f"no HTTP request, or one with more than {HEAD_BYTES:,} bytes of headers")
-        body = json.dumps(problem.as_json() | {"request_id": request_id}).encode()
+        request_id = secrets.token_hex(8)
+        body = json.dumps(no_http().as_json() | {"request_id": request_id}).encode()
         headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
         headers |= {"x-request-id": request_id, "x-content-type-options": "nosniff"}
         head = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
@@ -144,22 +153,14 @@ class _Protocol(H11Protocol):
         log.info("id=%s method=- route=- status=400 ms=0.0 in=0 out=%d", request_id, len(body))
 
 
+def _failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What no request has raised is a line in the log as well, where asyncio would write a traceback."""
+    error: BaseException | None = context.get("exception")
+    log.error("failed=%s", context["message"] if error is None else where(error))
+
+
 def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     """None, which a cancelled timer leaves behind."""
     if timer is not None:
         timer.cancel()
     return None
-
-
-def _log_lines() -> None:
-    """One line a request on stderr, in UTC; what uvicorn and the form's parser have to say is in these already."""
-    handler = logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    log.handlers, log.propagate = [handler], False
-    log.setLevel(logging.INFO)
-    quiet: Any = logging.NullHandler()
-    for name, level in (("uvicorn.error", logging.ERROR), ("python_multipart", logging.CRITICAL)):
-        logging.getLogger(name).setLevel(level)
-        logging.getLogger(name).addHandler(quiet)

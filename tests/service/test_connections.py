@@ -2,12 +2,19 @@
 
 import asyncio
 import contextlib
+import json
+import re
 import socket
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from elasticface.service.serving import _Protocol
+from elasticface.service.gate import Gate
+from elasticface.service.keys import new_key
+from elasticface.service.limits import Limits
+from elasticface.service.metrics import Metrics
+from elasticface.service.serving import _Protocol, _Server
 
 
 @contextlib.asynccontextmanager
@@ -61,3 +68,84 @@ def test_a_client_that_takes_nothing_is_given_up_however_little_is_left():
             await until(lambda: not state.connections)
 
     asyncio.run(run())
+
+
+async def reading(scope, receive, send):
+    """The length of the body."""
+    length, more = 0, True
+    while more:
+        message = await receive()
+        assert message["type"] == "http.request"
+        length, more = length + len(message["body"]), message["more_body"]
+    told = str(length).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(told))]})
+    await send({"type": "http.response.body", "body": told})
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Makes the gate of a service before an application; everybody may pass who has the key."""
+    key, text = new_key(tmp_path / "keys")
+
+    def made(app):
+        return Gate(app, key, Limits(), Metrics()), f"Host: a\r\nX-API-Key: {text}\r\n".encode()
+
+    return made
+
+
+async def sent(port, *parts):
+    """What comes back until the server closes, where a client sends parts of a request one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        found = await reader.read()
+    writer.close()
+    return found
+
+
+@pytest.mark.parametrize("method", [b"HEAD", b"GET", b"POST"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_body_that_is_no_http_is_one_answer_and_one_line(gate, caplog, method, together):
+    app, headers = gate(answering if method == b"HEAD" and not together else reading)
+    request = method + b" / HTTP/1.1\r\n" + headers + b"Transfer-Encoding: chunked\r\n\r\n"
+    request, *rest = [request + b"ZZ\r\n"] if together else [request, b"1\r\na\r\nZZ\r\n", b"ZZ\r\n"]
+
+    async def run():
+        async with listening(app) as (port, _):
+            return await sent(port, request, *rest)
+
+    with caplog.at_level("INFO"):
+        head, _, body = asyncio.run(run()).partition(b"\r\n\r\n")
+    lines = [record.getMessage() for record in caplog.records if record.name in ("elasticface.service", "asyncio")]
+    assert len(lines) == 1
+    if method == b"HEAD":  # has no body
+        assert body == b""
+    if method != b"HEAD" or together:
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert re.search(r" status=400 .* out=\d+$", lines[0])
+        request_id = re.search(rb"x-request-id: (\w+)", head)[1].decode()
+        assert lines[0].startswith(f"id={request_id} ")
+        assert not body or json.loads(body)["request_id"] == request_id
+    total = app.metrics.requests.collect()[0].samples[0]
+    assert (total.labels["status"], total.value) == (head.split()[1].decode(), 1)
+
+
+def test_what_no_request_raises_is_a_line_without_a_traceback(caplog):
+    class Broken(asyncio.Protocol):
+        def data_received(self, data):
+            raise ValueError("secret name")
+
+    async def run():
+        server = _Server(uvicorn.Config(answering, lifespan="off", log_config=None))
+        server.lifespan = server.config.load() or server.config.lifespan_class(server.config)
+        await server.startup(sockets=[])
+        listening = await asyncio.get_running_loop().create_server(Broken, "127.0.0.1", 0)
+        await sent(listening.sockets[0].getsockname()[1], b"x")
+        listening.close()
+
+    with caplog.at_level("INFO"):
+        asyncio.run(run())
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert re.fullmatch(r"failed=ValueError at .*test_connections.py:\d+", line)
