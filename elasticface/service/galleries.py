@@ -18,7 +18,7 @@ from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import collection as collections
 from elasticface.gallery import removal
 from elasticface.gallery.collection import Collection, CollectionExists, NoCollection, OtherModel
-from elasticface.gallery.database import Database
+from elasticface.gallery.database import Database, Unreachable
 from elasticface.gallery.people import NoPerson
 from elasticface.gallery.removal import Removal
 from elasticface.gallery.server import NotInstalled
@@ -63,7 +63,8 @@ class Galleries:
 
         Raises:
             Problem: 404, no such collection or person; 409, a collection that is there or is another model's; 503, the
-                database does not answer, is busy for too long, or is not installed.
+                database does not answer, is busy for too long, may not be used, or is not installed.
+            InputError: a fault of the service, which no other try mends: a broken model's embedding, for one.
         """
         self._wanted = True
         working = asyncio.get_running_loop().run_in_executor(self._threads, self._do, job)
@@ -152,9 +153,12 @@ class Galleries:
         try:
             database = self._opened()
             _prepare(database, max(round(1000 * self._limits.database_seconds), 1) if bounded else 0)
-            return job(database)
         except NotInstalled as error:
             raise Problem(503, "no-gallery", str(error)) from error
+        except (InputError, Stopped, OSError) as error:
+            raise _does_not_answer(error) from error
+        try:
+            return job(database)
         except NoCollection as error:
             raise Problem(404, "no-collection", "there is no such collection; /v1/collections lists them") from error
         except NoPerson as error:
@@ -163,9 +167,14 @@ class Galleries:
             raise Problem(409, "exists", "there is a collection of this name already; give another name") from error
         except OtherModel as error:
             raise Problem(409, "other-model", str(error)) from error
-        except (InputError, Stopped) as error:  # for who runs the service: it has the place of the database
-            log.error("database=%s", printable(str(error)))
-            raise _unavailable("the database does not answer, or may not be used") from error
+        except (Unreachable, Stopped, OSError) as error:
+            raise _does_not_answer(error) from error
+        except InputError as error:
+            from psycopg.errors import InsufficientPrivilege
+
+            if isinstance(error.__cause__, InsufficientPrivilege):
+                raise _does_not_answer(error) from error
+            raise
 
     def _opened(self) -> Database:
         with self._opening:
@@ -188,6 +197,11 @@ def _prepare(database: Database, milliseconds: int) -> None:
         except Stopped:
             if last:
                 raise
+
+
+def _does_not_answer(error: Exception) -> Problem:
+    log.error("database=%s", printable(str(error)))  # for who runs the service: it has the place of the database
+    return _unavailable("the database does not answer, or may not be used")
 
 
 def _unavailable(what: str) -> Problem:

@@ -8,6 +8,7 @@ from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import Aggregation, OtherModel
 from elasticface.gallery.database import Database
 from elasticface.gallery.removal import delete_collection
+from elasticface.gallery.schema import LARGEST_HALFVEC
 from elasticface.gallery.stats import Stats, stats, stats_of
 from elasticface.service import answers
 from elasticface.service.answers import Collection, Removed
@@ -56,6 +57,9 @@ async def create_collection(request: Request) -> Collection:
         aggregation = cast("Aggregation", sent.word("aggregation", get_args(Aggregation)))
         if _not_in_paths(name):
             raise Problem(422, "wrong-value", "name: must have no / and be no . or .., for it stands in paths")
+        if (numbers := work.encoder.card.embedding_size) > LARGEST_HALFVEC:
+            told = f"the embeddings of this model have {numbers:,} numbers; a collection takes {LARGEST_HALFVEC:,}"
+            raise Problem(409, "other-model", told)
 
         def created(database: Database) -> Collection:
             if len(collections.every(database)) >= MOST_COLLECTIONS:
