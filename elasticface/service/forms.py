@@ -1,6 +1,6 @@
 """A request's form, read as it comes: file uploads and short fields, refused at the first byte that is too much.
 
-Nothing of it goes to the disk: what holds a photo, a temporary file too, would have to be kept from others and deleted.
+Uploads stay in memory: a temporary file would need protecting and deleting.
 """
 
 import asyncio

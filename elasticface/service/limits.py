@@ -30,8 +30,10 @@ MOST_PEOPLE = 1000
 class Limits:
     """Bounds on a request, on what is at work at one time, and on waiting.
 
-    What waits in memory is at most ``queue`` × ``request_bytes``; a photo that is decoded takes 6 to 17 bytes a pixel,
-    and ``threads`` of them are at one time.
+    Of requests at most ``queue`` × ``request_bytes`` wait in memory, and of faces cut out of their photos ``queue`` ×
+    ``faces`` (38 kB each at 112 pixels) or, of those to be enrolled, ``queue`` × ``photos``; a photo that is decoded
+    takes 6 to 17 bytes a pixel, and ``threads`` of them are at one time. Answers that clients have not taken yet are
+    beside that, about 11 kB for a face that ``/v1/embed`` has embedded.
 
     Raises:
         InputError: a bound below 1, or a time that is not above 0.
