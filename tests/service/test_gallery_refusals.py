@@ -11,11 +11,14 @@ from service_problems import problem
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.removal import Removal
 from elasticface.service.app import create_app
+from elasticface.service.forms import Form
 from elasticface.service.keys import new_key
+from elasticface.service.problems import Problem
 from elasticface.service.routes import collections as routes
+from elasticface.service.routes.gallery import in_form
 
 SQL = ("Robert'); DROP TABLE elasticface.face; --", "%s", "$1", "' OR 1=1", "\\", "{0}", "</script><b>&")
-RIGHT_TO_LEFT = "‏دانا‎"  # with marks, as mixed text has them
+JOINED = ("می\u200cترا", "ශ\u0dca\u200dරී")  # Persian and Sinhala are not written without
 
 
 def counted(database):
@@ -82,6 +85,19 @@ def test_names_that_are_none_are_refused(friends, photos, name):
     assert people(friends)["people"] == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [f"Ann{unseen}Lee" for unseen in "\xad\u034f\u061c\u200b\u200c\u200d\u200e\u200f\u2060\u3164\ufe0f\ufeff\U000e0041"]
+    + ["\u200fدانا", "دانا\u200c", "د\u200dانا", "ශ\u0dca\u200d", "\u200cدانا", "Ann \u200dLee"],
+    ids=ascii,
+)
+def test_no_name_has_what_is_not_seen(name):
+    for what in ("person", "collection"):
+        with pytest.raises(Problem) as refused:
+            in_form(Form(fields={what: name}), what, what)
+        assert refused.value.detail == f"{what}: the name of a {what} must have no control or invisible characters"
+
+
 def test_a_collection_that_could_not_stand_in_a_path_is_not_made(friends, database, encoder):
     for name in ("a/b", ".", ".."):
         assert "paths" in problem(create(friends, name), 422, "wrong-value")
@@ -93,7 +109,7 @@ def test_a_collection_that_could_not_stand_in_a_path_is_not_made(friends, databa
 def test_names_are_data(friends, photos, monkeypatch):
     # Erasing takes a while, and is looked at elsewhere.
     monkeypatch.setattr("elasticface.service.galleries.removal.erase", lambda *_, shown: Removal(0, 0, erased=True))
-    for name in (*SQL, RIGHT_TO_LEFT):
+    for name in (*SQL, *JOINED):
         assert enrol(friends, name, photos["a"]).json()["person"]["name"] == name
         (person,) = people(friends)["people"]
         assert person["name"] == search(friends, photos["a"]).json()["candidates"][0]["person"] == name

@@ -22,7 +22,7 @@ from elasticface.service.work import Work
 
 router = APIRouter()
 
-_NAME = {"type": "string", "description": "1 to 255 bytes, without / and control characters; it stands in paths"}
+_NAME = {"type": "string", "description": "1 to 255 bytes, no /, control or invisible characters; it stands in paths"}
 _AGGREGATION = {
     "type": "string",
     "enum": [*get_args(Aggregation)],

@@ -21,7 +21,7 @@ from elasticface.service.work import Work, connected
 
 router = APIRouter()
 
-_PERSON = {"type": "string", "description": "whose photos they are, 1 to 255 bytes without control characters"}
+_PERSON = {"type": "string", "description": "whose photos they are; 1 to 255 bytes, no control or invisible characters"}
 _FACES = {
     "type": "string",
     "enum": [*get_args(FaceChoice)],
