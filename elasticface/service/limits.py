@@ -17,7 +17,8 @@ FIELD_BYTES = 1000
 """Of a form's field that is not a photo."""
 
 MOST_COLLECTIONS = 100
-"""That clients may make: each is tables of the database. The command line makes as many as are wanted."""
+"""Of a database, from which on clients make no more: each is tables. Those of the command line, which makes as many as
+are wanted, count as well."""
 
 MOST_CANDIDATES = 100
 """Of a search."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -143,6 +144,25 @@ def test_there_are_only_so_many_collections(friends, monkeypatch):
     problem(create(friends, "more"), 409, "too-many-collections")
     friends.delete(FRIENDS)
     assert create(friends, "more").status_code == 201
+
+
+def test_clients_that_make_collections_at_once_make_no_more_than_one(friends, monkeypatch):
+    monkeypatch.setattr(routes, "MOST_COLLECTIONS", 2)
+    together, really = threading.Barrier(3), routes.collections.every
+
+    def slow(database):
+        found = really(database)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(routes.collections, "every", slow)
+
+    def making(name):
+        together.wait(60)
+        return create(friends, name).status_code
+
+    with ThreadPoolExecutor(3) as threads:
+        assert sorted(threads.map(making, "abc")) == [201, 409, 409]
 
 
 def test_two_who_enrol_and_remove_the_same_person_at_once(friends, database, photos):

@@ -62,9 +62,12 @@ async def create_collection(request: Request) -> Collection:
             raise Problem(409, "other-model", told)
 
         def created(database: Database) -> Collection:
-            if len(collections.every(database)) >= MOST_COLLECTIONS:
-                raise Problem(409, "too-many-collections", f"there are {MOST_COLLECTIONS} collections; remove one")
-            collections.create(database, name, galleries.encoder, galleries.finder, aggregation)
+            with database.transaction() as cursor:
+                # Who makes one counts alone, whichever service of this database it is, until the new one is there.
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtext('elasticface.collection'))")
+                if len(collections.every(database)) >= MOST_COLLECTIONS:
+                    raise Problem(409, "too-many-collections", f"there are {MOST_COLLECTIONS} collections; remove one")
+                collections.create(database, name, galleries.encoder, galleries.finder, aggregation)
             return _told(galleries, stats_of(database, name))
 
         return await galleries.run(created)
