@@ -110,9 +110,8 @@ async def read_form(request: Request, limits: Limits, photos: Mapping[str, int],
     except FormParserError as error:
         raise Problem(400, "broken-form", "the form is no multipart/form-data as RFC 7578 has it") from error
     except TimeoutError as error:
-        raise Problem(
-            408, "slow-upload", f"the request did not come whole within {limits.upload_seconds:g} seconds"
-        ) from error
+        late = f"the request did not come whole within {limits.upload_seconds:g} seconds"
+        raise Problem(408, "slow-upload", late, {"Connection": "close"}) from error
     if not parts.whole:
         raise Problem(400, "broken-form", "the form ends before its last boundary")
     form = Form({name: parts.photos.get(name, []) for name in photos}, parts.fields)

@@ -117,7 +117,6 @@ class _Exchange:
     def __init__(self, receive: Receive, send: Send, state: MutableMapping[str, Any]) -> None:
         self._receive, self._send, self._state = receive, send, state
         self.status, self.bytes_in, self.bytes_out = 0, 0, 0  # status 0: no answer has begun
-        self._all_received = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -125,7 +124,6 @@ class _Exchange:
             raise no_http()
         if message["type"] == "http.request":
             self.bytes_in += len(message.get("body", b""))
-            self._all_received = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -140,7 +138,5 @@ class _Exchange:
         headers: list[tuple[bytes, bytes]] = list(message.get("headers", []))
         there = {name.lower() for name, _ in headers}
         extra = SECURITY_HEADERS | {"X-Request-Id": self._state["request_id"]}
-        if self.status >= 400 and not self._all_received:
-            extra["Connection"] = "close"  # the rest of a body that was refused is not waited for
         encoded = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
         return headers + [(name, value) for name, value in encoded if name not in there]

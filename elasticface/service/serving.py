@@ -117,7 +117,7 @@ class _Protocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._head = _cancel(self._head)
-        elif self._head is None:  # a next request has begun
+        elif self._head is None:  # a next request has begun, or there is more of a body that was refused: it is dropped
             self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:

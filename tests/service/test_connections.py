@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from elasticface.service import serving
 from elasticface.service.gate import Gate
 from elasticface.service.keys import new_key
 from elasticface.service.limits import Limits
@@ -130,6 +131,37 @@ def test_a_body_that_is_no_http_is_one_answer_and_one_line(gate, caplog, method,
         assert not body or json.loads(body)["request_id"] == request_id
     total = app.metrics.requests.collect()[0].samples[0]
     assert (total.labels["status"], total.value) == (head.split()[1].decode(), 1)
+
+
+def test_a_refused_request_is_answered_and_not_reset_and_the_connection_stays(gate):
+    app, headers = gate(reading)
+    refused = b"POST /v1/detect HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + bytes(1_000_000)
+    last = b"GET /a HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n"
+
+    async def run():
+        async with listening(app) as (port, _):
+            return await sent(port, refused, bytes(2_000_000), b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", last)
+
+    found = asyncio.run(run())
+    assert re.findall(rb"HTTP/1.1 (\d+)", found) == [b"401", b"401", b"200"]
+    assert found.lower().count(b"connection: close") == 1  # as the last one has asked
+
+
+def test_the_rest_of_a_refused_request_is_not_waited_for_without_end(gate, monkeypatch):
+    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.3)
+    app, _ = gate(reading)
+
+    async def run():
+        async with listening(app) as (port, state), connection(port) as client, asyncio.timeout(5):
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(client, b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n")
+            assert (await loop.sock_recv(client, 99)).startswith(b"HTTP/1.1 401 ")
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                while state.connections:
+                    await loop.sock_sendall(client, b"x")
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(run())
 
 
 def test_what_no_request_raises_is_a_line_without_a_traceback(caplog):
