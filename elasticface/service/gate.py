@@ -1,5 +1,6 @@
 """What every request passes, whatever it asks for: an id, the key, its answer's headers, and one line in the log."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import MutableMapping
@@ -76,6 +77,11 @@ class Gate:
             await problem.answer(request_id)(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             exchange.status = CLIENT_GONE
+        except asyncio.CancelledError:  # the service is stopped, and waits no longer
+            if exchange.status == 0:
+                stopped = Problem(503, "stopped", "the service was stopped before it had the answer; ask again")
+                await stopped.answer(request_id)(scope, exchange.receive, exchange.send)
+            raise
         except Exception as error:
             log.error("id=%s failed=%s", request_id, where(error))
             if exchange.status == 0:

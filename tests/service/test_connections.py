@@ -164,6 +164,28 @@ def test_the_rest_of_a_refused_request_is_not_waited_for_without_end(gate, monke
     asyncio.run(run())
 
 
+def test_a_request_that_the_end_of_the_service_breaks_off_is_answered_and_logged_as_that(gate, caplog):
+    async def never(scope, receive, send):
+        await asyncio.sleep(60)
+
+    app, headers = gate(never)
+
+    async def run():
+        async with listening(app) as (port, state):
+            answer = asyncio.create_task(sent(port, b"GET /a HTTP/1.1\r\n" + headers + b"\r\n"))
+            await until(lambda: state.tasks)
+            for one in state.tasks:  # as uvicorn does it
+                one.cancel()
+            return await answer
+
+    with caplog.at_level("INFO", "elasticface.service"):
+        head, _, body = asyncio.run(run()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(body)["type"] == "urn:elasticface:problem:stopped"
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "elasticface.service"]
+    assert " status=503 " in line
+
+
 def test_what_no_request_raises_is_a_line_without_a_traceback(caplog):
     class Broken(asyncio.Protocol):
         def data_received(self, data):
