@@ -1,7 +1,9 @@
 """The galleries' database in the service: opened when a request first needs it, used in threads of its own.
 
-The event loop waits for nothing here. A statement that takes too long is ended by the database, so that a thread comes
-free again whatever the database does; only erasing, which may take long and has a thread to itself, is not bounded.
+The event loop waits for nothing here, and of requests none but a removal waits longer than it may. A statement that
+takes too long is ended by the database, so that its thread comes free again. Two things keep a thread for longer:
+opening the database, where an embedded server has a crash to recover from or another process starts it, and erasing,
+which has a thread to itself.
 """
 
 import asyncio

@@ -86,6 +86,9 @@ async def erased(removed: Removal, erasing: Future[Removal]) -> Removed:
     try:
         end = await asyncio.shield(asyncio.wrap_future(erasing))
     except Problem as problem:
-        reason = f"they are found no more, and not erased yet: {problem.detail}; the next removal erases them too"
+        reason = (
+            f"they are found no more, and not erased yet: {problem.detail}; elasticface gallery remove without names "
+            "erases them, and so does the next removal from the collection, or from any where the collection is gone"
+        )
         return Removed(**told, erased=False, reason=reason)
     return Removed(**told, erased=end.erased, reason=end.remains or None)
