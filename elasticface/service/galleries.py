@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,21 @@ _READY_SECONDS = 5.0  # that the database may take to say that it is there
 _READY_AGAIN = 1.0  # seconds for which that is known: /readyz is open to everyone, and asks the database no more often
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PendingRemoval:
+    """What was removed, and is being erased from the files.
+
+    Attributes:
+        people: how many people.
+        faces: how many were theirs.
+        erasing: what becomes of it: ``erased`` and ``remains`` of a Removal, or a Problem.
+    """
+
+    people: int
+    faces: int
+    erasing: Future[Removal]
 
 
 class Galleries:
@@ -94,26 +110,23 @@ class Galleries:
             self._fingerprint = collections.fingerprint(self.encoder)
         collections.check_model(collection, self.encoder, self.finder, self._fingerprint)
 
-    async def remove(self, delete: Callable[[Database], tuple[Collection, Removal]]) -> tuple[Removal, Future[Removal]]:
+    async def remove(self, delete: Callable[[Database], tuple[Collection, Removal]]) -> PendingRemoval:
         """Delete people's rows, and begin to erase what they leave in the files, whether anybody waits for it or not.
         Removals that wait at one time are erased together.
 
         Args:
             delete: as :func:`.removal.delete`.
 
-        Returns:
-            What was removed, and what becomes of it: the Removal or the Problem of the erasure.
-
         Raises:
             Problem: as of :meth:`run`.
         """
 
-        def deleted(database: Database) -> tuple[Removal, Future[Removal]]:
+        def deleted(database: Database) -> PendingRemoval:
             collection, removed = delete(database)
             with self._erasing:
                 if collection.id not in self._erasures:
                     self._erasures[collection.id] = self._eraser.submit(self._erase, collection)
-                return removed, self._erasures[collection.id]
+                return PendingRemoval(removed.people, removed.faces, self._erasures[collection.id])
 
         return await self.run(deleted)
 

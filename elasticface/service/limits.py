@@ -7,6 +7,12 @@ from elasticface.base.errors import InputError
 MOST_CONNECTIONS = 512
 """Open connections, idle ones too; the 1,024 files that a process may open are not all ours."""
 
+BACKLOG = 128
+"""Connections that wait to be accepted."""
+
+KEEP_ALIVE_SECONDS = 5
+"""For which an idle connection is kept."""
+
 HEAD_BYTES = 16 * 1024
 """Of a request's first line and headers."""
 

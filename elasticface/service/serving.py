@@ -16,12 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from elasticface.base.errors import InputError
 from elasticface.service.gate import BROKEN, no_http
-from elasticface.service.limits import HEAD_BYTES, HEAD_SECONDS, MOST_CONNECTIONS, Limits
+from elasticface.service.limits import BACKLOG, HEAD_BYTES, HEAD_SECONDS, KEEP_ALIVE_SECONDS, MOST_CONNECTIONS, Limits
 from elasticface.service.log import log, to_stderr, where
 from elasticface.service.problems import MEDIA_TYPE
-
-_BACKLOG = 128
-_KEEP_ALIVE = 5  # seconds that an idle connection is kept
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -36,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--host {host} --port {port}: cannot listen there: {reason}; give another") from error
@@ -67,7 +64,7 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # no address is used, so none is to be believed
-        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(round(limits.stop_seconds), 1),
         h11_max_incomplete_event_size=HEAD_BYTES,
     )

@@ -89,9 +89,9 @@ async def remove_collection(request: Request, name: CollectionName) -> Removed:
     work: Work = request.app.state.work
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
-        removed, erasing = await galleries.remove(lambda database: delete_collection(database, kept))
+        removed = await galleries.remove(lambda database: delete_collection(database, kept))
     request.app.state.metrics.removed.inc(removed.people)
-    return await erased(removed, erasing)
+    return await erased(removed)
 
 
 def _told(galleries: Galleries, found: Stats) -> Collection:

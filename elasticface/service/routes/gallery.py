@@ -3,17 +3,15 @@
 import asyncio
 import re
 import unicodedata
-from concurrent.futures import Future
 from typing import Annotated
 
 from fastapi import Path, Request
 
 from elasticface.base.errors import InputError
 from elasticface.gallery.collection import checked_name
-from elasticface.gallery.removal import Removal
 from elasticface.service.answers import Removed
 from elasticface.service.forms import Form
-from elasticface.service.galleries import Galleries
+from elasticface.service.galleries import Galleries, PendingRemoval
 from elasticface.service.problems import Problem
 
 CollectionName = Annotated[str, Path(description="of the collection")]
@@ -80,11 +78,11 @@ def _joins(name: str, at: int) -> bool:
     return unicodedata.combining(before) == _VIRAMA or (one == _NON_JOINER and arabic)
 
 
-async def erased(removed: Removal, erasing: Future[Removal]) -> Removed:
-    """What became of a removal, once it is erased; see :meth:`.Galleries.remove`."""
+async def erased(removed: PendingRemoval) -> Removed:
+    """What became of a removal, once it is erased."""
     told = {"people": removed.people, "faces": removed.faces}
     try:
-        end = await asyncio.shield(asyncio.wrap_future(erasing))
+        end = await asyncio.shield(asyncio.wrap_future(removed.erasing))
     except Problem as problem:
         reason = (
             f"they are found no more, and not erased yet: {problem.detail}; elasticface gallery remove without names "
