@@ -86,7 +86,7 @@ async def erased(removed: PendingRemoval) -> Removed:
     except Problem as problem:
         reason = (
             f"they are found no more, and not erased yet: {problem.detail}; elasticface gallery remove without names "
-            "erases them, and so does the next removal from the collection, or from any where the collection is gone"
+            "erases them, and so does the next removal from the collection"
         )
         return Removed(**told, erased=False, reason=reason)
     return Removed(**told, erased=end.erased, reason=end.remains or None)
