@@ -165,7 +165,10 @@ def test_the_rest_of_a_refused_request_is_not_waited_for_without_end(gate, monke
 
 
 def test_a_request_that_the_end_of_the_service_breaks_off_is_answered_and_logged_as_that(gate, caplog):
+    begun = []
+
     async def never(scope, receive, send):
+        begun.append(scope)
         await asyncio.sleep(60)
 
     app, headers = gate(never)
@@ -173,7 +176,7 @@ def test_a_request_that_the_end_of_the_service_breaks_off_is_answered_and_logged
     async def run():
         async with listening(app) as (port, state):
             answer = asyncio.create_task(sent(port, b"GET /a HTTP/1.1\r\n" + headers + b"\r\n"))
-            await until(lambda: state.tasks)
+            await until(lambda: begun)
             for one in state.tasks:  # as uvicorn does it
                 one.cancel()
             return await answer
