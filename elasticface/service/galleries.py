@@ -185,9 +185,9 @@ class Galleries:
         except (Unreachable, Stopped, OSError) as error:
             raise _does_not_answer(error) from error
         except InputError as error:
-            from psycopg.errors import InsufficientPrivilege
+            from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
-            if isinstance(error.__cause__, InsufficientPrivilege):
+            if isinstance(error.__cause__, (InsufficientPrivilege, ReadOnlySqlTransaction)):
                 raise _does_not_answer(error) from error
             raise
 
