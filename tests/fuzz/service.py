@@ -2,8 +2,8 @@
 
 `elasticface serve`, with a database of its own, runs as a process and is sent changed requests on connections of their
 own. It ends with 1 where one is answered with 500, with what is no HTTP, or with a traceback, where a connection stays
-open without an answer, where the service ends, or where its log has a traceback. What the service's memory was is
-printed.
+open without an answer, where the service ends, or where its log has a traceback or a fault of the service. What the
+service's memory was is printed.
 """
 
 import secrets
@@ -74,6 +74,12 @@ def asked(line: str, key: str) -> bytes:
     return f"{line} HTTP/1.1\r\nHost: s\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n".encode()
 
 
+def in_chunks(line: str, key: str) -> bytes:
+    """A request whose body comes in chunks, whether it may have one or not."""
+    head = f"{line} HTTP/1.1\r\nHost: s\r\nX-API-Key: {key}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head.encode() + b"4\r\n--b\r\n2\r\n--\r\n0\r\n\r\n"
+
+
 def answered(address: tuple[str, int], request: bytes) -> str:
     """The status that comes back, or what is wrong with it; "closed" where the service hangs up."""
     found = bytearray()
@@ -123,6 +129,7 @@ def main(requests: int = 10_000, seed: int = 0, clients: int = 16) -> None:
         host, port = process.stdout.readline().strip().removeprefix("http://").split(":")
         valid = [whole(path, key, photo) for path in _FORMS for photo in photos]
         valid += [asked(line, key) for line in _ASKED]
+        valid += [in_chunks(line, key) for line in ("HEAD /healthz", "GET /v1/service", "POST /v1/detect")]
         first = whole("/v1/collections", key, b"")
         if not any(answered((host, int(port)), first) in ("201", "409") for _ in range(20)):  # the database starts
             sys.exit("no collection could be made; see the service's log")
@@ -154,8 +161,10 @@ def main(requests: int = 10_000, seed: int = 0, clients: int = 16) -> None:
         process.terminate()
         process.wait()
         print(*(f"{answer}: {count:,}" for answer, count in sorted(counts.items())), sep="\n")
-        trace = "Traceback" in (folder / "log").read_text("utf-8", "replace")
-    if ended is not None or trace or any(answer.startswith("finding") for answer in counts):
+        told = (folder / "log").read_text("utf-8", "replace")
+        faults = [line for line in told.splitlines() if "Traceback" in line or "failed=" in line]
+        print(*faults[:20], sep="\n")
+    if ended is not None or faults or any(answer.startswith("finding") for answer in counts):
         print(f"the service ended with {ended}" if ended is not None else "findings; see above, and the service's log")
         sys.exit(1)
 
