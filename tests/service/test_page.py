@@ -1,9 +1,9 @@
 """The page in a real Chromium: what a person sees, hears and presses. Skipped, with the reason, where there is none."""
 
-import contextlib
 import re
 import shutil
 import signal
+from itertools import count
 from urllib.parse import urlsplit
 
 import embedded
@@ -18,6 +18,7 @@ axe = pytest.importorskip("axe_playwright_python.base", reason="needs axe-playwr
 expect = playwright.expect
 
 HOSTILE = '<img src=x onerror="window.hit = 1">'
+LOADS = count()
 WAIT = 20_000  # ms: two cores may have much else to do
 A, B, STRANGER = "people/person 0/0.png", "people/person 0/1.png", "people/person 2/0.png"
 
@@ -49,35 +50,49 @@ def service(browser, place, album, tmp_path_factory):
         process.wait(30)
 
 
-@contextlib.contextmanager
-def watched(browser, address, **options):
-    """A tab of its own, in which nothing may go wrong unseen, and which asks no other host for anything."""
-    context = browser.new_context(base_url=address, **options)
+@pytest.fixture(scope="module")
+def window(browser, service):
+    """One tab for all: one of its own costs each test three times what loading the page anew does."""
+    context = browser.new_context(base_url=service[0], reduced_motion="reduce")
     context.set_default_timeout(WAIT)
     expect.set_options(timeout=WAIT)
-    said, hosts = [], set()
-    context.on("console", lambda message: said.append((message.type, message.text)))
-    context.on("weberror", lambda error: said.append(("error", str(error.error))))
-    context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    yield context.new_page()
-    context.close()
-    # Of an answer that is an error the browser says so by itself.
-    wrong = [text for kind, text in said if kind in ("error", "warning") and "Failed to load resource" not in text]
-    assert not wrong  # no script failed, and nothing went against the content policy
-    assert hosts - {""} <= {urlsplit(address).netloc}  # "" is of blob: and data:
+    return context.new_page()
 
 
 @pytest.fixture
-def tab(browser, service):
-    with watched(browser, service[0]) as page:
-        yield page
+def tab(window, service):
+    """An empty tab, in which nothing may go wrong unseen, and which asks no other host for anything."""
+    said, hosts = [], set()
+    listeners = {
+        "console": lambda message: said.append((message.type, message.text)),
+        "weberror": lambda error: said.append(("error", str(error.error))),
+        "request": lambda request: hosts.add(urlsplit(request.url).netloc),
+    }
+    for event, listener in listeners.items():
+        window.context.on(event, listener)
+    yield window
+    window.unroute_all()
+    window.evaluate("stop()")  # whatever is under way
+    window.evaluate("sessionStorage.clear()")
+    for event, listener in listeners.items():
+        window.context.remove_listener(event, listener)
+    # Of an answer that is an error the browser says so by itself.
+    wrong = [text for kind, text in said if kind in ("error", "warning") and "Failed to load resource" not in text]
+    assert not wrong  # no script failed, and nothing went against the content policy
+    assert hosts - {""} <= {urlsplit(service[0]).netloc}  # "" is of blob: and data:
+
+
+def load(tab, address):
+    """Load the page anew: browsers do not where the fragment alone is another one."""
+    path, hash, fragment = address.partition("#")
+    tab.goto(f"{path}?{next(LOADS)}{hash}{fragment}")
 
 
 @pytest.fixture
 def page(tab, service):
-    """The page, with the key."""
-    tab.goto(f"/#key={service[1]}")
-    expect(tab.get_by_role("tab", name="Search")).to_be_visible()
+    """The page, with the key and a collection."""
+    load(tab, f"/#key={service[1]}")
+    expect(tab.locator("#search form")).to_have_js_property("inert", False)
     return tab
 
 
@@ -91,9 +106,13 @@ def said(panel):
     return panel.locator(".answer [role=status]")
 
 
+def choose(panel, name, photos):
+    panel.get_by_role("group", name=name, exact=True).locator("input").set_input_files(photos)
+
+
 def search(page, photo):
     panel = part(page, "Search")
-    panel.get_by_label("Photo").set_input_files(photo)
+    choose(panel, "Photo", photo)
     panel.get_by_role("button", name="Search").click()
     return panel
 
@@ -101,14 +120,23 @@ def search(page, photo):
 def enrolled(page, person, photos):
     panel = part(page, "Enrol")
     panel.get_by_label("Name").fill(person)
-    panel.get_by_label("Photos of this person").set_input_files(photos)
+    choose(panel, "Photos of this person", photos)
     panel.get_by_role("button", name="Enrol", exact=True).click()
     expect(panel.get_by_role("progressbar")).to_have_js_property("value", len(photos))
     return panel
 
 
+def until(page, true):
+    """Wait; playwright's own `wait_for_function` goes against the content policy."""
+    for _ in range(WAIT // 20):
+        if true():
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError("it does not come to be")
+
+
 def test_the_key_is_entered_once_kept_in_the_tab_and_forgotten(tab, service):
-    tab.goto("/")
+    load(tab, "/")
     field = tab.get_by_label("API key", exact=True)
     expect(field).to_be_focused()
     expect(field).to_have_attribute("type", "password")
@@ -127,10 +155,13 @@ def test_the_key_is_entered_once_kept_in_the_tab_and_forgotten(tab, service):
     assert tab.evaluate(kept) == [0, "", 0]
 
 
-def test_a_key_in_the_fragment_is_taken_and_leaves_the_address_bar(page, service):
-    address, key, log = service
-    assert page.url == f"{address}/"
-    assert page.evaluate("history.length") <= 2  # the empty tab and the page: the address with the key is none of them
+def test_a_key_in_the_fragment_is_taken_and_leaves_the_address_bar(tab, service):
+    _, key, log = service
+    before = tab.evaluate("history.length")
+    load(tab, f"/#key={key}")
+    expect(tab.get_by_role("tab", name="Search")).to_be_visible()
+    assert tab.url.partition("#") == (tab.url, "", "")
+    assert tab.evaluate("history.length") <= before + 1  # the page: the address with the key is not beside it
     assert key not in log.read_text()
 
 
@@ -148,14 +179,20 @@ def test_somebody_is_found_with_face_and_rate_and_a_stranger_is_nobody(page, alb
 
 def test_two_photos_are_compared_beside_both_faces(page, album):
     panel = part(page, "Compare")
-    panel.get_by_label("First photo").set_input_files(album / A)
+    choose(panel, "First photo", album / A)
     panel.get_by_role("button", name="Compare").click()
-    expect(panel.get_by_text("Second photo: missing; choose one")).to_be_visible()
-    panel.get_by_label("Second photo").set_input_files(album / B)
+    second = panel.get_by_role("group", name="Second photo")
+    expect(second.locator("input")).to_have_accessible_description("Second photo: missing; choose one")
+    expect(second.locator("input")).to_have_attribute("aria-invalid", "true")
+    before = second.get_by_role("alert").evaluate_handle("problem => problem.firstChild")
+    panel.get_by_role("button", name="Compare").click()
+    until(page, lambda: not before.evaluate("text => text.isConnected"))  # said again: it is heard again
+    expect(second.get_by_role("alert")).to_have_text("Second photo: missing; choose one")
+    choose(panel, "Second photo", album / B)
     panel.get_by_role("button", name="Compare").click()
     expect(said(panel)).to_contain_text("This is probably one person.")
     expect(panel.locator(".answer img")).to_have_count(2)
-    panel.get_by_label("Second photo").set_input_files(album / "two.png")
+    choose(panel, "Second photo", album / "two.png")
     panel.get_by_label("Of several faces").select_option("the most central")
     panel.get_by_label("Strangers matched").select_option("0.1")
     panel.get_by_role("button", name="Compare").click()
@@ -175,14 +212,14 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
     page.route("**/faces", lambda route: route.abort(), times=1)
     panel = part(page, "Enrol")
     panel.get_by_label("Name").fill("Cleo Day")
-    panel.get_by_label("Photos of this person").set_input_files([album / A, album / "two.png"])
+    choose(panel, "Photos of this person", [album / A, album / "two.png"])
     panel.get_by_role("button", name="Enrol", exact=True).click()
     expect(panel.locator(".answer [role=alert]")).to_contain_text("the service does not answer")
     expect(said(panel)).to_have_text("Nobody: 0 new faces, 2 left.")
     expect(panel.get_by_text("2 photos chosen")).to_be_visible()
     panel.get_by_role("button", name="Clear").click()
     panel = enrolled(page, "Cleo Day", [album / A, album / "two.png", album / NOBODY, album / A])
-    expect(said(panel)).to_have_text("Cleo Day: 1 new face, 1 here already, 2 photos not enrolled.")
+    expect(said(panel)).to_contain_text("Cleo Day: 1 new face, 1 here already, 2 photos not enrolled.")
     outcomes = panel.get_by_role("listitem")
     told = ["Enrolled.", "Not enrolled: 2 faces", "Not enrolled: no face", "Is here already."]
     expect(outcomes).to_contain_text(told)
@@ -200,6 +237,27 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
     expect(panel.get_by_role("status")).to_contain_text("the embeddings are erased from the files. Nobody is enrolled")
     search(page, album / A)
     expect(page.get_by_text("Nobody is enrolled here yet.").first).to_be_visible()
+
+
+def test_of_photos_that_are_looked_at_at_one_time_the_last_one_counts(page, album):
+    hold = """() => {
+        const Plain = Image;
+        window.Image = function () {
+            window.Image = Plain;
+            const image = new Plain();
+            return Object.defineProperty(image, "onload", { set: (done) => (window.late = done) });
+        };
+    }"""
+    group = page.get_by_role("group", name="Photo", exact=True)
+    for last, told in (lambda: choose(page, "Photo", album / B), "1.png"), (group.get_by_role("button").last.click, ""):
+        page.evaluate(hold)
+        choose(page, "Photo", album / A)
+        until(page, lambda: page.evaluate("Boolean(window.late)"))
+        last()
+        expect(group.get_by_role("status")).to_have_text(told)
+        page.evaluate("late(); late = null")
+        page.wait_for_timeout(50)
+        expect(group.get_by_role("status")).to_have_text(told)
 
 
 def test_a_hostile_name_is_shown_as_it_is_spelt(page, album):
@@ -234,7 +292,7 @@ def test_a_photo_beyond_the_limits_is_refused_in_the_page(page, tmp_path):
     panel = search(page, large)
     expect(panel.get_by_text("photo: 2000x1600 pixels, more than 3,000,000 in all; shrink it")).to_be_visible()
     large.write_bytes(bytes((16 << 20) + 1))
-    panel.get_by_label("Photo").set_input_files(large)
+    choose(panel, "Photo", large)
     expect(panel.get_by_text("photo: more than 16,777,216 bytes; shrink the photo")).to_be_visible()
     assert asked == []
 
@@ -252,13 +310,13 @@ def focus(page, wanted):
 
 def test_everything_can_be_done_with_the_keyboard(tab, service, album):
     keys = tab.keyboard
-    tab.goto("/")
+    load(tab, "/")
     keys.type(service[1])
     keys.press("Enter")
     expect(tab.get_by_role("tab", name="Search")).to_be_focused()
     panel = tab.get_by_role("tabpanel", name="Search")
     with tab.expect_file_chooser() as chooser:  # some time before the key: the browser has to know of it first
-        focus(tab, panel.get_by_label("Photo"))
+        focus(tab, panel.get_by_role("group", name="Photo").locator("input"))
         keys.press("Space")
     chooser.value.set_files(album / B)
     focus(tab, panel.get_by_role("button", name="Search"))
@@ -306,69 +364,79 @@ def test_a_service_without_a_gallery_compares_alone(tab, service):
         route.fulfill(json=route.fetch().json() | {"gallery": False})
 
     tab.route("**/v1/service", without)
-    tab.goto(f"/#key={service[1]}")
+    load(tab, f"/#key={service[1]}")
     expect(tab.get_by_role("tab")).to_have_text(["Compare"])
     expect(tab.get_by_role("tabpanel")).to_have_count(1)
     expect(tab.get_by_label("Collection", exact=True)).to_be_hidden()
 
 
-def test_sentences_say_what_was_decided_and_what_was_not(page):
+def test_sentences_say_what_was_decided_and_what_was_not(tab):
+    load(tab, "/page/icon.svg")  # nothing of the page but its address
     words = "import('/page/words.js').then((words) => {})"
-    assert page.evaluate(words.replace("{}", "[0.0061, 1e-6, 0.5, 0].map(words.oneIn)")) == [
+    assert tab.evaluate(words.replace("{}", "[0.0061, 1e-6, 0.5, 0].map(words.oneIn)")) == [
         text.replace(" ", "\N{NO-BREAK SPACE}") for text in ("1 in 160", "1 in 1,000,000", "50 in 100", "none")
     ]
     answer = """{ person: null, unknown: null, people: 9, reason: 'the model is not calibrated: see `calibrate`',
         threshold: null, false_positive_rate: null, false_positive_interval: null, acceptance: null,
         candidates: [{ person: 'Ada', similarity: -0.0314 }] }"""
-    found = page.evaluate(words.replace("{}", f"words.searched({answer})"))
+    found = tab.evaluate(words.replace("{}", f"words.searched({answer})"))
     assert found["kind"] == "undecided"
     assert found["sentence"] == ["No decision."]
     assert found["more"][0] == ["The most similar is ", {"name": "Ada"}, ", with −0.031", "."]
     assert found["more"][1] == ["The model is not calibrated: see `calibrate`."]
     face = "{ box: [10, 10, 41.2, 60], score: 0.65, found: 3 }"
-    remarks = " ".join(page.evaluate(words.replace("{}", f"words.remarks({face}, 'largest')")))
+    remarks = " ".join(tab.evaluate(words.replace("{}", f"words.remarks({face}, 'largest')")))
     assert "has 3 faces; the largest one was taken" in remarks
     assert "the face is 31 pixels wide" in remarks
     assert "not sure that this is a face (score 0.65)" in remarks
     answer = "{ same: false, similarity: 0.5, threshold: 0.6, fmr: 1e-3, fmr_interval: null, acceptance: 0.3, llr: 1 }"
-    (unlike,) = page.evaluate(words.replace("{}", f"words.compared({answer})"))["sentence"]
+    (unlike,) = tab.evaluate(words.replace("{}", f"words.compared({answer})"))["sentence"]
     assert unlike == "Not similar enough to say that it is one person."
 
 
-def accessible(page):
-    """axe-core finds nothing; nor does it in the dark on a small telephone, where nothing is scrolled sideways."""
-    looks = {("light", 1280): {"resultTypes": ["violations"]}, ("dark", 320): {"runOnly": ["color-contrast"]}}
-    for (scheme, width), options in looks.items():
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 800})
-        found = page.evaluate("options => axe.run(document, options)", options)["violations"]
-        assert not [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+LIGHT, DARK = ("light", 1280), ("dark", 320)
+
+
+def accessible(page, look, **options):
+    """axe-core finds nothing, and nothing is scrolled sideways."""
+    page.emulate_media(color_scheme=look[0])
+    page.set_viewport_size({"width": look[1], "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = page.evaluate("options => axe.run(document, options)", options | {"resultTypes": ["violations"]})
+    assert not [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
 
 
 def test_every_part_is_accessible(tab, service, album):
-    tab.goto("/")
+    colours = {"runOnly": ["color-contrast"]}
+    load(tab, "/")
     tab.evaluate(axe.AXE_SCRIPT)
-    accessible(tab)
+    accessible(tab, LIGHT)
     tab.get_by_label("API key", exact=True).fill(service[1])
     tab.get_by_role("button", name="Open").click()
     expect(said(search(tab, album / B))).to_contain_text("This is probably")
-    accessible(tab)
+    accessible(tab, LIGHT)
     for name in ("Compare", "Enrol"):
         part(tab, name)
-        accessible(tab)
-    part(tab, "People").get_by_role("button", name="Remove Ada Lind").click()
-    accessible(tab)
+        accessible(tab, LIGHT)
+    panel = part(tab, "People")
+    panel.get_by_role("button", name="Remove Ada Lind").click()
+    accessible(tab, LIGHT)
     tab.get_by_role("button", name="Keep").click()
     tab.get_by_role("button", name="New collection").click()
-    accessible(tab)
+    accessible(tab, DARK, **colours)
+    tab.keyboard.press("Escape")
+    tab.evaluate("for (const part of document.querySelectorAll('section')) part.hidden = false")  # all at once
+    accessible(tab, DARK, **colours)
+    tab.set_viewport_size({"width": 1280, "height": 720})
+    tab.emulate_media(color_scheme="light")
 
 
-def test_nothing_moves_for_those_who_want_no_motion(browser, service, album):
-    with watched(browser, service[0], reduced_motion="reduce") as page:
-        page.goto(f"/#key={service[1]}")
-        expect(page.get_by_role("tab", name="Search")).to_be_visible()
-        page.route("**/search", lambda route: None)  # it is waited for
-        search(page, album / B)
-        expect(page.get_by_text("Searching …")).to_be_visible()
-        assert page.evaluate("document.getAnimations().length") == 0
+def test_nothing_moves_for_those_who_want_no_motion(page, album):
+    page.route("**/search", lambda route: None)  # it is waited for
+    search(page, album / B)
+    expect(page.get_by_text("Searching …")).to_be_visible()
+    moving = "document.getAnimations().length"
+    assert page.evaluate(moving) == 0
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(moving) == 1
+    page.emulate_media(reduced_motion="reduce")
