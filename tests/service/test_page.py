@@ -343,20 +343,47 @@ def test_everything_can_be_done_with_the_keyboard(tab, service, album):
 
 
 def test_the_camera_gives_a_still_as_it_is(page):
-    panel = part(page, "Search")
+    page.evaluate(
+        """() => {
+        const open = MediaDevices.prototype.getUserMedia;
+        MediaDevices.prototype.getUserMedia = async function (wanted) {
+            await new Promise((resolve) => (window.begin = resolve));
+            return (window.stream = await open.call(this, wanted));
+        };
+    }"""
+    )
+    panel, dialog = part(page, "Search"), page.get_by_role("dialog", name="Camera")
+    ended = "window.stream.getTracks().every((track) => track.readyState === 'ended')"
     panel.get_by_role("button", name="Use the camera").click()
-    expect(page.locator("video")).to_have_js_property("readyState", 4)
+    take = dialog.get_by_role("button", name="Take the photo")
+    expect(take).to_be_focused()
+    page.keyboard.press("Enter")  # before there is anything to take
+    page.evaluate("begin()")
+    expect(take).not_to_have_attribute("aria-disabled", "true")
     size = page.evaluate("[document.querySelector('video').videoWidth, document.querySelector('video').videoHeight]")
-    page.get_by_role("button", name="Take the photo").click()
+    page.keyboard.press("Enter")
     taken = panel.locator(".view img")
     expect(taken).to_have_js_property("naturalWidth", size[0])
     expect(taken).to_have_js_property("naturalHeight", size[1])
-    assert page.evaluate("document.querySelector('video').srcObject") is None
+    assert page.evaluate(ended)
+    panel.get_by_role("button", name="Use the camera").click()
+    dialog.get_by_role("button", name="Cancel").click()  # and the camera opens thereafter
+    expect(dialog).to_have_count(0)
+    page.evaluate("begin(); stream = null")
+    until(page, lambda: page.evaluate(f"Boolean(window.stream && {ended})"))
+    page.evaluate("void (HTMLCanvasElement.prototype.toBlob = (done) => done(null))")
+    panel.get_by_role("button", name="Use the camera").click()
+    page.evaluate("begin()")
+    take.click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The camera cannot be used")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    assert page.evaluate(ended)
+    page.keyboard.press("Escape")
     page.evaluate("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
     panel.get_by_role("button", name="Use the camera").click()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("only to pages from https or localhost")
+    expect(dialog.get_by_role("alert")).to_contain_text("only to pages from https or localhost")
     page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(dialog).to_have_count(0)
 
 
 def test_a_service_without_a_gallery_compares_alone(tab, service):

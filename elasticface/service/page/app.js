@@ -120,7 +120,9 @@ window.addEventListener("hashchange", () => readKey() && start());
 
 $("#collection").addEventListener("change", ({ target }) => choose(target.value).catch(trouble));
 $("#make").addEventListener("click", () => $("#new").showModal());
-$("#new .cancel").addEventListener("click", () => $("#new").close());
+for (const button of document.querySelectorAll("dialog .cancel")) {
+  button.addEventListener("click", () => button.closest("dialog").close());
+}
 $("#new form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const { name, aggregation } = event.target.elements;

@@ -95,7 +95,6 @@ function confirmed({ name, faces }) {
   $("p", dialog).textContent = `${what} erased for good. This cannot be undone.`;
   return new Promise((resolve) => {
     $(".danger", dialog).onclick = () => dialog.close("remove");
-    $(".cancel", dialog).onclick = () => dialog.close("");
     dialog.returnValue = "";
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "remove"), { once: true });
     dialog.showModal();
