@@ -19,6 +19,7 @@ expect = playwright.expect
 
 HOSTILE = '<img src=x onerror="window.hit = 1">'
 LOADS = count()
+COLLECTIONS = "**/v1/collections"
 WAIT = 20_000  # ms: two cores may have much else to do
 A, B, STRANGER = "people/person 0/0.png", "people/person 0/1.png", "people/person 2/0.png"
 
@@ -42,7 +43,8 @@ def service(browser, place, album, tmp_path_factory):
     embedded.opened(database).close()
     with started(folder, "--database", database, "--pixels", "3000000") as (process, address, key):
         with httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60) as client:
-            assert create(client, "friends").status_code == 201
+            for name in ("friends", "others"):
+                assert create(client, name).status_code == 201
             for person, photo in (("Ada Lind", A), ("Bo Chen", "people/person 1/0.png")):
                 assert outcomes(enrol(client, person, (album / photo).read_bytes())) == ["enrolled"]
         yield address, key, folder / "log"
@@ -126,6 +128,13 @@ def enrolled(page, person, photos):
     return panel
 
 
+def held(page, url, method="GET"):
+    """Requests for `url` from now on, as they come; none is answered unless the test does so."""
+    waiting = []
+    page.route(url, lambda route: waiting.append(route) if route.request.method == method else route.fallback())
+    return waiting
+
+
 def until(page, true):
     """Wait; playwright's own `wait_for_function` goes against the content policy."""
     for _ in range(WAIT // 20):
@@ -135,6 +144,12 @@ def until(page, true):
     raise AssertionError("it does not come to be")
 
 
+def busy(kind):
+    """An answer after which the page may ask again."""
+    problem = {"type": f"urn:elasticface:problem:{kind}", "detail": f"the service says {kind}"}
+    return {"status": 503, "headers": {"Retry-After": "0.05"}, "json": problem}
+
+
 def test_the_key_is_entered_once_kept_in_the_tab_and_forgotten(tab, service):
     load(tab, "/")
     field = tab.get_by_label("API key", exact=True)
@@ -142,10 +157,20 @@ def test_the_key_is_entered_once_kept_in_the_tab_and_forgotten(tab, service):
     expect(field).to_have_attribute("type", "password")
     field.fill("wrong")
     tab.keyboard.press("Enter")
-    expect(tab.get_by_role("alert")).to_have_text(re.compile(r"not that of this service \(request id [0-9a-f]{16}\)"))
-    field.fill(service[1])
-    tab.get_by_role("button", name="Open").click()
+    refused = re.compile(r"not that of this service \(request id [0-9a-f]{16}\)")
+    expect(tab.get_by_role("alert")).to_have_text(refused)
+    expect(field).to_have_accessible_description(refused)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    waiting = held(tab, "**/v1/service")
+    for key in ("another", service[1]):
+        field.fill(key)
+        tab.get_by_role("button", name="Open").click()
+    until(tab, lambda: len(waiting) == 2)
+    waiting[1].continue_()
     expect(tab.get_by_role("tab", name="Search")).to_be_focused()
+    with tab.expect_response("**/v1/service"):
+        waiting[0].continue_()  # the refusal of a key that is not the tab's any more
+    tab.unroute_all()
     tab.reload()
     expect(tab.get_by_role("tab", name="Search")).to_be_visible()
     kept = "[localStorage.length, document.cookie, Object.values(sessionStorage).length]"
@@ -209,6 +234,7 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
     dialog.get_by_label("Name").fill("own")
     dialog.get_by_role("button", name="Make it").click()
     expect(page.get_by_label("Collection", exact=True)).to_have_value("own")
+    expect(page.locator("#news")).to_have_text("Collection own.")  # which screen readers are told
     page.route("**/faces", lambda route: route.abort(), times=1)
     panel = part(page, "Enrol")
     panel.get_by_label("Name").fill("Cleo Day")
@@ -234,9 +260,131 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
     expect(panel.get_by_role("row", name=re.compile("Cleo Day"))).to_be_visible()
     panel.get_by_role("button", name="Remove Cleo Day").click()
     dialog.get_by_role("button", name="Remove for good").click()
-    expect(panel.get_by_role("status")).to_contain_text("the embeddings are erased from the files. Nobody is enrolled")
+    told = "Cleo Day is removed from own; the embeddings are erased from the files. Nobody is enrolled here yet."
+    expect(panel.get_by_role("status")).to_have_text(told)
+    expect(panel).to_be_focused()  # there is no other row
     search(page, album / A)
     expect(page.get_by_text("Nobody is enrolled here yet.").first).to_be_visible()
+
+
+def test_photos_go_to_the_collection_that_is_shown_whatever_answers_late(page, album, service):
+    box, news = page.get_by_label("Collection", exact=True), page.locator("#news")
+    every = httpx.get(f"{service[0]}/v1/collections", headers={"X-API-Key": service[1]}).json()["collections"]
+    rest = [one for one in every if one["name"] != "friends"]
+    expect(said(search(page, album / B))).to_contain_text("This is probably Ada Lind.")
+    reading, enrolling = held(page, COLLECTIONS), held(page, "**/faces", "POST")
+    box.select_option("others")
+    expect(page.locator("#search .about")).to_have_text("Nobody is enrolled in others yet.")
+    expect(said(page.locator("#search"))).to_contain_text("The answer appears here")  # not that of friends
+    expect(news).to_have_text("Collection others.")
+    panel = part(page, "Enrol")
+    expect(panel.locator(".about")).to_contain_text("for others.")
+    panel.get_by_label("Name").fill("Eve")
+    choose(panel, "Photos of this person", album / A)
+    panel.get_by_role("button", name="Enrol", exact=True).click()
+    until(page, lambda: len(enrolling) == 1)
+    box.select_option("friends")  # while it runs
+    assert enrolling[0].request.url.endswith("/v1/collections/others/faces")
+    enrolling[0].abort()
+    expect(said(panel)).to_have_text("Nobody: 0 new faces, 1 left.")
+    until(page, lambda: len(reading) == 3)
+    reading[0].fulfill(json={"collections": []})  # an answer that two others have overtaken
+    reading[2].fulfill(json={"collections": every})
+    reading[1].fulfill(json={"collections": rest})
+    expect(panel.locator(".about")).to_contain_text("for friends.")
+    expect(box).to_have_value("friends")
+    panel = part(page, "People")  # which reads anew: friends was removed elsewhere
+    until(page, lambda: len(reading) == 4)
+    reading[3].fulfill(json={"collections": rest})
+    gone = "The collection friends is gone: choose another one, above."
+    expect(panel.locator(".unusable")).to_have_text(gone)
+    expect(news).to_have_text(gone)
+    expect(box.locator("option:checked")).to_have_text("choose one")
+    expect(panel.get_by_role("table")).to_have_count(0)
+    expect(page.locator("#enrol form")).to_have_js_property("inert", True)
+
+
+def test_the_page_opens_while_the_database_does_not_answer(tab, service):
+    waiting = held(tab, COLLECTIONS)
+    load(tab, f"/#key={service[1]}")
+    panel, notice = tab.get_by_role("tabpanel", name="Search"), tab.locator("#notice [role=status]")
+    expect(panel.locator(".unusable")).to_have_text("The collections are being read …")
+    for again in [" It is tried again."] * 4 + [""]:
+        until(tab, lambda: waiting)
+        waiting.pop().fulfill(**busy("no-database"))
+        expect(notice).to_have_text(f"The service says no-database.{again}")
+    expect(panel.locator(".unusable")).to_have_text("The collections could not be read.")
+    expect(part(tab, "Compare").get_by_role("button", name="Compare")).to_be_enabled()
+    tab.unroute_all()
+    tab.get_by_role("button", name="Try again").focus()
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_label("Collection", exact=True)).to_be_focused()
+    expect(notice).to_be_empty()
+    expect(part(tab, "Search").locator(".about")).to_contain_text("people in friends")
+
+
+def test_a_removal_is_not_sent_twice_and_the_list_says_what_became_of_it(page, album, service):
+    page.get_by_label("Collection", exact=True).select_option("others")
+    with httpx.Client(base_url=service[0], headers={"X-API-Key": service[1]}, timeout=60) as elsewhere:
+        photo = (album / A).read_bytes()
+        assert outcomes(enrol(elsewhere, "Zoe", photo, where="/v1/collections/others")) == ["enrolled"]
+    panel = part(page, "People")
+    expect(panel.get_by_role("status")).to_have_text("1 person, 1 face.")
+    removing = held(page, "**/people/*", "DELETE")
+
+    def remove():
+        panel.get_by_role("button", name="Remove Zoe").click()
+        page.get_by_role("button", name="Remove for good").click()
+
+    remove()
+    for kind in ("queue-full", "no-database"):  # the first one has done nothing
+        until(page, lambda: removing)
+        removing.pop().fulfill(**busy(kind))
+    expect(panel.get_by_role("alert")).to_have_text("Removing Zoe from others: the service says no-database")
+    expect(panel).to_be_focused()
+    expect(panel.get_by_role("row")).to_have_count(2)  # read anew
+    page.unroute_all()
+    page.route(COLLECTIONS, lambda route: route.fulfill(json={"collections": []}))  # removed elsewhere meanwhile
+    remove()
+    told = "Zoe is removed from others; the embeddings are erased from the files."
+    expect(panel.get_by_role("status")).to_have_text(told)
+    expect(panel.locator(".unusable")).to_contain_text("There is no collection yet")
+    assert removing == []
+
+
+def test_a_key_that_is_refused_is_asked_for_before_any_dialog(page, service):
+    page.get_by_role("button", name="New collection").click()
+    dialog = page.get_by_role("dialog", name="New collection")
+    making = held(page, COLLECTIONS, "POST")
+    dialog.get_by_role("button", name="Make it").click()
+    until(page, lambda: len(making) == 1)
+    making[0].fulfill(**busy("no-database"))
+    expect(dialog.get_by_role("alert")).to_have_text("the service says no-database")
+    dialog.get_by_role("button", name="Make it").click()
+    until(page, lambda: len(making) == 2)
+    making[1].fulfill(status=401, json={"detail": "another key"})
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_label("API key", exact=True)).to_be_focused()
+    page.keyboard.type(service[1])
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="New collection").click()
+    expect(dialog.get_by_role("alert")).to_have_count(0)
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="New collection")).to_be_focused()
+
+
+def test_the_focus_stays_where_a_button_goes(page):
+    names = iter(["Ann", "Ben"])
+
+    def listed(route):
+        person = {"id": 1, "name": next(names), "faces": 1, "enrolled": "2026-11-29T20:15:31Z"}
+        route.fulfill(json={"people": [person], "next": 1 if person["name"] == "Ann" else None})
+
+    page.route("**/people?*", listed)
+    panel = part(page, "People")
+    panel.get_by_role("button", name="Show more").focus()
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("button", name="Remove Ben")).to_be_focused()
 
 
 def test_of_photos_that_are_looked_at_at_one_time_the_last_one_counts(page, album):
@@ -268,7 +416,7 @@ def test_a_hostile_name_is_shown_as_it_is_spelt(page, album):
     panel.get_by_role("button", name=f"Remove {HOSTILE}").click()
     expect(page.get_by_role("heading", name=f"Remove {HOSTILE}?")).to_be_visible()
     page.get_by_role("button", name="Remove for good").click()
-    expect(panel.get_by_role("status")).to_contain_text("Removed")
+    expect(panel.get_by_role("status")).to_contain_text("is removed from friends")
     assert page.evaluate("window.hit") is None
     assert page.locator("bdi img").count() == 0
 
@@ -452,6 +600,9 @@ def test_every_part_is_accessible(tab, service, album):
     tab.get_by_role("button", name="New collection").click()
     accessible(tab, DARK, **colours)
     tab.keyboard.press("Escape")
+    # When somebody was enrolled, to the minute, is there for whoever has a telephone and no mouse.
+    expect(panel.get_by_role("row", name=re.compile("Ada Lind")).get_by_role("cell").nth(1)).to_be_visible()
+    expect(panel.locator("time").first).to_have_text(re.compile(r"^\d+ \w{3} \d{4}, \d\d:\d\d$"))
     tab.evaluate("for (const part of document.querySelectorAll('section')) part.hidden = false")  # all at once
     accessible(tab, DARK, **colours)
     tab.set_viewport_size({"width": 1280, "height": 720})

@@ -13,6 +13,12 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** Say text and names where screen readers listen, unless it is said there already. */
+export function tell(place, parts) {
+  const said = element("p", {}, parts);
+  if (said.textContent !== place.textContent) place.replaceChildren(...said.childNodes);
+}
+
 /**
  * Say in `problem`, which describes the input, what is wrong with it: text or an error; "": nothing is. What is said again
  * is heard again.
