@@ -241,7 +241,7 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
     choose(panel, "Photos of this person", [album / A, album / "two.png"])
     panel.get_by_role("button", name="Enrol", exact=True).click()
     expect(panel.locator(".answer [role=alert]")).to_contain_text("the service does not answer")
-    expect(said(panel)).to_have_text("Nobody: 0 new faces, 2 left.")
+    expect(said(panel)).to_have_text("Photos of Cleo Day, for own.Nobody: 0 new faces, 2 left.")
     expect(panel.get_by_text("2 photos chosen")).to_be_visible()
     panel.get_by_role("button", name="Clear").click()
     panel = enrolled(page, "Cleo Day", [album / A, album / "two.png", album / NOBODY, album / A])
@@ -286,7 +286,7 @@ def test_photos_go_to_the_collection_that_is_shown_whatever_answers_late(page, a
     box.select_option("friends")  # while it runs
     assert enrolling[0].request.url.endswith("/v1/collections/others/faces")
     enrolling[0].abort()
-    expect(said(panel)).to_have_text("Nobody: 0 new faces, 1 left.")
+    expect(said(panel)).to_contain_text("Photos of Eve, for others.")
     until(page, lambda: len(reading) == 3)
     reading[0].fulfill(json={"collections": []})  # an answer that two others have overtaken
     reading[2].fulfill(json={"collections": every})
@@ -373,7 +373,35 @@ def test_a_key_that_is_refused_is_asked_for_before_any_dialog(page, service):
     expect(page.get_by_role("button", name="New collection")).to_be_focused()
 
 
-def test_the_focus_stays_where_a_button_goes(page):
+def test_the_focus_stays_where_a_button_goes(page, album):
+    enrolling = held(page, "**/faces", "POST")
+    panel = part(page, "Enrol")
+    group = panel.get_by_role("group", name="Photos of this person")
+    button = panel.get_by_role("button", name="Enrol", exact=True)
+    panel.get_by_label("Name").fill("Eve")
+    choose(panel, "Photos of this person", [album / A, album / B])
+    button.focus()
+    for _ in range(2):
+        page.keyboard.press("Enter")
+    until(page, lambda: len(enrolling) == 1)
+    expect(button).to_be_focused()
+    expect(group).to_have_js_property("disabled", True)  # no photo is chosen that would be lost
+    page.evaluate(
+        """() => {
+        const clipboardData = new DataTransfer();
+        clipboardData.items.add(new File(["x"], "pasted"));
+        document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+    }"""
+    )
+    panel.get_by_role("button", name="Stop after this photo").focus()
+    page.keyboard.press("Enter")
+    photo = {"outcome": "already", "reason": None, "face": None}
+    enrolling[0].fulfill(json={"person": None, "photos": [photo]})
+    expect(button).to_be_focused()
+    expect(group.get_by_role("status")).to_have_text("1 photo chosen")
+    expect(said(panel)).to_contain_text("Eve: 0 new faces, 1 here already, 1 left.")
+    expect(panel.get_by_role("log")).to_contain_text("Is here already.")
+    assert len(enrolling) == 1
     names = iter(["Ann", "Ben"])
 
     def listed(route):
