@@ -139,7 +139,14 @@ def crash(folder: Path, kills: int, seed: int, longest: float) -> dict[str, int]
 
 
 def faces(database: Database) -> dict[int, int]:
-    """How many faces each person has, by number; the collection's own counts say the same."""
+    """How many faces each person has, by number; the collection's own counts say the same.
+
+    What the server was doing for a writer that was killed it still does: once that has ended, it is there or not.
+    """
+    with database.no_transaction() as cursor:
+        others = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        while cursor.execute(others).fetchone() is not None:
+            time.sleep(0.01)
     with database.transaction() as cursor:
         cursor.execute(
             "SELECT name, (SELECT count(*) FROM face WHERE face.person = person.id), "

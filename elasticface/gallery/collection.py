@@ -1,9 +1,10 @@
 """Collections: people of one kind, enrolled with one model; embeddings of another one are refused."""
 
+import contextlib
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.gallery.database import Connections
-from elasticface.gallery.schema import LARGEST_HALFVEC
+from elasticface.gallery.schema import LARGEST_HALFVEC, add_partitions, partition
 
 if TYPE_CHECKING:
     from psycopg import Cursor, sql
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Aggregation = Literal["best", "mean"]
 """What a person's similarity is: that of the most similar face, or that of the mean of all."""
+
+_TABLES: dict[Aggregation, tuple[str, ...]] = {"best": ("person", "face"), "mean": ("person", "template", "face")}
 
 LONGEST_NAME = 255
 """Bytes of the name of a person or a collection."""
@@ -57,19 +60,24 @@ class Collection:
     created: datetime
 
     @property
+    def person_table(self) -> "sql.Identifier":
+        """The partition with its people."""
+        return partition("person", self.id)
+
+    @property
     def face_table(self) -> "sql.Identifier":
         """The partition with its faces."""
-        return _identifier(f"face_{self.id}")
+        return partition("face", self.id)
 
     @property
     def template_table(self) -> "sql.Identifier":
         """The partition with its people's means; there only for the aggregation by mean."""
-        return _identifier(f"template_{self.id}")
+        return partition("template", self.id)
 
     @property
     def tables(self) -> "list[sql.Identifier]":
-        """Its partitions."""
-        return [self.face_table] if self.aggregation == "best" else [self.face_table, self.template_table]
+        """Its partitions, in the order in which all statements lock them."""
+        return [partition(table, self.id) for table in _TABLES[self.aggregation]]
 
     @property
     def searched_table(self) -> "sql.Identifier":
@@ -123,7 +131,6 @@ def insert(
     aggregation: Aggregation,
 ) -> Collection:
     """Make an empty collection from what is known of its model; see :func:`create`."""
-    from psycopg import sql
     from psycopg.types.json import Jsonb
 
     if aggregation not in get_args(Aggregation):
@@ -143,35 +150,40 @@ def insert(
             raise CollectionExists(
                 f"{database.shown}: there is a collection {printable(name)!r} already; give another name"
             )
-        tables = ["face", "template"] if aggregation == "mean" else ["face"]
-        for table in tables:
-            partition = _identifier(f"{table}_{row[0]}")
-            statement = sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES IN ({})")
-            cursor.execute(statement.format(partition, _identifier(table), sql.Literal(row[0])))
-            for column in ("embedding", "source", "photo") if table == "face" else ("embedding",):
-                without = sql.SQL("ALTER TABLE {} ALTER {} SET STATISTICS 0")
-                cursor.execute(without.format(partition, sql.Identifier(column)))
+        add_partitions(cursor, row[0], _TABLES[aggregation])
         note(cursor, "create", name)
         return read(cursor, database, name)
 
 
 def read(
-    cursor: "Cursor[Any]", database: Connections, name: str, lock: Literal["", "FOR KEY SHARE", "FOR UPDATE"] = ""
+    cursor: "Cursor[Any]",
+    database: Connections,
+    which: "str | Collection",
+    lock: Literal["", "FOR KEY SHARE", "FOR UPDATE"] = "",
 ) -> Collection:
-    """The collection of that name, in whichever form of Unicode.
+    """A collection as it is now.
+
+    Whoever writes locks in this order, so that no two wait for each other: the collection's row, people by name, faces
+    by photo and box, the tables as :attr:`Collection.tables` has them, the collection's counts.
 
     Args:
         cursor: of a transaction.
         database: to name in a message.
-        name: of the collection.
-        lock: of its row until the transaction ends: who writes into a collection shares it, and who removes the
-            collection has it alone. It is taken first, so that nobody waits for a table while another one waits here.
+        which: its name, in whichever form of Unicode; or the collection as it was read before: no other one that has
+            its name by now will do.
+        lock: of its row until the transaction ends: who writes into a collection shares it; who removes the collection
+            or its index has it alone.
 
     Raises:
-        InputError: it is no text.
-        NoCollection: there is none; the message names those that there are.
+        InputError: a name that is no text.
+        NoCollection: there is none, or not any more; the message names those that there are.
     """
-    name = _checked_text(name, "collection")
+    if isinstance(which, Collection):
+        cursor.execute(f"SELECT {_COLUMNS} FROM collection WHERE id = %s {lock}", [which.id])
+        if (row := cursor.fetchone()) is None:
+            raise gone(which)
+        return Collection(*row)
+    name = _checked_text(which, "collection")
     cursor.execute(f"SELECT {_COLUMNS} FROM collection WHERE name = %s {lock}", [name])
     row = cursor.fetchone()
     if row is None:
@@ -182,20 +194,24 @@ def read(
     return Collection(*row)
 
 
-def hold(cursor: "Cursor[Any]", collection: Collection) -> None:
-    """Keep a collection that was read before from being removed until the transaction ends; see :func:`read`.
+def gone(collection: Collection) -> NoCollection:
+    """A collection was removed meanwhile, another one may have its name."""
+    return NoCollection(f"collection {printable(collection.name)}: was removed meanwhile")
+
+
+@contextlib.contextmanager
+def if_there(collection: Collection) -> Iterator[None]:
+    """For statements on its tables by who holds no lock of its row: replicas, which can be searched, give none.
 
     Raises:
         NoCollection: it was removed meanwhile.
     """
-    cursor.execute("SELECT 1 FROM collection WHERE id = %s FOR KEY SHARE", [collection.id])
-    if cursor.fetchone() is None:
-        raise gone(collection)
+    from psycopg import errors
 
-
-def gone(collection: Collection) -> NoCollection:
-    """A collection was removed meanwhile, another one may have its name."""
-    return NoCollection(f"collection {printable(collection.name)}: was removed meanwhile")
+    try:
+        yield
+    except errors.UndefinedTable as error:
+        raise gone(collection) from error
 
 
 def every(database: Connections) -> list[Collection]:
@@ -278,11 +294,3 @@ def note_people(cursor: "Cursor[Any]", action: str, collection: str, faces: Mapp
         "INSERT INTO audit (action, collection, person, faces) VALUES (%s, %s, %s, %s)",
         [(action, collection, person, of_person) for person, of_person in faces.items()],
     )
-
-
-def _identifier(table: str) -> "sql.Identifier":
-    from psycopg import sql
-
-    from elasticface.gallery.schema import NAME
-
-    return sql.Identifier(NAME, table)

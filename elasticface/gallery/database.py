@@ -43,7 +43,7 @@ class Connections:
     def __init__(self, address: dict[str, Any], shown: str) -> None:
         self.address, self.shown = address, shown
         self._mine = threading.local()
-        self._all: list[Connection[Any]] = []
+        self._all: list[tuple[threading.Thread, Connection[Any]]] = []
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -54,7 +54,7 @@ class Connections:
         """A cursor in a transaction, which is on the disk when the body is left, or undone where that raises.
 
         Raises:
-            InputError: the role may not do it, or a value that the database does not take.
+            InputError: the role or a replica may not do it, or a value that the database does not take.
             Stopped: the database is gone, or its disk is full.
         """
         with self._explained():
@@ -71,7 +71,7 @@ class Connections:
     def disconnect(self) -> None:
         """End the connections of all threads; who needs one again gets another."""
         with self._lock:
-            for connection in self._all:
+            for _, connection in self._all:
                 connection.close()
             self._all.clear()
 
@@ -79,9 +79,14 @@ class Connections:
         """This thread's; another one where the server has ended it."""
         found: Connection[Any] | None = getattr(self._mine, "connection", None)
         if found is None or found.closed:
+            with self._lock:
+                for thread, connection in self._all:
+                    if not thread.is_alive():
+                        connection.close()
+                self._all = [(thread, connection) for thread, connection in self._all if not connection.closed]
             found = connect(self.address, self.shown)
             with self._lock:
-                self._all = [other for other in self._all if not other.closed] + [found]
+                self._all.append((threading.current_thread(), found))
             self._mine.connection = found
         return found
 
@@ -94,13 +99,15 @@ class Connections:
             yield
         except errors.InsufficientPrivilege as error:
             raise InputError(f"{self.shown}: {first_line(error)}; connect as a role that may") from error
+        except errors.ReadOnlySqlTransaction as error:
+            raise InputError(f"{self.shown}: a replica, which can be searched and no more; give its primary") from error
         except (errors.DiskFull, errors.OutOfMemory) as error:
             raise Stopped(
                 f"{self.shown}: {first_line(error)}; make room and start the command again: what was done is kept"
             ) from error
         except errors.DataError as error:  # a number out of its range, text that is none: what came from outside
             raise InputError(f"{self.shown}: a value that the database does not take: {first_line(error)}") from error
-        except (errors.OperationalError, errors.DatabaseError) as error:
+        except errors.DatabaseError as error:
             if self._connection_is_sound() and not isinstance(error, errors.OperationalError):
                 raise
             raise Stopped(

@@ -22,7 +22,7 @@ from elasticface.data.images.photos import Photos, canonical, identity_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import Collection, as_kept, checked_name, hold, is_text, note_people
+from elasticface.gallery.collection import Collection, as_kept, checked_name, is_text, note_people, read
 from elasticface.gallery.database import Connections
 from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import Rules
@@ -127,17 +127,20 @@ def store(database: Connections, collection: Collection, faces: Sequence[NewFace
     Raises:
         InputError: an embedding of another length, or not of length 1; a name that is none; the collection is gone.
     """
+    from psycopg import sql
+
     names = [check(collection.dimensions, face) for face in faces]
     if not faces:
         return []
     with database.transaction() as cursor:
-        hold(cursor, collection)
+        read(cursor, database, collection, "FOR KEY SHARE")
         people = _people(cursor, collection, sorted({*names}))
         outcomes = _insert(cursor, collection, faces, [people[name][0] for name in names])
         enrolled = Counter(people[name][0] for name, why in zip(names, outcomes, strict=True) if why is None)
         new = {person for person, is_new in people.values() if is_new}
         if without := new - enrolled.keys():  # nobody is enrolled without a face
-            cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*without]])
+            delete = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(collection.person_table)
+            cursor.execute(delete, [[*without]])
         note_people(cursor, "enrol", collection.name, enrolled)
         pool(cursor, collection, [*enrolled])
         count(cursor, collection, len(new & enrolled.keys()), enrolled.total())
@@ -155,7 +158,7 @@ def pool(cursor: "Cursor[Any]", collection: Collection, people: Sequence[int]) -
     statement = sql.SQL(
         "INSERT INTO {templates} (collection, person, embedding) "
         "SELECT collection, person, l2_normalize(avg(embedding::vector))::halfvec FROM {faces} WHERE person = ANY(%s) "
-        "GROUP BY collection, person ON CONFLICT (collection, person) DO UPDATE SET embedding = EXCLUDED.embedding"
+        "GROUP BY collection, person ON CONFLICT (person, collection) DO UPDATE SET embedding = EXCLUDED.embedding"
     )
     cursor.execute(statement.format(templates=collection.template_table, faces=collection.face_table), [[*people]])
 
@@ -203,7 +206,7 @@ def enrol_photos(
         raise InputError(f"{printable(photos.path)}: no photo in it; give a folder of people, each a folder of photos")
     done = Enrolment(refused=dict(photos.left_out))
     chunks = [photos.names[start : start + CHUNK] for start in range(0, len(photos.names), CHUNK)]
-    job = _Job(photos, finder, rules, encoder.card.preprocessing.size, database, collection.id, person)
+    job = _Job(photos, finder, rules, encoder.card.preprocessing.size, database, collection, person)
     runs = processes.run(job.run, chunks, workers, "what was enrolled is kept: start it again with fewer workers")
     with progress.bar("not enrolled {task.fields[refused]}") as bar, closing(runs):
         task = bar.add_task("enrolling", total=len(photos.names), refused=0)
@@ -280,7 +283,7 @@ class _Job:
     rules: Rules
     size: int
     database: Connections
-    collection: int
+    collection: Collection
     person: str | None
 
     def whose(self, name: str) -> str:
@@ -295,24 +298,39 @@ class _Job:
                 read[name] = self.photos.read(name)
             except DamagedImage as error:
                 found.append(Prepared(name, reason=str(error).removeprefix(f"{printable(name)}: ")))
+        digests = {name: digest_of(data) for name, data in read.items()}
         with self.database.transaction() as cursor:
-            cursor.execute(
-                "SELECT photo, name FROM face JOIN person ON person.id = person WHERE face.collection = %s "
-                "AND photo = ANY(%s)",
-                [self.collection, [digest_of(data) for data in read.values()]],
-            )
-            there = {bytes(photo): person for photo, person in cursor.fetchall()}
+            there = _people_on(cursor, self.collection, [*digests.values()])
         for name, data in read.items():
-            if (other := there.get(digest_of(data))) is not None:
-                found.append(Prepared(name, reason=_reason(self.whose(name), other)))
+            if others := there.get(digests[name]):
+                found.append(Prepared(name, reason=_reason(self.whose(name), others)))
             else:
                 found.append(prepare(data, name, self.finder, self.rules, self.size))
         return found
 
 
-def _reason(person: str, enrolled_as: str) -> str:
+def _people_on(
+    cursor: "Cursor[Any]", collection: Collection, photos: Sequence[bytes], box: Sequence[int] | None = None
+) -> dict[bytes, set[str]]:
+    """Who is enrolled from photos of these SHA-256, by the face in ``box`` or by any; photos of nobody are left out."""
+    from psycopg import sql
+
+    statement = sql.SQL(
+        "SELECT photo, name FROM {people} AS person JOIN {faces} AS face ON person.id = person "
+        "WHERE face.collection = %s AND photo = ANY(%s) AND box = coalesce(%s::integer[], box)"
+    ).format(people=collection.person_table, faces=collection.face_table)
+    cursor.execute(statement, [collection.id, [*photos], None if box is None else [*box]])
+    found: dict[bytes, set[str]] = {}
+    for photo, name in cursor.fetchall():
+        found.setdefault(bytes(photo), set()).add(name)
+    return found
+
+
+def _reason(person: str, enrolled_as: set[str]) -> str:
     """Why a photo of ``person`` that is there already is not enrolled again."""
-    return ALREADY if as_kept(person) == enrolled_as else f"the same photo is enrolled as {printable(enrolled_as, 60)}"
+    if as_kept(person) in enrolled_as:
+        return ALREADY
+    return f"the same photo is enrolled as {', '.join(printable(name, 60) for name in sorted(enrolled_as))}"
 
 
 def check(dimensions: int, face: NewFace) -> str:
@@ -337,6 +355,8 @@ def check(dimensions: int, face: NewFace) -> str:
         )
     if face.photo is not None and len(face.photo) != _DIGEST:
         raise InputError(f"{name}: a photo's SHA-256 has {_DIGEST} bytes, not {len(face.photo)}")
+    if len(face.box) not in (0, 4):
+        raise InputError(f"{name}: a box of {len(face.box)} numbers, not of 4, or of none")
     if any(not -(1 << 31) <= edge < 1 << 31 for edge in face.box):
         raise InputError(f"{name}: a box of {face.box}, which is beyond any photo")
     if face.score is not None and not 0 <= face.score <= 1:
@@ -348,9 +368,15 @@ def check(dimensions: int, face: NewFace) -> str:
 
 def _people(cursor: "Cursor[Any]", collection: Collection, names: Sequence[str]) -> dict[str, tuple[int, bool]]:
     """The people of these names, made where they are not there, and locked: id, and whether it is a new one."""
+    from psycopg import sql
+
+    # The update changes nothing: it locks the row and returns it. xmax is 0 in a row that was inserted.
+    statement = sql.SQL(
+        "INSERT INTO {} (collection, name) VALUES (%s, %s) ON CONFLICT (collection, name) "
+        "DO UPDATE SET name = EXCLUDED.name RETURNING id, xmax = 0"
+    )
     cursor.executemany(
-        "INSERT INTO person (collection, name) VALUES (%s, %s) ON CONFLICT (collection, name) "
-        "DO UPDATE SET name = EXCLUDED.name RETURNING id, xmax = 0",
+        statement.format(collection.person_table),
         [(collection.id, name) for name in names],
         returning=True,
     )
@@ -366,32 +392,32 @@ def _insert(
     cursor: "Cursor[Any]", collection: Collection, faces: Sequence[NewFace], people: Sequence[int]
 ) -> list[str | None]:
     from pgvector import HalfVector
+    from psycopg import sql
 
-    photos = [face.photo or hashlib.sha256(face.halves.tobytes()).digest() for face in faces]
-    # All in one order: two that enrol the same photos as different people's wait for each other's, and not in a circle.
-    order = sorted(range(len(faces)), key=lambda number: (photos[number], faces[number].box))
-    cursor.executemany(
-        "INSERT INTO face (collection, person, embedding, photo, box, score, source, enrolled) "
+    insert = sql.SQL(
+        "INSERT INTO {} (collection, person, embedding, photo, box, score, source, enrolled) "
         "VALUES (%s, %s, %b, %s, %s, %s, %s, coalesce(%s, now())) "
-        "ON CONFLICT (collection, photo, box) DO NOTHING RETURNING id",
-        [
-            (
-                *(collection.id, people[number], HalfVector(face.halves), photos[number], [*face.box]),
-                None if face.score is None else float(np.float32(face.score)),  # a real, in which 1e-300 is 0, no error
-                *(face.source, face.enrolled),
-            )
-            for number, face in ((number, faces[number]) for number in order)
-        ],
-        returning=True,
-    )
-    new = [cursor.fetchone() is not None for _ in cursor.results()]
+        "ON CONFLICT (collection, photo, box) DO NOTHING RETURNING id"
+    ).format(collection.face_table)
+    photos = [face.photo or hashlib.sha256(face.halves.tobytes()).digest() for face in faces]
     outcomes: list[str | None] = [None] * len(faces)
-    for number in (number for number, is_new in zip(order, new, strict=True) if not is_new):
-        cursor.execute(
-            "SELECT name FROM face JOIN person ON person.id = person WHERE face.collection = %s "
-            "AND photo = %s AND box = %s::integer[]",
-            [collection.id, photos[number], [*faces[number].box]],
-        )
-        row = cursor.fetchone()
-        outcomes[number] = _reason(faces[number].person, row[0] if row else faces[number].person)
+    # All in one order: two that enrol the same photos as different people's wait for each other's, and not in a circle.
+    left = sorted(range(len(faces)), key=lambda number: (photos[number], faces[number].box))
+    while left:
+        rows = []
+        for number in left:
+            face = faces[number]
+            score = None if face.score is None else float(np.float32(face.score))  # a real, in which 1e-300 is 0
+            where = (photos[number], [*face.box])
+            halves = HalfVector(face.halves)
+            rows.append((collection.id, people[number], halves, *where, score, face.source, face.enrolled))
+        cursor.executemany(insert, rows, returning=True)
+        there = [number for number, _ in zip(left, cursor.results(), strict=True) if cursor.fetchone() is None]
+        left = []
+        for number in there:
+            owners = _people_on(cursor, collection, [photos[number]], faces[number].box)
+            if owners:
+                outcomes[number] = _reason(faces[number].person, owners[photos[number]])
+            else:  # whose it was has been removed meanwhile
+                left.append(number)
     return outcomes

@@ -67,18 +67,21 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"box has {len(self.box)} numbers, not 4, or none")
 
 
-def export(database: Connections, name: str, out: Path) -> int:
+def export(database: Connections, which: str | Collection, out: Path) -> int:
     """Write a collection as it is at one moment to the folder ``out``, whole or not at all. Returns its faces.
 
     Raises:
         InputError: no such collection; ``out`` holds something, or cannot be written to.
     """
+    from psycopg import sql
+
     if out.exists() and (not out.is_dir() or files.holds_something(out)):
         raise InputError(f"{printable(out)}: holds something already; give a new folder")
     files.check_writable(out.parent, None)
-    with database.transaction() as cursor, files.replacing(out) as folder:
+    # The line of the audit log is there before the folder has its name.
+    with files.replacing(out) as folder, database.transaction() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        found = collections.read(cursor, database, name)
+        found = collections.read(cursor, database, which)
         folder.mkdir(mode=0o700)
         header = Header(
             format=FORMAT,
@@ -94,21 +97,21 @@ def export(database: Connections, name: str, out: Path) -> int:
             faces=found.faces,
         )
         files.write_json(folder / HEADER, asdict(header))
+        rows_after = sql.SQL(
+            "SELECT face.id, person.name, source, photo, box, score, enrolled, embedding FROM {} AS person "
+            "JOIN {} AS face ON person.id = face.person WHERE face.id > %s ORDER BY face.id LIMIT %s"
+        ).format(found.person_table, found.face_table)
         written, last = 0, 0
         with (
             (folder / FACES).open("wb") as lines,
             (folder / EMBEDDINGS).open("wb") as embeddings,
             progress.bar() as bar,
+            collections.if_there(found),
         ):
             write_header(embeddings, np.float16, (found.faces, found.dimensions))
             task = bar.add_task("exporting", total=found.faces)
             while written < found.faces:
-                cursor.execute(
-                    "SELECT face.id, person.name, source, photo, box, score, enrolled, embedding FROM face "
-                    "JOIN person ON person.id = face.person WHERE face.collection = %s AND face.id > %s "
-                    "ORDER BY face.id LIMIT %s",
-                    [found.id, last, _ROWS],
-                )
+                cursor.execute(rows_after, [last, _ROWS])
                 rows = cursor.fetchall()
                 for _, person, source, photo, box, score, enrolled, embedding in rows:
                     line = Line(person, source, bytes(photo).hex(), box, score, enrolled)
@@ -184,8 +187,10 @@ def _embeddings(path: Path, header: Header) -> np.ndarray[Any, Any]:
 
 def _check_target(database: Connections, header: Header, name: str) -> Collection | None:
     """The collection of that name, if there is one, which must be of the same model and detector."""
-    there = next((found for found in collections.every(database) if found.name == name), None)
-    if there is None:
+    try:
+        with database.transaction() as cursor:
+            there = collections.read(cursor, database, name)
+    except collections.NoCollection:
         return None
     same = (there.fingerprint.hex(), there.detector, there.dimensions)
     if same != (header.fingerprint, header.detector, header.dimensions):

@@ -58,8 +58,10 @@ class Gallery:
         self.database = database if isinstance(database, Database) else Database(database, create=False)
         self.name, self.encoder, self.finder = name, encoder, finder or FaceFinder()
         self._validity: Threshold | None = None
+        self._opened: str | Collection = name
         try:
-            found = self.collection
+            # From now on this very one is meant, whatever has its name later.
+            self._opened = found = self.collection
             if encoder is not None:
                 collections.check_model(found, encoder, self.finder)
         except BaseException:
@@ -93,7 +95,8 @@ class Gallery:
         opened = database if isinstance(database, Database) else Database(database)
         try:
             collections.create(opened, name, encoder, finder, aggregation)
-            made = cls(collections.checked_name(name, "collection"), encoder, database=opened, finder=finder)
+            made = cls(collections.checked_name(name, "collection"), database=opened, finder=finder)
+            made.encoder = encoder  # which is not compared with itself: that reads all weights
         except BaseException:
             if opened is not database:
                 opened.close()
@@ -116,7 +119,7 @@ class Gallery:
     def collection(self) -> Collection:
         """What the database says of it now: model, aggregation, how many people and faces."""
         with self.database.transaction() as cursor:
-            return collections.read(cursor, self.database, self.name)
+            return collections.read(cursor, self.database, self._opened)
 
     def enrol(self, person: str, image: Any, *, name: str | None = None, rules: Rules | None = None) -> str | None:
         """Enrol the face on a photo. When this returns, it is on the disk.
@@ -196,36 +199,36 @@ class Gallery:
 
     def search_embeddings(self, embeddings: NDArray[Any], most: int = 5, *, exact: bool = False) -> list[Found]:
         """The most similar people of each embedding, float [Q, D]; see :func:`.search.search`."""
-        return search_collection(self.database, self.name, np.asarray(embeddings), most, exact=exact)
+        return search_collection(self.database, self._opened, np.asarray(embeddings), most, exact=exact)
 
     def people(self) -> list[Person]:
         """Everybody who is enrolled, by name."""
-        return everybody(self.database, self.name)
+        return everybody(self.database, self._opened)
 
     def remove(self, people: Sequence[str | int] | str, *, erase: bool = True) -> removal.Removal:
         """Remove people and their embeddings for good; see :func:`.removal.remove`."""
         names = [people] if isinstance(people, str) else people
-        return removal.remove(self.database, self.name, names, erase=erase)
+        return removal.remove(self.database, self._opened, names, erase=erase)
 
     def erase(self) -> removal.Removal:
         """Erase what earlier removals have left in the files; see :func:`.removal.erase`."""
-        return removal.erase(self.database, self.collection)
+        return removal.erase(self.database, self._opened)
 
     def drop(self) -> removal.Removal:
         """Remove the collection with everybody in it."""
-        return removal.drop(self.database, self.name)
+        return removal.drop(self.database, self._opened)
 
     def export(self, out: str | Path) -> int:
         """Write the collection to a folder of plain files; see :func:`.exchange.export`."""
-        return exchange.export(self.database, self.name, Path(out))
+        return exchange.export(self.database, self._opened, Path(out))
 
     def reindex(self, probes: int = index.PROBES, workers: int = 1) -> Recall | None:
         """Make the HNSW index anew, and measure its recall; see :func:`.index.reindex`."""
-        return index.reindex(self.database, self.name, probes, workers)
+        return index.reindex(self.database, self._opened, probes, workers)
 
     def drop_index(self) -> None:
         """Remove the index: every search is exact again."""
-        index.drop(self.database, self.name)
+        index.drop(self.database, self._opened)
 
     def _encoder(self) -> FaceEncoder:
         if self.encoder is None:

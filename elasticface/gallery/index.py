@@ -7,18 +7,21 @@ Source: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor 
 Small World graphs" (2018).
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from elasticface.base import progress
 from elasticface.base.errors import InputError
+from elasticface.gallery import schema
 from elasticface.gallery.collection import Collection, read
 from elasticface.gallery.database import Database
-from elasticface.gallery.search import CANDIDATES, Recall, indexed, nearest, read_recall
+from elasticface.gallery.search import Recall, indexed, nearest, read_recall
 
 if TYPE_CHECKING:
-    from psycopg import Cursor
+    from psycopg import Cursor, sql
 
 PROBES = 500
 """Searches from which the recall is measured."""
@@ -31,12 +34,14 @@ _LEAST_MEMORY = 1 << 26  # PostgreSQL's own setting
 _LARGEST_MEMORY = 1 << 41  # what PostgreSQL takes as maintenance_work_mem
 
 
-def reindex(database: Database, name: str, probes: int = PROBES, workers: int = 1) -> Recall | None:
+def reindex(database: Database, which: str | Collection, probes: int = PROBES, workers: int = 1) -> Recall | None:
     """Make the index of a collection anew, with its files written afresh, and measure its recall.
+
+    Who enrols or removes waits until it is made.
 
     Args:
         database: where.
-        name: of the collection.
+        which: collection.
         probes: searches to measure with, ≥ 1; all vectors where there are fewer.
         workers: processes of the server that build it, 1 to 1,024; several share memory, of which containers have
             little.
@@ -52,20 +57,25 @@ def reindex(database: Database, name: str, probes: int = PROBES, workers: int = 
         raise InputError(f"probes and workers must be at least 1, not {probes} and {workers}")
     if workers > _MOST_WORKERS:
         raise InputError(f"workers must be at most {_MOST_WORKERS:,}, not {workers}")
+    drop(database, which)  # by itself, so that searches do not wait for the new one
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
-    with progress.status(f"indexing {collection.searched:,} vectors"):
-        _build(database, collection, workers)
-    return measure(database, name, probes) if collection.searched else None
+        collection = read(cursor, database, which, "FOR UPDATE")
+        if collection.searched and not _is_there(cursor, collection):  # another process may have been faster
+            with progress.status(f"indexing {collection.searched:,} vectors"):
+                _build(cursor, database, collection, workers)
+    return measure(database, collection, probes)
 
 
-def measure(database: Database, name: str, probes: int = PROBES, shown: bool = True) -> Recall:
-    """Measure the recall@1 of searches by the index, and keep it; ``shown``: with a bar."""
+def measure(database: Database, which: str | Collection, probes: int = PROBES, shown: bool = True) -> Recall | None:
+    """Measure the recall@1 of searches by the index, and keep it; ``shown``: with a bar. None where there is no index,
+    or nobody any more to measure it with: then it is removed.
+    """
     from psycopg import sql
 
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
-        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(CANDIDATES)])
+        collection = read(cursor, database, which, "FOR KEY SHARE")
+        if not _is_there(cursor, collection):
+            return None
         chosen = sql.SQL("SELECT person, embedding FROM {} ORDER BY random() LIMIT %b")
         cursor.execute(chosen.format(collection.searched_table), [min(probes, collection.searched)])
         drawn = cursor.fetchall()
@@ -76,56 +86,64 @@ def measure(database: Database, name: str, probes: int = PROBES, shown: bool = T
             near = nearest(cursor, collection, probe, 1, approximate=True, without=person)
             # Of equally similar people either will do.
             found += not exact or bool(near and near[0].similarity >= exact[0].similarity)
-        cursor.execute(
-            "INSERT INTO measured_index (collection, vectors, found, searches) VALUES (%s, %s, %s, %s) "
-            "ON CONFLICT (collection) DO UPDATE SET vectors = EXCLUDED.vectors, found = EXCLUDED.found, "
-            "searches = EXCLUDED.searches, measured = now()",
-            [collection.id, collection.searched, found, len(drawn)],
-        )
-        recall = read_recall(cursor, collection)
-    assert recall is not None
-    return recall
+        if drawn:
+            cursor.execute(
+                "INSERT INTO measured_index (collection, vectors, found, searches) VALUES (%s, %s, %s, %s) "
+                "ON CONFLICT (collection) DO UPDATE SET vectors = EXCLUDED.vectors, found = EXCLUDED.found, "
+                "searches = EXCLUDED.searches, measured = now()",
+                [collection.id, collection.searched, found, len(drawn)],
+            )
+            return read_recall(cursor, collection)
+    drop(database, collection)
+    return None
 
 
-def measure_again(database: Database, name: str, shown: bool = True) -> None:
+def measure_again(database: Database, which: str | Collection, shown: bool = True) -> None:
     """Measure an index that was built anew with its table, with as many searches as before; none is no error."""
     with database.transaction() as cursor:
-        recall = read_recall(cursor, read(cursor, database, name))
+        collection = read(cursor, database, which)
+        recall = read_recall(cursor, collection)
     if recall is not None:
-        measure(database, name, recall.searches, shown)
+        measure(database, collection, recall.searches, shown)
 
 
-def give_memory(cursor: "Cursor[Any]", database: Database, collection: Collection) -> None:
+@contextlib.contextmanager
+def memory(cursor: "Cursor[Any]", database: Database, collection: Collection) -> Iterator[None]:
     """Let the session build an index in memory, as far as this machine has some; without, it takes many times as long.
 
     Another server's memory is its own, and so are its settings.
     """
-    if database.server is not None:
-        needed = collection.searched * (2 * collection.dimensions + _BYTES) + _BLOCK
-        memory = max(min(needed, _free() // 2), _LEAST_MEMORY)
-        cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [f"{memory >> 10}kB"])
+    from psycopg.pq import TransactionStatus
+
+    if database.server is None:
+        yield
+        return
+    needed = collection.searched * (2 * collection.dimensions + _BYTES) + _BLOCK
+    given = max(min(needed, _free() // 2), _LEAST_MEMORY)
+    cursor.execute("SELECT set_config('maintenance_work_mem', %s, false)", [f"{given >> 10}kB"])
+    try:
+        yield
+    finally:
+        if cursor.connection.info.transaction_status != TransactionStatus.INERROR:  # which ends the setting, too
+            cursor.execute("RESET maintenance_work_mem")
 
 
-def drop(database: Database, name: str) -> None:
+def drop(database: Database, which: str | Collection) -> None:
     """Remove the index of a collection: every search of it is exact again."""
     from psycopg import sql
 
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
+        collection = read(cursor, database, which, "FOR UPDATE")
         cursor.execute("DELETE FROM measured_index WHERE collection = %s", [collection.id])
-        cursor.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("elasticface", _name(collection))))
+        cursor.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(_identifier(collection)))
 
 
-def _build(database: Database, collection: Collection, workers: int) -> None:
+def _build(cursor: "Cursor[Any]", database: Database, collection: Collection, workers: int) -> None:
     from psycopg import sql
 
-    drop(database, collection.name)
-    with database.transaction() as cursor:
-        give_memory(cursor, database, collection)
-        cursor.execute("SELECT set_config('max_parallel_maintenance_workers', %s, true)", [str(workers - 1)])
-        statement = sql.SQL(
-            "CREATE INDEX {} ON {} USING hnsw (({}) halfvec_ip_ops) WITH (m = {}, ef_construction = {})"
-        )
+    cursor.execute("SELECT set_config('max_parallel_maintenance_workers', %s, true)", [str(workers - 1)])
+    statement = sql.SQL("CREATE INDEX {} ON {} USING hnsw (({}) halfvec_ip_ops) WITH (m = {}, ef_construction = {})")
+    with memory(cursor, database, collection):
         cursor.execute(
             statement.format(
                 sql.Identifier(_name(collection)),
@@ -135,10 +153,21 @@ def _build(database: Database, collection: Collection, workers: int) -> None:
                 sql.Literal(_BEAM),
             )
         )
-        # PostgreSQL samples the values of an expression, too, for its statistics, and these outlive a removal.
-        without = sql.SQL("ALTER INDEX {} ALTER COLUMN 1 SET STATISTICS 0")
-        cursor.execute(without.format(sql.Identifier("elasticface", _name(collection))))
-        cursor.execute("RESET maintenance_work_mem")
+    # PostgreSQL samples the values of an expression, too, for its statistics, and these outlive a removal.
+    cursor.execute(sql.SQL("ALTER INDEX {} ALTER COLUMN 1 SET STATISTICS 0").format(_identifier(collection)))
+
+
+def _is_there(cursor: "Cursor[Any]", collection: Collection) -> bool:
+    cursor.execute(
+        "SELECT 1 FROM pg_indexes WHERE schemaname = %s AND indexname = %s", [schema.NAME, _name(collection)]
+    )
+    return cursor.fetchone() is not None
+
+
+def _identifier(collection: Collection) -> "sql.Identifier":
+    from psycopg import sql
+
+    return sql.Identifier(schema.NAME, _name(collection))
 
 
 def _name(collection: Collection) -> str:

@@ -2,19 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from elasticface.base.errors import InputError
-from elasticface.gallery.collection import read
+from elasticface.gallery.collection import Collection, if_there, read
 from elasticface.gallery.database import Connections
 
 LARGEST_ID = 2**63 - 1
 """Of PostgreSQL's bigint."""
-
-_SELECT = (
-    "SELECT name, id, (SELECT count(*) FROM face WHERE face.collection = %(collection)s AND person = person.id), "
-    "created FROM person WHERE collection = %(collection)s"
-)
 
 
 class NoPerson(InputError):
@@ -31,21 +26,21 @@ class Person:
     enrolled: datetime
 
 
-def everybody(database: Connections, name: str) -> list[Person]:
+def everybody(database: Connections, which: str | Collection) -> list[Person]:
     """The people of a collection, by name.
 
     Raises:
         NoCollection: there is none of that name.
     """
-    return _people(database, name, "ORDER BY name")
+    return _people(database, which, "ORDER BY name")
 
 
-def page(database: Connections, name: str, after: int, most: int) -> tuple[list[Person], int | None]:
+def page(database: Connections, which: str | Collection, after: int, most: int) -> tuple[list[Person], int | None]:
     """Some people of a collection, by number: in the order in which they were first enrolled.
 
     Args:
         database: where.
-        name: of the collection.
+        which: collection.
         after: the number of the last one of the page before; 0 for the first page.
         most: people of the page, ≥ 1.
 
@@ -55,21 +50,28 @@ def page(database: Connections, name: str, after: int, most: int) -> tuple[list[
     Raises:
         NoCollection: there is none of that name.
     """
-    found = _people(database, name, "AND id > %(after)s ORDER BY id LIMIT %(most)s", after=after, most=most + 1)
+    found = _people(database, which, "AND id > %(after)s ORDER BY id LIMIT %(most)s", after=after, most=most + 1)
     return found[:most], found[most - 1].id if len(found) > most else None
 
 
-def named(database: Connections, name: str, person: str) -> Person | None:
+def named(database: Connections, which: str | Collection, person: str) -> Person | None:
     """The person of that name, spelled as it is kept; None where there is nobody.
 
     Raises:
-        NoCollection: there is no collection ``name``.
+        NoCollection: there is no such collection.
     """
-    return next(iter(_people(database, name, "AND name = %(person)s", person=person)), None)
+    return next(iter(_people(database, which, "AND name = %(person)s", person=person)), None)
 
 
-def _people(database: Connections, name: str, which: str, **values: Any) -> list[Person]:
+def _people(database: Connections, which: str | Collection, whom: LiteralString, **values: Any) -> list[Person]:
+    from psycopg import sql
+
     with database.transaction() as cursor:
-        collection = read(cursor, database, name)
-        cursor.execute(f"{_SELECT} {which}", {"collection": collection.id, **values})
-        return [Person(*row) for row in cursor.fetchall()]
+        collection = read(cursor, database, which)
+        statement = sql.SQL(
+            "SELECT name, id, (SELECT count(*) FROM {faces} WHERE person = person.id), created FROM {people} AS person "
+            "WHERE collection = %(collection)s "
+        ).format(people=collection.person_table, faces=collection.face_table)
+        with if_there(collection):
+            cursor.execute(statement + sql.SQL(whom), {"collection": collection.id, **values})
+            return [Person(*row) for row in cursor.fetchall()]

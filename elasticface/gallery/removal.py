@@ -7,7 +7,7 @@ segment, after which the old ones are deleted. docs/gallery.md says what that do
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ from elasticface.gallery.enrolment import count
 from elasticface.gallery.people import NoPerson
 
 if TYPE_CHECKING:
-    from psycopg import Cursor
+    from psycopg import Cursor, sql
 
 
 PATIENCE = 60.0
 """Seconds that a removal waits for other transactions to end."""
+
+_ASK, _PAUSE = 5.0, 0.5  # seconds for which it asks for a table, and lets others have it
 
 
 @dataclass(frozen=True)
@@ -53,27 +55,27 @@ class Removal:
         return [*lines, *([self.remains] if self.remains else [])]
 
 
-def remove(database: Database, name: str, people: Sequence[str | int], *, erase: bool = True) -> Removal:
+def remove(database: Database, which: str | Collection, people: Sequence[str | int], *, erase: bool = True) -> Removal:
     """Remove people and their embeddings: :func:`delete`, and :func:`erase` or leave that for later.
 
     Args:
-        database, name, people: as of :func:`delete`.
+        database, which, people: as of :func:`delete`.
         erase: write the files of the collection afresh, so that the bytes are gone. Without, no search finds them, and
             their bytes may stay in freed space.
 
     Raises:
         InputError: no such collection or person.
     """
-    collection, removed = delete(database, name, people)
-    return _erased(database, collection, removed) if erase else _vacuumed(database, collection, removed)
+    collection, removed = delete(database, which, people)
+    return _rewrite(database, collection, removed) if erase else _vacuum(database, collection, removed)
 
 
-def delete(database: Database, name: str, people: Sequence[str | int]) -> tuple[Collection, Removal]:
+def delete(database: Database, which: str | Collection, people: Sequence[str | int]) -> tuple[Collection, Removal]:
     """Remove the rows of people, in one transaction: from then on no search finds them.
 
     Args:
         database: where.
-        name: of the collection.
+        which: collection.
         people: their names or numbers; all are there, or nobody is removed.
 
     Returns:
@@ -83,98 +85,145 @@ def delete(database: Database, name: str, people: Sequence[str | int]) -> tuple[
         NoCollection: no such collection.
         NoPerson: nobody of that name or number.
     """
+    from psycopg import sql
+
     wanted = [one if isinstance(one, int) else checked_name(one, "person") for one in dict.fromkeys(people)]
     names = [one for one in wanted if isinstance(one, str)]
     numbers = [one for one in wanted if isinstance(one, int)]
     with database.transaction() as cursor:
-        collection = read(cursor, database, name, "FOR KEY SHARE")
-        cursor.execute(  # in the order in which enrolments lock people, so that nobody waits in a circle
-            "SELECT name, id FROM person WHERE collection = %s AND (name = ANY(%s) OR id = ANY(%s::bigint[])) "
-            'ORDER BY name COLLATE "C" FOR UPDATE',
-            [collection.id, names, numbers],
+        collection = read(cursor, database, which, "FOR KEY SHARE")
+        whom = sql.SQL(
+            "SELECT name, id FROM {} WHERE collection = %s AND (name = ANY(%s) OR id = ANY(%s::bigint[])) "
+            'ORDER BY name COLLATE "C" FOR UPDATE'  # as enrolments lock people, so that nobody waits in a circle
         )
+        cursor.execute(whom.format(collection.person_table), [collection.id, names, numbers])
         there: dict[str, int] = dict(cursor.fetchall())
-        missing = [one for one in wanted if one not in there and one not in there.values()]
+        known = {*there, *there.values()}
+        missing = [one for one in wanted if one not in known]
         if missing:
             first = f"number {missing[0]}" if isinstance(missing[0], int) else f"named {printable(missing[0], 60)!r}"
             raise NoPerson(
-                f"collection {printable(name)}: nobody {first} is enrolled"
+                f"collection {printable(collection.name)}: nobody {first} is enrolled"
                 f"{f', nor {len(missing) - 1:,} others' if missing[1:] else ''}; nobody was removed"
             )
-        cursor.execute(
-            "SELECT person, count(*) FROM face WHERE collection = %s AND person = ANY(%s) "
-            "GROUP BY person ORDER BY person",
-            [collection.id, [*there.values()]],
-        )
+        faces_of = sql.SQL("SELECT person, count(*) FROM {} WHERE person = ANY(%s) GROUP BY person ORDER BY person")
+        cursor.execute(faces_of.format(collection.face_table), [[*there.values()]])
         of_person: dict[int, int] = dict(cursor.fetchall())
         note_people(cursor, "remove", collection.name, of_person)
         faces = sum(of_person.values())
-        cursor.execute("DELETE FROM person WHERE id = ANY(%s)", [[*there.values()]])
+        cursor.execute(
+            sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(collection.person_table), [[*there.values()]]
+        )
         count(cursor, collection, -len(there), -faces)
     return collection, Removal(len(there), faces, numbers=there)
 
 
-def drop(database: Database, name: str) -> Removal:
+def drop(database: Database, which: str | Collection) -> Removal:
     """Remove a collection with everybody in it. Raises what :func:`remove` does."""
-    collection, removed = delete_collection(database, name)
-    return _erased(database, collection, removed)
+    collection, removed = delete_collection(database, which)
+    return _rewrite(database, collection, removed)
 
 
-def delete_collection(database: Database, name: str) -> tuple[Collection, Removal]:
+def delete_collection(database: Database, which: str | Collection) -> tuple[Collection, Removal]:
     """Remove a collection with the rows of everybody in it, in one transaction; as :func:`delete`."""
     from psycopg import sql
 
     with database.transaction() as cursor:
-        collection = read(cursor, database, name, "FOR UPDATE")
-        for table in collection.tables:
-            cursor.execute(sql.SQL("DROP TABLE {}").format(table))
+        collection = read(cursor, database, which, "FOR UPDATE")
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(collection.tables)))
         cursor.execute("DELETE FROM collection WHERE id = %s", [collection.id])
         note(cursor, "drop", collection.name, faces=collection.faces)
     return collection, Removal(collection.people, collection.faces)
 
 
-def erase(database: Database, collection: Collection, *, shown: bool = True) -> Removal:
+def erase(database: Database, which: str | Collection, *, shown: bool = True) -> Removal:
     """Erase what removals from a collection have left in the files until now: of :func:`delete`, of those without
-    ``erase``, and of those that were killed. Searches wait meanwhile, and an HNSW index is built anew.
+    ``erase``, and of those that were killed. Searches of it wait meanwhile, and an HNSW index is built anew.
 
-    The collection itself may be gone, and its files with it; people's names are in the files of all collections.
+    The collection itself may be gone, and its files with it; the database's log is left then.
 
     Args:
-        database, collection: where.
+        database, which: where.
         shown: say on stderr what is being done.
     """
-    return _erased(database, collection, Removal(0, 0), shown)
+    try:
+        with database.transaction() as cursor:
+            collection: Collection | None = read(cursor, database, which)
+    except NoCollection:
+        collection = None
+    return _rewrite(database, collection, Removal(0, 0), shown)
 
 
-def _erased(database: Database, collection: Collection, removed: Removal, shown: bool = True) -> Removal:
-    """Write the tables that held people afresh, and end the log of them."""
+def _rewrite(database: Database, collection: Collection | None, removed: Removal, shown: bool = True) -> Removal:
+    """``removed``, and what remains when the tables that held people were written afresh, and the log was ended."""
+    remains = []
+    if collection is not None:
+        with database.transaction() as cursor:
+            xid = _transaction(cursor)
+        with progress.status("writing the collection's files afresh", shown), database.no_transaction() as cursor:
+            remains.append(_wait_for_snapshots(cursor, xid))
+            remains += [_write_afresh(database, cursor, collection, table) for table in collection.tables]
+        with contextlib.suppress(NoCollection):
+            index.measure_again(database, collection, shown)
+    seen = any(remains)
+    ended, log = _end_log(database)
+    told = [*dict.fromkeys(filter(None, [*remains, log]))]
+    return replace(removed, erased=ended and not seen, remains="; ".join(told))
+
+
+def _write_afresh(database: Database, cursor: "Cursor[Any]", collection: Collection, table: "sql.Identifier") -> str:
+    """VACUUM FULL, and what remains where that was not done. A table that is gone has left nothing.
+
+    It waits for who reads the table, not longer than ``PATIENCE`` in all, and for a moment at a time: whoever comes
+    later waits behind it.
+    """
     from psycopg import errors, sql
 
-    with database.transaction() as cursor:
-        number = _transaction(cursor)
-    with progress.status("writing the collection's files afresh", shown), database.no_transaction() as cursor:
-        seen = _still_seen(cursor, number)
-        index.give_memory(cursor, database, collection)
-        for table in (*collection.tables, sql.Identifier("person")):
-            with contextlib.suppress(errors.UndefinedTable):
+    file = sql.SQL("SELECT pg_relation_filenode(to_regclass({}))").format(sql.Literal(table.as_string(cursor)))
+    before = cursor.execute(file).fetchone()
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with index.memory(cursor, database, collection), _lock_timeout(cursor):
                 cursor.execute(sql.SQL("VACUUM (FULL) {}").format(table))
-        cursor.execute("RESET maintenance_work_mem")
-    with contextlib.suppress(NoCollection, errors.UndefinedTable):
-        index.measure_again(database, collection.name, shown)
-    erased, remains = _end_log(database)
-    return replace(removed, erased=erased and not seen, remains="; ".join(filter(None, [seen, remains])))
+            break
+        except errors.UndefinedTable:
+            return ""
+        except errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                return _remains("somebody read them all the time; end that")
+            time.sleep(_PAUSE)
+        except errors.DiskFull:
+            return _remains("no room on the disk to write them afresh; make room")
+    if cursor.execute(file).fetchone() == before:  # PostgreSQL only warns
+        return _remains("this role may not write them afresh; connect as their owner")
+    return ""
 
 
-def _vacuumed(database: Database, collection: Collection, removed: Removal) -> Removal:
-    from psycopg import sql
+@contextlib.contextmanager
+def _lock_timeout(cursor: "Cursor[Any]") -> Iterator[None]:
+    cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{round(1000 * _ASK)}ms"])
+    try:
+        yield
+    finally:
+        cursor.execute("RESET lock_timeout")
 
-    with database.no_transaction() as cursor:
+
+def _vacuum(database: Database, collection: Collection, removed: Removal) -> Removal:
+    """``removed``, and what remains when the space of people's rows was freed."""
+    from psycopg import errors, sql
+
+    with database.no_transaction() as cursor, contextlib.suppress(errors.UndefinedTable):
         for table in collection.tables:
             cursor.execute(sql.SQL("VACUUM {}").format(table))
     remains = (
         "bytes of theirs may stay in freed space of the files: elasticface gallery remove without names erases them"
     )
     return replace(removed, remains=remains)
+
+
+def _remains(why: str) -> str:
+    return f"bytes of theirs stay in the files: {why}, and give elasticface gallery remove without names"
 
 
 def _transaction(cursor: "Cursor[Any]") -> str:
@@ -185,8 +234,8 @@ def _transaction(cursor: "Cursor[Any]") -> str:
     return str(row[0])
 
 
-def _still_seen(cursor: "Cursor[Any]", number: str) -> str:
-    """Wait for transactions that still see what transaction ``number`` removed: VACUUM keeps it for them.
+def _wait_for_snapshots(cursor: "Cursor[Any]", xid: str) -> str:
+    """Wait for transactions that see the rows as they were before transaction ``xid``: VACUUM keeps them for these.
 
     Returns what remains where one of them takes longer than ``PATIENCE``.
     """
@@ -195,16 +244,13 @@ def _still_seen(cursor: "Cursor[Any]", number: str) -> str:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
             "AND age(backend_xmin) >= age(%s::xid)",
-            [number],
+            [xid],
         )
         row = cursor.fetchone()
         if row is None or not row[0]:
             return ""
         if time.monotonic() > deadline:
-            return (
-                "bytes of theirs stay in the files: another transaction of the database was open all the time; end "
-                "it, and give elasticface gallery remove without names"
-            )
+            return _remains("another transaction of the database was open all the time; end it")
         time.sleep(0.05)
 
 

@@ -1,17 +1,19 @@
 """What the database holds, as SQL: one migration after the other, each once, in one transaction.
 
-All of it is in the schema ``elasticface`` of the database, beside whatever else is there. A collection's faces are a
-partition of their own, ``face_<id>``: another collection's are neither scanned nor rewritten with them, and embeddings
-of different lengths lie side by side. No statistics are kept on columns that hold names or embeddings: PostgreSQL's
-statistics are samples of the values, and would outlive their removal.
+All of it is in the schema ``elasticface`` of the database, beside whatever else is there. A collection's people and
+faces are partitions of their own, ``person_<id>`` and ``face_<id>``, and every statement names these: another
+collection's are neither scanned, locked nor rewritten with them, and embeddings of different lengths lie side by side.
+No statistics are kept on columns that hold names or embeddings: PostgreSQL's statistics are samples of the values, and
+would outlive their removal.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from elasticface.base.errors import InputError
 
 if TYPE_CHECKING:
-    from psycopg import Cursor
+    from psycopg import Cursor, sql
 
 NAME = "elasticface"
 
@@ -33,32 +35,35 @@ MIGRATIONS: tuple[LiteralString, ...] = (
         faces bigint NOT NULL DEFAULT 0,
         created timestamptz NOT NULL DEFAULT now()
     );
+    CREATE SEQUENCE person_id;              -- of all collections: the audit log names people by it
     CREATE TABLE person (
-        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        collection bigint NOT NULL REFERENCES collection ON DELETE CASCADE,
+        id bigint NOT NULL DEFAULT nextval('person_id'),
+        collection bigint NOT NULL,
         name text NOT NULL CHECK (name <> '' AND octet_length(name) <= 255),
         created timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (id, collection),
         UNIQUE (collection, name)
-    );
+    ) PARTITION BY LIST (collection);
+    CREATE SEQUENCE face_id;
     CREATE TABLE face (
-        id bigint GENERATED ALWAYS AS IDENTITY,
+        id bigint NOT NULL DEFAULT nextval('face_id'),
         collection bigint NOT NULL,
-        person bigint NOT NULL REFERENCES person ON DELETE CASCADE,
+        person bigint NOT NULL,             -- of the collection; removed with it
         embedding halfvec NOT NULL,         -- of length 1
         photo bytea NOT NULL CHECK (octet_length(photo) = 32),  -- SHA-256 of the photo's bytes
         box integer[] NOT NULL,             -- x1, y1, x2, y2 in pixels; empty for an embedding that came without photo
         score real,                         -- the detector's
         source text NOT NULL CHECK (octet_length(source) <= 4096),  -- the photo's name
         enrolled timestamptz NOT NULL DEFAULT now(),
-        PRIMARY KEY (collection, id),
+        PRIMARY KEY (id, collection),
         UNIQUE (collection, photo, box)
     ) PARTITION BY LIST (collection);
     CREATE INDEX ON face (person);
     CREATE TABLE template (                 -- of collections by mean: a person's faces as one
         collection bigint NOT NULL,
-        person bigint NOT NULL REFERENCES person ON DELETE CASCADE,
+        person bigint NOT NULL,
         embedding halfvec NOT NULL,
-        PRIMARY KEY (collection, person)
+        PRIMARY KEY (person, collection)
     ) PARTITION BY LIST (collection);
     CREATE TABLE measured_index (           -- of collections with an HNSW index: what it is worth
         collection bigint PRIMARY KEY REFERENCES collection ON DELETE CASCADE,
@@ -81,6 +86,43 @@ MIGRATIONS: tuple[LiteralString, ...] = (
     ALTER TABLE template ALTER embedding SET STATISTICS 0;
     """,
 )
+
+UNSAMPLED: dict[str, tuple[LiteralString, ...]] = {
+    "person": ("name",),
+    "face": ("embedding", "source", "photo"),
+    "template": ("embedding",),
+}
+"""Columns of each partitioned table of whose values no statistics are kept; partitions do not inherit that."""
+
+
+def add_partitions(cursor: "Cursor[Any]", collection: int, tables: Iterable[str]) -> None:
+    """The partitions of a new collection.
+
+    Args:
+        cursor: of a transaction.
+        collection: its id.
+        tables: of which tables, person first.
+    """
+    from psycopg import sql
+
+    for table in tables:
+        part = partition(table, collection)
+        statement = sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES IN ({})")
+        cursor.execute(statement.format(part, sql.Identifier(NAME, table), sql.Literal(collection)))
+        for column in UNSAMPLED[table]:
+            cursor.execute(sql.SQL("ALTER TABLE {} ALTER {} SET STATISTICS 0").format(part, sql.Identifier(column)))
+        if table != "person":
+            whose = sql.SQL(
+                "ALTER TABLE {} ADD FOREIGN KEY (person, collection) REFERENCES {} (id, collection) ON DELETE CASCADE"
+            )
+            cursor.execute(whose.format(part, partition("person", collection)))
+
+
+def partition(table: str, collection: int) -> "sql.Identifier":
+    """The partition of a table that a collection has."""
+    from psycopg import sql
+
+    return sql.Identifier(NAME, f"{table}_{collection}")
 
 
 def migrate(cursor: "Cursor[Any]", shown: str) -> None:
@@ -105,7 +147,9 @@ def migrate(cursor: "Cursor[Any]", shown: str) -> None:
         cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")
         if cursor.fetchone() is None:
             raise InputError(f"{shown}: this server has no pgvector; install it, or use the embedded database")
-        cursor.execute("CREATE SCHEMA IF NOT EXISTS elasticface")
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'elasticface'")
+        if cursor.fetchone() is None:  # IF NOT EXISTS takes the right to make one, be there one or not
+            cursor.execute("CREATE SCHEMA elasticface")
         cursor.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA elasticface")
         cursor.execute("CREATE TABLE elasticface.migration (version integer PRIMARY KEY, time timestamptz NOT NULL)")
     cursor.execute("SELECT extversion, extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.gallery.collection import Aggregation, Collection, gone, read
+from elasticface.gallery.collection import Aggregation, Collection, if_there, read
 from elasticface.gallery.database import Connections
 from elasticface.metrics import binomial_interval
 from elasticface.model.calibration import OperatingPoint, gallery_fmr
@@ -25,8 +25,12 @@ USUAL_FPIR = 0.01
 EXACT_UP_TO = 100_000
 """Vectors that are all compared even where there is an index: 0.07 s of one core, at 0.7 µs for 512 numbers."""
 
-CANDIDATES = 200
-"""Vectors that the index gives for a search, and `hnsw.ef_search`: the more, the higher the recall, and the slower."""
+CANDIDATES = 1000
+"""Vectors that the index gives for a search, and `hnsw.ef_search`: the more, the higher the recall, and the slower.
+
+As many as pgvector allows: of 200 people among a million made-up faces of 256 numbers, 200 candidates hold 83 %, 400
+hold 95 %, and 1,000 all of them, in 39, 69 and 162 ms where the exact search takes a second.
+"""
 
 
 @dataclass(frozen=True)
@@ -198,46 +202,43 @@ class Answer:
 
 
 def search(
-    database: Connections, name: str | Collection, embeddings: NDArray[Any], most: int = 5, *, exact: bool = False
+    database: Connections, which: str | Collection, embeddings: NDArray[Any], most: int = 5, *, exact: bool = False
 ) -> list[Found]:
     """The most similar people of each embedding.
 
     Args:
         database: where.
-        name: of the collection; or the collection itself, which was read before: no other one of its name will do.
+        which: collection.
         embeddings: float [Q, D], of length 1.
         most: people of each search, ≥ 1.
         exact: compare with every vector, however many there are.
 
     Raises:
-        InputError: no such collection; embeddings of another length, or with a number that is none; ``most`` below 1.
+        InputError: no such collection; embeddings of another length, or with NaN or infinity; ``most`` below 1.
     """
-    from psycopg import errors
-
     if most < 1:
         raise InputError(f"most must be at least 1, not {most}")
     with database.transaction() as cursor:
-        collection = read(cursor, database, name if isinstance(name, str) else name.name)
-        if isinstance(name, Collection) and name.id != collection.id:
-            raise gone(name)
+        collection = read(cursor, database, which)
         if np.ndim(embeddings) != 2 or np.shape(embeddings)[1] != collection.dimensions:
             raise InputError(f"embeddings must be [Q, {collection.dimensions}], not {list(np.shape(embeddings))}")
         with np.errstate(over="ignore"):
             halves = np.asarray(embeddings, np.float16)
         if not np.isfinite(halves).all():
-            raise InputError("embeddings must be of length 1, and hold a number that is none, or far larger")
+            raise InputError("embeddings must be of length 1; these hold NaN, infinity, or numbers beyond float16")
         most = min(most, max(collection.people, 1))
-        recall = None if exact or collection.searched <= EXACT_UP_TO else read_recall(cursor, collection)
-        if recall is not None:
-            cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(CANDIDATES)])
-        try:
+        recall = None if exact or is_small(collection) else read_recall(cursor, collection)
+        with if_there(collection):
             found = [
                 nearest(cursor, collection, embedding, most, approximate=recall is not None)
                 for embedding in np.asarray(embeddings, np.float32)
             ]
-        except errors.UndefinedTable as error:  # no lock keeps it: replicas, which can be searched, give none
-            raise gone(collection) from error
     return [Found(candidates, collection.people, collection.searched, recall) for candidates in found]
+
+
+def is_small(collection: Collection) -> bool:
+    """Whether all vectors are compared, be there an index or not."""
+    return collection.searched <= EXACT_UP_TO
 
 
 def nearest(
@@ -252,7 +253,7 @@ def nearest(
     """The most similar people.
 
     Args:
-        cursor: of a transaction; for an approximate search it sets ``hnsw.ef_search``.
+        cursor: of a transaction.
         collection: where.
         embedding: [D], of length 1.
         most: people, ≥ 1.
@@ -264,6 +265,7 @@ def nearest(
     from psycopg import sql
 
     if approximate:
+        cursor.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(CANDIDATES)])
         people = sql.SQL(
             "SELECT DISTINCT person FROM (SELECT person FROM {searched} ORDER BY {indexed} <#> "
             "%(probe)b::halfvec({length}) LIMIT %(candidates)s) AS candidate WHERE {others}"
@@ -274,8 +276,8 @@ def nearest(
             "ORDER BY min(embedding <#> %(probe)b), person LIMIT %(most)s"
         )
     statement = sql.SQL(
-        "SELECT name, -best.distance, closest.source, person.id FROM ({people}) AS near "
-        "JOIN person ON person.id = near.person "
+        "SELECT name, -best.distance, closest.source, person.id FROM {names} AS person "
+        "JOIN ({people}) AS near ON person.id = near.person "
         "CROSS JOIN LATERAL (SELECT min(embedding <#> %(probe)b) AS distance FROM {searched} "
         "WHERE person = near.person) AS best "
         "CROSS JOIN LATERAL (SELECT source FROM {faces} WHERE person = near.person "
@@ -291,7 +293,9 @@ def nearest(
     )
     probe = HalfVector(np.asarray(embedding, np.float16))
     cursor.execute(
-        statement.format(people=people_query, searched=searched, faces=collection.face_table),
+        statement.format(
+            names=collection.person_table, people=people_query, searched=searched, faces=collection.face_table
+        ),
         {"probe": probe, "most": most, "candidates": CANDIDATES},
     )
     return [Candidate(person, float(similarity), *others) for person, similarity, *others in cursor.fetchall()]

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from elasticface.base import files, progress
-from elasticface.base.errors import InputError, Stopped
+from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.base.files import printable
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ class Server:
     def _start(self) -> None:
         """Have the server running, and the database there."""
         import psycopg
+        from psycopg.conninfo import make_conninfo
+        from psycopg.pq import PGconn, Ping
 
         deadline = time.monotonic() + _RETRIES
         while True:
@@ -167,11 +169,15 @@ class Server:
                     if there is None:
                         connection.execute(f"CREATE DATABASE {USER}")
                 return
-            except psycopg.errors.CannotConnectNow:  # another process started it, and was killed before it was ready
-                time.sleep(0.1)
-                continue
-            except psycopg.OperationalError:
-                pass
+            except psycopg.OperationalError as error:
+                answer = PGconn.ping(make_conninfo(**self.address).encode())
+                if answer == Ping.OK:  # all its connections are taken, say
+                    raise Stopped(
+                        f"{printable(self.folder)}: no connection to the database: {first_line(error)}"
+                    ) from error
+                if answer == Ping.REJECT:  # another process started it, and was killed before it was ready
+                    time.sleep(0.1)
+                    continue
             # pg_ctl writes a line for a shell: no path of the user's is in it, so that "$(…)" in one is not run. The
             # socket is in the data folder, the log in the current one, and the data where PGDATA says.
             words = ("-l", self._log.name, "-o", f"-k . -p {_PORT}", "-w", "-t", _PATIENCE)

@@ -7,7 +7,7 @@ from elasticface.base.files import printable
 from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import Collection
 from elasticface.gallery.database import Connections
-from elasticface.gallery.search import EXACT_UP_TO, Recall, read_recall
+from elasticface.gallery.search import EXACT_UP_TO, Recall, is_small, read_recall
 
 AUDIT_COLUMNS = ("time", "role", "action", "collection", "person", "faces")
 
@@ -25,7 +25,7 @@ class Stats:
         """How it is searched."""
         if self.recall is None:
             return "exact"
-        if self.collection.searched <= EXACT_UP_TO:
+        if is_small(self.collection):
             return f"exact, up to {EXACT_UP_TO:,} vectors; its index: {self.recall}"
         return f"approximate, {self.recall}"
 

@@ -73,6 +73,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, place:
     assert done("gallery", "stats", "--audit", *there).splitlines()[0] == "time,role,action,collection,person,faces"
     assert "give one of them" in refused("gallery", "remove", "x", "--everyone", *there)
     assert done("gallery", "remove", "--everyone", *there) == "people removed: 3 (6 faces)\n"
+    assert done("gallery", "remove", *there) == "people removed: 0 (0 faces)\n"  # after a kill it would erase them
     assert "no collection yet" in done("gallery", "stats", *there)
 
 

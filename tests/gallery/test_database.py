@@ -17,6 +17,7 @@ psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install
         (psycopg.errors.DiskFull, Stopped, "make room and start the command again: what was done is kept"),
         (psycopg.errors.OutOfMemory, Stopped, "make room"),
         (psycopg.errors.InsufficientPrivilege, InputError, "connect as a role that may"),
+        (psycopg.errors.ReadOnlySqlTransaction, InputError, "a replica, which can be searched and no more"),
         (psycopg.errors.AdminShutdown, Stopped, "the database does not answer"),
         (psycopg.errors.DeadlockDetected, Stopped, "start the command again"),
     ],

@@ -131,6 +131,7 @@ def test_a_mean_is_that_of_the_faces_that_are_there(database: Database, encoder:
         ({"source": "\udcff.jpg"}, "a photo's name must be text in UTF-8"),
         ({"photo": b"x"}, "a photo's SHA-256 has 32 bytes, not 1"),
         ({"box": (1 << 40, 0, 1, 1)}, "which is beyond any photo"),
+        ({"box": (0, 0, 1)}, "a box of 3 numbers, not of 4, or of none"),
         ({"score": float("nan")}, "a score of nan; it must lie in 0 to 1"),
         ({"enrolled": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))}, "enrolled in the year 9999"),
     ],

@@ -11,7 +11,7 @@ from elasticface.gallery import removal
 from elasticface.gallery.collection import Aggregation
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
-from elasticface.gallery.stats import audit
+from elasticface.gallery.stats import audit, stats
 from elasticface.model.encoder import FaceEncoder
 
 psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
@@ -99,10 +99,74 @@ def test_all_or_nobody_is_removed(database: Database, encoder: FaceEncoder) -> N
     removed = gallery.drop()
     assert (removed.people, removed.faces) == (3, 3)
     assert files_with(database, made_up(3, 1)[2].halves.tobytes()) == []
+    for use in (gallery.people, lambda: gallery.enrol_embeddings(made_up(1, 1))):
+        with pytest.raises(InputError, match="collection friends: was removed meanwhile"):
+            use()
     with pytest.raises(InputError, match="no collection 'friends'"):
-        gallery.people()
-    with pytest.raises(InputError, match="no collection"):
-        gallery.enrol_embeddings(made_up(1, 1))
+        Gallery("friends", database=database)
+
+
+def test_who_reads_them_all_the_time_is_said_and_blocks_nobody_for_long(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    faces = made_up(3, 1)
+    gallery.enrol_embeddings(faces)
+    monkeypatch.setattr(removal, "PATIENCE", 0.2)
+    monkeypatch.setattr(removal, "_ASK", 0.1)
+    with psycopg.connect(**database.address) as other:  # as an export does, which keeps the table and no snapshot
+        other.execute("SELECT count(*) FROM elasticface.face_1")
+        removed = gallery.remove("person 1")
+        assert not removed.erased
+        assert "somebody read them all the time" in removed.remains
+        other.rollback()
+    assert gallery.erase().erased
+    assert files_with(database, faces[1].halves.tobytes()) == []
+
+
+def test_a_role_that_may_not_write_the_files_afresh_is_told(database: Database, encoder: FaceEncoder) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(3, 1))
+    with database.no_transaction() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS clerk")
+        cursor.execute("CREATE ROLE clerk LOGIN IN ROLE pg_checkpoint")
+        cursor.execute("GRANT USAGE ON SCHEMA elasticface TO clerk")
+        cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA elasticface TO clerk")
+        cursor.execute("REVOKE MAINTAIN ON ALL TABLES IN SCHEMA elasticface FROM clerk")
+        cursor.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA elasticface TO clerk")
+        cursor.execute("GRANT EXECUTE ON FUNCTION pg_switch_wal TO clerk")
+    folder = database.address["host"]
+    clerks = Database(f"postgresql://clerk@/elasticface?host={folder}&port={database.address['port']}")
+    removed = removal.remove(clerks, "friends", ["person 1"])
+    assert (removed.people, removed.erased) == (1, False)
+    assert "this role may not write them afresh; connect as their owner" in removed.remains
+    clerks.close()
+    assert gallery.erase().erased
+    with database.no_transaction() as cursor:
+        cursor.execute("DROP OWNED BY clerk")
+        cursor.execute("DROP ROLE clerk")
+
+
+def test_what_a_collection_that_is_gone_has_left_is_erased(database: Database, encoder: FaceEncoder) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    faces = made_up(3, 1)
+    gallery.enrol_embeddings(faces)
+    removal.delete_collection(database, "friends")  # and a kill
+    assert files_with(database, faces[0].halves.tobytes())  # in the log
+    assert removal.erase(database, "friends").erased
+    assert files_with(database, faces[0].halves.tobytes()) == []
+    assert files_with(database, b"person 1") == []
+
+
+def test_an_index_of_nobody_is_removed(database: Database, encoder: FaceEncoder) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    assert gallery.reindex() is None
+    gallery.enrol_embeddings(made_up(3, 1))
+    assert gallery.reindex() is not None
+    gallery.remove([person.name for person in gallery.people()])
+    (told,) = stats(database)
+    assert told.search == "exact"
+    assert told.as_json()["recall"] is None
 
 
 def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(

@@ -8,6 +8,8 @@ from elasticface.base.errors import InputError
 from elasticface.gallery.database import Connections, Database
 from elasticface.gallery.schema import MIGRATIONS
 
+psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
+
 
 def version(database: Connections) -> tuple[int, int]:
     with database.transaction() as cursor:
@@ -36,3 +38,20 @@ def test_statistics_hold_no_names_and_no_embeddings(database: Database) -> None:
         )
         kept_out = {name for (name,) in cursor.fetchall()}
     assert kept_out == {"person.name", "face.embedding", "face.source", "face.photo", "template.embedding"}
+
+
+def test_a_role_without_rights_of_its_own_uses_what_a_superuser_has_made(database: Database) -> None:
+    with database.no_transaction() as cursor:
+        for statement in ("DROP DATABASE IF EXISTS guests", "DROP ROLE IF EXISTS clerk", "CREATE ROLE clerk LOGIN"):
+            cursor.execute(statement)
+        cursor.execute("CREATE DATABASE guests")
+    guests = {**database.address, "dbname": "guests"}
+    with psycopg.connect(**guests) as made:  # as docs/gallery.md says it
+        made.execute("CREATE SCHEMA elasticface AUTHORIZATION clerk")
+        made.execute("CREATE EXTENSION vector SCHEMA elasticface")
+    clerks = Connections({**guests, "user": "clerk"}, "guests")
+    assert version(clerks) == (len(MIGRATIONS), len(MIGRATIONS))
+    clerks.disconnect()
+    with database.no_transaction() as cursor:
+        cursor.execute("DROP DATABASE guests")
+        cursor.execute("DROP ROLE clerk")

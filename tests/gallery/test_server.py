@@ -1,10 +1,11 @@
 """The embedded server: in a folder that nobody else may enter, shared by its users, stopped by the last one."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from elasticface.base.errors import InputError
+from elasticface.base.errors import InputError, Stopped
 from elasticface.gallery import server
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
@@ -99,6 +100,19 @@ def test_a_folder_whose_name_is_no_printable_text_is_refused(place: Path, name: 
     with pytest.raises(InputError, match="its name is not printable text; give another folder"):
         Server(place / name)
     assert not (place / name).exists()
+
+
+def test_a_server_that_is_recovering_is_waited_for_and_one_that_is_full_is_said(
+    opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert opened.server is not None
+    answers = [psycopg.pq.Ping.REJECT, psycopg.pq.Ping.REJECT, psycopg.pq.Ping.OK]
+    refused = mock.Mock(side_effect=psycopg.OperationalError("FATAL: the database system is starting up"))
+    monkeypatch.setattr(psycopg, "connect", refused)
+    monkeypatch.setattr(psycopg.pq, "PGconn", mock.Mock(ping=mock.Mock(side_effect=answers)))
+    with pytest.raises(Stopped, match="no connection to the database: FATAL"):
+        opened.server.restart()
+    assert refused.call_count == 3
 
 
 def test_who_only_uses_a_database_makes_none(place: Path) -> None:

@@ -16,7 +16,7 @@ from unit_vectors import made_up, unit
 
 from elasticface.base.errors import Stopped
 from elasticface.gallery import collection as collections
-from elasticface.gallery import enrolment, people, removal, search
+from elasticface.gallery import enrolment, index, people, removal, search
 from elasticface.gallery.collection import NoCollection
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import NewFace
@@ -76,6 +76,88 @@ def test_who_enrols_into_or_searches_what_was_dropped_is_told(
     with pytest.raises(NoCollection, match="was removed meanwhile"):  # another one has its name
         search.search(database, before, made_up(1, 1)[0].embedding[None])
     assert removal.erase(database, before).erased
+
+
+def test_a_gallery_is_of_the_collection_that_it_opened_whatever_has_its_name_later(
+    database: Database, encoder: FaceEncoder, other_encoder: FaceEncoder, tmp_path: Path
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(1, 1))
+    removal.drop(database, "friends")
+    Gallery.create("friends", other_encoder, database=database).enrol_embeddings(made_up(2, 1))
+    for use in (
+        lambda: gallery.enrol_embeddings(made_up(1, 1)),
+        lambda: gallery.search_embeddings(made_up(1, 1)[0].embedding[None]),
+        gallery.people,
+        gallery.reindex,
+        gallery.drop_index,
+        lambda: gallery.remove("person 0"),
+        lambda: gallery.export(tmp_path / "out"),
+        gallery.drop,
+    ):
+        with pytest.raises(NoCollection, match="was removed meanwhile"):
+            use()
+    assert [one.people for one in collections.every(database)] == [2]
+    assert not (tmp_path / "out").exists()
+
+
+def test_who_enrols_and_searches_keeps_nobody_from_making_or_dropping_another_collection(
+    database: Database, encoder: FaceEncoder
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(2, 1))
+    with database.transaction() as cursor:
+        collections.read(cursor, database, "friends", "FOR KEY SHARE")
+        for table in ("person_1", "face_1"):
+            cursor.execute(f"LOCK TABLE elasticface.{table} IN ROW EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(Gallery.create, "others", encoder, database=database).result(30)
+            threads.submit(removal.delete_collection, database, "others").result(30)
+
+
+def test_an_index_that_two_make_at_once_is_made_once_and_measured(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(20, 1))
+    begun, go, built = threading.Event(), threading.Event(), []
+    build = pausing(index._build, begun, go)
+    monkeypatch.setattr(index, "_build", lambda *given: built.append(build(*given)))
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(gallery.reindex) for _ in range(2)]
+        assert begun.wait(60)
+        time.sleep(0.3)
+        go.set()
+        assert [one.result(60).searches for one in both] == [20, 20]
+    assert len(built) == 1
+
+
+def test_a_photo_whose_person_was_removed_meanwhile_is_enrolled(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    (face,) = made_up(1, 1)
+    gallery.enrol_embeddings([face])
+    whose = enrolment._people_on
+
+    def removed_first(*given: Any) -> Any:
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(removal.delete, database, "friends", ["person 0"]).result(60)
+        monkeypatch.setattr(enrolment, "_people_on", whose)
+        return whose(*given)
+
+    monkeypatch.setattr(enrolment, "_people_on", removed_first)
+    assert gallery.enrol_embeddings([replace(face, person="Ann")]) == [None]
+    assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 1)]
+
+
+def test_the_connections_of_threads_that_have_ended_are_closed(database: Database) -> None:
+    for _ in range(5):
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(collections.every, database).result(60)
+    with database.transaction() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> ''")
+        assert cursor.fetchone() <= (2,)
 
 
 def test_the_same_photos_in_another_order_as_somebody_elses_do_not_block_each_other(

@@ -9,9 +9,10 @@ HELP = "an index for a large collection, and its recall"
 
 DESCRIPTION = """Make the HNSW index of a collection anew, and measure its recall on the collection itself.
 
-Without an index every search is exact. With one, collections of more than 100,000 faces are searched by it, and every
-answer says so, with the recall. Enrolling keeps the index up to date; make it anew when the collection has grown much,
-for the recall was measured on what there was. --drop removes it."""
+Without an index every search is exact. With one, collections of more than 100,000 faces (of means: people) are searched
+by it, and every answer says so, with the recall. While it is built nobody is enrolled or removed. Enrolling keeps the
+index up to date; make it anew when the collection has grown much, for the recall was measured on what there was. --drop
+removes it."""
 
 
 def add_options(parser: Parser) -> None:

@@ -5,7 +5,7 @@ import json
 from jsonargparse import Namespace
 
 from elasticface.base.errors import InputError
-from elasticface.cli.gallery.options import add_place, open_gallery
+from elasticface.cli.gallery.options import add_place
 from elasticface.cli.parser import Parser
 
 HELP = "people and their embeddings out of the database, for good"
@@ -29,15 +29,21 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Do it, and say what was removed."""
+    from elasticface.gallery import removal
+    from elasticface.gallery.database import Database
+
     if options.everyone and options.people:
         raise InputError("names and --everyone: give one of them")
     if not (options.people or options.everyone or options.erase):
         raise InputError("nothing to do: give names, or --everyone, or leave --no-erase out")
-    with open_gallery(options) as gallery:
+    database = Database(options.database, create=False)
+    try:
         if options.everyone:
-            removed = gallery.drop()
+            removed = removal.drop(database, options.collection)
         elif options.people:
-            removed = gallery.remove(options.people, erase=options.erase)
-        else:
-            removed = gallery.erase()
+            removed = removal.remove(database, options.collection, options.people, erase=options.erase)
+        else:  # where the collection itself was removed, too
+            removed = removal.erase(database, options.collection)
+    finally:
+        database.close()
     print(json.dumps(vars(removed)) if options.json else "\n".join(removed.lines()))
