@@ -199,10 +199,12 @@ def check_embedding(embedding: NDArray[np.float32], name: str, model: str) -> No
         model: its name.
 
     Raises:
-        InputError: it is zero.
+        InputError: it is zero, or holds a number that is none.
     """
     if not embedding.any():
         raise InputError(f"{model}: its embedding of {name} is zero; the model is broken")
+    if not np.isfinite(embedding).all():
+        raise InputError(f"{model}: its embedding of {name} holds a number that is none; the model is broken")
 
 
 def share(rate: float, interval: tuple[float, float]) -> str:

@@ -96,7 +96,7 @@ class Batches:
     def _embed(self, batch: list[_Waiting]) -> None:
         try:
             faces = [face for waiting in batch for face in waiting.faces]
-            embeddings = self._encoder.embed(faces, batch_size=max(self._size, 1))
+            embeddings = self._encoder.embed(faces, batch_size=self._size)
         except Exception as error:
             if len(batch) > 1:  # what one request's faces do to the model is not the others' concern
                 for waiting in batch:

@@ -1,6 +1,6 @@
 """A request's form, read as it comes: file uploads and short fields, refused at the first byte that is too much.
 
-Nothing of it goes to the disk: what holds a photo, a temporary file too, would have to be kept from others and deleted.
+Uploads stay in memory: a temporary file would need protecting and deleting.
 """
 
 import asyncio
@@ -110,9 +110,8 @@ async def read_form(request: Request, limits: Limits, photos: Mapping[str, int],
     except FormParserError as error:
         raise Problem(400, "broken-form", "the form is no multipart/form-data as RFC 7578 has it") from error
     except TimeoutError as error:
-        raise Problem(
-            408, "slow-upload", f"the request did not come whole within {limits.upload_seconds:g} seconds"
-        ) from error
+        late = f"the request did not come whole within {limits.upload_seconds:g} seconds"
+        raise Problem(408, "slow-upload", late, {"Connection": "close"}) from error
     if not parts.whole:
         raise Problem(400, "broken-form", "the form ends before its last boundary")
     form = Form({name: parts.photos.get(name, []) for name in photos}, parts.fields)

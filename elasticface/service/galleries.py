@@ -1,7 +1,9 @@
 """The galleries' database in the service: opened when a request first needs it, used in threads of its own.
 
-The event loop waits for nothing here. A statement that takes too long is ended by the database, so that a thread comes
-free again whatever the database does; only erasing, which may take long and has a thread to itself, is not bounded.
+The event loop waits for nothing here, and of requests none but a removal waits longer than it may. A statement that
+takes too long is ended by the database, so that its thread comes free again. Two things keep a thread for longer:
+opening the database, where an embedded server has a crash to recover from or another process starts it, and erasing,
+which has a thread to itself.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,13 +21,13 @@ from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import collection as collections
 from elasticface.gallery import removal
 from elasticface.gallery.collection import Collection, CollectionExists, NoCollection, OtherModel
-from elasticface.gallery.database import Database
+from elasticface.gallery.database import Database, Unreachable
 from elasticface.gallery.people import NoPerson
 from elasticface.gallery.removal import Removal
 from elasticface.gallery.server import NotInstalled
 from elasticface.model.encoder import FaceEncoder
-from elasticface.service.gate import log
 from elasticface.service.limits import Limits
+from elasticface.service.log import log
 from elasticface.service.problems import Problem
 
 RETRY_SECONDS = 5
@@ -34,6 +37,21 @@ _READY_SECONDS = 5.0  # that the database may take to say that it is there
 _READY_AGAIN = 1.0  # seconds for which that is known: /readyz is open to everyone, and asks the database no more often
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PendingRemoval:
+    """What was removed, and is being erased from the files.
+
+    Attributes:
+        people: how many people.
+        faces: how many were theirs.
+        erasing: what becomes of it: ``erased`` and ``remains`` of a Removal, or a Problem.
+    """
+
+    people: int
+    faces: int
+    erasing: Future[Removal]
 
 
 class Galleries:
@@ -63,7 +81,8 @@ class Galleries:
 
         Raises:
             Problem: 404, no such collection or person; 409, a collection that is there or is another model's; 503, the
-                database does not answer, is busy for too long, or is not installed.
+                database does not answer, is busy for too long, may not be used, or is not installed.
+            InputError: a fault of the service, which no other try mends: a broken model's embedding, for one.
         """
         self._wanted = True
         working = asyncio.get_running_loop().run_in_executor(self._threads, self._do, job)
@@ -91,26 +110,23 @@ class Galleries:
             self._fingerprint = collections.fingerprint(self.encoder)
         collections.check_model(collection, self.encoder, self.finder, self._fingerprint)
 
-    async def remove(self, delete: Callable[[Database], tuple[Collection, Removal]]) -> tuple[Removal, Future[Removal]]:
+    async def remove(self, delete: Callable[[Database], tuple[Collection, Removal]]) -> PendingRemoval:
         """Delete people's rows, and begin to erase what they leave in the files, whether anybody waits for it or not.
         Removals that wait at one time are erased together.
 
         Args:
             delete: as :func:`.removal.delete`.
 
-        Returns:
-            What was removed, and what becomes of it: the Removal or the Problem of the erasure.
-
         Raises:
             Problem: as of :meth:`run`.
         """
 
-        def deleted(database: Database) -> tuple[Removal, Future[Removal]]:
+        def deleted(database: Database) -> PendingRemoval:
             collection, removed = delete(database)
             with self._erasing:
                 if collection.id not in self._erasures:
                     self._erasures[collection.id] = self._eraser.submit(self._erase, collection)
-                return removed, self._erasures[collection.id]
+                return PendingRemoval(removed.people, removed.faces, self._erasures[collection.id])
 
         return await self.run(deleted)
 
@@ -152,9 +168,12 @@ class Galleries:
         try:
             database = self._opened()
             _prepare(database, max(round(1000 * self._limits.database_seconds), 1) if bounded else 0)
-            return job(database)
         except NotInstalled as error:
             raise Problem(503, "no-gallery", str(error)) from error
+        except (InputError, Stopped, OSError) as error:
+            raise _does_not_answer(error) from error
+        try:
+            return job(database)
         except NoCollection as error:
             raise Problem(404, "no-collection", "there is no such collection; /v1/collections lists them") from error
         except NoPerson as error:
@@ -163,9 +182,14 @@ class Galleries:
             raise Problem(409, "exists", "there is a collection of this name already; give another name") from error
         except OtherModel as error:
             raise Problem(409, "other-model", str(error)) from error
-        except (InputError, Stopped) as error:  # for who runs the service: it has the place of the database
-            log.error("database=%s", printable(str(error)))
-            raise _unavailable("the database does not answer, or may not be used") from error
+        except (Unreachable, Stopped, OSError) as error:
+            raise _does_not_answer(error) from error
+        except InputError as error:
+            from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
+
+            if isinstance(error.__cause__, (InsufficientPrivilege, ReadOnlySqlTransaction)):
+                raise _does_not_answer(error) from error
+            raise
 
     def _opened(self) -> Database:
         with self._opening:
@@ -188,6 +212,11 @@ def _prepare(database: Database, milliseconds: int) -> None:
         except Stopped:
             if last:
                 raise
+
+
+def _does_not_answer(error: Exception) -> Problem:
+    log.error("database=%s", printable(str(error)))  # for who runs the service: it has the place of the database
+    return _unavailable("the database does not answer, or may not be used")
 
 
 def _unavailable(what: str) -> Problem:

@@ -1,9 +1,9 @@
 """What every request passes, whatever it asks for: an id, the key, its answer's headers, and one line in the log."""
 
-import logging
+import asyncio
 import secrets
 import time
-import traceback
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from elasticface.service.forms import too_large
 from elasticface.service.keys import Key
-from elasticface.service.limits import Limits
+from elasticface.service.limits import HEAD_BYTES, Limits
+from elasticface.service.log import log, where
 from elasticface.service.metrics import Metrics
 from elasticface.service.problems import Problem
 
@@ -37,9 +38,15 @@ SECURITY_HEADERS = {
 CLIENT_GONE = 499
 """How the log and the metrics have a request whose client left before its answer; nginx's number."""
 
-log = logging.getLogger("elasticface.service")
+BROKEN = "broken"
+"""In the state of a request whose body is no HTTP, as the server has found."""
 
 _METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
+
+
+def no_http() -> Problem:
+    """What was sent is no HTTP."""
+    return Problem(400, "no-http", f"no HTTP request, or one with more than {HEAD_BYTES:,} bytes of headers")
 
 
 class Gate:
@@ -60,16 +67,23 @@ class Gate:
         start = time.perf_counter()
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(receive, send, request_id)
+        exchange = _Exchange(receive, send, scope["state"])
         try:
+            if BROKEN in scope["state"]:
+                raise no_http()
             self._check(scope)
             await self.app(scope, exchange.receive, exchange.send)
         except Problem as problem:
             await problem.answer(request_id)(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             exchange.status = CLIENT_GONE
+        except asyncio.CancelledError:  # the service is stopped, and waits no longer
+            if exchange.status == 0:
+                stopped = Problem(503, "stopped", "the service was stopped before it had the answer; ask again")
+                await stopped.answer(request_id)(scope, exchange.receive, exchange.send)
+            raise
         except Exception as error:
-            log.error("id=%s failed=%s", request_id, _where(error))
+            log.error("id=%s failed=%s", request_id, where(error))
             if exchange.status == 0:
                 failure = Problem(500, "failure", "the service failed; its log has more under this id")
                 await failure.answer(request_id)(scope, exchange.receive, exchange.send)
@@ -91,12 +105,12 @@ class Gate:
     def _record(self, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "-")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        status = exchange.status or CLIENT_GONE
+        status, request_id = exchange.status or CLIENT_GONE, scope["state"]["request_id"]
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         log.info(
             "id=%s method=%s route=%s status=%d ms=%.1f in=%d out=%d",
-            *(exchange.request_id, method, route, status, 1000 * seconds, exchange.bytes_in, exchange.bytes_out),
+            *(request_id, method, route, status, 1000 * seconds, exchange.bytes_in, exchange.bytes_out),
         )
 
 
@@ -106,16 +120,16 @@ _CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="elasticface"'}
 class _Exchange:
     """A request's messages on their way in and out: counted, and answers given their headers."""
 
-    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
-        self._receive, self._send, self.request_id = receive, send, request_id
+    def __init__(self, receive: Receive, send: Send, state: MutableMapping[str, Any]) -> None:
+        self._receive, self._send, self._state = receive, send, state
         self.status, self.bytes_in, self.bytes_out = 0, 0, 0  # status 0: no answer has begun
-        self._all_received = False
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if BROKEN in self._state:
+            raise no_http()
         if message["type"] == "http.request":
             self.bytes_in += len(message.get("body", b""))
-            self._all_received = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -129,15 +143,6 @@ class _Exchange:
     def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
         headers: list[tuple[bytes, bytes]] = list(message.get("headers", []))
         there = {name.lower() for name, _ in headers}
-        extra = SECURITY_HEADERS | {"X-Request-Id": self.request_id}
-        if self.status >= 400 and not self._all_received:
-            extra["Connection"] = "close"  # the rest of a body that was refused is not waited for
+        extra = SECURITY_HEADERS | {"X-Request-Id": self._state["request_id"]}
         encoded = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
         return headers + [(name, value) for name, value in encoded if name not in there]
-
-
-def _where(error: BaseException) -> str:
-    """The type of an error and where it arose, without its message: that may hold a name from a photo's metadata."""
-    frames: list[Any] = traceback.extract_tb(error.__traceback__)
-    at = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{at}"

@@ -29,10 +29,18 @@ class Key:
 
 
 def default_folder() -> Path:
-    """Where the hash lies unless the user says otherwise: below ``XDG_DATA_HOME`` or ``~/.local/share``."""
+    """Where the hash lies unless the user says otherwise: below ``XDG_DATA_HOME`` or ``~/.local/share``.
+
+    Raises:
+        InputError: this user has no home.
+    """
     shared = os.environ.get("XDG_DATA_HOME", "")
-    # The XDG specification has a relative path ignored.
-    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".local" / "share") / "elasticface" / "service"
+    if os.path.isabs(shared):  # the XDG specification has a relative path ignored
+        return Path(shared) / "elasticface" / "service"
+    try:
+        return Path.home() / ".local" / "share" / "elasticface" / "service"
+    except RuntimeError as error:
+        raise InputError("there is no home folder for the API key; set HOME, or give --key-folder FOLDER") from error
 
 
 def new_key(folder: Path) -> tuple[Key, str]:

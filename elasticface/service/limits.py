@@ -7,6 +7,12 @@ from elasticface.base.errors import InputError
 MOST_CONNECTIONS = 512
 """Open connections, idle ones too; the 1,024 files that a process may open are not all ours."""
 
+BACKLOG = 128
+"""Connections that wait to be accepted."""
+
+KEEP_ALIVE_SECONDS = 5
+"""For which an idle connection is kept."""
+
 HEAD_BYTES = 16 * 1024
 """Of a request's first line and headers."""
 
@@ -17,7 +23,8 @@ FIELD_BYTES = 1000
 """Of a form's field that is not a photo."""
 
 MOST_COLLECTIONS = 100
-"""That clients may make: each is tables of the database. The command line makes as many as are wanted."""
+"""Of a database, from which on clients make no more: each is tables. Those of the command line, which makes as many as
+are wanted, count as well."""
 
 MOST_CANDIDATES = 100
 """Of a search."""
@@ -30,8 +37,10 @@ MOST_PEOPLE = 1000
 class Limits:
     """Bounds on a request, on what is at work at one time, and on waiting.
 
-    What waits in memory is at most ``queue`` × ``request_bytes``; a photo that is decoded takes 6 to 17 bytes a pixel,
-    and ``threads`` of them are at one time.
+    Of requests at most ``queue`` × ``request_bytes`` wait in memory, and of faces cut out of their photos ``queue`` ×
+    ``faces`` (38 kB each at 112 pixels) or, of those to be enrolled, ``queue`` × ``photos``; a photo that is decoded
+    takes 6 to 17 bytes a pixel, and ``threads`` of them are at one time. Answers that clients have not taken yet are
+    beside that, about 11 kB for a face that ``/v1/embed`` has embedded.
 
     Raises:
         InputError: a bound below 1, or a time that is not above 0.

@@ -3,10 +3,9 @@
 import asyncio
 import ipaddress
 import json
-import logging
 import secrets
 import socket
-import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -16,12 +15,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from elasticface.base.errors import InputError
-from elasticface.service.gate import log
-from elasticface.service.limits import HEAD_BYTES, HEAD_SECONDS, MOST_CONNECTIONS, Limits
-from elasticface.service.problems import MEDIA_TYPE, Problem
-
-_BACKLOG = 128
-_KEEP_ALIVE = 5  # seconds that an idle connection is kept
+from elasticface.service.gate import BROKEN, no_http
+from elasticface.service.limits import BACKLOG, HEAD_BYTES, HEAD_SECONDS, KEEP_ALIVE_SECONDS, MOST_CONNECTIONS, Limits
+from elasticface.service.log import log, to_stderr, where
+from elasticface.service.problems import MEDIA_TYPE
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -36,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--host {host} --port {port}: cannot listen there: {reason}; give another") from error
@@ -55,10 +52,11 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
         listening: of :func:`listen`; closed at the end.
         limits: the application's.
     """
-    _log_lines()
+    to_stderr()
+    protocol: Any = partial(_Protocol, take_seconds=limits.upload_seconds)
     config = uvicorn.Config(
         app,
-        http=_protocol(limits.upload_seconds),
+        http=protocol,
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -66,7 +64,7 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # no address is used, so none is to be believed
-        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(round(limits.stop_seconds), 1),
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
@@ -77,32 +75,46 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
 class _Server(uvicorn.Server):
     """Ends with 0 when it was told to end: uvicorn would raise the signal once more, which ends with 143."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_failed)
+        await super().startup(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         self._captured_signals.clear()
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, for clients of all kinds: connections have a bound, and each waits only so long for its client."""
+    """uvicorn's, for clients of all kinds: connections have a bound, and each waits only so long for its client.
 
-    take_seconds: float
-    """For a client to take what it is sent."""
+    Args:
+        arguments: uvicorn's.
+        take_seconds: for a client to take what it is sent.
+    """
 
-    _head: asyncio.TimerHandle | None = None
-    _stalled: asyncio.TimerHandle | None = None
+    def __init__(self, *arguments: Any, take_seconds: float, **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self._take_seconds = take_seconds
+        self._head: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
             return
+        # pause_writing is called once the kernel takes no more, whatever is left, and resume_writing once all has gone:
+        # a transport that was closed with something left would wait for its client for ever.
+        transport.set_write_buffer_limits(0)
         self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.ERROR:  # what comes after what was no HTTP
+            return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._head = _cancel(self._head)
-        elif self._head is None:  # a next request has begun
+        elif self._head is None:  # a next request has begun, or there is more of a body that was refused: it is dropped
             self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,7 +123,7 @@ class _Protocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.take_seconds, self.transport.abort)
+        self._stalled = self.loop.call_later(self._take_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         self._stalled = _cancel(self._stalled)
@@ -119,12 +131,16 @@ class _Protocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, or has headers beyond all measure, is answered as everything else is."""
-        request_id = secrets.token_hex(8)
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer has begun
+        if self.cycle is not None and not self.cycle.response_complete:  # a body: its request answers and is logged
+            self.scope["state"][BROKEN] = True
+            self.cycle.keep_alive = False
+            self.cycle.message_event.set()
+            return
+        if self.conn.our_state is not h11.IDLE:  # the rest of a request that is answered
             self.transport.close()
             return
-        problem = Problem(400, "no-http", f"no HTTP request, or one with more than {HEAD_BYTES:,} bytes of headers")
-        body = json.dumps(problem.as_json() | {"request_id": request_id}).encode()
+        request_id = secrets.token_hex(8)
+        body = json.dumps(no_http().as_json() | {"request_id": request_id}).encode()
         headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
         headers |= {"x-request-id": request_id, "x-content-type-options": "nosniff"}
         head = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
@@ -134,8 +150,10 @@ class _Protocol(H11Protocol):
         log.info("id=%s method=- route=- status=400 ms=0.0 in=0 out=%d", request_id, len(body))
 
 
-def _protocol(seconds: float) -> type[_Protocol]:
-    return type("_Protocol", (_Protocol,), {"take_seconds": seconds})
+def _failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What no request has raised is a line in the log as well, where asyncio would write a traceback."""
+    error: BaseException | None = context.get("exception")
+    log.error("failed=%s", context["message"] if error is None else where(error))
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
@@ -143,17 +161,3 @@ def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     if timer is not None:
         timer.cancel()
     return None
-
-
-def _log_lines() -> None:
-    """One line a request on stderr, in UTC; what uvicorn and the form's parser have to say is in these already."""
-    handler = logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    log.handlers, log.propagate = [handler], False
-    log.setLevel(logging.INFO)
-    quiet: Any = logging.NullHandler()
-    for name, level in (("uvicorn.error", logging.ERROR), ("python_multipart", logging.CRITICAL)):
-        logging.getLogger(name).setLevel(level)
-        logging.getLogger(name).addHandler(quiet)

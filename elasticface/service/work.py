@@ -46,8 +46,8 @@ T = TypeVar("T")
 
 @contextlib.asynccontextmanager
 async def connected(request: Request) -> AsyncIterator[None]:
-    """Break the body off once the client has gone: what nobody waits for holds no place, and what of it has not begun
-    in a thread never does. The request's body has been read before.
+    """Break the body off once the client has gone: what nobody waits for holds no place, and what no thread has started
+    is cancelled. The request's body has been read before.
 
     Raises:
         ClientDisconnect: it has gone.
@@ -169,9 +169,13 @@ class Work:
             self._threads, lambda: base64.b64encode(encode(aligned, ".png")).decode()
         )
 
-    def embed(self, faces: Sequence[NDArray[np.uint8]]) -> "asyncio.Future[NDArray[np.float32]]":
-        """As :meth:`Batches.embed`."""
-        return self._batches.embed(faces)
+    async def embed(self, faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """As :meth:`Batches.embed`, of none too. A request waits for the faces of one photo before it looks at the next
+        one: what waits for the model stays small, and nothing of it is left behind by a client that goes.
+        """
+        if not faces:
+            return np.empty((0, self.encoder.card.embedding_size), np.float32)
+        return await self._batches.embed(faces)
 
     def threshold(self, fmr: float | None) -> Threshold:
         """What to decide by at a false match rate.

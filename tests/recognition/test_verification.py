@@ -22,7 +22,7 @@ from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.embed_folder import embed_photos
 from elasticface.recognition.page import write_verification
 from elasticface.recognition.search import find
-from elasticface.recognition.verification import verify
+from elasticface.recognition.verification import check_embedding, verify
 
 WRITTEN = ("embeddings.npy", "faces.csv", "embed.json")
 
@@ -88,6 +88,15 @@ def test_of_several_faces_it_is_said_which_was_taken_and_none_is_refused(album, 
     assert found.faces[1].note.startswith("two.png: 2 faces; the one at (")
     with pytest.raises(InputError, match=r"nobody.png: no face was found in 240x200 pixels; give a photo"):
         verify(pair[0], album / "nobody.png", encoder, names=("a.png", "nobody.png"))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"), [([0, 0], "is zero"), ([1, np.nan], "a number that is none"), ([np.inf, 0], "that is none")]
+)
+def test_an_embedding_that_says_nothing_is_refused(values, reason):
+    with pytest.raises(InputError, match=f"small: its embedding of a.jpg .*{reason}; the model is broken"):
+        check_embedding(np.array(values, np.float32), "a.jpg", "small")
+    check_embedding(np.array([0, 1], np.float32), "a.jpg", "small")
 
 
 def test_the_json_has_the_keys_that_scripts_rely_on(pair, encoder):

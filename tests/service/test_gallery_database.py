@@ -3,16 +3,21 @@
 import builtins
 import os
 import signal
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from gallery_requests import FRIENDS, create, enrol, outcomes, people, search
 from service_problems import problem
 
 from elasticface.gallery import removal, server
 from elasticface.gallery.gallery import Gallery
+from elasticface.model.encoder import FaceEncoder
 from elasticface.service.limits import Limits
 from elasticface.service.routes import people as people_routes
 
@@ -93,6 +98,37 @@ def test_a_database_that_is_busy_for_too_long_keeps_neither_clients_nor_threads(
     assert outcomes(answer) in (["enrolled"], ["already"])  # an earlier one may have been stored after its time
 
 
+def test_a_computer_without_room_for_temporary_files_is_no_fault_of_the_service(enrolling, monkeypatch, place, caplog):
+    client = enrolling(place=place / "no-tmp")
+    with monkeypatch.context() as patched, caplog.at_level("INFO", "elasticface.service"):
+        patched.setattr(tempfile, "TemporaryFile", lambda *_: Path("/nothing/there").read_text())
+        unavailable(client.get("/v1/collections"))
+        problem(client.get("/readyz"), 503, "not-ready")
+    assert "database=[Errno 2] No such file or directory: '/nothing/there'" in caplog.messages
+    assert client.get("/v1/collections").status_code == 200
+
+
+def test_what_a_broken_model_makes_is_not_tried_again(friends, encoder, photos, monkeypatch, caplog):
+    class Broken:
+        def embed(self, faces, batch_size):
+            return np.full((len(faces), encoder.card.embedding_size), np.nan, np.float32)
+
+    monkeypatch.setattr(friends.app.state.work._batches, "_encoder", Broken())
+    with caplog.at_level("INFO", "elasticface.service"):
+        for answer in (enrol(friends, "Ann", photos["a"]), search(friends, photos["a"])):
+            problem(answer, 500, "failure")
+            assert "retry-after" not in answer.headers
+    failed = [line for line in caplog.messages if "failed=InputError at " in line]
+    assert len(failed) == 2
+    assert not [line for line in caplog.messages if line.startswith("database=")]
+    assert people(friends)["people"] == []
+
+
+def test_a_model_whose_embeddings_are_too_long_has_no_collection(enrolling, encoder):
+    client = enrolling(FaceEncoder(encoder.network, replace(encoder.card, embedding_size=4001)))
+    assert "have 4,001 numbers; a collection takes 4,000" in problem(create(client, "friends"), 409, "other-model")
+
+
 def test_what_is_not_installed_is_said(enrolling, photos, monkeypatch, place):
     without = enrolling(place=place / "none")
     monkeypatch.setattr(server, "WHEEL", "no_such_package")
@@ -151,6 +187,7 @@ def test_a_removal_that_cannot_be_erased_is_one_all_the_same(friends, photos, mo
     removed = friends.delete(f"{FRIENDS}/people/{ann['id']}").json()
     assert (removed["people"], removed["erased"]) == (1, False)
     assert removed["reason"].startswith("they are found no more, and not erased yet: the database does not answer")
+    assert removed["reason"].endswith("without names erases them, and so does the next removal from the collection")
     assert people(friends)["people"] == []
 
 

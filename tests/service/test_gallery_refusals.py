@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,11 +12,14 @@ from service_problems import problem
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.removal import Removal
 from elasticface.service.app import create_app
+from elasticface.service.forms import Form
 from elasticface.service.keys import new_key
+from elasticface.service.problems import Problem
 from elasticface.service.routes import collections as routes
+from elasticface.service.routes.gallery import in_form
 
 SQL = ("Robert'); DROP TABLE elasticface.face; --", "%s", "$1", "' OR 1=1", "\\", "{0}", "</script><b>&")
-RIGHT_TO_LEFT = "‏دانا‎"  # with marks, as mixed text has them
+JOINED = ("می\u200cترا", "ශ\u0dca\u200dරී")  # Persian and Sinhala are not written without
 
 
 def counted(database):
@@ -82,6 +86,19 @@ def test_names_that_are_none_are_refused(friends, photos, name):
     assert people(friends)["people"] == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [f"Ann{unseen}Lee" for unseen in "\xad\u034f\u061c\u200b\u200c\u200d\u200e\u200f\u2060\u3164\ufe0f\ufeff\U000e0041"]
+    + ["\u200fدانا", "دانا\u200c", "د\u200dانا", "ශ\u0dca\u200d", "\u200cدانا", "Ann \u200dLee"],
+    ids=ascii,
+)
+def test_no_name_has_what_is_not_seen(name):
+    for what in ("person", "collection"):
+        with pytest.raises(Problem) as refused:
+            in_form(Form(fields={what: name}), what, what)
+        assert refused.value.detail == f"{what}: the name of a {what} must have no control or invisible characters"
+
+
 def test_a_collection_that_could_not_stand_in_a_path_is_not_made(friends, database, encoder):
     for name in ("a/b", ".", ".."):
         assert "paths" in problem(create(friends, name), 422, "wrong-value")
@@ -93,7 +110,7 @@ def test_a_collection_that_could_not_stand_in_a_path_is_not_made(friends, databa
 def test_names_are_data(friends, photos, monkeypatch):
     # Erasing takes a while, and is looked at elsewhere.
     monkeypatch.setattr("elasticface.service.galleries.removal.erase", lambda *_, shown: Removal(0, 0, erased=True))
-    for name in (*SQL, RIGHT_TO_LEFT):
+    for name in (*SQL, *JOINED):
         assert enrol(friends, name, photos["a"]).json()["person"]["name"] == name
         (person,) = people(friends)["people"]
         assert person["name"] == search(friends, photos["a"]).json()["candidates"][0]["person"] == name
@@ -127,6 +144,25 @@ def test_there_are_only_so_many_collections(friends, monkeypatch):
     problem(create(friends, "more"), 409, "too-many-collections")
     friends.delete(FRIENDS)
     assert create(friends, "more").status_code == 201
+
+
+def test_clients_that_make_collections_at_once_make_no_more_than_one(friends, monkeypatch):
+    monkeypatch.setattr(routes, "MOST_COLLECTIONS", 2)
+    together, really = threading.Barrier(3), routes.collections.every
+
+    def slow(database):
+        found = really(database)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(routes.collections, "every", slow)
+
+    def making(name):
+        together.wait(60)
+        return create(friends, name).status_code
+
+    with ThreadPoolExecutor(3) as threads:
+        assert sorted(threads.map(making, "abc")) == [201, 409, 409]
 
 
 def test_two_who_enrol_and_remove_the_same_person_at_once(friends, database, photos):

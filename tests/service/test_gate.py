@@ -58,4 +58,5 @@ def test_the_page_of_the_api_lists_every_route_and_loads_nothing(client):
         assert path in page.text
     assert "first" in page.text
     assert not re.search(r"<script|src=|@import|url\(|https?://(?!127\.0\.0\.1)", page.text)
+    assert 'href="openapi.json"' in page.text  # below a path of a proxy, too
     assert "style-src 'sha256-" in page.headers["content-security-policy"]

@@ -1,6 +1,7 @@
 """The API key: shown once, kept as its hash where nobody else may look."""
 
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,13 @@ def test_the_folder_is_among_the_users_data(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_folder() == tmp_path / ".local/share/elasticface/service"
+
+
+def test_a_user_without_a_home_is_told_what_to_give(monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    with pytest.raises(InputError, match="no home folder for the API key; set HOME, or give --key-folder"):
+        default_folder()

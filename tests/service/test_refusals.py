@@ -7,9 +7,11 @@ import threading
 import zlib
 
 import httpx
+import numpy as np
 import pytest
 from service_problems import problem
 
+from elasticface.data.images.decoding import decode
 from elasticface.service.app import create_app
 from elasticface.service.keys import new_key
 from elasticface.service.limits import Limits
@@ -128,7 +130,6 @@ def test_bytes_photos_and_faces_have_bounds(serving, photos):
     service = serving(request_bytes=size, photos=2, faces=1)
     answer = service.post("/v1/detect", files={"photo": photos["two"]})
     assert "more than" in problem(answer, 413, "request-too-large")
-    assert answer.headers["connection"] == "close"
     # Without a Content-Length it is counted as it comes.
     body = [part("photo", photos["two"]), b"--b--\r\n"]
     problem(service.post("/v1/detect", content=iter(body), headers=FORM), 413, "request-too-large")
@@ -198,7 +199,9 @@ def test_a_slow_upload_is_not_waited_for(encoder, tmp_path):
     async def upload(client):
         return await client.post("/v1/detect", content=slow(), headers={"X-API-Key": text} | FORM)
 
-    problem(talk(app, upload)[0], 408, "slow-upload")
+    (answer,) = talk(app, upload)
+    problem(answer, 408, "slow-upload")
+    assert answer.headers["connection"] == "close"
     assert app.state.work._at_work == 0
 
 
@@ -223,6 +226,25 @@ def test_a_client_that_leaves_is_logged_and_leaves_its_place(encoder, tmp_path, 
     assert app.state.work._at_work == 0
 
 
+async def leaving(app, key, path, body, leaves):
+    """A client that sends a form, and goes once ``leaves`` returns."""
+    headers = [(b"x-api-key", key.encode()), (b"content-type", FORM["Content-Type"].encode())]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {"headers": headers, "root_path": "", "scheme": "http", "server": ("s", 80), "http_version": "1.1"}
+    messages = [{"type": "http.request", "body": body + b"--b--\r\n", "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await leaves()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        raise AssertionError(message)
+
+    await app(scope, receive, send)
+
+
 def test_what_a_client_left_behind_is_not_looked_at(encoder, tmp_path, photos):
     key, text = new_key(tmp_path / "keys")
     app = create_app(encoder, key, limits=Limits(threads=1))
@@ -234,33 +256,56 @@ def test_what_a_client_left_behind_is_not_looked_at(encoder, tmp_path, photos):
         return []
 
     work.finder.find = find
-    body = part("photo", photos["a"]) + b"--b--\r\n"
-    headers = [(b"x-api-key", text.encode()), (b"content-type", FORM["Content-Type"].encode())]
-    scope = {"type": "http", "method": "POST", "path": "/v1/detect", "raw_path": b"/v1/detect", "query_string": b""}
-    scope |= {"headers": headers, "root_path": "", "scheme": "http", "server": ("s", 80), "http_version": "1.1"}
-
-    async def leaving():
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive():
-            if messages:
-                return messages.pop()
-            await asyncio.sleep(0.1)
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            raise AssertionError(message)
-
-        await app(dict(scope), receive, send)
 
     async def run():
-        await asyncio.gather(*(leaving() for _ in range(5)))
+        body = part("photo", photos["a"])
+        await asyncio.gather(*(leaving(app, text, "/v1/detect", body, lambda: asyncio.sleep(0.1)) for _ in range(5)))
         assert work._at_work == 0
         go.set()
 
     asyncio.run(run())
     work.close()
     assert len(looked) == 1
+
+
+def test_a_request_has_one_photos_faces_wait_and_leaves_none_behind(encoder, tmp_path, photos):
+    key, text = new_key(tmp_path / "keys")
+    app = create_app(encoder, key)
+    work, looked, sizes = app.state.work, [], []
+    begun, go = threading.Event(), threading.Event()
+    found = work.finder.find(decode(photos["two"], "two"))
+
+    def find(pixels):
+        looked.append(pixels)
+        return found
+
+    class Busy:
+        def embed(self, faces, batch_size):
+            sizes.append(len(faces))
+            begun.set()
+            assert go.wait(10)
+            return encoder.embed(faces)
+
+    work.finder.find, work._batches._encoder = find, Busy()
+    body = b"".join(part("photos", photos["two"]) for _ in range(8)) + part("faces", b"all", None)
+
+    async def waits():
+        while not work._batches._queue.qsize():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+
+    async def run():
+        others = work._batches.embed([np.zeros((112, 112, 3), np.uint8)])
+        assert await asyncio.to_thread(begun.wait, 10)
+        await leaving(app, text, "/v1/embed", body, waits)
+        assert work._at_work == 0
+        assert work._batches._queue.qsize() == len(looked) == 1
+        go.set()
+        await others
+
+    asyncio.run(run())
+    work.close()
+    assert sizes == [1]
 
 
 def test_a_fault_of_ours_is_a_problem_without_a_traceback(encoder, tmp_path, caplog, photos):

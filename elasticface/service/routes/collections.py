@@ -8,6 +8,7 @@ from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import Aggregation, OtherModel
 from elasticface.gallery.database import Database
 from elasticface.gallery.removal import delete_collection
+from elasticface.gallery.schema import LARGEST_HALFVEC
 from elasticface.gallery.stats import Stats, stats, stats_of
 from elasticface.service import answers
 from elasticface.service.answers import Collection, Removed
@@ -21,7 +22,7 @@ from elasticface.service.work import Work
 
 router = APIRouter()
 
-_NAME = {"type": "string", "description": "1 to 255 bytes, without / and control characters; it stands in paths"}
+_NAME = {"type": "string", "description": "1 to 255 bytes, no /, control or invisible characters; it stands in paths"}
 _AGGREGATION = {
     "type": "string",
     "enum": [*get_args(Aggregation)],
@@ -56,11 +57,17 @@ async def create_collection(request: Request) -> Collection:
         aggregation = cast("Aggregation", sent.word("aggregation", get_args(Aggregation)))
         if _not_in_paths(name):
             raise Problem(422, "wrong-value", "name: must have no / and be no . or .., for it stands in paths")
+        if (numbers := work.encoder.card.embedding_size) > LARGEST_HALFVEC:
+            told = f"the embeddings of this model have {numbers:,} numbers; a collection takes {LARGEST_HALFVEC:,}"
+            raise Problem(409, "other-model", told)
 
         def created(database: Database) -> Collection:
-            if len(collections.every(database)) >= MOST_COLLECTIONS:
-                raise Problem(409, "too-many-collections", f"there are {MOST_COLLECTIONS} collections; remove one")
-            collections.create(database, name, galleries.encoder, galleries.finder, aggregation)
+            with database.transaction() as cursor:
+                # Who makes one counts alone, whichever service of this database it is, until the new one is there.
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtext('elasticface.collection'))")
+                if len(collections.every(database)) >= MOST_COLLECTIONS:
+                    raise Problem(409, "too-many-collections", f"there are {MOST_COLLECTIONS} collections; remove one")
+                collections.create(database, name, galleries.encoder, galleries.finder, aggregation)
             return _told(galleries, stats_of(database, name))
 
         return await galleries.run(created)
@@ -82,9 +89,9 @@ async def remove_collection(request: Request, name: CollectionName) -> Removed:
     work: Work = request.app.state.work
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
-        removed, erasing = await galleries.remove(lambda database: delete_collection(database, kept))
+        removed = await galleries.remove(lambda database: delete_collection(database, kept))
     request.app.state.metrics.removed.inc(removed.people)
-    return await erased(removed, erasing)
+    return await erased(removed)
 
 
 def _told(galleries: Galleries, found: Stats) -> Collection:

@@ -1,7 +1,5 @@
 """`/v1/embed`: the embeddings of the faces in photos."""
 
-import asyncio
-
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
@@ -27,23 +25,19 @@ async def embed(request: Request) -> Embedded:
         sent = await read_form(request, work.limits, {"photos": work.limits.photos}, ("faces",))
         choice = choice_of(sent, _FACES)
         photos = sent.photos["photos"]
-        found: list[list[Face] | Problem] = []
-        waiting: list[asyncio.Future[NDArray[np.float32]]] = []
+        found: list[tuple[list[Face], NDArray[np.float32]] | Problem] = []
         async with connected(request):
             while photos:
                 try:
                     faces, aligned = await work.aligned(photos.pop(0), f"photos[{len(found)}]", choice)
                 except Problem as problem:
                     found.append(problem)
-                    continue
-                found.append(faces)
-                if faces:
-                    waiting.append(work.embed(aligned))
-            embeddings = iter(await asyncio.gather(*waiting))
+                else:
+                    found.append((faces, await work.embed(aligned)))
     told = [
         EmbeddedPhoto(faces=[], problem=answers.Problem(**one.as_json()))
         if isinstance(one, Problem)
-        else EmbeddedPhoto(faces=_faces(one, next(embeddings)) if one else [])
+        else EmbeddedPhoto(faces=_faces(*one))
         for one in found
     ]
     return Embedded(model=work.encoder.card.name, embedding_size=work.encoder.card.embedding_size, photos=told)

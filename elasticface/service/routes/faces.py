@@ -1,6 +1,5 @@
 """`/v1/collections/…/faces`: photos of a person, enrolled."""
 
-import asyncio
 from typing import cast, get_args
 
 import numpy as np
@@ -22,7 +21,7 @@ from elasticface.service.work import Work, connected
 
 router = APIRouter()
 
-_PERSON = {"type": "string", "description": "whose photos they are, 1 to 255 bytes without control characters"}
+_PERSON = {"type": "string", "description": "whose photos they are; 1 to 255 bytes, no control or invisible characters"}
 _FACES = {
     "type": "string",
     "enum": [*get_args(FaceChoice)],
@@ -48,14 +47,13 @@ async def enrol(request: Request, name: CollectionName) -> Enrolled:
         rules = Rules(cast("FaceChoice", sent.word("faces", get_args(FaceChoice))))
         photos = sent.photos["photos"]
         prepared: list[Prepared] = []
-        waiting: list[asyncio.Future[NDArray[np.float32]]] = []
+        embeddings: list[NDArray[np.float32]] = []
         async with connected(request):
             collection = await galleries.run(lambda database: galleries.usable(database, kept))
             while photos:
                 prepared.append(one := await _prepared(work, photos.pop(0), f"photos[{len(prepared)}]", rules))
                 if one.aligned is not None:
-                    waiting.append(work.embed([one.aligned]))
-            embeddings = [embedding for (embedding,) in await asyncio.gather(*waiting)]
+                    embeddings.extend(await work.embed([one.aligned]))
 
             def store(database: Database) -> tuple[list[EnrolledPhoto], Person | None]:
                 stored = store_embedded(database, collection, prepared, embeddings, lambda _: person)

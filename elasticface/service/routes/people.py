@@ -45,6 +45,6 @@ async def remove_person(
     work: Work = request.app.state.work
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
-        removed, erasing = await galleries.remove(lambda database: delete(database, kept, [id]))
+        removed = await galleries.remove(lambda database: delete(database, kept, [id]))
     request.app.state.metrics.removed.inc(removed.people)
-    return await erased(removed, erasing)
+    return await erased(removed)
