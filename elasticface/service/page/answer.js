@@ -1,13 +1,14 @@
 // An answer beside its faces: the decision, what it rests on, and where the similarities lie on a scale.
 
 import { $, element, nameOf } from "./dom.js";
+import { turns } from "./turns.js";
 import { figure } from "./words.js";
 
 const LOWEST = -0.2; // of the scale; similarities of strangers are about 0
 
 /** Where a part's answers are shown: made once, so that screen readers are told of every new one. */
 export function answerIn(part, hint) {
-  const said = element("div", { role: "status" }, element("p", { className: "hint" }, hint));
+  const said = element("div", { role: "status" });
   const problem = element("p", { className: "problem", role: "alert" });
   const rest = element("div");
   $(".answer", part).append(said, problem, rest);
@@ -17,20 +18,27 @@ export function answerIn(part, hint) {
     rest.replaceChildren(...details);
   };
   const trouble = (error) => (problem.textContent = String(error));
-  let latest = null;
+  const turn = turns();
+  const forget = () => {
+    turn();
+    if (said.textContent !== hint) show([element("p", { className: "hint" }, hint)]);
+  };
+  forget();
   return {
     show,
+    /** Show nothing of what was asked so far, nor what is answered to it later. */
+    forget,
     /** Say what went wrong, beside what is shown. */
     trouble,
     /** Wait for what was asked and tell it, unless something else was asked meanwhile. */
     async wait(text, asked, tell) {
-      latest = asked;
+      const newest = turn();
       show([element("p", { className: "hint busy" }, text)]);
       try {
         const found = await asked;
-        if (asked === latest) tell(found);
+        if (newest()) tell(found);
       } catch (error) {
-        if (asked !== latest) return;
+        if (!newest()) return;
         show([]);
         trouble(error);
       }

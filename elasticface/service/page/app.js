@@ -1,101 +1,77 @@
 // The page's start: the key, what the service can do, the collection, and the four parts.
 
+import { makeCollections } from "./collections.js";
 import { makeCompare } from "./compare.js";
-import { $, element, nameOf } from "./dom.js";
+import { $, complain } from "./dom.js";
 import { makeEnrol } from "./enrol.js";
 import { forgetKey, keepKey, readKey } from "./key.js";
 import { makePeople } from "./people.js";
 import { makeSearch } from "./search.js";
 import { ask } from "./service.js";
 import { makeTabs } from "./tabs.js";
-import { plural, sentence } from "./words.js";
+import { turns } from "./turns.js";
 
-const CHOSEN = "elasticface collection"; // its name, in the tab's session
+const collections = makeCollections((another) => {
+  if (another) search.forget();
+  people.follow(another);
+});
 
 /** What the parts share. */
 const state = {
   service: null, // the answer of /v1/service
-  collection: null, // the one that is chosen; null where there is none
   get limits() {
     return state.service.limits;
   },
+  get collection() {
+    return collections.chosen(); // null where there is none
+  },
   path: (tail) => `v1/collections/${encodeURIComponent(state.collection.name)}/${tail}`,
-  /** Read anew how many people there are. */
-  refresh: () => showCollections().catch(trouble),
+  /** Read anew how many people there are; `reading` tells whether that is under way. */
+  refresh: collections.read,
+  get reading() {
+    return collections.reading();
+  },
 };
 
-const trouble = (error) => ($("#notice").textContent = sentence(String(error)));
-
-let people = null; // once the parts are made
-let open = null;
+const turn = turns();
+let [search, people, open] = [null, null, null]; // once the parts are made
 
 async function start() {
+  const newest = turn();
   if (readKey() === null) return enter();
   try {
-    state.service = await ask("GET", "v1/service");
+    const service = await ask("GET", "v1/service");
+    if (!newest()) return;
+    state.service = service;
   } catch (error) {
-    return enter(error);
+    if (newest()) enter(error);
+    return;
   }
   if (open === null) {
-    makeSearch($("#search"), state);
+    search = makeSearch($("#search"), state);
     makeCompare($("#compare"), state);
     makeEnrol($("#enrol"), state);
     people = makePeople($("#people"), state);
-    open = makeTabs($('[role="tablist"]'), (id) => id === "people" && people.show());
+    open = makeTabs($('[role="tablist"]'), (id) => {
+      people.show();
+      if (id === "people") state.refresh();
+    });
   }
-  const gallery = await hasGallery();
+  const { gallery } = state.service;
   for (const id of ["tab-search", "tab-enrol", "tab-people", "collections"]) $(`#${id}`).hidden = !gallery;
   $("#entry").hidden = true;
   $("#session").hidden = $("#parts").hidden = false;
   open(gallery ? "search" : "compare");
+  if (gallery) state.refresh(); // not waited for: the database may not answer, and photos are compared without it
 }
 
+/** Ask for the key, before all else. */
 function enter(error = "") {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   $("#entry").hidden = false;
   $("#session").hidden = $("#parts").hidden = true;
-  $("#entry .problem").textContent = String(error);
+  complain($("#key"), $("#entry .problem"), error);
   $("#key").focus();
-}
-
-/** Whether people can be enrolled here; says why not. */
-async function hasGallery() {
-  $("#notice").textContent = "";
-  if (!state.service.gallery) return false;
-  try {
-    await showCollections();
-    return true;
-  } catch (error) {
-    trouble(error);
-    return false;
-  }
-}
-
-async function showCollections(name = state.collection?.name ?? sessionStorage.getItem(CHOSEN)) {
-  const { collections } = await ask("GET", "v1/collections");
-  const named = collections.find((one) => one.name === name);
-  const chosen = named ?? collections.find((one) => one.usable) ?? collections[0] ?? null;
-  state.collection = chosen;
-  const options = collections.map((one) => element("option", { selected: one === chosen }, one.name));
-  $("#collection").replaceChildren(...(options.length ? options : [element("option", {}, "none yet")]));
-  $("#collection").disabled = collections.length === 0;
-  if (chosen) sessionStorage.setItem(CHOSEN, chosen.name);
-  $("#search .about").replaceChildren(...(chosen ? among(chosen) : []));
-  const why = chosen === null ? "There is no collection yet: make one with New collection, above" : chosen.reason;
-  for (const said of document.querySelectorAll(".unusable")) {
-    said.textContent = why === null ? "" : sentence(why);
-    said.hidden = why === null;
-    const form = said.parentElement.querySelector("form");
-    if (form) form.inert = why !== null;
-  }
-}
-
-function among({ name, people }) {
-  return ["One of the ", plural(people, "person", "people"), " in ", nameOf(name), ", or nobody."];
-}
-
-async function choose(name) {
-  await showCollections(name);
-  if (!$("#people").hidden) await people.show();
 }
 
 $("#entry form").addEventListener("submit", async (event) => {
@@ -117,21 +93,8 @@ for (const kind of ["dragover", "drop"]) {
   document.addEventListener(kind, (event) => event.preventDefault()); // a photo dropped beside a field opens nothing
 }
 window.addEventListener("hashchange", () => readKey() && start());
-
-$("#collection").addEventListener("change", ({ target }) => choose(target.value).catch(trouble));
-$("#make").addEventListener("click", () => $("#new").showModal());
-$("#new .cancel").addEventListener("click", () => $("#new").close());
-$("#new form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const { name, aggregation } = event.target.elements;
-  $("#new .problem").textContent = "";
-  try {
-    const made = await ask("POST", "v1/collections", { name: name.value, aggregation: aggregation.value });
-    await choose(made.name);
-    $("#new").close();
-  } catch (error) {
-    $("#new .problem").textContent = String(error);
-  }
-});
+for (const button of document.querySelectorAll("dialog .cancel")) {
+  button.addEventListener("click", () => button.closest("dialog").close());
+}
 
 start();

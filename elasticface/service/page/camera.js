@@ -5,29 +5,34 @@ import { $ } from "./dom.js";
 /** Show the camera until a photo is taken. Returns the photo, or null. */
 export async function takePhoto() {
   const dialog = $("#camera");
-  const [video, problem, take] = [$("video", dialog), $(".problem", dialog), $(".take", dialog)];
+  const [video, problem, take, cancel] = ["video", ".problem", ".take", ".cancel"].map((one) => $(one, dialog));
   problem.textContent = "";
   take.hidden = video.hidden = false;
-  dialog.showModal();
-  let stream = null;
+  take.ariaDisabled = "true"; // until there is a picture; it keeps the focus meanwhile
+  video.onloadeddata = () => (take.ariaDisabled = null);
   const closed = new Promise((resolve) => dialog.addEventListener("close", () => resolve(null), { once: true }));
-  const taken = new Promise((resolve) => (take.onclick = () => resolve(still(video))));
+  dialog.showModal();
+  const opened = open();
+  const release = () => {
+    opened.then((stream) => stream.getTracks().forEach((track) => track.stop())).catch(() => {}); // it may come late
+    video.srcObject = null;
+  };
   try {
-    stream = video.srcObject = await open();
-    if (!dialog.open) return null;
-    return await Promise.race([taken, closed]);
+    video.srcObject = await Promise.race([opened, closed]);
+    return await Promise.race([taken(video, take), closed]);
   } catch (error) {
+    release();
     problem.textContent = reason(error);
     take.hidden = video.hidden = true;
+    cancel.focus();
     return await closed;
   } finally {
-    stream?.getTracks().forEach((track) => track.stop());
-    video.srcObject = null;
+    release();
     dialog.close();
   }
 }
 
-function open() {
+async function open() {
   // Browsers give a camera to pages from https and from this machine alone.
   if (!navigator.mediaDevices) throw new DOMException("", "SecurityError");
   return navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1920 }, facingMode: "user" } });
@@ -40,6 +45,13 @@ function reason({ name }) {
     NotFoundError: "There is no camera here. Connect one",
   };
   return `${known[name] ?? "The camera cannot be used; another program may have it. End that"}, or choose a photo.`;
+}
+
+/** A still, once `take` is pressed. */
+function taken(video, take) {
+  return new Promise((resolve, reject) => {
+    take.onclick = () => take.ariaDisabled === "true" || still(video).then(resolve, reject);
+  });
 }
 
 async function still(video) {

@@ -13,6 +13,22 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** Say text and names where screen readers listen, unless it is said there already. */
+export function tell(place, parts) {
+  const said = element("p", {}, parts);
+  if (said.textContent !== place.textContent) place.replaceChildren(...said.childNodes);
+}
+
+/**
+ * Say in `problem`, which describes the input, what is wrong with it: text or an error; "": nothing is. What is said again
+ * is heard again.
+ */
+export function complain(input, problem, wrong) {
+  problem.replaceChildren(...(wrong === "" ? [] : [String(wrong)]));
+  const { status = 400 } = Object(wrong);
+  input.ariaInvalid = wrong !== "" && status >= 400 && status < 500 ? "true" : null; // else it is the service's fault
+}
+
 /** A name, whichever way its script runs. */
 export const nameOf = (name) => element("bdi", {}, name);
 

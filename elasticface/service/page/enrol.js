@@ -10,37 +10,42 @@ const WORDS = { enrolled: "Enrolled", already: "Is here already", refused: "Not 
 
 export function makeEnrol(part, state) {
   const form = $("form", part);
-  const field = photoField($(".field", part), () => state.limits);
+  const place = $(".field", part);
+  const field = photoField(place, () => state.limits);
   const answer = answerIn(part, "Each photo is listed here: enrolled, or why not.");
   const [button, stop] = form.querySelectorAll(":scope > .row > button");
-  let stopped = false;
+  let [running, stopped] = [false, false];
   stop.addEventListener("click", () => (stopped = true));
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (button.disabled) return;
-    if (!(await field.ready())) return;
-    stopped = false;
-    button.disabled = true;
-    stop.hidden = false;
-    try {
-      const { person, faces } = form.elements;
-      await enrol(state.path("faces"), { person: person.value, faces: faces.value, crops: "yes" }, field.photos);
-    } finally {
-      button.disabled = false;
-      stop.hidden = true;
-      await state.refresh();
-    }
+    if (!(await field.ready()) || running || state.collection === null) return;
+    const { person, faces } = form.elements;
+    run(true);
+    await enrol(state.collection, { person: person.value, faces: faces.value, crops: "yes" }, field.photos);
+    run(false);
+    state.refresh();
   });
 
-  /** Send each photo with the fields to a collection, which stays the same though another may be chosen meanwhile. */
-  async function enrol(where, fields, photos) {
+  /** Begin or end: meanwhile no photos are chosen, and the buttons keep the focus. */
+  function run(begins) {
+    [running, stopped] = [begins, false];
+    place.disabled = begins;
+    button.ariaDisabled = begins ? "true" : null;
+    if (document.activeElement === stop) button.focus();
+    stop.hidden = !begins;
+  }
+
+  /** Send each photo to a collection, which stays the same though another may be chosen meanwhile. */
+  async function enrol(collection, fields, photos) {
+    const where = state.path("faces");
+    const about = ["Photos of ", nameOf(fields.person), ", for ", nameOf(collection.name), "."];
     const line = element("p", { className: "sentence" });
     const bar = element("progress", { max: photos.length, value: 0, ariaLabel: "photos done" });
     const list = element("ul", { className: "outcomes" });
     const counts = { enrolled: 0, already: 0, refused: 0 };
     let failure = null;
-    answer.show([line], bar, list);
+    answer.show([element("p", { className: "hint" }, about), line], bar, element("div", { role: "log" }, list));
     for (const [at, photo] of photos.entries()) {
       if (stopped) break;
       line.replaceChildren(`Photo ${count(at + 1)} of ${count(photos.length)} …`);
@@ -53,9 +58,9 @@ export function makeEnrol(part, state) {
         break;
       }
       bar.value = at + 1;
-      field.show(photos.slice(at + 1));
     }
-    const left = photos.length - counts.enrolled - counts.already - counts.refused;
+    field.show(photos.slice(bar.value));
+    const left = photos.length - bar.value;
     const somebody = counts.enrolled + counts.already > 0;
     const said = [somebody ? nameOf(fields.person) : "Nobody", `: ${plural(counts.enrolled, "new face")}`];
     if (counts.already) said.push(`, ${count(counts.already)} here already`);

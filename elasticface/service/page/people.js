@@ -1,7 +1,8 @@
 // Who is enrolled, page by page; and removal, for good.
 
-import { $, element, nameOf } from "./dom.js";
+import { $, element, nameOf, tell } from "./dom.js";
 import { ask } from "./service.js";
+import { turns } from "./turns.js";
 import { count, plural, sentence } from "./words.js";
 
 const PAGE = 100; // people at a time
@@ -9,83 +10,119 @@ const PAGE = 100; // people at a time
 export function makePeople(part, state) {
   const [told, problem, table, more] = [".about", ".problem", "table", ".more"].map((selector) => $(selector, part));
   const rows = $("tbody", part);
+  const turn = turns();
+  const nothing = () => [];
+  let listed = null; // the collection whose people these are: its name, and the path of them
   let next = null; // where the next page begins
-  let latest = null; // of several readings at one time the last one counts
+  let loading = false;
+  let removing = 0; // people, at this time
+  let news = nothing; // what became of the last removal
 
   more.addEventListener("click", load);
 
-  /** Read the list anew. */
-  async function show() {
+  /** Read the list anew, if it is looked at. */
+  function show() {
+    turn(); // what was asked before is wanted no more
+    if (rows.contains(document.activeElement)) part.focus();
     rows.replaceChildren();
     next = null;
-    problem.textContent = "";
     table.hidden = more.hidden = true;
-    if (state.collection === null) told.textContent = "";
-    else await load();
+    listed = state.collection && { name: state.collection.name, path: state.path("people") };
+    loading = !part.hidden && listed !== null;
+    if (part.hidden && removing === 0) saidEnough();
+    if (loading) load();
+    else say();
+  }
+
+  function saidEnough() {
+    news = nothing;
+    problem.textContent = "";
   }
 
   async function load() {
+    const newest = turn();
     const query = new URLSearchParams(next === null ? { most: PAGE } : { most: PAGE, after: next });
-    const asked = (latest = ask("GET", `${state.path("people")}?${query}`));
+    const { name, path } = listed;
+    const shown = rows.children.length;
     try {
-      const page = await asked;
-      if (asked !== latest) return;
-      rows.append(...page.people.map(row));
+      const page = await ask("GET", `${path}?${query}`);
+      if (!newest()) return;
+      rows.append(...page.people.map((person) => row(person, name, `${path}/${person.id}`)));
       next = page.next;
     } catch (error) {
-      if (asked !== latest) return;
+      if (!newest()) return;
       problem.textContent = String(error);
     }
+    loading = false;
     table.hidden = rows.children.length === 0;
+    if (next === null && document.activeElement === more) focusOn(rows.children[shown]);
     more.hidden = next === null;
-    tell();
+    say();
   }
 
-  function tell(before = "") {
+  /** Focus a row, where there is one, in place of a button that goes away. */
+  function focusOn(row) {
+    (row ? $("button", row) : part).focus();
+  }
+
+  /** Say what was removed, and how many there are once the list and the counts are there. */
+  function say() {
+    if (listed === null || loading || state.reading) return tell(told, news());
     const { people, faces } = state.collection;
     const shown = rows.children.length < people ? `; ${count(rows.children.length)} are shown` : "";
     const all = `${plural(people, "person", "people")}, ${plural(faces, "face")}${shown}.`;
-    told.textContent = before + (people ? all : "Nobody is enrolled here yet.");
+    tell(told, [...news(), people ? all : "Nobody is enrolled here yet."]);
   }
 
-  function row(person) {
-    const enrolled = new Date(person.enrolled);
+  function row(person, collection, path) {
     const made = element("tr");
     const label = `Remove ${person.name}`;
     const button = element("button", { type: "button", className: "quiet", ariaLabel: label }, "Remove");
-    button.addEventListener("click", () => remove(person, made));
-    const day = enrolled.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+    button.addEventListener("click", () => remove(person, collection, path, made));
+    const since = new Date(person.enrolled).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
     made.append(
       element("th", { scope: "row" }, nameOf(person.name)),
       element("td", {}, count(person.faces)),
-      element("td", {}, element("time", { dateTime: person.enrolled, title: enrolled.toLocaleString("en-GB") }, day)),
+      element("td", {}, element("time", { dateTime: person.enrolled }, since)),
       element("td", {}, button),
     );
     return made;
   }
 
-  async function remove(person, row) {
+  /** Remove somebody of a collection, which need not be the chosen one any more when that is done. */
+  async function remove(person, collection, path, row) {
     if (row.ariaBusy === "true" || !(await confirmed(person))) return;
-    problem.textContent = "";
-    told.replaceChildren("Removing ", nameOf(person.name), " and erasing the embeddings …");
+    saidEnough();
+    news = () => ["Removing ", nameOf(person.name), " and erasing the embeddings … "];
+    say();
     row.ariaBusy = "true";
+    removing += 1;
     try {
-      const { erased, reason } = await ask("DELETE", state.path(`people/${person.id}`));
-      const beside = row.nextElementSibling ?? row.previousElementSibling;
-      if (row.contains(document.activeElement)) $("button", beside ?? part)?.focus();
+      const { erased, reason } = await ask("DELETE", path, null, { once: true });
+      const done = `; the embeddings are ${erased ? "erased" : "not erased yet"} from the files. `;
+      const more = reason ? `${sentence(reason)} ` : "";
+      news = () => [nameOf(person.name), " is removed from ", nameOf(collection), done, more];
+      if (row.contains(document.activeElement)) focusOn(row.nextElementSibling ?? row.previousElementSibling);
       row.remove();
-      await state.refresh();
       table.hidden = rows.children.length === 0;
-      const done = `Removed; the embeddings are ${erased ? "erased" : "not erased yet"} from the files.`;
-      tell(`${done} ${reason ? `${sentence(reason)} ` : ""}`);
     } catch (error) {
-      row.ariaBusy = "false";
-      tell();
-      problem.textContent = String(error);
+      news = nothing;
+      show(); // whether it has happened, the list says
+      problem.replaceChildren("Removing ", nameOf(person.name), " from ", nameOf(collection), `: ${error}`);
     }
+    removing -= 1;
+    state.refresh();
   }
 
-  return { show };
+  return {
+    show,
+    /** The list of collections was read; perhaps another one is chosen. */
+    follow(another) {
+      if (!another) return say();
+      problem.textContent = "";
+      show();
+    },
+  };
 }
 
 function confirmed({ name, faces }) {
@@ -95,7 +132,6 @@ function confirmed({ name, faces }) {
   $("p", dialog).textContent = `${what} erased for good. This cannot be undone.`;
   return new Promise((resolve) => {
     $(".danger", dialog).onclick = () => dialog.close("remove");
-    $(".cancel", dialog).onclick = () => dialog.close("");
     dialog.returnValue = "";
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "remove"), { once: true });
     dialog.showModal();

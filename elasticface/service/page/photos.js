@@ -1,10 +1,13 @@
 // A field for a photo, or for many: a file, dropped, pasted, or from the camera; never changed on its way.
 
 import { takePhoto } from "./camera.js";
-import { element } from "./dom.js";
+import { complain, element } from "./dom.js";
+import { turns } from "./turns.js";
 import { count, plural } from "./words.js";
 
 const TYPES = "image/jpeg,image/png,image/webp,image/heic,.heic,.heif";
+
+let made = 0; // fields so far
 
 /** What the service would refuse, in its words; null where it is none of that. */
 export async function tooLarge(photo, limits) {
@@ -16,41 +19,44 @@ export async function tooLarge(photo, limits) {
   return null;
 }
 
-/** Make `place` such a field. `photos` of what is returned are those chosen. */
+/** Make `place`, a fieldset, such a field. `photos` of what is returned are those chosen; disabled it keeps them. */
 export function photoField(place, limits) {
   const many = "many" in place.dataset;
-  const input = element("input", { type: "file", accept: TYPES, multiple: many });
-  const name = element("span", { className: "name" }, place.dataset.label);
+  const problem = element("p", { className: "problem", role: "alert", id: `photo-problem-${++made}` });
+  const input = element("input", { type: "file", accept: TYPES, multiple: many, "aria-describedby": problem.id });
+  const name = element("span", { className: "name" }, place.ariaLabel);
   const choose = element("b", {}, many ? "Choose photos" : "Choose a photo");
   const drop = element("label", { className: "drop" }, name, input, element("span", {}, choose, ", drop or paste"));
   const camera = element("button", { type: "button", className: "quiet" }, "Use the camera");
   const clear = element("button", { type: "button", className: "quiet", hidden: true }, "Clear");
   const chosen = element("span", { role: "status" });
-  const problem = element("p", { className: "problem", role: "alert" });
   place.append(drop, element("div", { className: "row" }, camera, clear, chosen), problem);
 
+  const turn = turns();
   let looking = Promise.resolve();
 
   /** Take these in place of what is there, or, of many, beside it. */
   function take(files) {
-    if (files.length > 0) looking = look([...files]);
+    if (files.length > 0 && !place.disabled) looking = look([...files]);
   }
 
   async function look(photos) {
-    problem.textContent = "";
+    complain(input, problem, "");
     if (many) return field.show([...field.photos, ...photos]);
+    const newest = turn();
     const refused = await tooLarge(photos[0], limits());
+    if (!newest()) return;
     field.show(refused ? [] : [photos[0]]);
-    problem.textContent = refused ?? "";
+    complain(input, problem, refused ?? "");
   }
 
   const field = {
     photos: [],
     /** Whether there is one, once those that were chosen are looked at; says so where there is none. */
     async ready() {
-      await looking;
+      for (let seen = null; seen !== looking; ) await (seen = looking);
       if (field.photos.length > 0) return true;
-      problem.textContent ||= `${place.dataset.label}: missing; choose one`;
+      complain(input, problem, problem.textContent || `${place.ariaLabel}: missing; choose one`);
       input.focus();
       return false;
     },
@@ -78,12 +84,14 @@ export function photoField(place, limits) {
     if (photo) take([photo]);
   });
   clear.addEventListener("click", () => {
+    turn(); // a photo that is looked at is not wanted either
     field.show([]);
+    complain(input, problem, "");
     input.focus();
   });
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();
-    drop.classList.add("over");
+    drop.classList.toggle("over", !place.disabled);
   });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {

@@ -13,7 +13,7 @@ export function makeSearch(part, state) {
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (!(await photo.ready())) return;
+    if (!(await photo.ready()) || state.collection === null) return;
     const { fpir, faces } = form.elements;
     const fields = { photo: photo.photos[0], fpir: fpir.value, faces: faces.value, crops: "yes" };
     answer.wait("Searching …", ask("POST", state.path("search"), fields), (found) => tell(found, fields));
@@ -27,6 +27,8 @@ export function makeSearch(part, state) {
     const similarities = found.candidates.map((one) => one.similarity);
     answer.show([told], scale(similarities, found.threshold), candidates(found), how(found));
   }
+
+  return answer;
 }
 
 function candidates(found) {

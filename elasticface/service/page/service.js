@@ -3,6 +3,7 @@
 import { readKey } from "./key.js";
 
 const TRIES = 5; // where the service is busy
+const NOT_BEGUN = "queue-full"; // the kind of problem of a request that was not even read
 
 /** What is wrong, in the service's words (RFC 9457). */
 export class Problem extends Error {
@@ -16,25 +17,35 @@ export class Problem extends Error {
   }
 }
 
-/** Ask for `path`; `fields` are those of a form, a list of values as a part each. Returns the answer. */
-export async function ask(method, path, fields = null) {
+/**
+ * Ask for `path`; `fields` are those of a form, a list of values as a part each. Returns the answer.
+ *
+ * Where the service is busy it is asked again, and `waits` told of each such Problem. What must not happen twice
+ * (`once`) is sent again only where the service did not begin with it: where the database did not answer it may be done.
+ */
+export async function ask(method, path, fields = null, { once = false, waits = () => {} } = {}) {
   for (let tries = 1; ; tries++) {
-    const response = await send(method, path, fields);
+    const key = readKey();
+    const response = await send(method, path, fields, key);
     if (response.ok) return response.json();
-    const retry = Number(response.headers.get("Retry-After"));
-    if (response.status !== 503 || !retry || tries === TRIES) {
-      const problem = await problemOf(response);
-      if (problem.status === 401) document.dispatchEvent(new CustomEvent("key-refused", { detail: problem }));
+    const problem = await problemOf(response);
+    const seconds = Number(response.headers.get("Retry-After"));
+    const again = response.status === 503 && seconds > 0 && (!once || problem.kind === NOT_BEGUN);
+    if (!again || tries === TRIES) {
+      const current = key !== null && key === readKey(); // not one that another has replaced meanwhile
+      const refused = new CustomEvent("key-refused", { detail: problem });
+      if (response.status === 401 && current) document.dispatchEvent(refused);
       throw problem;
     }
-    await new Promise((resolve) => setTimeout(resolve, 1000 * retry));
+    waits(problem);
+    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
   }
 }
 
-async function send(method, path, fields) {
+async function send(method, path, fields, key) {
   const headers = new Headers();
   try {
-    headers.set("X-API-Key", readKey() ?? "");
+    headers.set("X-API-Key", key ?? "");
   } catch {
     throw new Problem("a key has only letters, digits, - and _; this has something else", "wrong-key", 401);
   }
