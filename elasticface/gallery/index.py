@@ -37,7 +37,7 @@ _LARGEST_MEMORY = 1 << 41  # what PostgreSQL takes as maintenance_work_mem
 def reindex(database: Database, which: str | Collection, probes: int = PROBES, workers: int = 1) -> Recall | None:
     """Make the index of a collection anew, with its files written afresh, and measure its recall.
 
-    Who enrols or removes waits until it is made.
+    Who enrols or removes waits until it is made; another one who makes it waits until it is measured, too.
 
     Args:
         database: where.
@@ -57,13 +57,14 @@ def reindex(database: Database, which: str | Collection, probes: int = PROBES, w
         raise InputError(f"probes and workers must be at least 1, not {probes} and {workers}")
     if workers > _MOST_WORKERS:
         raise InputError(f"workers must be at most {_MOST_WORKERS:,}, not {workers}")
-    drop(database, which)  # by itself, so that searches do not wait for the new one
-    with database.transaction() as cursor:
-        collection = read(cursor, database, which, "FOR UPDATE")
-        if collection.searched and not _is_there(cursor, collection):  # another process may have been faster
-            with progress.status(f"indexing {collection.searched:,} vectors"):
-                _build(cursor, database, collection, workers)
-    return measure(database, collection, probes)
+    with _turn(database, which):
+        drop(database, which)  # by itself, so that searches do not wait for the new one
+        with database.transaction() as cursor:
+            collection = read(cursor, database, which, "FOR UPDATE")
+            if collection.searched:
+                with progress.status(f"indexing {collection.searched:,} vectors"):
+                    _build(cursor, database, collection, workers)
+        return measure(database, collection, probes)
 
 
 def measure(database: Database, which: str | Collection, probes: int = PROBES, shown: bool = True) -> Recall | None:
@@ -155,6 +156,20 @@ def _build(cursor: "Cursor[Any]", database: Database, collection: Collection, wo
         )
     # PostgreSQL samples the values of an expression, too, for its statistics, and these outlive a removal.
     cursor.execute(sql.SQL("ALTER INDEX {} ALTER COLUMN 1 SET STATISTICS 0").format(_identifier(collection)))
+
+
+@contextlib.contextmanager
+def _turn(database: Database, which: str | Collection) -> Iterator[None]:
+    """Nobody else makes this index meanwhile."""
+    with database.transaction() as cursor:
+        lock = f"elasticface index {read(cursor, database, which).id}"
+    with database.no_transaction() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock])
+    try:
+        yield
+    finally:
+        with database.no_transaction() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [lock])
 
 
 def _is_there(cursor: "Cursor[Any]", collection: Collection) -> bool:

@@ -33,4 +33,4 @@ def run(options: Namespace) -> None:
             print(f"{printable(gallery.name)}: no index; every search is exact")
             return
         recall = gallery.reindex(options.probes, options.workers)
-        print(f"{printable(gallery.name)}: {'nobody is enrolled, so there is no index' if recall is None else recall}")
+        print(f"{printable(gallery.name)}: {'no index, since nobody is enrolled' if recall is None else recall}")

@@ -86,8 +86,8 @@ document.addEventListener("key-refused", ({ detail }) => {
   enter(detail);
 });
 $("#forget").addEventListener("click", () => {
-  sessionStorage.clear();
-  location.reload(); // and with it everything that was shown
+  window.addEventListener("pagehide", () => sessionStorage.clear()); // the last that is done: answers may come until then
+  location.reload(); // and with it goes everything that was shown
 });
 for (const kind of ["dragover", "drop"]) {
   document.addEventListener(kind, (event) => event.preventDefault()); // a photo dropped beside a field opens nothing
