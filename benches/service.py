@@ -138,10 +138,9 @@ def table(figures: dict) -> str:
         f"median of the rounds; the clients run on the same machine; MiB: peak of the service; "
         f"{machine(figures['environment'])}."
     )
-    after, resident = zip(*figures.get("resident", {"0": 0}).items(), strict=True)
-    if len(after) > 1:
-        first, last = (round(resident[place] / 2**20) for place in (0, -1))
-        told += f" Resident before and after {int(after[-1]):,} more: {first} and {last} MiB."
+    if "resident" in figures:
+        (_, before), *_, (more, after) = figures["resident"].items()
+        told += f" Resident before and after {int(more):,} more: {before / 2**20:.0f} and {after / 2**20:.0f} MiB."
     return told
 
 

@@ -32,6 +32,10 @@ class Unreachable(InputError):
     """No connection to the database, or none that can be used."""
 
 
+class NotAllowed(InputError):
+    """The role, or a replica, may not do it."""
+
+
 class Connections:
     """Connections to a database, one a thread. Pickled to another process it connects anew there.
 
@@ -54,7 +58,7 @@ class Connections:
         """A cursor in a transaction, which is on the disk when the body is left, or undone where that raises.
 
         Raises:
-            InputError: the role or a replica may not do it, or a value that the database does not take.
+            InputError: a value that the database does not take; :class:`NotAllowed`, which is one.
             Stopped: the database is gone, or its disk is full.
         """
         with self._explained():
@@ -98,9 +102,9 @@ class Connections:
         try:
             yield
         except errors.InsufficientPrivilege as error:
-            raise InputError(f"{self.shown}: {first_line(error)}; connect as a role that may") from error
+            raise NotAllowed(f"{self.shown}: {first_line(error)}; connect as a role that may") from error
         except errors.ReadOnlySqlTransaction as error:
-            raise InputError(f"{self.shown}: a replica, which can be searched and no more; give its primary") from error
+            raise NotAllowed(f"{self.shown}: a replica, which can be searched and no more; give its primary") from error
         except (errors.DiskFull, errors.OutOfMemory) as error:
             raise Stopped(
                 f"{self.shown}: {first_line(error)}; make room and start the command again: what was done is kept"

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from elasticface.base import progress
-from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.gallery import index
 from elasticface.gallery.collection import Collection, NoCollection, checked_name, note, note_people, read
-from elasticface.gallery.database import Database
+from elasticface.gallery.database import Database, NotAllowed
 from elasticface.gallery.enrolment import count
 from elasticface.gallery.people import NoPerson
 
@@ -165,10 +164,9 @@ def _rewrite(database: Database, collection: Collection | None, removed: Removal
             remains += [_write_afresh(database, cursor, collection, table) for table in collection.tables]
         with contextlib.suppress(NoCollection):
             index.measure_again(database, collection, shown)
-    seen = any(remains)
+    left = [*dict.fromkeys(filter(None, remains))]
     ended, log = _end_log(database)
-    told = [*dict.fromkeys(filter(None, [*remains, log]))]
-    return replace(removed, erased=ended and not seen, remains="; ".join(told))
+    return replace(removed, erased=ended and not left, remains="; ".join(filter(None, [*left, log])))
 
 
 def _write_afresh(database: Database, cursor: "Cursor[Any]", collection: Collection, table: "sql.Identifier") -> str:
@@ -260,16 +258,12 @@ def _end_log(database: Database) -> tuple[bool, str]:
     Returns:
         Whether that was done, and what is not reached.
     """
-    from psycopg import errors
-
     try:
         with database.no_transaction() as cursor:
             # The first writes out what the log is needed for; the second lets the segments before the switch go.
             for statement in ("CHECKPOINT", "SELECT pg_switch_wal()", "CHECKPOINT"):
                 cursor.execute(statement)
-    except InputError as error:
-        if not isinstance(error.__cause__, errors.InsufficientPrivilege):
-            raise
+    except NotAllowed:
         return False, (
             "the write-ahead log of the server still holds them, until it is recycled: this role may not end it "
             "(pg_checkpoint)"

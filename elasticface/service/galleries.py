@@ -21,7 +21,7 @@ from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import collection as collections
 from elasticface.gallery import removal
 from elasticface.gallery.collection import Collection, CollectionExists, NoCollection, OtherModel
-from elasticface.gallery.database import Database, Unreachable
+from elasticface.gallery.database import Database, NotAllowed, Unreachable
 from elasticface.gallery.people import NoPerson
 from elasticface.gallery.removal import Removal
 from elasticface.gallery.server import NotInstalled
@@ -182,14 +182,8 @@ class Galleries:
             raise Problem(409, "exists", "there is a collection of this name already; give another name") from error
         except OtherModel as error:
             raise Problem(409, "other-model", str(error)) from error
-        except (Unreachable, Stopped, OSError) as error:
+        except (Unreachable, NotAllowed, Stopped, OSError) as error:
             raise _does_not_answer(error) from error
-        except InputError as error:
-            from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
-
-            if isinstance(error.__cause__, (InsufficientPrivilege, ReadOnlySqlTransaction)):
-                raise _does_not_answer(error) from error
-            raise
 
     def _opened(self) -> Database:
         with self._opening:

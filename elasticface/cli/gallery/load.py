@@ -1,5 +1,6 @@
 """`elasticface gallery import`: what `export` wrote into a database."""
 
+from contextlib import closing
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -28,10 +29,7 @@ def run(options: Namespace) -> None:
     from elasticface.gallery.database import Database
     from elasticface.gallery.exchange import load
 
-    database = Database(options.database)
-    try:
+    with closing(Database(options.database)) as database:
         found, done = load(database, Path(options.folder), options.collection)
-    finally:
-        database.close()
     print(*done.lines(), sep="\n")
     print(f"in the collection {printable(found.name)}: {found.people:,} people, {found.faces:,} faces")

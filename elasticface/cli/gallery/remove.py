@@ -1,6 +1,7 @@
 """`elasticface gallery remove`: people out of a collection, for good."""
 
 import json
+from contextlib import closing
 
 from jsonargparse import Namespace
 
@@ -36,14 +37,11 @@ def run(options: Namespace) -> None:
         raise InputError("names and --everyone: give one of them")
     if not (options.people or options.everyone or options.erase):
         raise InputError("nothing to do: give names, or --everyone, or leave --no-erase out")
-    database = Database(options.database, create=False)
-    try:
+    with closing(Database(options.database, create=False)) as database:
         if options.everyone:
             removed = removal.drop(database, options.collection)
         elif options.people:
             removed = removal.remove(database, options.collection, options.people, erase=options.erase)
         else:  # where the collection itself was removed, too
             removed = removal.erase(database, options.collection)
-    finally:
-        database.close()
     print(json.dumps(vars(removed)) if options.json else "\n".join(removed.lines()))

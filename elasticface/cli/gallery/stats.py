@@ -1,6 +1,7 @@
 """`elasticface gallery stats`: what is in the database."""
 
 import json
+from contextlib import closing
 
 from jsonargparse import Namespace
 
@@ -30,8 +31,7 @@ def run(options: Namespace) -> None:
     from elasticface.gallery.database import Database
     from elasticface.gallery.stats import AUDIT_COLUMNS, audit, stats
 
-    database = Database(options.database, create=False)
-    try:
+    with closing(Database(options.database, create=False)) as database:
         if options.audit:
             rows = audit(database)
             if options.json:
@@ -40,8 +40,6 @@ def run(options: Namespace) -> None:
             csv.writer(sys.stdout, lineterminator="\n").writerows([AUDIT_COLUMNS, *rows])
             return
         found = stats(database)
-    finally:
-        database.close()
     if options.json:
         print(json.dumps([one.as_json() for one in found]))
         return
