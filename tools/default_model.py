@@ -3,8 +3,9 @@
     python tools/default_model.py RUN OUT SPEC [--lfw FOLDER] [--people FOLDER]
 
 `make default-model` does all of it from nothing: it renders people who never lived and trains on them alone, by the
-recipe default-model.yaml, then calls this. Real photos only judge the result: LFW's pairs give the figures in the card,
-people aligned by `elasticface align` its thresholds. Nothing of them is in the weights.
+recipe default-model.yaml, then calls this. The last layer is levelled by other rendered people. Real photos only judge
+the result: LFW's pairs give the figures in the card, people aligned by `elasticface align` its thresholds. Nothing of
+them is in the weights.
 """
 
 import sys
@@ -13,11 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from jsonargparse import auto_cli
 
+from elasticface.backbones.tiny import Tiny
+from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
+from elasticface.data import Source
+from elasticface.data.synthetic.source import SyntheticFaces
 from elasticface.data.synthetic.studio import RENDERER_VERSION
 from elasticface.data.synthetic.write import write_faces
 from elasticface.model.encoder import FaceEncoder
@@ -31,6 +38,7 @@ from elasticface.recognition.found_by import detector_of
 NAME = "elasticface default"
 MOST_BYTES = 8_000_000  # of the weights: they are in every wheel
 UNSEEN_SEED = 1_000_000  # of the rendered people to judge on: other people than those of the training's seed
+LEVELLING = {"identities": 1000, "images": 16, "seed": 1_000_001}  # the people to level by: others again
 USE = {
     "good_for": "trying out, tests, demonstrations, a start for fine-tuning",
     "not_for": "access control, or any decision about a person: too many errors on real faces, see `figures`",
@@ -51,6 +59,7 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
         people: a folder or tar of people, aligned by `elasticface align`, for the calibration.
     """
     trained = load(run)
+    level(trained, SyntheticFaces(**LEVELLING, cache=False))
     training = {**trained.card.training, "data": data, "renderer": RENDERER_VERSION, **USE}
     card = replace(trained.card, name=NAME, training=training)
     FaceEncoder(trained.network, card).save(out, half=True)
@@ -67,6 +76,48 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
         measured = measure(load(out), open_comparable(people, all_pairs=True), detector=detector_of([people]))
         store_calibration(out, measured.calibration)
     print(f"{out}: {size:,} bytes", *(f"{name}: {rates}" for name, rates in figures.items()), sep="\n")
+
+
+@torch.no_grad()
+def level(encoder: FaceEncoder, people: Source) -> None:
+    """Make the embeddings of a person differ equally much in all directions.
+
+    Within-class covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech 2006): a network y becomes
+    W^(-1/2) y, W being the covariance of embeddings of unit length about their person's mean. The last linear layer and
+    the batch norm after it take it up, so that the network has the parts it had.
+
+    Args:
+        encoder: of a :class:`Tiny`; changed in place.
+        people: at least D more photos than people.
+
+    Raises:
+        InputError: another network, or too few photos for W to have an inverse.
+    """
+    network = encoder.network
+    if not isinstance(network, Tiny):
+        raise InputError(f"{encoder.card.name}: only tiny and small can be levelled")
+    count = len(people.labels)
+    faces = progress.track((people[index][0] for index in range(count)), "levelling", count)
+    rows = encoder.embed(faces).astype(np.float64)
+    _, labels, sizes = np.unique(people.labels, return_inverse=True, return_counts=True)
+    means = np.zeros((len(sizes), rows.shape[1]))
+    np.add.at(means, labels, rows)
+    apart = rows - (means / sizes[:, None])[labels]
+    free = count - len(sizes)
+    if free < rows.shape[1]:
+        raise InputError(f"levelling {rows.shape[1]} numbers needs as many photos more than people, not {free}")
+    values, vectors = np.linalg.eigh(apart.T @ apart / free)
+    levelling = torch.from_numpy(vectors / np.sqrt(values) @ vectors.T)
+    norm = network.features  # y = gain · (fc(x) − mean) + bias
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    bias = norm.bias.double() - gain * norm.running_mean.double()
+    network.fc.weight.copy_(levelling @ (gain[:, None] * network.fc.weight.double()))
+    norm.bias.copy_(levelling @ bias)
+    norm.weight.fill_(1)
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)
 
 
 def _on_rendered(encoder: FaceEncoder) -> PairResult:
