@@ -1,9 +1,10 @@
-"""How far rendered faces are from real ones, by measures that need no model, and where a model of them fails on LFW.
+"""How far rendered faces are from real ones, by simple measures and to a model, and where the model fails on LFW.
 
 Writes `studies/results/rendered_gap.json` and prints the tables of docs/default-model.md from it:
 *measures*: what is measured of a picture, real and rendered, and how well it alone tells the two apart (AUC; .5: not at
 all); *places*: how well the detail of each part of the picture tells them apart, for what a classifier looks at;
-*pairs*: a model's accuracy on LFW's pairs by what differs between the two photos.
+*embeddings*: how far apart a model sees the average real and the average rendered face;
+*pairs*: the model's accuracy on LFW's pairs by what differs between the two photos.
 """
 
 import json
@@ -19,6 +20,7 @@ from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
+from elasticface.model.encoder import FaceEncoder
 from elasticface.model.loading import load
 
 OUT = RESULTS / "rendered_gap.json"
@@ -50,7 +52,9 @@ def main(lfw: str | None = None, model: str | None = None) -> None:
     stored["measures"] = compare(real, rendered)
     stored["places"] = places(real, rendered)
     if model is not None:
-        stored["pairs"] = failures(model, benchmark)
+        encoder = load(model)
+        stored["embeddings"] = {"model": encoder.card.name, **apart(encoder.embed(real), encoder.embed(rendered))}
+        stored["pairs"] = failures(encoder, benchmark)
     files.write_json(OUT, stored)
     print(*tables(stored), sep="\n\n")
 
@@ -158,21 +162,43 @@ def _auc(a: Floats, b: Floats) -> float:
     return max(share, 1 - share)
 
 
+# ---------------------------------------------------------------------------------------------- embeddings
+
+
+def apart(real: NDArray[np.float32], rendered: NDArray[np.float32]) -> dict[str, float]:
+    """How far the mean of real faces is from that of rendered ones, and how far faces spread along that line.
+
+    Args:
+        real: [N, D], of unit length.
+        rendered: [M, D], of unit length.
+    """
+    a, b = real.astype(np.float64), rendered.astype(np.float64)
+    line = a.mean(0) - b.mean(0)
+    distance = float(np.linalg.norm(line))
+    of_real, of_rendered = a @ line / distance, b @ line / distance
+    return {
+        "distance": distance,
+        "real_std": float(of_real.std()),
+        "rendered_std": float(of_rendered.std()),
+        "auc": _auc(of_real, of_rendered),
+    }
+
+
 # ---------------------------------------------------------------------------------------------- pairs
 
 
-def failures(model: str, benchmark: PairBenchmark) -> dict[str, Any]:
+def failures(encoder: FaceEncoder, benchmark: PairBenchmark) -> dict[str, Any]:
     """Accuracy on genuine pairs and on impostor pairs, by thirds of what differs between the two photos."""
-    result = evaluate_pairs(load(model), benchmark)
+    result = evaluate_pairs(encoder, benchmark)
     right = result.same == result.accepted
     names = {*result.first, *result.second}
     facts = {name: _facts(benchmark, name) for name in progress.track(names, "looking", len(names))}
     found: dict[str, Any] = {}
     for fact in next(iter(facts.values())):
         a, b = (np.array([facts[name][fact] for name in side]) for side in (result.first, result.second))
-        apart = np.abs(a - b)
+        differing = np.abs(a - b)
         found[fact] = {
-            kind: [float(right[chosen & part].mean()) for part in _thirds(apart, chosen)]
+            kind: [float(right[chosen & part].mean()) for part in _thirds(differing, chosen)]
             for kind, chosen in (("genuine", result.same), ("impostor", ~result.same))
         }
     return {"model": result.model, "accuracy": result.accuracy, "by": found}
@@ -214,6 +240,11 @@ def tables(stored: dict[str, Any]) -> list[str]:
     found = [markdown(["measure", "real", "rendered", "AUC"], rows)]
     grid = [["", *(f"{value:.2f}" for value in row)] for row in stored["places"]]
     found.append(markdown(["places", *map(str, range(len(grid[0]) - 1))], grid))
+    if "embeddings" in stored:
+        of = stored["embeddings"]
+        row = [of["model"], *(f"{of[name]:.2f}" for name in ("distance", "rendered_std", "real_std", "auc"))]
+        columns = ["model", "distance of the means", "rendered faces along it (std)", "real faces", "AUC"]
+        found.append(markdown(columns, [row]))
     if "pairs" in stored:
         kinds: tuple[str, ...] = ("genuine", "impostor")
         rows = [
