@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from elasticface.base import files, progress
+from elasticface.base import files, homes, progress
 from elasticface.base.errors import InputError, Stopped, first_line
 from elasticface.base.files import printable
 
@@ -227,14 +227,9 @@ def default_folder() -> Path:
     Raises:
         InputError: this user has no home.
     """
-    if home := os.environ.get("XDG_DATA_HOME"):
-        return Path(home) / "elasticface" / "gallery"
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and homes.named("XDG_DATA_HOME") is None:
         return Path("/var/lib/elasticface/gallery")
-    try:
-        return Path.home() / ".local" / "share" / "elasticface" / "gallery"
-    except RuntimeError as error:
-        raise InputError("there is no home folder for the database; set HOME, or give --database FOLDER") from error
+    return homes.data_folder("gallery", "the database", "--database FOLDER")
 
 
 def programs() -> Path:

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from elasticface.base import files
+from elasticface.base import files, homes
 from elasticface.base.errors import InputError
 from elasticface.base.locks import locked
 
@@ -34,13 +34,7 @@ def default_folder() -> Path:
     Raises:
         InputError: this user has no home.
     """
-    shared = os.environ.get("XDG_DATA_HOME", "")
-    if os.path.isabs(shared):  # the XDG specification has a relative path ignored
-        return Path(shared) / "elasticface" / "service"
-    try:
-        return Path.home() / ".local" / "share" / "elasticface" / "service"
-    except RuntimeError as error:
-        raise InputError("there is no home folder for the API key; set HOME, or give --key-folder FOLDER") from error
+    return homes.data_folder("service", "the API key", "--key-folder FOLDER")
 
 
 def new_key(folder: Path) -> tuple[Key, str]:

@@ -64,7 +64,9 @@ def test_without_the_wheel_it_says_what_to_install(place: Path, monkeypatch: pyt
 def test_the_folder_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
     assert default_folder() == Path("/somewhere/elasticface/gallery")
-    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # which the specification has ignored
+    monkeypatch.setattr(server.os, "geteuid", lambda: 0)
+    assert default_folder() == Path("/var/lib/elasticface/gallery")
     monkeypatch.setattr(server.os, "geteuid", lambda: 1000)
     assert default_folder() == Path.home() / ".local/share/elasticface/gallery"
 

@@ -12,23 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import files
+from elasticface.base import files, homes
 from elasticface.base.errors import InputError
 
 Stamp = tuple[int, int]  # bytes, and nanoseconds of the last change
-
-
-def default_folder() -> Path:
-    """``ELASTICFACE_CACHE``; without it ``elasticface`` in ``XDG_CACHE_HOME``, or else in ``~/.cache``.
-
-    Raises:
-        RuntimeError: none of them is set, and the user has no home.
-    """
-    if own := os.environ.get("ELASTICFACE_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has a relative path ignored.
-    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "elasticface"
 
 
 def stamp(path: Path) -> Stamp:
@@ -66,7 +53,7 @@ class ArrayCache:
             with contextlib.suppress(OSError, RuntimeError):
                 key = json.dumps([kind, [(os.path.realpath(path), *stamp(path)) for path in of]])
                 name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
-                self._path = default_folder() / "indices" / f"{name}.npz"
+                self._path = homes.cache_folder() / "indices" / f"{name}.npz"
 
     def load(self, names: Sequence[str]) -> dict[str, NDArray[np.int64]] | None:
         """The arrays of these names that were saved, int64 [n] of one length, or None."""

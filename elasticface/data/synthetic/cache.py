@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.filesize import decimal
 
-from elasticface.base import files
-from elasticface.data.formats.cache import default_folder
+from elasticface.base import files, homes
 
 _SHAPE = (112, 112, 3)
 _PIXELS = 112 * 112 * 3
@@ -30,13 +29,13 @@ def open_cache(folder: Path | None, key: str, identities: range, images: int) ->
     """A cache for ``images`` photos of each of the identities, or None, with a warning, where there can be none.
 
     Args:
-        folder: of all caches; None for :func:`default_folder`.
+        folder: of all caches; None for :func:`.homes.cache_folder`.
         key: what the faces depend on beside identity and photo, as a name; other keys share nothing.
         identities: their numbers.
         images: photos an identity.
     """
     try:
-        own = (default_folder() if folder is None else folder) / "synthetic" / key
+        own = (homes.cache_folder() if folder is None else folder) / "synthetic" / key
         own.mkdir(parents=True, exist_ok=True)
         files.remove_temporaries(own, older_than=_ABANDONED)
         return FaceCache(own, identities, images)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from elasticface.data.formats.cache import ArrayCache, default_folder
+from elasticface.data.formats.cache import ArrayCache
 
 KINDS = ("a", "b")
 ARRAYS = {"a": np.arange(5), "b": np.arange(5) ** 2}
@@ -72,11 +72,3 @@ def test_arrays_are_not_kept_where_the_disk_is_full(file, tmp_path, monkeypatch)
     monkeypatch.setattr("elasticface.base.files.room", lambda path: 0)
     ArrayCache("kind 1", [file]).save(ARRAYS)
     assert kept(tmp_path) == []
-
-
-def test_the_folder_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.setenv("ELASTICFACE_CACHE", "/own")
-    assert str(default_folder()) == "/own"
-    monkeypatch.delenv("ELASTICFACE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "elasticface"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from elasticface.base import files
+from elasticface.base import files, homes
 from elasticface.base.errors import InputError
 from elasticface.data import Source, open_dataset
 from elasticface.data.synthetic import cache, source
@@ -287,10 +287,10 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch, calls):
     SyntheticFaces(**SET)[0]
     assert [path.relative_to(tmp_path).parts[:2] for path in kept(tmp_path)] == [("own", "synthetic")]
     monkeypatch.setenv("ELASTICFACE_CACHE", "")
-    assert cache.default_folder() == tmp_path / "xdg" / "elasticface"
+    assert homes.cache_folder() == tmp_path / "xdg" / "elasticface"
     for ignored in ("relative", ""):
         monkeypatch.setenv("XDG_CACHE_HOME", ignored)
-        assert cache.default_folder() == tmp_path / "home" / ".cache" / "elasticface"
+        assert homes.cache_folder() == tmp_path / "home" / ".cache" / "elasticface"
 
 
 # ---------------------------------------------------------------------------------------------- descriptions
