@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
@@ -230,6 +231,24 @@ def open_results(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
     return stored
 
 
+def add_run(path: Path, about: dict[str, Any], run: dict[str, Any]) -> None:
+    """Store one more run beside those that are stored, other processes' of the same study among them.
+
+    Args:
+        path: of the results.
+        about: everything but the runs.
+        run: what is appended to ``"runs"``.
+    """
+    with FileLock(f"{path}.lock"):
+        files.write_json(path, about | {"runs": [*runs_in(path), run]})
+
+
+def runs_in(path: Path) -> list[dict[str, Any]]:
+    """The stored runs; none where there are no results yet."""
+    runs: list[dict[str, Any]] = read_results(path)["runs"] if path.exists() else []
+    return runs
+
+
 def require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     flat_before, flat_now = _flat(before), _flat(now)
     changed = [
@@ -243,7 +262,7 @@ def require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> Non
 
 def read_results(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise InputError(f"{path}: no results yet; give --faces, a folder to render people into")
+        raise InputError(f"{path}: no results yet; --help says what it takes to make them")
     stored: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return stored
 

@@ -33,6 +33,7 @@ from common import (
     DRAWS,
     RESULTS,
     Bootstrap,
+    add_run,
     describe_pairs,
     fill,
     fingerprint,
@@ -49,7 +50,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from elasticface import heads
-from elasticface.base import files, keyed, progress
+from elasticface.base import keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.data.synthetic.scene import Variation
@@ -145,6 +146,8 @@ def main(
     seeds_of_others: int = 5,
     workers: int = 1,
     stop_after: float = float("inf"),
+    part: int = 0,
+    parts: int = 1,
 ) -> None:
     """Train every loss on every set of people, judge it on others.
 
@@ -157,6 +160,8 @@ def main(
         seeds_of_others: runs of each other loss.
         workers: processes that render.
         stop_after: minutes after which no further run is begun.
+        part: of the runs, this process's: 0 to parts − 1.
+        parts: processes that share the runs.
     """
     if work is None:
         write_page(read_results(OUT))
@@ -169,8 +174,9 @@ def main(
         described = {"photos": fingerprint(of_set), **describe_pairs(open_pairs(of_set[1]).pairs)}
         if results.setdefault("sets", {}).setdefault(name, described) != described:
             raise InputError(f"{of_set[0].parent}: other photos or pairs than those of the stored runs on {name}")
-    done = {(entry["set"], entry["loss"], entry["seed"]) for entry in results.setdefault("runs", [])}
-    waiting = [each for each in order(list(folders), seeds, seeds_of_others) if each not in done]
+    done = {(entry["set"], entry["loss"], entry["seed"]) for entry in results.pop("runs", [])}
+    own = itertools.islice(order(list(folders), seeds, seeds_of_others), part, None, parts)
+    waiting = [each for each in own if each not in done]
     until = time.monotonic() + 60 * stop_after
     for number, (name, loss, seed) in enumerate(waiting):
         if time.monotonic() > until:
@@ -179,8 +185,7 @@ def main(
         began = time.monotonic()
         judged = judge(trained(folders[name][0], loss, seed), open_pairs(folders[name][1]))
         entry = {"set": name, "loss": loss, "seed": seed, "seconds": round(time.monotonic() - began)}
-        results["runs"].append(entry | judged)
-        files.write_json(OUT, results)
+        add_run(OUT, results, entry | judged)
         progress.say(f"{judged['accuracy']:.2%}, EER {judged['eer']:.2%}")
 
 

@@ -7,22 +7,33 @@ table of docs/default-model.md from it.
 """
 
 import itertools
-import json
 import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from common import RESULTS, Bootstrap, describe_pairs, from_to, judge, markdown, percent, points, run
+from common import (
+    RESULTS,
+    Bootstrap,
+    add_run,
+    describe_pairs,
+    from_to,
+    judge,
+    markdown,
+    percent,
+    points,
+    read_results,
+    run,
+    runs_in,
+)
 from numpy.typing import NDArray
 
-from elasticface.base import environment, files, keyed, progress
+from elasticface.base import environment, keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pairs
 from elasticface.data.feed import transforms
@@ -225,44 +236,39 @@ RECIPE = {
 }
 
 
-def main(lfw: str | None = None, work: str | None = None, seeds: int = 2, only: list[str] | None = None) -> None:
+def main(lfw: str | None = None, seeds: int = 2, only: list[str] | None = None, part: int = 0, parts: int = 1) -> None:
     """Train with each setting on rendered people, judge it on real ones.
 
     Args:
         lfw: the folder with LFW's tar, `pairs.txt` and `landmarks5.csv`; without it, the stored table is printed.
-        work: where rendered faces are kept while a setting needs them; a temporary folder unless given.
         seeds: runs of each setting; all settings come with the first, then all with the second.
         only: names of settings; all unless given.
+        part: of the runs, this process's: 0 to parts − 1.
+        parts: processes that share the runs.
     """
-    stored = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {"runs": []}
     if lfw is None:
-        print(table(stored))
+        print(table(read_results(OUT)))
         return
     settings = {name: setting for group in SETTINGS.values() for name, setting in group.items()}
     if unknown := [name for name in only or [] if name not in settings]:
         raise InputError(f"no setting {unknown[0]!r}; there are: {', '.join(settings)}")
     benchmark = tuning_half(Path(lfw))
-    stored |= {"pairs": describe_pairs(benchmark.pairs)}
-    with ExitStack() as stack:
-        folder = Path(work or stack.enter_context(tempfile.TemporaryDirectory()))
-        for seed, name in itertools.product(range(seeds), only or settings):
-            key = {"setting": name, "seed": seed, "renderer": RENDERER_VERSION}
-            if any(key.items() <= each.items() for each in stored["runs"]):
-                continue
-            began = time.monotonic()
-            with patch.dict(vars(transforms), settings[name].augmentation):
-                faces = Rendered(folder, settings[name], seed)
-                config = TrainConfig(**{**RECIPE, **settings[name].training, "seed": seed})
-                with tempfile.TemporaryDirectory() as out:
-                    encoder = train(faces, Path(out) / "run", config)
-            judged = judge(encoder, benchmark)
-            stored["runs"].append({**key, **judged, "seconds": round(time.monotonic() - began)})
-            files.write_json(OUT, stored | {"environment": environment.describe()})
-            progress.say(f"{name}, seed {seed}: {judged['accuracy']:.2%}, EER {judged['eer']:.2%}")
+    about = {"pairs": describe_pairs(benchmark.pairs), "environment": environment.describe()}
+    for seed, name in itertools.islice(itertools.product(range(seeds), only or settings), part, None, parts):
+        key = {"setting": name, "seed": seed, "renderer": RENDERER_VERSION}
+        if any(key.items() <= each.items() for each in runs_in(OUT)):
+            continue
+        began = time.monotonic()
+        with patch.dict(vars(transforms), settings[name].augmentation), tempfile.TemporaryDirectory() as folder:
+            faces = Rendered(Path(folder), settings[name], seed)
+            config = TrainConfig(**{**RECIPE, **settings[name].training, "seed": seed})
+            judged = judge(train(faces, Path(folder) / "run", config), benchmark)
+        add_run(OUT, about, {**key, **judged, "seconds": round(time.monotonic() - began)})
+        progress.say(f"{name}, seed {seed}: {judged['accuracy']:.2%}, EER {judged['eer']:.2%}")
 
 
 class Rendered:
-    """The people of a setting as a source for training, rendered into a file that the next setting overwrites."""
+    """The people of a setting as a source for training, rendered into a file in ``folder``."""
 
     def __init__(self, folder: Path, setting: Setting, seed: int) -> None:
         self.num_classes = setting.people
@@ -320,8 +326,6 @@ def _person(name: str) -> str:
 
 def table(stored: dict[str, Any]) -> str:
     """Markdown: the mean over the seeds, and what it is more than without the change, over the seeds that both have."""
-    if not stored["runs"]:
-        return "no runs yet"
     bootstrap = Bootstrap(stored["pairs"])
     rows = []
     for group, settings in SETTINGS.items():
