@@ -33,14 +33,15 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 TEXT = """# Performance
 
-Made by `benches/write_docs.py` from the results that the programs in `benches/` stored. Timings on shared machines are
-noisy: ratios are taken within a round of one process, alternating; given are the median and the range.
+Time and memory of everything that was measured; [figures](figures.md#benches) names the program of each table. Timings
+on shared machines are noisy: ratios are taken between alternating runs within a round, in one process; tables give the
+median and the range over the rounds.
 
 ## Heads
 
 `python benches/head.py`: ElasticFace-Arc forward and backward, exact softmax over all classes. "longhand" is the
-formula as it is written, under autograd; "bare products" are the three matrix products that no exact softmax can do
-without, so their speed-up is the most that any implementation could reach.
+formula as written, under autograd; "bare products" are the three matrix products that every exact softmax needs, so
+their speed-up is an upper bound for any implementation.
 
 {head}
 {processes}
@@ -53,27 +54,27 @@ without, so their speed-up is the most that any implementation could reach.
 ## Figures of the large benchmarks
 
 `python benches/benchmarks.py`: from embeddings to figures, on synthetic numbers in the benchmarks' shape. "longhand"
-is the protocol as it reads, in NumPy: a loop over templates, pairs gathered by 100,000, one sort. "bare product" is
-that of all probes with all distractors, chunk by chunk, its result thrown away.
+is the protocol written directly in NumPy: a loop over templates, pairs in chunks of 100,000, one sort. "bare product"
+is the matrix product of all probes with all distractors, chunk by chunk, without using its result.
 
 {benchmarks}
 
-`python benches/large.py FOLDER`: the same and what else `elasticface evaluate features BENCHMARK` does, from files of
-the full size: lists read and checked, 1:N, 2,000 draws of people with their thresholds, ROC and CMC, hardest trials.
+`python benches/large.py FOLDER`: all that `elasticface evaluate features BENCHMARK` does, from files of the full size:
+lists read and checked, 1:1 and 1:N, 2,000 bootstrap resamples with their thresholds, ROC and CMC, hardest trials.
 
 {large}
 
 ## Training
 
-`python benches/training.py`: `elasticface train` beside a plain loop of PyTorch that has one batch in memory, as the
-network takes it, alternating; images a second. Both keep the memory that they free, as a training does
-([training](training.md#at-the-machines-speed)); a loop that doesn't is slower.
+`python benches/training.py`: images per second of `elasticface train` and of a plain PyTorch loop with one preprocessed
+batch in memory, alternating. Both [keep the memory that they free](training.md#at-the-machines-speed); a loop that
+doesn't is slower.
 
 {training}
 
 ## Reading benchmarks
 
-`python benches/reading.py`: a pack through the smallest network, where decoding counts most.
+`python benches/reading.py`: a pack evaluated with the smallest network, where decoding matters most.
 
 {reading}
 
@@ -85,16 +86,16 @@ network takes it, alternating; images a second. Both keep the memory that they f
 
 ## A gallery of a million faces
 
-`python benches/gallery.py --dimensions 256`: made-up unit vectors around a centre for each person, in the embedded
-database; searches one after the other, of one client. Recall against brute force: how often both searches name the
-same person first.
+`python benches/gallery.py --dimensions 256`: synthetic unit vectors around a centre for each person, in the embedded
+database; one client searches sequentially. Recall: how often the search by the index and the exact search name the same
+person first.
 
 {gallery}
 
 ## On a GPU
 
-`python benches/gpu.py`: every head on CUDA beside the CPU, speed of head and training, waits of the host, fp16 and
-resuming, in one command of eight minutes.
+`python benches/gpu.py`: every head on CUDA compared with the CPU, speed of head and training, waits of the host, fp16
+and resuming, in one command of eight minutes.
 
 {gpu}
 """
@@ -104,15 +105,15 @@ PROCESSES = """
 ### Over several processes
 
 `python benches/head.py --processes 2 --shapes 512x512x85742,128x512x1000000`: the class centres of ElasticFace-Arc
-shared out over processes, beside one process with as many threads in all.
+divided among processes, compared with one process with as many threads in all.
 
 {table}
 """
 
 READING = """## Reading training images
 
-`python benches/data.py`: what a core reads from each format beside the bare decoding of the same bytes, and what is
-left of it when worker processes hand batches over.
+`python benches/data.py`: how fast a core reads each format, compared with the bare decoding of the same bytes, and what
+remains of it when worker processes send batches.
 
 {table}
 
