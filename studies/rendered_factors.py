@@ -35,9 +35,9 @@ from numpy.typing import NDArray
 
 from elasticface.base import environment, keyed, progress
 from elasticface.base.errors import InputError
-from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pairs
+from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, open_pairs
 from elasticface.data.feed import transforms
-from elasticface.data.prepare.split import draw_pairs
+from elasticface.data.prepare.split import draw_pairs, write_pairs
 from elasticface.data.synthetic.expression import resting
 from elasticface.data.synthetic.look import Appearance
 from elasticface.data.synthetic.person import Person
@@ -309,15 +309,10 @@ def tuning_half(lfw: Path) -> PairBenchmark:
     names = [photos[:MOST_PHOTOS] for photos in own.values()]
     starts = np.cumsum([0, *map(len, names)])
     drawn = draw_pairs([np.arange(a, b) for a, b in itertools.pairwise(starts)], PAIRS_A_FOLD, FOLDS, 0)
-    flat = list(itertools.chain.from_iterable(names))
-    rows = [
-        (flat[one], flat[other], same)
-        for genuine, impostor in zip(drawn.genuine, drawn.impostor, strict=True)
-        for pairs, same in ((genuine, True), (impostor, False))
-        for one, other in pairs
-    ]
-    first, second, same = zip(*rows, strict=True)
-    return replace(benchmark, name="LFW, tuning half", pairs=Pairs(first, second, np.array(same), FOLDS))
+    with tempfile.TemporaryDirectory() as folder:
+        drawn_list = Path(folder) / PAIRS_FILE
+        write_pairs(drawn_list, drawn, list(itertools.chain.from_iterable(names)))
+        return replace(open_pairs(lfw, drawn_list), name="LFW, tuning half")
 
 
 def _person(name: str) -> str:

@@ -2,10 +2,10 @@
 
     python tools/default_model.py RUN OUT SPEC [--lfw FOLDER] [--people FOLDER]
 
-`make default-model` does all of it from nothing: it renders people who never lived and trains on them alone, by the
-recipe default-model.yaml, then calls this. The last layer is levelled by other rendered people. Real photos only judge
-the result: LFW's pairs give the figures in the card, people aligned by `elasticface align` its thresholds. Nothing of
-them is in the weights.
+`make default-model` does all of it from nothing: it renders people who never lived, trains on them alone by the recipe
+default-model.yaml (first a network to start from), then calls this. The last layer is levelled by other rendered
+people. Real photos only judge the result: LFW's pairs give the figures in the card, people aligned by `elasticface
+align` its thresholds. Nothing of them is in the weights.
 """
 
 import sys
@@ -38,8 +38,9 @@ from elasticface.recognition.found_by import detector_of
 NAME = "elasticface default"
 MOST_BYTES = 8_000_000  # of the weights: they are in every wheel
 UNSEEN_SEED = 1_000_000  # of the rendered people to judge on: other people than those of the training's seed
-LEVELLING = {"identities": 1000, "images": 16, "seed": 1_000_001}  # the people to level by: others again
-USE = {
+LEVELLING = "synthetic:identities=1000,images=16,seed=1000001"  # the people to level by: others again
+ABOUT = {
+    "init": "the same network, trained on plain pictures of 1,000 of these people: `make default-model`",  # no path
     "good_for": "trying out, tests, demonstrations, a start for fine-tuning",
     "not_for": "access control, or any decision about a person: too many errors on real faces, see `figures`",
     "faces": "rendered from CC0 geometry; no photo of anyone in training, weights or statistics. `figures` and the "
@@ -59,8 +60,10 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
         people: a folder or tar of people, aligned by `elasticface align`, for the calibration.
     """
     trained = load(run)
-    level(trained, SyntheticFaces(**LEVELLING, cache=False))
-    training = {**trained.card.training, "data": data, "renderer": RENDERER_VERSION, **USE}
+    pairs = None if lfw is None else open_pairs(lfw)
+    before = {} if pairs is None else {"LFW, before levelling": _figures(evaluate_pairs(trained, pairs))}
+    level(trained, SyntheticFaces.parse(LEVELLING, cache=False))
+    training = {**trained.card.training, "data": data, "renderer": RENDERER_VERSION, **ABOUT}
     card = replace(trained.card, name=NAME, training=training)
     FaceEncoder(trained.network, card).save(out, half=True)
     size = (out / "model.safetensors").stat().st_size
@@ -68,8 +71,8 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
         raise InputError(f"{out}: {size:,} bytes of weights, more than the {MOST_BYTES:,} that a wheel should carry")
     stored = load(out)  # the figures are of what ships
     figures = {"rendered people": _figures(_on_rendered(stored))}
-    if lfw is not None:
-        figures["LFW"] = _figures(evaluate_pairs(stored, open_pairs(lfw)))
+    if pairs is not None:
+        figures |= {"LFW": _figures(evaluate_pairs(stored, pairs)), **before}
     described = replace(card, training={**training, "figures": figures})
     FaceEncoder(trained.network, described).save(out, half=True)  # the same weights
     if people is not None:
@@ -80,18 +83,18 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
 
 @torch.no_grad()
 def level(encoder: FaceEncoder, people: Source) -> None:
-    """Make the embeddings of a person differ equally much in all directions.
+    """Give less weight to the directions in which embeddings of one person differ most.
 
-    Within-class covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech 2006): a network y becomes
-    W^(-1/2) y, W being the covariance of embeddings of unit length about their person's mean. The last linear layer and
-    the batch norm after it take it up, so that the network has the parts it had.
+    Within-class covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech 2006), smoothed: a network y
+    becomes (W + w·I)^(-1/2) y, W being the covariance of embeddings of unit length about their person's mean, w its mean
+    variance. The last linear layer and the batch norm after it take it up: the network has the parts it had.
 
     Args:
         encoder: of a :class:`Tiny`; changed in place.
         people: at least D more photos than people.
 
     Raises:
-        InputError: another network, or too few photos for W to have an inverse.
+        InputError: another network, or so few photos that W has not full rank.
     """
     network = encoder.network
     if not isinstance(network, Tiny):
@@ -107,7 +110,7 @@ def level(encoder: FaceEncoder, people: Source) -> None:
     if free < rows.shape[1]:
         raise InputError(f"levelling {rows.shape[1]} numbers needs as many photos more than people, not {free}")
     values, vectors = np.linalg.eigh(apart.T @ apart / free)
-    levelling = torch.from_numpy(vectors / np.sqrt(values) @ vectors.T)
+    levelling = torch.from_numpy(vectors / np.sqrt(values + values.mean()) @ vectors.T)
     norm = network.features  # y = gain · (fc(x) − mean) + bias
     assert norm.running_mean is not None
     assert norm.running_var is not None
