@@ -86,8 +86,8 @@ def level(encoder: FaceEncoder, people: Source) -> None:
     """Give less weight to the directions in which embeddings of one person differ most.
 
     Within-class covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech 2006), smoothed: a network y
-    becomes (W + w·I)^(-1/2) y, W being the covariance of embeddings of unit length about their person's mean, w its mean
-    variance. The last linear layer and the batch norm after it take it up: the network has the parts it had.
+    becomes (W + w·I)^(-1/2) y. W is the covariance of embeddings of unit length about their person's mean, w the mean
+    of its diagonal. The last linear layer and the batch norm after it take it up: the network has the parts it had.
 
     Args:
         encoder: of a :class:`Tiny`; changed in place.
