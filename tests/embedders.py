@@ -1,5 +1,7 @@
 """Small networks and faces for the tests of models, and what they compute longhand."""
 
+import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,11 @@ def refused(path: Path, **options: Any) -> str:
 
 def trained_a_little(name: str = "tiny", embedding_size: int = 16) -> nn.Module:
     """A network whose batch norms have seen something, so that none of its state is as it began."""
+    return copy.deepcopy(_trained_a_little(name, embedding_size))
+
+
+@functools.cache
+def _trained_a_little(name: str, embedding_size: int) -> nn.Module:
     torch.manual_seed(1)
     network = backbones.create(name, embedding_size).to(memory_format=torch.channels_last)
     network.train()(torch.randn(3, 3, 112, 112))

@@ -10,7 +10,7 @@ from elasticface.training.run_files import read_metrics
 SMALL = TrainConfig(
     loss="arcface",
     scale=16.0,
-    backbone="tiny",
+    backbone="own_parts:shrunk",
     embedding_size=16,
     batch_size=8,
     lr=0.05,

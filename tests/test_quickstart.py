@@ -22,6 +22,7 @@ from elasticface.cli import main
 from elasticface.data import open_dataset
 from elasticface.data.images import decoding
 from elasticface.data.prepare.split import draw_pairs
+from elasticface.data.synthetic.studio import Studio
 from elasticface.quickstart import FOLDS, FULL, SMALL, QuickstartResult, Size
 
 TINY = Size(people=6, photos=9, unseen_people=20, unseen_photos=3, pairs=80, epochs=2)
@@ -46,10 +47,24 @@ def figures(folder: Path) -> Any:
     return json.loads((folder / "results.json").read_text())["results"]
 
 
+render = Studio.image
+photos: dict[Any, Any] = {}
+
+
+def remembered(studio: Studio, identity: int, photo: int) -> Any:
+    """A photo, rendered once for all tests: what is tested is what becomes of it."""
+    key = studio.seed, studio.variation, identity, photo
+    if key not in photos:
+        photos[key] = render(studio, identity, photo)
+    return photos[key]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, QuickstartResult]:
     out = tmp_path_factory.mktemp("quickstart") / "out"
-    return out, run(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Studio, "image", remembered)
+        return out, run(out)
 
 
 # ---------------------------------------------------------------------------------------------- what it makes
@@ -163,16 +178,14 @@ def test_once_more_measures_again_and_changes_nothing_else(
 def test_stopped_while_rendering_it_goes_on_to_the_same_end(
     made: tuple[Path, QuickstartResult], tmp_path: Path
 ) -> None:
-    from elasticface.data.synthetic.studio import Studio
-
-    out, image, calls = tmp_path / "out", Studio.image, 0
+    out, calls = tmp_path / "out", 0
 
     def interrupted(self: Studio, *number: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls in (10, 70):  # among the first people's photos, and among the others'
             raise KeyboardInterrupt
-        return image(self, *number)
+        return remembered(self, *number)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Studio, "image", interrupted)

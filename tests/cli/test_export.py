@@ -1,5 +1,6 @@
 """`elasticface export`."""
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -13,13 +14,23 @@ from elasticface.data.images import decoding
 from elasticface.model import load
 
 
-def test_a_model_is_exported_and_evaluated_like_the_model(model: Path, people: Path) -> None:
-    told = done("export", model, "small.onnx", "--opset", "20")
+@pytest.fixture(scope="module")
+def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What is said of an export, and its file, in a folder that was empty."""
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    return done("export", model, path, "--opset", "20"), path
+
+
+def test_a_model_is_exported_and_evaluated_like_the_model(
+    exported: tuple[str, Path], model: Path, people: Path
+) -> None:
+    told, path = exported
     assert told.startswith("float32, ")
     assert "checked: ONNX Runtime gives the network's embeddings" in told
     assert told.endswith("small.onnx\n")
-    assert load("small.onnx").card == load(model).card
-    assert sorted(path.name for path in Path.cwd().iterdir()) == ["small.onnx"]
+    assert load(path).card == load(model).card
+    assert sorted(path.name for path in path.parent.iterdir()) == ["small.onnx"]
+    shutil.copy(path, "small.onnx")
     done("evaluate", "small.onnx", people, "--out", "results")
     assert "is there already" in refused("export", model, "small.onnx")
 
@@ -62,9 +73,8 @@ def test_what_cannot_be_exported_is_refused(arguments: str, message: str, model:
     assert message in refused("export", *words)
 
 
-def test_an_unlikely_preprocessing_is_a_line_on_stderr(model: Path) -> None:
-    done("export", model, "bare.onnx")
-    bare = onnx.load("bare.onnx")
+def test_an_unlikely_preprocessing_is_a_line_on_stderr(exported: tuple[str, Path]) -> None:
+    bare = onnx.load(exported[1])
     del bare.metadata_props[:]
     onnx.save(bare, "bare.onnx")
     with warnings.catch_warnings():

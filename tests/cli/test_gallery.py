@@ -2,35 +2,20 @@
 
 import builtins
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import embedded
 import pytest
-from album import NOBODY, write_album
+from album import NOBODY
 from command_line import done, refused
 
-
-@pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_album(tmp_path_factory.mktemp("album"))
+if TYPE_CHECKING:
+    from elasticface.gallery.database import Database
 
 
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """The folder of a database that runs meanwhile: the commands neither start nor stop it."""
-    folder = Path(tempfile.mkdtemp(prefix="gallery-", dir="/tmp"))
-    folder.chmod(0o711)
-    database = embedded.opened(folder / "db")
-    yield folder / "db"
-    database.close()
-    shutil.rmtree(folder)
-
-
-def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, place: Path) -> None:
+def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, database: "Database") -> None:
+    assert database.server is not None
+    place = database.server.folder  # of a server that runs meanwhile: the commands neither start nor stop it
     there = ("--database", place)
     assert "no collection 'people'; there is none" in refused("gallery", "people", *there)
     out = done("gallery", "create", *there, "--model", model)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from album import NOBODY, write_album
+from album import NOBODY
 from command_line import done, refused, run
 
 from elasticface.faces import FaceFinder, sheet
@@ -14,11 +14,6 @@ from elasticface.faces.landmarks import read_faces
 from elasticface.model.calibration import Calibration, OperatingPoint
 from elasticface.model.loading import load
 from elasticface.recognition import conditions_of, store_calibration
-
-
-@pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_album(tmp_path_factory.mktemp("album"))
 
 
 def test_detect_then_align_then_embed(album: Path, model: Path) -> None:

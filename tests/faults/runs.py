@@ -39,9 +39,9 @@ from elasticface.model import checkpoint_folder  # noqa: E402
 from elasticface.training import checkpoint, hooks, run_folder  # noqa: E402
 
 SETTINGS = (
-    "--loss=elastic-arc+ --scale=16 --backbone=tiny --embedding-size=16 --batch-size=8 --epochs=4 --lr=0.05 "
-    "--schedule=cosine --warmup-epochs=0.5 --augment=1 --workers=0 --device=cpu --log-every=3 --checkpoint-every=2 "
-    "--keep-checkpoints=2"
+    "--loss=elastic-arc+ --scale=16 --backbone=own_parts:shrunk --embedding-size=16 --batch-size=8 --epochs=4 "
+    "--lr=0.05 --schedule=cosine --warmup-epochs=0.5 --augment=1 --workers=0 --device=cpu --log-every=3 "
+    "--checkpoint-every=2 --keep-checkpoints=2"
 ).split()
 FINAL = ("model/model.safetensors", "checkpoints/best.json")
 TIMEOUT = 120.0  # seconds until a run that does not end is a finding
@@ -117,7 +117,8 @@ class Process:
         if processes > 1:
             assert prepare is None
             launch = f"-m torch.distributed.run --standalone --nproc-per-node {processes} -m elasticface".split()
-            environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"}
+            found = os.pathsep.join([str(PACKAGE), str(PACKAGE / "tests")])  # own_parts, too
+            environment = {**os.environ, "PYTHONPATH": found, "OMP_NUM_THREADS": "1"}
             with output.open("wb") as file:
                 self._popen = subprocess.Popen(
                     [sys.executable, *launch, *arguments],

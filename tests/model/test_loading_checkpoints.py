@@ -20,6 +20,7 @@ from elasticface.training.loop import train
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
+TINY = replace(small_run.SMALL, backbone="tiny")  # its model folders are loaded without its name
 STEPS = 6
 Embedded = dict[int, Any]
 
@@ -28,7 +29,7 @@ Embedded = dict[int, Any]
 def trained(people: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Embedded]:
     """A run of six steps, and what it embedded after each."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    config = replace(small_run.SMALL, max_steps=STEPS, epochs=4, checkpoint_every="2", keep_checkpoints=9)
+    config = replace(TINY, max_steps=STEPS, epochs=4, checkpoint_every="2", keep_checkpoints=9)
     embedded: Embedded = {}
 
     def embed(state: TrainState, run: RunFolder) -> None:
@@ -55,7 +56,7 @@ def test_a_checkpoint_is_the_model_as_it_was_then(which: str | int, step: int, t
 
 
 def test_of_a_run_that_keeps_an_average_that_is_the_model_and_the_start(people: Path, tmp_path: Path) -> None:
-    config = replace(small_run.SMALL, max_steps=4, ema=0.5)
+    config = replace(TINY, max_steps=4, ema=0.5)
     final = train(people, tmp_path / "run", config)
     found = load(tmp_path / "run", checkpoint="last")
     assert np.array_equal(found.embed(faces(2, 112)), final.embed(faces(2, 112)))

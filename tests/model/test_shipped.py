@@ -50,7 +50,7 @@ def test_its_card_says_what_it_is_from_and_for(encoder: FaceEncoder) -> None:
 
 def test_it_knows_rendered_people_apart(encoder: FaceEncoder) -> None:
     studio = Studio(seed=2_000_000)
-    people, photos = 30, 4
+    people, photos = 15, 4
     embeddings = encoder.embed([studio.image(person, photo) for person in range(people) for photo in range(photos)])
     grid = embeddings.reshape(people, photos, -1)
     other = np.roll(grid, 1, axis=0)  # the next person's

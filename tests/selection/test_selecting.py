@@ -73,7 +73,7 @@ def test_a_run_is_the_one_that_train_makes_and_its_accuracy_that_of_its_model(
     train(str(people), tmp_path / "run", replace(selection.config, validate=None))
     ours, theirs = (path / "model" / "model.safetensors" for path in (out / run.folder, tmp_path / "run"))
     assert ours.read_bytes() == theirs.read_bytes()
-    measured = evaluate_pairs(load(tmp_path / "run"), open_pairs(people), intervals=False)
+    measured = evaluate_pairs(load(tmp_path / "run", config.backbone), open_pairs(people), intervals=False)
     assert run.accuracy == {"faces": measured.accuracy}
 
 

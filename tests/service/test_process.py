@@ -18,7 +18,7 @@ from service_problems import problem
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("process")
-    with started(folder, "--upload-seconds", "5") as (process, address, key):
+    with started(folder, "--upload-seconds", "5", "--no-gallery") as (process, address, key):
         yield process, address, key, folder
 
 
@@ -50,6 +50,11 @@ def test_a_large_request_is_refused_before_it_is_read(service):
     answer = httpx.post(f"{address}/v1/detect", content=bytes(40 << 20), headers={"X-API-Key": key})
     problem(answer, 413, "request-too-large")
     assert "server" not in answer.headers
+
+
+def test_without_a_gallery_there_are_no_collections(service):
+    _, address, key, _ = service
+    problem(httpx.get(f"{address}/v1/collections", headers={"X-API-Key": key}), 404, "no-gallery")
 
 
 def test_a_pair_is_verified_and_sigterm_ends_with_what_was_begun_answered(service, photos):
@@ -97,11 +102,6 @@ def test_people_are_enrolled_in_the_database_that_is_named(tmp_path, photos, pla
     assert not (place / "served/data/postmaster.pid").exists()
     assert "Ann Secret" in done("gallery", "people", "--database", place / "served", "--collection", "friends")
     assert "Secret" not in (tmp_path / "log").read_text()
-
-
-def test_without_a_gallery(tmp_path):
-    with started(tmp_path, "--no-gallery") as (_, address, key):
-        problem(httpx.get(f"{address}/v1/collections", headers={"X-API-Key": key}), 404, "no-gallery")
 
 
 def test_a_new_key_is_printed_and_kept_as_its_hash(tmp_path, monkeypatch):

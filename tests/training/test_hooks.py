@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import small_run
+import torch
 from conftest import write_pairs, write_people
+from safetensors.torch import load_file
 
 from elasticface.base.errors import InputError
 from elasticface.data import open_dataset
-from elasticface.model import checkpoint_folder, load
+from elasticface.model import checkpoint_folder
 from elasticface.training import hooks
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
@@ -35,6 +37,10 @@ def unbroken(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     benchmark = write_pairs(write_people(folder / "benchmark", 6, 5, seed=1), 6, 5)
     train(people, folder / "run", replace(SMALL, validate=str(benchmark)))
     return folder / "run"
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
 
 
 def saved(run: Path) -> list[int]:
@@ -60,14 +66,14 @@ def test_a_hook_that_embeds_changes_nothing(people: Path, tmp_path: Path) -> Non
     settings = replace(SMALL, max_steps=4)
     train(people, tmp_path / "plain", settings)
     train(people, tmp_path / "embedding", settings, hooks=[embed])
-    one, other = (load(tmp_path / run).network.state_dict() for run in ("plain", "embedding"))  # type: ignore[union-attr]
+    one, other = (weights(tmp_path / run) for run in ("plain", "embedding"))
     assert all((one[name] == other[name]).all() for name in one)
 
 
 def test_a_source_is_trained_on_like_the_folder_that_it_was_opened_from(people: Path, tmp_path: Path) -> None:
     for data, run in ((people, "folder"), (open_dataset(people), "source")):
         train(data, tmp_path / run, replace(SMALL, max_steps=2))
-    one, other = (load(tmp_path / run).network.state_dict() for run in ("folder", "source"))  # type: ignore[union-attr]
+    one, other = (weights(tmp_path / run) for run in ("folder", "source"))
     assert all((one[name] == other[name]).all() for name in one)
 
 
@@ -121,7 +127,7 @@ def test_float64_validates_and_resumes_to_the_same_bits(people: Path, benchmark:
         for run in ("unbroken", "run")
     ]
     assert logged[0] == logged[1]
-    one, other = (load(tmp_path / run).network.state_dict() for run in ("unbroken", "run"))  # type: ignore[union-attr]
+    one, other = (weights(tmp_path / run) for run in ("unbroken", "run"))
     assert all((one[name] == other[name]).all() for name in one)
 
 

@@ -20,11 +20,12 @@ from elasticface.training import classes
 from elasticface.training.run_files import read_metrics
 
 OPTIONS = (
-    "--loss elastic-arc+ --scale 16 --backbone tiny --embedding-size 16 --batch-size 8 --epochs 100 --lr 0.05 "
-    "--workers 0 --device cpu --log-every 1 --checkpoint-every 4 --augment 1 --sync-batchnorm --precision 64"
+    "--loss elastic-arc+ --scale 16 --backbone own_parts:shrunk --embedding-size 16 --batch-size 8 "
+    "--epochs 100000 --lr 0.05 --workers 0 --device cpu --log-every 1 --checkpoint-every 4 --augment 1 "
+    "--sync-batchnorm --precision 64"
 ).split()
 LAUNCH = "-m torch.distributed.run --standalone --nproc-per-node 2 -m".split()
-
+TESTS = str(Path(__file__).parent.parent)  # where own_parts is
 
 SLOW_END = """
 import time
@@ -40,10 +41,11 @@ def train(processes: int, data: Path, run: Path, *more: str, code: int = 0) -> s
     return command(processes, "train", str(data), "--out", str(run), *OPTIONS, *more, code=code, timeout=90)
 
 
-def start(data: Path, run: Path, *more: str, **variables: str) -> subprocess.Popen[str]:
-    """Two processes, by torchrun."""
+def start(data: Path, run: Path, *more: str, imports: Path | None = None) -> subprocess.Popen[str]:
+    """Two processes, by torchrun, which import from a folder of their own before all others."""
     command = [sys.executable, *LAUNCH, "elasticface", "train", str(data), "--out", str(run), *OPTIONS, *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    folders = [str(imports or ""), os.environ.get("PYTHONPATH", ""), TESTS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
 
 
@@ -139,8 +141,7 @@ def test_the_first_process_that_is_killed_ends_the_second_with_a_line_before_tor
 ) -> None:
     (tmp_path / "slow").mkdir()
     (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW_END)
-    path = os.pathsep.join([str(tmp_path / "slow"), os.environ.get("PYTHONPATH", "")])
-    process = start(people, tmp_path / "run", "--max-steps", "100000", PYTHONPATH=path)
+    process = start(people, tmp_path / "run", "--max-steps", "100000", imports=tmp_path / "slow")
     wait_for_step(lambda: process.poll() is None, tmp_path / "run", 5)
     workers = children(process.pid)
     os.kill(workers[0], signal.SIGKILL)

@@ -90,7 +90,7 @@ def test_a_model_says_whose_backbone_it_has_and_loads_with_it_alone(
 
 
 def test_our_own_models_take_no_other_backbone(people: Path, tmp_path: Path) -> None:
-    train(people, tmp_path / "run", replace(small_run.SMALL, max_steps=1))
+    train(people, tmp_path / "run", replace(small_run.SMALL, backbone="tiny", max_steps=1))
     with pytest.raises(InputError, match="its backbone is tiny; leave the other one out"):
         load(tmp_path / "run", network=own_parts.pooled)
 

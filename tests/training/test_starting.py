@@ -27,7 +27,8 @@ from elasticface.training.run_files import read_metrics
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
-SMALL = replace(small_run.SMALL, epochs=4, max_steps=5, seed=1)  # three steps an epoch
+TINY = replace(small_run.SMALL, backbone="tiny")  # a model folder of it is loaded without its name
+SMALL = replace(TINY, epochs=4, max_steps=5, seed=1)  # three steps an epoch
 FROZEN = replace(SMALL, max_steps=2, freeze_backbone_epochs=1)
 
 
@@ -35,7 +36,7 @@ FROZEN = replace(SMALL, max_steps=2, freeze_backbone_epochs=1)
 def before(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps, whose second was the best."""
     run = tmp_path_factory.mktemp("before") / "run"
-    train(people, run, replace(small_run.SMALL, max_steps=4, epochs=4, checkpoint_every="2"))
+    train(people, run, replace(TINY, max_steps=4, epochs=4, checkpoint_every="2"))
     for step, accuracy in ((2, 0.9), (4, 0.8)):
         add_validation(path_of(run / "checkpoints", step), Validation("faces", accuracy))
     return run
