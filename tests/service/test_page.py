@@ -222,7 +222,7 @@ def test_two_photos_are_compared_beside_both_faces(page, album):
     panel.get_by_label("Strangers matched").select_option("0.1")
     panel.get_by_role("button", name="Compare").click()
     expect(said(panel)).to_contain_text("The second photo has 2 faces; the most central one was taken.")
-    expect(said(panel)).to_contain_text("the threshold is 0.417")
+    expect(said(panel)).to_contain_text("the threshold is 0.401")
 
 
 def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page, album):
