@@ -13,7 +13,8 @@ Stated before the runs:
 - All else (other losses, other figures, single sets) is for orientation, with plain 95 % intervals.
 
 Intervals are a hierarchical bootstrap: seeds are resampled, and people, both alike for the two losses of a contrast. A
-seed fixes centres, weights, order and augmentation, so that a contrast compares runs that differ in the loss alone.
+seed fixes centres, weights, order and augmentation, so that a contrast compares runs that differ in the loss alone;
+but for those of two machines, whose rendered photos differ in their last bits ("photos" of a run tells them apart).
 
 Writes `studies/results/elasticity.json`, one entry a run, and resumes where it was stopped. Runs come seed by seed over
 all sets and main losses, then likewise over the others, so that whatever is there is balanced. Without --work it fills
@@ -54,7 +55,7 @@ from elasticface.base import keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.data.synthetic.scene import Variation
-from elasticface.data.synthetic.studio import Studio
+from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
 from elasticface.data.synthetic.write import write_faces
 from elasticface.heads import expectation, margins
 from elasticface.heads.formula import Target
@@ -169,11 +170,13 @@ def main(
     folders = render(Path(work), workers)
     if lfw:
         folders[LFW] = (Path(lfw) / "train", Path(lfw) / "heldout")
-    results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, "seed of the people": SEED})
+    people = {"seed of the people": SEED, "renderer": RENDERER_VERSION}
+    results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
+    photos = {name: fingerprint(of_set) for name, of_set in folders.items()}
     for name, of_set in folders.items():
-        described = {"photos": fingerprint(of_set), **describe_pairs(open_pairs(of_set[1]).pairs)}
+        described = describe_pairs(open_pairs(of_set[1]).pairs)
         if results.setdefault("sets", {}).setdefault(name, described) != described:
-            raise InputError(f"{of_set[0].parent}: other photos or pairs than those of the stored runs on {name}")
+            raise InputError(f"{of_set[0].parent}: other pairs than those of the stored runs on {name}")
     done = {(entry["set"], entry["loss"], entry["seed"]) for entry in results.pop("runs", [])}
     own = itertools.islice(order(list(folders), seeds, seeds_of_others), part, None, parts)
     waiting = [each for each in own if each not in done]
@@ -184,8 +187,8 @@ def main(
         progress.say(f"run {number + 1} of {len(waiting)}: {loss} on {name}, seed {seed}")
         began = time.monotonic()
         judged = judge(trained(folders[name][0], loss, seed), open_pairs(folders[name][1]))
-        entry = {"set": name, "loss": loss, "seed": seed, "seconds": round(time.monotonic() - began)}
-        add_run(OUT, results, entry | judged)
+        entry = {"set": name, "loss": loss, "seed": seed, "photos": photos[name]}
+        add_run(OUT, results, {**entry, "seconds": round(time.monotonic() - began), **judged})
         progress.say(f"{judged['accuracy']:.2%}, EER {judged['eer']:.2%}")
 
 
