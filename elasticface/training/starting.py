@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from elasticface.base import progress, records
+from elasticface.base import own_parts, progress, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.distributed.agreement import run_in_all, run_in_first
@@ -74,8 +74,8 @@ def _weights_of(path: Path, config: TrainConfig) -> dict[str, Tensor]:
     """The backbone of a model that takes what training gives."""
     if path.is_file() and weights.suffix_of(path) is not None:
         encoder = load(path, config.backbone, embedding_size=config.embedding_size)
-    else:
-        encoder = load(path)
+    else:  # a model folder may only name a backbone of the user's own
+        encoder = load(path, config.backbone if own_parts.is_reference(config.backbone) else None)
     if not isinstance(encoder.network, nn.Module):
         raise InputError(f"{printable(path)}: an .onnx cannot be trained; give a model folder, a run or weights")
     differences = records.changes(asdict(Preprocessing()), asdict(encoder.card.preprocessing))

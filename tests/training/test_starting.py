@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import own_parts
 import pytest
 import small_run
 import torch
@@ -27,8 +28,7 @@ from elasticface.training.run_files import read_metrics
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
-TINY = replace(small_run.SMALL, backbone="tiny")  # a model folder of it is loaded without its name
-SMALL = replace(TINY, epochs=4, max_steps=5, seed=1)  # three steps an epoch
+SMALL = replace(small_run.SMALL, epochs=4, max_steps=5, seed=1)  # three steps an epoch
 FROZEN = replace(SMALL, max_steps=2, freeze_backbone_epochs=1)
 
 
@@ -36,7 +36,7 @@ FROZEN = replace(SMALL, max_steps=2, freeze_backbone_epochs=1)
 def before(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps, whose second was the best."""
     run = tmp_path_factory.mktemp("before") / "run"
-    train(people, run, replace(TINY, max_steps=4, epochs=4, checkpoint_every="2"))
+    train(people, run, replace(small_run.SMALL, max_steps=4, epochs=4, checkpoint_every="2"))
     for step, accuracy in ((2, 0.9), (4, 0.8)):
         add_validation(path_of(run / "checkpoints", step), Validation("faces", accuracy))
     return run
@@ -187,21 +187,27 @@ def test_backbone_lr_is_a_factor_on_the_backbones_learning_rate_alone(people: Pa
 
 
 def other_input(folder: Path) -> Path:
-    card = Card("bgr", "tiny", 16, preprocessing=Preprocessing(channels="BGR"))
-    FaceEncoder(backbones.create("tiny", 16), card).save(folder / "bgr")
+    card = Card("bgr", "own_parts:shrunk", 16, preprocessing=Preprocessing(channels="BGR"))
+    FaceEncoder(own_parts.shrunk(16), card).save(folder / "bgr")
     return folder / "bgr"
 
 
 def other_size(folder: Path) -> Path:
-    FaceEncoder(backbones.create("tiny", 8), Card("small", "tiny", 8)).save(folder / "small")
+    FaceEncoder(own_parts.shrunk(8), Card("small", "own_parts:shrunk", 8)).save(folder / "small")
     return folder / "small"
+
+
+def other_backbone(folder: Path) -> Path:
+    FaceEncoder(backbones.create("tiny", 16), Card("ours", "tiny", 16)).save(folder / "ours")
+    return folder / "ours"
 
 
 @pytest.mark.parametrize(
     ("make", "told"),
     [
         (other_input, r"bgr: takes images that training does not give: channels RGB -> BGR"),
-        (other_size, r"small: does not fit tiny of size 16: .*; fc.weight is \[8, 6272\] where \[16, 6272\] is needed"),
+        (other_size, r"small: does not fit own_parts:shrunk of size 16: .*; fc.weight is \[8, 784\] where \[16, 784\]"),
+        (other_backbone, r"ours/model\.json: its backbone is tiny; leave the other one out"),
         (lambda folder: folder / "absent", r"absent: no such model"),
         (lambda folder: folder, r"not a model folder"),
     ],
