@@ -26,8 +26,8 @@ demo: install
 
 # The model in elasticface/model/default again, from nothing: some hours, and 18 GB for what is rendered. Stopped, it
 # resumes. Real photos only judge it: make default-model JUDGE="--lfw LFW --people ALIGNED"
-# With this many people and this much augmentation a network that knows nothing learns nothing for long: it starts from
-# one that knows a few people in plain pictures.
+# With so many people and so strong augmentation a network from random weights stays at chance for long; it starts from
+# one that was trained on a few of these people in plain pictures.
 DEFAULT_MODEL := build/default-model
 START := synthetic:identities=1000,images=16,seed=7
 PLAIN := --epochs 4 --warmup-epochs 0.5 --centre-std 0.0625 --augment 0.2 --relight 0 --surroundings 0 --precision 32 \

@@ -28,8 +28,8 @@ def data_folder(name: str, what: str, option: str) -> Path:
 
     Args:
         name: of the folder.
-        what: is kept there, and
-        option: says where instead, both for the message.
+        what: what is kept there, for the message.
+        option: the option that names another folder, for the message.
 
     Raises:
         InputError: this user has no home.
