@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from jsonargparse import auto_cli
+from numpy.typing import NDArray
 
 from elasticface.backbones.tiny import Tiny
 from elasticface.base import progress
@@ -62,7 +63,7 @@ def make(run: Path, out: Path, data: str, lfw: Path | None = None, people: Path 
     trained = load(run)
     pairs = None if lfw is None else open_pairs(lfw)
     before = {} if pairs is None else {"LFW, before levelling": _figures(evaluate_pairs(trained, pairs))}
-    level(trained, SyntheticFaces.parse(LEVELLING, cache=False))
+    level(trained, SyntheticFaces.parse(LEVELLING))
     training = {**trained.card.training, "data": data, "renderer": RENDERER_VERSION, **ABOUT}
     card = replace(trained.card, name=NAME, training=training)
     FaceEncoder(trained.network, card).save(out, half=True)
@@ -86,8 +87,9 @@ def level(encoder: FaceEncoder, people: Source) -> None:
     """Give less weight to the directions in which embeddings of one person differ most.
 
     Within-class covariance normalisation (Hatch, Kajarekar and Stolcke, Interspeech 2006), smoothed: a network y
-    becomes (W + w·I)^(-1/2) y. W is the covariance of embeddings of unit length about their person's mean, w the mean
-    of its diagonal. The last linear layer and the batch norm after it take it up: the network has the parts it had.
+    becomes (I + W / w)^(-1/2) y. W is the covariance of embeddings of unit length about their person's mean, w the mean
+    of its diagonal. The last linear layer and the batch norm after it take it up. The batch norm's statistics are then
+    those of these people, so that the network is nearly the same in training, where fine-tuning starts.
 
     Args:
         encoder: of a :class:`Tiny`; changed in place.
@@ -99,28 +101,35 @@ def level(encoder: FaceEncoder, people: Source) -> None:
     network = encoder.network
     if not isinstance(network, Tiny):
         raise InputError(f"{encoder.card.name}: only tiny and small can be levelled")
-    count = len(people.labels)
-    faces = progress.track((people[index][0] for index in range(count)), "levelling", count)
-    rows = encoder.embed(faces).astype(np.float64)
     _, labels, sizes = np.unique(people.labels, return_inverse=True, return_counts=True)
+    free = len(labels) - len(sizes)
+    if free < encoder.card.embedding_size:
+        raise InputError(
+            f"levelling {encoder.card.embedding_size} numbers needs as many photos more than people, not {free}"
+        )
+    rows = _embedded(encoder, people, "what differs within people").astype(np.float64)
     means = np.zeros((len(sizes), rows.shape[1]))
     np.add.at(means, labels, rows)
     apart = rows - (means / sizes[:, None])[labels]
-    free = count - len(sizes)
-    if free < rows.shape[1]:
-        raise InputError(f"levelling {rows.shape[1]} numbers needs as many photos more than people, not {free}")
     values, vectors = np.linalg.eigh(apart.T @ apart / free)
-    levelling = torch.from_numpy(vectors / np.sqrt(values + values.mean()) @ vectors.T)
+    levelling = vectors / np.sqrt(1 + values / values.mean()) @ vectors.T
+
+    outputs = _embedded(encoder, people, "outputs", flip=False, normalize=False) @ levelling
     norm = network.features  # y = gain · (fc(x) − mean) + bias
     assert norm.running_mean is not None
     assert norm.running_var is not None
     gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    bias = norm.bias.double() - gain * norm.running_mean.double()
-    network.fc.weight.copy_(levelling @ (gain[:, None] * network.fc.weight.double()))
-    norm.bias.copy_(levelling @ bias)
-    norm.weight.fill_(1)
-    norm.running_mean.zero_()
-    norm.running_var.fill_(1 - norm.eps)
+    added = torch.from_numpy(levelling) @ (norm.bias.double() - gain * norm.running_mean.double())  # to fc(x)
+    network.fc.weight.copy_(torch.from_numpy(levelling) @ (gain[:, None] * network.fc.weight.double()))
+    norm.bias.copy_(torch.from_numpy(outputs.mean(0)))
+    norm.running_mean.copy_(torch.from_numpy(outputs.mean(0)) - added)
+    norm.running_var.copy_(torch.from_numpy(outputs.var(0)))
+    norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+
+
+def _embedded(encoder: FaceEncoder, people: Source, what: str, **options: bool) -> NDArray[np.float32]:
+    count = len(people.labels)
+    return encoder.embed((people[i][0] for i in progress.track(range(count), what, count)), **options)
 
 
 def _on_rendered(encoder: FaceEncoder) -> PairResult:

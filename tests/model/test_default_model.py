@@ -11,7 +11,7 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
-from elasticface.backbones.tiny import tiny
+from elasticface.backbones.tiny import Tiny, tiny
 from elasticface.base.errors import InputError
 from elasticface.model.encoder import Card, FaceEncoder
 
@@ -85,12 +85,28 @@ def test_a_levelled_network_is_the_old_one_times_the_smoothed_inverse_root_of_wh
     tool.level(levelled, people)
 
     found = levelled.embed(images, normalize=False)
-    smoothed = within + np.trace(within) / D * np.eye(D)
+    smoothed = np.eye(D) + within / (np.trace(within) / D)
     wanted = raw @ scipy.linalg.inv(scipy.linalg.sqrtm(smoothed))
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
     spreads = [np.linalg.eigvalsh(each) for each in (within, covariance_within(found / lengths, people.labels))]
     before, after = (spread[-1] / spread[0] for spread in spreads)
     assert after < 0.5 * before
+
+
+def test_a_levelled_network_is_the_same_in_training_where_batches_have_their_own_statistics(
+    tool: ModuleType, encoder: FaceEncoder
+) -> None:
+    people = People([4, 4, 9, 5, 8])
+    levelled = FaceEncoder(deepcopy(encoder.network), encoder.card)
+    tool.level(levelled, people)
+    network = levelled.network
+    assert isinstance(network, Tiny)
+    pixels = torch.from_numpy(np.stack([people[i][0] for i in range(len(people))]))
+    maps = torch.flatten(network.stages(network.stem(levelled.card.preprocessing(pixels))), 1)
+    products = network.fc(maps)
+    in_use = network.features(products).detach()
+    in_training = network.features.train()(products).detach()
+    torch.testing.assert_close(in_training, in_use, rtol=0, atol=1e-3 * float(in_use.abs().max()))
 
 
 def test_too_few_photos_and_other_networks_are_refused(tool: ModuleType, encoder: FaceEncoder) -> None:
