@@ -174,7 +174,7 @@ def test_the_key_is_entered_once_kept_in_the_tab_and_forgotten(tab, service):
     tab.reload()
     expect(tab.get_by_role("tab", name="Search")).to_be_visible()
     kept = "[localStorage.length, document.cookie, Object.values(sessionStorage).length]"
-    assert tab.evaluate(kept) == [0, "", 2]  # the key, and which collection
+    until(tab, lambda: tab.evaluate(kept) == [0, "", 2])  # the key, and which collection, once they are listed
     tab.get_by_role("button", name="Forget the key").click()
     expect(field).to_be_visible()
     assert tab.evaluate(kept) == [0, "", 0]
