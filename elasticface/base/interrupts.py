@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM, a cluster's warning, set a flag: the caller finishes and saves its work, then stops."""
 
+import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import ClassVar
 
@@ -31,3 +33,13 @@ class Interrupts:
             raise KeyboardInterrupt
         if not self.number:
             self.number, self._came = number, time.monotonic()
+
+
+@contextlib.contextmanager
+def held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """These signals wait until the body is done. Processes started in it never hear them: they inherit the hold."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

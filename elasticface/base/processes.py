@@ -1,17 +1,17 @@
 """Work shared out over processes that never hear Ctrl-C themselves and never outlive the one that started them."""
 
-import contextlib
 import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from elasticface.base.errors import Stopped
+from elasticface.base.interrupts import held_back
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,7 +46,8 @@ def run(work: Callable[[T], R], chunks: Sequence[T], workers: int, if_killed: st
     waiting: set[Future[R]] = set()
     try:
         while True:
-            with _interrupts_held_back():  # handing out work is what starts processes
+            # Handing out work is what starts processes: so they never hear Ctrl-C, not even before `_start_worker`.
+            with held_back(signal.SIGINT):
                 more = itertools.islice(remaining, _AHEAD * workers - len(waiting))
                 waiting |= {pool.submit(_run_in_worker, chunk) for chunk in more}
             if not waiting:
@@ -58,16 +59,6 @@ def run(work: Callable[[T], R], chunks: Sequence[T], workers: int, if_killed: st
         raise Stopped(f"a worker process was killed, perhaps for want of memory; {if_killed}") from error
     finally:
         pool.shutdown(cancel_futures=True)  # waits for the chunks in hand, so that no file is left half-made
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the body is done. Processes started in it never hear one, not even before `_start_worker`."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _work: Callable[[Any], Any]  # in a worker process

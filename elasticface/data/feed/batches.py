@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.base.interrupts import held_back
 from elasticface.data.feed.own_augmentation import Augment
 from elasticface.data.feed.sampler import KeyedBatchSampler
 from elasticface.data.feed.slots import Slots
@@ -107,9 +108,12 @@ def epoch_batches(
         num_workers=workers,
         collate_fn=_unchanged,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_interrupts_to_the_parent,
     )
-    batches = iter(loader)
+    # Ctrl-C reaches every process of the terminal, and torchrun's SIGTERM every process of the group. Workers hear
+    # neither from their first moment on: the training process ends them once it has saved, and they end by themselves
+    # where it is gone.
+    with held_back(signal.SIGINT, signal.SIGTERM):
+        batches = iter(loader)
     try:
         for images, labels, places, bad in batches:
             if slots is not None and isinstance(images, tuple):
@@ -192,11 +196,3 @@ class _Placed:
 
 def _unchanged(batch: Any) -> Any:
     return batch
-
-
-def _leave_interrupts_to_the_parent(_worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal, and torchrun's SIGTERM every process of the group; the training
-    # process ends its workers once it has saved, and they end by themselves where it is gone.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    torch.set_num_threads(1)

@@ -1,6 +1,8 @@
 """Batches: the sampler's images in the sampler's order, whoever reads them; damaged ones are named once and skipped."""
 
 import json
+import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from conftest import write_people
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data._utils import signal_handling
 
 from elasticface.base.errors import InputError
 from elasticface.data import open_dataset
@@ -99,6 +102,20 @@ def test_workers_read_real_files_alike(tmp_path: Path) -> None:
         assert torch.equal(labels, their_labels)
         assert rows.tolist() == their_rows.tolist() == [0, 1, 2, 3]
         assert bad == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_do_not_hear_what_is_sent_to_all_processes_even_while_they_start(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = signal_handling._set_worker_signal_handlers  # from here on SIGTERM ends a worker
+
+    def ready_and_sent() -> None:
+        ready()
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", ready_and_sent)
+    assert len(list(epoch_batches(Numbered(40), sampler(40), 2, False))) == 5
 
 
 @pytest.mark.parametrize("world", [2, 3])
