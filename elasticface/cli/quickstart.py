@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 from elasticface.base import files
 from elasticface.cli.parser import Parser
 
-HELP = "made-up faces -> a trained model and a report"
+HELP = "rendered faces -> a trained model and a report"
 
 DESCRIPTION = """Train and judge a model on faces that are rendered on the spot: no data and no settings needed.
 

@@ -9,7 +9,7 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.cli.parser import Parser
 
-HELP = "made-up faces, for training or tests"
+HELP = "rendered faces of people who never lived, for training or tests"
 
 DESCRIPTION = """Render faces of people who never lived: to train on, to judge on, or to study what losses make of them.
 
