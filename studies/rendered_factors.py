@@ -288,7 +288,7 @@ def main(lfw: str | None = None, seeds: int = 2, only: list[str] | None = None, 
 
 
 class Rendered:
-    """The people of a setting as a source for training, rendered into a file that is gone with this object."""
+    """The people of a setting as a source for training, rendered into a file without a name."""
 
     def __init__(self, setting: Setting, seed: int) -> None:
         self.of = setting, seed
@@ -296,8 +296,8 @@ class Rendered:
         self.labels = np.repeat(np.arange(setting.people, dtype=np.int64), setting.photos)
         self.class_names = [person_name(number) for number in range(setting.people)]
         shape = (len(self.labels), SIZE, SIZE, 3)
-        self._file = tempfile.TemporaryFile()
-        self._images = np.memmap(self._file, np.uint8, "w+", shape=shape)
+        with tempfile.TemporaryFile() as file:  # gone from the folder at once; the map keeps it
+            self._images = np.memmap(file, np.uint8, "w+", shape=shape)
         for place, image in enumerate(progress.track(_rendered(setting, seed), "rendering", len(self.labels))):
             self._images[place] = image
 

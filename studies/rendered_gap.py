@@ -4,10 +4,13 @@ Writes `studies/results/rendered_gap.json` and prints the tables of docs/default
 *measures*: what is measured of a picture, real and rendered, and how well it alone tells the two apart (AUC; .5: not at
 all); *places*: how well the detail of each part of the picture tells them apart, for what a classifier looks at;
 *embeddings*: how far apart a model sees the average real and the average rendered face;
+*people*: how much of an embedding people share, and a person's photos, to an embedder that was trained on real faces;
 *pairs*: the model's accuracy on LFW's pairs by what differs between the two photos.
 """
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -19,12 +22,15 @@ from elasticface.base import environment, files, keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
+from elasticface.data.synthetic.person import Person
 from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
 from elasticface.model.encoder import FaceEncoder
 from elasticface.model.loading import load
 
 OUT = RESULTS / "rendered_gap.json"
 FACES = 4000  # of each kind, one a person as far as there are
+PEOPLE, PHOTOS = 140, 6  # of each kind, whose photos are compared with each other
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, by which the embedder normalises
 PATCH = 16  # pixels
 MEASURED = np.s_[40:100, 30:82]  # of an aligned picture: the face from the brows to the chin
 LEFT_OF_IT, RIGHT_OF_IT = np.s_[40:100, 30:56], np.s_[40:100, 56:82]
@@ -32,12 +38,13 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
-def main(lfw: str | None = None, model: str | None = None) -> None:
-    """Measure pictures, and a model's failures.
+def main(lfw: str | None = None, model: str | None = None, embedder: str | None = None) -> None:
+    """Measure pictures, people, and a model's failures.
 
     Args:
         lfw: the folder with LFW's tar, `pairs.txt` and `landmarks5.csv`; without it, the stored tables are printed.
-        model: whose failures; without it, pictures alone are measured.
+        model: whose failures are counted.
+        embedder: an ONNX file that was trained on real faces normalised by ImageNet's mean and standard deviation.
     """
     stored: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     if lfw is None:
@@ -55,6 +62,8 @@ def main(lfw: str | None = None, model: str | None = None) -> None:
         encoder = load(model)
         stored["embeddings"] = {"model": encoder.card.name, **apart(encoder.embed(real), encoder.embed(rendered))}
         stored["pairs"] = failures(encoder, benchmark)
+    if embedder is not None:
+        stored["people"] = people(load(embedder, mean=MEAN, std=STD), benchmark)
     files.write_json(OUT, stored)
     print(*tables(stored), sep="\n\n")
 
@@ -184,6 +193,69 @@ def apart(real: NDArray[np.float32], rendered: NDArray[np.float32]) -> dict[str,
     }
 
 
+# ---------------------------------------------------------------------------------------------- people
+
+
+def people(encoder: FaceEncoder, benchmark: PairBenchmark) -> dict[str, Any]:
+    """What people have in common to an embedder: real ones, rendered ones, and those with one shape, skin or hair."""
+    of: dict[str, list[str]] = {}
+    for name in sorted(benchmark.photos.names):
+        of.setdefault(name.rpartition("/")[0], []).append(name)
+    enough = [names[:PHOTOS] for names in of.values() if len(names) >= PHOTOS]
+    chosen = [enough[place] for place in keyed.generator(0, "people").permutation(len(enough))[:PEOPLE]]
+    found = {"real": shares(encoder, [[benchmark.face(name) for name in names] for names in chosen])}
+    studio = Studio(1)
+    alike = studio.person(0)
+    for kind, change in ALIKE.items():
+        rendered = []
+        for number in progress.track(range(PEOPLE), kind, PEOPLE):
+            sitter = studio.seat(change(studio.person(number), alike))
+            photos = range(PHOTOS)
+            rendered.append([studio.take(sitter, studio.scene(number, photo), photo) for photo in photos])
+        found[kind] = shares(encoder, rendered)
+    return {"model": encoder.card.name, "kinds": found}
+
+
+def _taken(*fields: str) -> Callable[[Person, Person], Person]:
+    """A person with these fields of another."""
+    return lambda person, other: replace(person, **{name: getattr(other, name) for name in fields})
+
+
+ALIKE = {
+    "rendered": _taken(),
+    "rendered, one shape": _taken("genes", "sides", "asymmetry", "ancestry", "sex", "age", "weight"),
+    "rendered, one skin": _taken(
+        *("melanin", "haemoglobin", "ruddiness", "eye_circles", "freckles", "moles", "scar", "lips", "roughness"),
+        *("wrinkles", "blotches", "oiliness", "iris", "pupil", "sclera"),
+    ),
+    "rendered, one hair and brows": _taken("hair_colour", "receding", "hairline", "brows", "habits"),
+}
+
+
+def shares(encoder: FaceEncoder, photos: Sequence[Sequence[Image]]) -> dict[str, float]:
+    """Of the squared length of embeddings, 1: what all people share, what a person's photos share beyond, and the rest.
+
+    Args:
+        encoder: makes embeddings of unit length.
+        photos: of each person, equally many.
+    """
+    each = len(photos[0])
+    rows = encoder.embed([photo for own in photos for photo in own]).astype(np.float64).reshape(len(photos), each, -1)
+    means = rows.mean(1)
+    own = float(((rows - means[:, None]) ** 2).sum() / (len(photos) * (each - 1)))
+    person = float(means.var(0, ddof=1).sum()) - own / each
+    cosines = means @ means.T * each**2
+    of_people = np.triu_indices(len(photos), 1)
+    genuine = [float((each**2 * mean @ mean - each) / (each * (each - 1))) for mean in means]
+    return {
+        "all": 1 - person - own,
+        "person": person,
+        "photo": own,
+        "genuine": float(np.mean(genuine)),
+        "impostor": float(cosines[of_people].mean() / each**2),
+    }
+
+
 # ---------------------------------------------------------------------------------------------- pairs
 
 
@@ -245,6 +317,19 @@ def tables(stored: dict[str, Any]) -> list[str]:
         row = [of["model"], *(f"{of[name]:.2f}" for name in ("distance", "rendered_std", "real_std", "auc"))]
         columns = ["model", "distance of the means", "rendered faces along it (std)", "real faces", "AUC"]
         found.append(markdown(columns, [row]))
+    if "people" in stored:
+        of = stored["people"]["kinds"]
+        names = ("all", "person", "photo", "genuine", "impostor")
+        rows = [[kind, *(f"{each[name]:.2f}" for name in names)] for kind, each in of.items()]
+        columns = [
+            "people",
+            "all share",
+            "a person's photos share beyond",
+            "a photo's own",
+            "genuine cosine",
+            "impostor",
+        ]
+        found.append(markdown(columns, rows))
     if "pairs" in stored:
         kinds: tuple[str, ...] = ("genuine", "impostor")
         rows = [
