@@ -4,6 +4,7 @@ Writes `studies/results/rendered_gap.json` and prints the tables of docs/default
 *measures*: what is measured of a picture, real and rendered, and how well it alone tells the two apart (AUC; .5: not at
 all); *places*: how well the detail of each part of the picture tells them apart, for what a classifier looks at;
 *embeddings*: how far apart a model sees the average real and the average rendered face;
+*parts*: how much of that way rendered faces go with one part of a real face in them, or after a change of the picture;
 *people*: how much of an embedding people share, and a person's photos, to an embedder that was trained on real faces;
 *pairs*: the model's accuracy on LFW's pairs by what differs between the two photos.
 """
@@ -31,6 +32,13 @@ OUT = RESULTS / "rendered_gap.json"
 FACES = 4000  # of each kind, one a person as far as there are
 PEOPLE, PHOTOS = 140, 6  # of each kind, whose photos are compared with each other
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, by which the embedder normalises
+SWAPPED = 1000  # pictures of each kind of which parts are exchanged
+PARTS = {
+    "eyes and brows": np.s_[36:64, 10:102],
+    "nose": np.s_[54:82, 36:76],
+    "mouth and chin": np.s_[80:112, 28:84],
+    "forehead and hair": np.s_[0:38, 0:112],
+}
 PATCH = 16  # pixels
 MEASURED = np.s_[40:100, 30:82]  # of an aligned picture: the face from the brows to the chin
 LEFT_OF_IT, RIGHT_OF_IT = np.s_[40:100, 30:56], np.s_[40:100, 56:82]
@@ -61,6 +69,7 @@ def main(lfw: str | None = None, model: str | None = None, embedder: str | None 
     if model is not None:
         encoder = load(model)
         stored["embeddings"] = {"model": encoder.card.name, **apart(encoder.embed(real), encoder.embed(rendered))}
+        stored["parts"] = parts(encoder, real[:SWAPPED], rendered[:SWAPPED])
         stored["pairs"] = failures(encoder, benchmark)
     if embedder is not None:
         stored["people"] = people(load(embedder, mean=MEAN, std=STD), benchmark)
@@ -193,6 +202,42 @@ def apart(real: NDArray[np.float32], rendered: NDArray[np.float32]) -> dict[str,
     }
 
 
+def parts(encoder: FaceEncoder, real: list[Image], rendered: list[Image]) -> dict[str, float]:
+    """The way from the average rendered face to the average real one: what share of it each change goes."""
+    a, b = (encoder.embed(images).astype(np.float64).mean(0) for images in (real, rendered))
+    way = (a - b) / ((a - b) @ (a - b))
+    changes: dict[str, Callable[[Image, Image], NDArray[Any]]] = {
+        **{f"{name} of a real face": _swap(_soft(place)) for name, place in PARTS.items()},
+        "what is around the face": _swap(1 - _soft(np.s_[14:112, 20:92])),
+        "blurred, 1.2 pixels": lambda image, _: cv2.GaussianBlur(image, (0, 0), 1.2),
+        "contrast × 0.7": lambda image, _: (image - image.mean()) * 0.7 + image.mean(),
+        "colours × 0.5": lambda image, _: 0.5 * image + 0.5 * image.mean(2, keepdims=True),
+        "1.5 pixels lower": lambda image, _: _moved(image, 1, 1.5),
+        "4 % larger": lambda image, _: _moved(image, 1.04, 0),
+    }
+    found = {}
+    for name, change in changes.items():
+        changed = [change(*pair).clip(0, 255).astype(np.uint8) for pair in zip(rendered, real, strict=True)]
+        found[name] = float((encoder.embed(changed).astype(np.float64).mean(0) - b) @ way)
+    return found
+
+
+def _swap(share: Floats) -> Callable[[Image, Image], NDArray[Any]]:
+    return lambda image, other: image * (1 - share) + other * share
+
+
+def _soft(place: tuple[slice, slice]) -> Floats:
+    """[112, 112, 1]: 1 in a place, 0 outside, and soft between."""
+    mask = np.zeros((112, 112))
+    mask[place] = 1
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 3), np.float64)[..., None]
+
+
+def _moved(image: Image, zoom: float, down: float) -> Image:
+    matrix = np.array([[zoom, 0, 56 * (1 - zoom)], [0, zoom, 56 * (1 - zoom) + down]])
+    return np.asarray(cv2.warpAffine(image, matrix, (112, 112), borderMode=cv2.BORDER_REFLECT))
+
+
 # ---------------------------------------------------------------------------------------------- people
 
 
@@ -317,6 +362,9 @@ def tables(stored: dict[str, Any]) -> list[str]:
         row = [of["model"], *(f"{of[name]:.2f}" for name in ("distance", "rendered_std", "real_std", "auc"))]
         columns = ["model", "distance of the means", "rendered faces along it (std)", "real faces", "AUC"]
         found.append(markdown(columns, [row]))
+    if "parts" in stored:
+        rows = [[name, percent(value)] for name, value in stored["parts"].items()]
+        found.append(markdown(["rendered faces with", "of the way to real ones"], rows))
     if "people" in stored:
         of = stored["people"]["kinds"]
         names = ("all", "person", "photo", "genuine", "impostor")
