@@ -2,7 +2,7 @@
 
 Every setting renders its own people, trains on them alone, and is judged on half of LFW's people: those of the first
 five folds of its `pairs.txt`. The other half is left for what is chosen here. Writes
-`studies/results/rendered_factors.json`, one entry a run, and resumes where it was stopped; without --lfw it prints the
+`studies/results/rendered_factors.json`, one entry a run, and resumes where it was stopped; without --lfw it fills the
 table of docs/default-model.md from it.
 """
 
@@ -22,6 +22,7 @@ from common import (
     Bootstrap,
     add_run,
     describe_pairs,
+    fill,
     from_to,
     judge,
     markdown,
@@ -48,6 +49,7 @@ from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
 
 OUT = RESULTS / "rendered_factors.json"
+PAGE = Path(__file__).parent.parent / "docs" / "default-model.md"
 POPULATION = 1000  # seed of the people of the first run: not those whom quickstart or the default model know
 MOST_PHOTOS = 5  # of a person of LFW that pairs are drawn from
 FOLDS, PAIRS_A_FOLD = 10, 300  # genuine ones, and as many impostor ones
@@ -78,7 +80,7 @@ class Setting:
         return replace(self, training={}, augmentation={})
 
 
-def _quality(**changes: float) -> Change:
+def _quality(**changes: Any) -> Change:
     return lambda scene, person, r: replace(scene, quality=replace(scene.quality, **changes))
 
 
@@ -258,14 +260,15 @@ def main(lfw: str | None = None, seeds: int = 2, only: list[str] | None = None, 
     """Train with each setting on rendered people, judge it on real ones.
 
     Args:
-        lfw: the folder with LFW's tar, `pairs.txt` and `landmarks5.csv`; without it, the stored table is printed.
+        lfw: the folder with LFW's tar, `pairs.txt` and `landmarks5.csv`; without it, the stored results are written to
+            docs/default-model.md.
         seeds: runs of each setting; all settings come with the first, then all with the second.
         only: names of settings; all unless given.
         part: of the runs, this process's: 0 to parts − 1.
         parts: processes that share the runs.
     """
     if lfw is None:
-        print(table(read_results(OUT)))
+        fill(PAGE, "factors", table(read_results(OUT)))
         return
     settings = {name: setting for group in SETTINGS.values() for name, setting in group.items()}
     if unknown := [name for name in only or [] if name not in settings]:

@@ -1,6 +1,6 @@
 """How far rendered faces are from real ones, by simple measures and to a model, and where the model fails on LFW.
 
-Writes `studies/results/rendered_gap.json` and prints the tables of docs/default-model.md from it:
+Writes `studies/results/rendered_gap.json`, prints its tables and fills those of docs/default-model.md:
 *measures*: what is measured of a picture, real and rendered, and how well it alone tells the two apart (AUC; .5: not at
 all); *places*: how well the detail of each part of the picture tells them apart, for what a classifier looks at;
 *embeddings*: how far apart a model sees the average real and the average rendered face;
@@ -12,11 +12,12 @@ all); *places*: how well the detail of each part of the picture tells them apart
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import RESULTS, discriminants, markdown, percent, run
+from common import RESULTS, discriminants, fill, markdown, percent, run
 from numpy.typing import NDArray
 
 from elasticface.base import environment, files, keyed, progress
@@ -29,6 +30,8 @@ from elasticface.model.encoder import FaceEncoder
 from elasticface.model.loading import load
 
 OUT = RESULTS / "rendered_gap.json"
+PAGE = Path(__file__).parent.parent / "docs" / "default-model.md"
+ON_PAGE = ("parts", "people", "pairs")
 FACES = 4000  # of each kind, one a person as far as there are
 PEOPLE, PHOTOS = 140, 6  # of each kind, whose photos are compared with each other
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet, by which the embedder normalises
@@ -56,7 +59,7 @@ def main(lfw: str | None = None, model: str | None = None, embedder: str | None 
     """
     stored: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     if lfw is None:
-        print(*tables(stored), sep="\n\n")
+        _show(stored)
         return
     benchmark = open_pairs(lfw)
     if model is not None and benchmark.landmarks is None:
@@ -74,17 +77,23 @@ def main(lfw: str | None = None, model: str | None = None, embedder: str | None 
     if embedder is not None:
         stored["people"] = people(load(embedder, mean=MEAN, std=STD), benchmark)
     files.write_json(OUT, stored)
-    print(*tables(stored), sep="\n\n")
+    _show(stored)
 
 
 def _one_a_person(benchmark: PairBenchmark) -> list[Image]:
     """Up to ``FACES`` aligned photos, each of somebody else."""
-    names: dict[str, str] = {}
+    firsts = sorted(names[0] for names in _by_person(benchmark))
+    chosen = keyed.generator(0, "gap").permutation(firsts)[:FACES]
+    return [benchmark.face(str(name)) for name in progress.track(chosen, "aligning", len(chosen))]
+
+
+def _by_person(benchmark: PairBenchmark) -> list[list[str]]:
+    """The photos in which there is a face, person by person."""
+    of: dict[str, list[str]] = {}
     for name in sorted(benchmark.photos.names):
         if benchmark.landmarks is None or name in benchmark.landmarks:
-            names.setdefault(name.rpartition("/")[0], name)
-    chosen = keyed.generator(0, "gap").permutation(sorted(names.values()))[:FACES]
-    return [benchmark.face(str(name)) for name in progress.track(chosen, "aligning", len(chosen))]
+            of.setdefault(name.rpartition("/")[0], []).append(name)
+    return list(of.values())
 
 
 # ---------------------------------------------------------------------------------------------- pictures
@@ -243,10 +252,7 @@ def _moved(image: Image, zoom: float, down: float) -> Image:
 
 def people(encoder: FaceEncoder, benchmark: PairBenchmark) -> dict[str, Any]:
     """What people have in common to an embedder: real ones, rendered ones, and those with one shape, skin or hair."""
-    of: dict[str, list[str]] = {}
-    for name in sorted(benchmark.photos.names):
-        of.setdefault(name.rpartition("/")[0], []).append(name)
-    enough = [names[:PHOTOS] for names in of.values() if len(names) >= PHOTOS]
+    enough = [names[:PHOTOS] for names in _by_person(benchmark) if len(names) >= PHOTOS]
     chosen = [enough[place] for place in keyed.generator(0, "people").permutation(len(enough))[:PEOPLE]]
     found = {"real": shares(encoder, [[benchmark.face(name) for name in names] for names in chosen])}
     studio = Studio(1)
@@ -346,7 +352,15 @@ def _facts(benchmark: PairBenchmark, name: str) -> dict[str, float]:
 # ---------------------------------------------------------------------------------------------- tables
 
 
-def tables(stored: dict[str, Any]) -> list[str]:
+def _show(stored: dict[str, Any]) -> None:
+    found = tables(stored)
+    print(*found.values(), sep="\n\n")
+    for name in ON_PAGE:
+        if name in found:
+            fill(PAGE, f"gap: {name}", found[name])
+
+
+def tables(stored: dict[str, Any]) -> dict[str, str]:
     """Markdown of what is stored."""
     if not stored:
         raise InputError(f"{OUT}: no results yet; give --lfw")
@@ -354,17 +368,17 @@ def tables(stored: dict[str, Any]) -> list[str]:
         [name, *(f"{of[kind]:.3g} ± {of[kind + '_std']:.2g}" for kind in ("real", "rendered")), f"{of['auc']:.2f}"]
         for name, of in sorted(stored["measures"].items(), key=lambda item: -item[1]["auc"])
     ]
-    found = [markdown(["measure", "real", "rendered", "AUC"], rows)]
+    found = {"measures": markdown(["measure", "real", "rendered", "AUC"], rows)}
     grid = [["", *(f"{value:.2f}" for value in row)] for row in stored["places"]]
-    found.append(markdown(["places", *map(str, range(len(grid[0]) - 1))], grid))
+    found["places"] = markdown(["places", *map(str, range(len(grid[0]) - 1))], grid)
     if "embeddings" in stored:
         of = stored["embeddings"]
         row = [of["model"], *(f"{of[name]:.2f}" for name in ("distance", "rendered_std", "real_std", "auc"))]
         columns = ["model", "distance of the means", "rendered faces along it (std)", "real faces", "AUC"]
-        found.append(markdown(columns, [row]))
+        found["embeddings"] = markdown(columns, [row])
     if "parts" in stored:
         rows = [[name, percent(value)] for name, value in stored["parts"].items()]
-        found.append(markdown(["rendered faces with", "of the way to real ones"], rows))
+        found["parts"] = markdown(["rendered faces with", "of the way to real ones"], rows)
     if "people" in stored:
         of = stored["people"]["kinds"]
         names = ("all", "person", "photo", "genuine", "impostor")
@@ -377,7 +391,7 @@ def tables(stored: dict[str, Any]) -> list[str]:
             "genuine cosine",
             "impostor",
         ]
-        found.append(markdown(columns, rows))
+        found["people"] = markdown(columns, rows)
     if "pairs" in stored:
         kinds: tuple[str, ...] = ("genuine", "impostor")
         rows = [
@@ -385,7 +399,7 @@ def tables(stored: dict[str, Any]) -> list[str]:
             for name, of in stored["pairs"]["by"].items()
         ]
         thirds = [f"{kind}, {third}" for kind in kinds for third in ("nearest", "middle", "farthest")]
-        found.append(markdown(["what differs", *thirds], rows))
+        found["pairs"] = markdown(["judged right", *thirds], rows)
     return found
 
 
