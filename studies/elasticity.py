@@ -279,6 +279,14 @@ class Resampled:
         """[P], which pairs of a set a run judged right."""
         return self.people[name].correct([self.runs[name, loss][seed]]) > 0
 
+    def right(self, name: str, one: str, other: str, kind: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:
+        """How many more of some pairs [P] ``one`` judges right than ``other``: the mean, and [R] in resamples."""
+        seeds = self.seeds(name, one, other)
+        more = [self.correct(name, one, s).astype(int) - self.correct(name, other, s) for s in seeds]
+        of_kind = np.array(more)[:, kind]
+        weights = self.people[name].weights[:, kind].astype(np.float64)
+        return float(of_kind.mean()), self._over_seeds(of_kind @ weights.T / weights.sum(1))
+
     @staticmethod
     def _over_seeds(of_seeds: NDArray[np.float64]) -> NDArray[np.float64]:
         """[S, R] -> [R] means over seeds drawn with replacement: the same ones in every set and loss."""
@@ -392,24 +400,22 @@ def _mean_difference(pairs: Iterable[tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
 def people_table(resampled: Resampled) -> str:
-    """The main contrasts on genuine pairs of the most unequal set, by thirds of the people's heterogeneity."""
+    """The main contrasts on the pairs of the most unequal set: genuine ones by thirds of the people's heterogeneity."""
     name = name_of(HETEROGENEITIES[-1])
     studio = Studio(SEED, Variation(HETEROGENEITIES[-1]))
     people = range(SIZE.people, SIZE.people + SIZE.unseen_people)  # in the order of their names
     varied = np.array([studio.person(number).heterogeneity for number in people])
     thirds = np.searchsorted(np.quantile(varied, [1 / 3, 2 / 3]), varied)
-    genuine = resampled.people[name].same
-    of_pair = thirds[resampled.people[name].first[genuine]]
+    genuine, of_pair = resampled.people[name].same, thirds[resampled.people[name].first]
+    kinds = [*(genuine & (of_pair == third) for third in range(3)), ~genuine]
     rows = []
     for one, other in CONTRASTS:
-        seeds = resampled.seeds(name, one, other)
-        if not seeds:
-            continue
-        shares = [np.mean([resampled.correct(name, loss, seed)[genuine] for seed in seeds], 0) for loss in (one, other)]
-        apart = [(shares[0] - shares[1])[of_pair == third].mean() for third in range(3)]
-        rows.append([f"{one} − {other}", *map(points, apart), str(len(seeds))])
-    columns = ["genuine pairs judged right, in points", "of people who look alike in all photos", "middling"]
-    return markdown([*columns, "of people who don't", "seeds"], rows)
+        if seeds := resampled.seeds(name, one, other):
+            apart = [resampled.right(name, one, other, kind) for kind in kinds]
+            cells = [f"{points(mean)} ({from_to(interval(means), points)})" for mean, means in apart]
+            rows.append([f"{one} − {other}", *cells, str(len(seeds))])
+    columns = ["pairs judged right, in points; 95 %", "genuine, of people who look alike in all photos", "middling"]
+    return markdown([*columns, "of people who don't", "impostor", "seeds"], rows)
 
 
 def plot(resampled: Resampled) -> None:
