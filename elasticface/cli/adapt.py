@@ -18,7 +18,7 @@ DESCRIPTION = """Adapt a model to the faces that it is to be used on, without la
 
 A model that was trained on rendered faces, such as `default`, or on photos of another kind maps all faces of a new kind
 to one side, so that strangers look alike to it. Here the mean of its last batch norm becomes that of your photos and
-their mirror images, which puts them in the middle again. Nobody on them needs to be named. 50 photos are enough, and 10
+their mirror images, which moves them back to the middle. Nobody on them needs to be named. 50 photos are enough, and 10
 the least. What they have in common is removed, so they should be taken like those that the model is for, and show many
 people, nobody many times. A model that was trained on photos like yours has little to gain. Do not adapt to a benchmark
 that is to judge the model. With names, and some thousand photos, `train --init` gains far more.
@@ -32,7 +32,7 @@ of MODEL do not hold for it and are left out, so run `elasticface calibrate` aga
 enrol their people again.
 
   elasticface adapt default photos/ --out adapted
-  elasticface calibrate adapted people/
+  elasticface calibrate adapted faces/
   elasticface verify a.jpg b.jpg --model adapted"""
 
 _MODEL_HELP = "default (comes with the package), run folder, model folder, or weights (.pth, .safetensors, …)"
