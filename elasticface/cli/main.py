@@ -17,6 +17,7 @@ from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.version import __version__
 from elasticface.cli import (
+    adapt,
     align,
     calibrate,
     compare,
@@ -40,7 +41,7 @@ from elasticface.cli import (
 from elasticface.cli.parser import Parser
 
 _WITH_PHOTOS = (detect, align, verify, find, embed, serve)
-_WITH_MODELS = (synthesize, convert, split, pack, train, select, evaluate, compare, calibrate, export, plan)
+_WITH_MODELS = (synthesize, convert, split, pack, train, select, evaluate, compare, adapt, calibrate, export, plan)
 GROUPS = {"gallery": gallery}
 """Commands that have commands of their own."""
 

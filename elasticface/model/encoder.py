@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -23,6 +23,7 @@ from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.data.images.pixels import to_pixels
+from elasticface.model import adapting
 from elasticface.model.calibration import Calibration
 from elasticface.model.storing import CARD, writing_tensors
 
@@ -32,6 +33,10 @@ _LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing m
 Network = Callable[[Tensor], Tensor]  # [B, 3, size, size], float32 or of its parameters' type -> [B, D]
 Image = Any  # a path, the bytes of a file, a PIL image or an array: what `to_pixels` takes
 _TAKEN = "an array, uint8 [N, H, W, 3], or a list of paths, bytes, PIL images and arrays"
+_ADAPTED = ", adapted"  # after the name
+# Of the trainer's words those that an adapted model makes untrue: what was measured before, and that its statistics
+# hold no photo of anyone.
+_UNTRUE = ("figures", "faces")
 _Mean = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
 _Positive = Annotated[float, Meta(ge=1 / _LARGEST, le=_LARGEST)]
 
@@ -108,18 +113,7 @@ class FaceEncoder:
             InputError: an image of another size or type, or a damaged file; it is named by its path, or by its place
                 among ``images``, from 0: "image 3". A ``batch_size`` below 1, and embeddings that are no numbers.
         """
-        if _is_one_image(images):
-            images = [images]
-        elif not isinstance(images, Iterable):
-            raise InputError(f"{type(images).__name__} where images are needed: {_TAKEN}")
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, not {batch_size}")
-        size = self.card.preprocessing.size
-        pixels = np.empty((batch_size, size, size, 3), np.uint8)  # of one batch after the other
-        found = [
-            self._embed_batch(np.stack(batch, out=pixels[: len(batch)]), flip)
-            for batch in _batches(map(self._checked, images, itertools.count()), batch_size)
-        ]
+        found = [self._embed_batch(pixels, flip) for pixels in self._batches(images, batch_size)]
         if not found:
             return np.zeros((0, self.card.embedding_size), np.float32)
         embeddings = np.concatenate(found)
@@ -129,6 +123,39 @@ class FaceEncoder:
             lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
             embeddings /= np.where(lengths > 0, lengths, 1)
         return embeddings
+
+    def adapted_to(self, faces: Iterable[Image] | Image, batch_size: int = 64) -> "FaceEncoder":
+        """This model adapted to faces like those that it is to be used on, without labels.
+
+        The mean of the network's last batch norm becomes that of these faces and their mirror images (AdaBN of the last
+        layer, Li et al. 2016). It helps a model of rendered faces, or of another camera's, which maps all faces of a
+        new kind to one side: docs/fine-tuning.md. What the faces have in common is removed, so they should be of many
+        people, of no one many times.
+
+        Args:
+            faces: as :meth:`embed` takes them, 10 or more; 50 are enough.
+            batch_size: images computed at a time.
+
+        Returns:
+            Another encoder, whose embeddings are not to be compared with those of this one. Its card says of how many
+            photos it is; figures and thresholds of this one, which do not hold for it, are left out.
+
+        Raises:
+            InputError: as :meth:`embed`; fewer than 10 faces; a network whose last layer is not a batch norm over the
+                embedding, such as an .onnx.
+        """
+        size = self.card.preprocessing.size
+        black = self._inputs(np.zeros((2, size, size, 3), np.uint8))
+        inputs = map(self._inputs, self._batches(faces, batch_size))
+        network, count = adapting.with_mean_over(self.network, black, inputs, self.card.name)
+        told = {key: value for key, value in self.card.training.items() if key not in _UNTRUE}
+        card = replace(
+            self.card,
+            name=self.card.name.removesuffix(_ADAPTED) + _ADAPTED,  # no trace of an earlier adaptation is left
+            training={**told, "adapted": {"photos": count, "what": "mean of the last batch norm"}},
+            calibration=None,
+        )
+        return FaceEncoder(network, card, self.device)
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """The model folder at ``path``, whole or not at all; an older one there is replaced.
@@ -157,15 +184,34 @@ class FaceEncoder:
 
     @torch.inference_mode()
     def _embed_batch(self, pixels: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:
-        inputs = self.card.preprocessing(torch.from_numpy(pixels).to(self.device))
+        inputs = self._inputs(pixels)
         if isinstance(self.network, nn.Module):
             self.network.eval()
-            inputs = inputs.to(next((p.dtype for p in self.network.parameters()), inputs.dtype))
         embeddings = self.network(inputs).float()
         if flip:
             embeddings = embeddings + self.network(inputs.flip(3)).float()
         result: NDArray[np.float32] = embeddings.cpu().numpy()
         return result
+
+    def _inputs(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """What the network is given for uint8 [B, size, size, 3] RGB."""
+        inputs = self.card.preprocessing(torch.from_numpy(pixels).to(self.device))
+        if isinstance(self.network, nn.Module):
+            inputs = inputs.to(next((p.dtype for p in self.network.parameters()), inputs.dtype))
+        return inputs
+
+    def _batches(self, images: Iterable[Image] | Image, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        """uint8 [B, size, size, 3] RGB, B at most ``batch_size``; valid until the next one is asked for."""
+        if _is_one_image(images):
+            images = [images]
+        elif not isinstance(images, Iterable):
+            raise InputError(f"{type(images).__name__} where images are needed: {_TAKEN}")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        size = self.card.preprocessing.size
+        pixels = np.empty((batch_size, size, size, 3), np.uint8)  # of one batch after the other
+        for batch in _batches(map(self._checked, images, itertools.count()), batch_size):
+            yield np.stack(batch, out=pixels[: len(batch)])
 
     def _checked(self, image: Image, number: int) -> NDArray[np.uint8]:
         name = f"image {number}"

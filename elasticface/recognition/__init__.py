@@ -1,4 +1,4 @@
-"""From a photo to an answer: calibrated thresholds, verification, search."""
+"""From a photo to an answer: calibrated thresholds, verification, search; a model adapted to photos."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ from elasticface.model.calibration import Calibration, Conditions, LikelihoodRat
 from elasticface.model.storing import store_calibration
 
 if TYPE_CHECKING:
+    from elasticface.recognition.adapting import adapt_to_photos
     from elasticface.recognition.calibration import calibrate, measure
     from elasticface.recognition.comparable import open_comparable
     from elasticface.recognition.conditions import conditions_of
@@ -18,6 +19,7 @@ __all__ = [
     "Conditions",
     "LikelihoodRatio",
     "OperatingPoint",
+    "adapt_to_photos",
     "calibrate",
     "conditions_of",
     "find",
@@ -31,5 +33,11 @@ __all__ = [
 __getattr__ = exports(
     __name__,
     dict.fromkeys(("calibrate", "measure"), "calibration")
-    | {"open_comparable": "comparable", "conditions_of": "conditions", "find": "search", "verify": "verification"},
+    | {
+        "adapt_to_photos": "adapting",
+        "open_comparable": "comparable",
+        "conditions_of": "conditions",
+        "find": "search",
+        "verify": "verification",
+    },
 )

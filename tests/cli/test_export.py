@@ -44,6 +44,11 @@ def test_a_model_is_exported_and_evaluated_like_the_model(
     assert load("small8.onnx").card.name == "small int8"
 
 
+def test_an_export_cannot_be_adapted_and_its_photos_are_not_looked_at(exported: tuple[str, Path], people: Path) -> None:
+    line = refused("adapt", exported[1], people, "--out", "adapted")
+    assert "not an .onnx; adapt the model folder, run or weights that it was exported from" in line
+
+
 def test_a_checkpoint_and_public_weights_are_exported(trained: Path) -> None:
     done("export", trained, "step.onnx", "--checkpoint", "2")
     assert load("step.onnx").card == load(trained, checkpoint=2).card

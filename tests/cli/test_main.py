@@ -26,6 +26,7 @@ COMMANDS = (
     "select",
     "evaluate",
     "compare",
+    "adapt",
     "export",
     "plan",
 )
@@ -53,6 +54,7 @@ CONTRACT = {
     "select": "data --out --margins --stds --seeds --keep --config --loss --validate --backbone --epochs --device",
     "evaluate": "model benchmarks --out --pairs --landmarks --mean --std --features",
     "compare": "results --out --draws --seed",
+    "adapt": "model photos --out --half --aligned --faces --workers --detector --smallest --checkpoint --backbone",
     "export": "model out --int8 --opset --overwrite --backbone --output --size --channels --scale --mean --std",
     "plan": "--identities --gpus --gpus-per-node --batch --batch-size --sample-rate --precision --images --json",
 }
@@ -178,6 +180,10 @@ LONG = "x" * 300
         f"select {LONG} --out choice --margins 0.5 --stds 0.05 --validate FACES",
         f"select FACES --out choice --margins 0.5 --stds 0.05 --validate {LONG}",
         f"compare {LONG}",
+        f"adapt MODEL {LONG} --out adapted",
+        f"adapt MODEL FACES --aligned --out {LONG}",
+        f"adapt {LONG} FACES --out adapted",
+        "adapt MODEL FACES --aligned --out dangling",
         f"plan 1000 --json {LONG}",
         f"synthesize {LONG} --identities 2 --images-per-identity 2",
         "synthesize dangling --identities 2 --images-per-identity 2",

@@ -41,7 +41,7 @@ def hint(action: argparse.Action) -> Any:
 
 
 def test_commands_of_options_that_are_checked_here_are_all() -> None:
-    assert len(PARSERS) == 27
+    assert len(PARSERS) == 28
     assert {command for command, _ in READ} == PARSERS.keys()
     assert len([action for _, action in READ if hint(action) not in TEXT]) > 70
 
