@@ -175,11 +175,12 @@ class FaceEncoder:
             raise InputError(f"{self.card.name}: only our own backbones can be saved as a model folder")
         with files.replacing(Path(path)) as folder:
             folder.mkdir()
-            with writing_tensors(Path(path)):
+            file = folder / "model.safetensors"
+            with writing_tensors(file, Path(path)):
                 if half:
-                    save_file(_halved(self.network), folder / "model.safetensors")
+                    save_file(_halved(self.network), file)
                 else:
-                    save_model(self.network, str(folder / "model.safetensors"))
+                    save_model(self.network, str(file))
             files.write_json(folder / CARD, {"format": FORMAT, **asdict(self.card)})
 
     @torch.inference_mode()

@@ -81,14 +81,19 @@ def beside_model(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def writing_tensors(path: Path) -> Iterator[None]:
-    """The body writes ``path`` by safetensors, which says in words alone what the system said: raised as OSError."""
+def writing_tensors(file: Path, told: Path | None = None) -> Iterator[None]:
+    """The body writes ``file`` by safetensors.
+
+    That says in words alone what the system said, which is raised as an OSError of ``told`` (``file`` itself unless
+    given); and from version 0.8 on it makes files that nobody else can read: here who may enter the folder may.
+    """
     from safetensors import SafetensorError
 
     try:
         yield
+        file.chmod(file.parent.stat().st_mode & 0o666)
     except SafetensorError as error:
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(told or file)) from error

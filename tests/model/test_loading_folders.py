@@ -53,6 +53,16 @@ def test_saved_and_loaded_gives_the_same_bits(tiny: FaceEncoder, folder: Path) -
     assert elasticface.load is load
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_who_may_read_the_card_may_read_the_weights(half: bool, tiny: FaceEncoder, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        tiny.save(tmp_path / "model", half=half)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o640}
+
+
 def test_saved_again_it_is_the_same_file(folder: Path, tmp_path: Path) -> None:
     load(folder).save(tmp_path / "again")
     for name in ("model.safetensors", "model.json"):
