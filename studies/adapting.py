@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, fill, from_to, markdown, percent, points, read_results, run
+from common import RESULTS, Bootstrap, describe_pairs, fill, from_to, markdown, percent, points, read_results, run
 from numpy.typing import NDArray
 
 from elasticface import metrics
@@ -24,7 +24,6 @@ from elasticface.benchmarks.pairwise.lists import PairBenchmark, Pairs, open_pai
 from elasticface.data.images.photos import identity_of
 from elasticface.faces.landmarks import read_landmarks
 from elasticface.metrics.resampled_roc import equal_error_rates
-from elasticface.metrics.resampling import draw_people
 from elasticface.model.loading import load
 
 OUT = RESULTS / "adapting.json"
@@ -174,16 +173,13 @@ class Resampled:
     """Equal error rates in bootstrap resamples of the people in pairs, the same ones for every model."""
 
     def __init__(self, pairs: Pairs) -> None:
-        sides = [[identity_of(name) for name in side] for side in (pairs.first, pairs.second)]
-        names, places = np.unique(np.array(sides), return_inverse=True)
-        self.people = len(names)
-        self._first, self._second = places.reshape(2, -1)
-        self._counts = draw_people(self.people)
+        self._samples = Bootstrap(describe_pairs(pairs))
+        self.people = self._samples.people
         self._rates: dict[tuple[str, str], list[Floats]] = {}
 
     def add(self, kind: tuple[str, str], scores: Floats) -> None:
         """One more model of a kind."""
-        rates = equal_error_rates(scores, self._first, self._second, self._counts)
+        rates = equal_error_rates(scores, self._samples.first, self._samples.second, self._samples.counts)
         self._rates.setdefault(kind, []).append(rates)
 
     def eer_less(self) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ from elasticface.base import environment, keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, open_pairs
 from elasticface.data.feed import transforms
+from elasticface.data.images.photos import identity_of
 from elasticface.data.prepare.split import draw_pairs, write_pairs
 from elasticface.data.synthetic.expression import resting
 from elasticface.data.synthetic.look import Appearance
@@ -281,9 +282,10 @@ def main(lfw: str | None = None, seeds: int = 2, only: list[str] | None = None, 
         if any(key.items() <= each.items() for each in runs_in(OUT)):
             continue
         setting, began = settings[name], time.monotonic()
+        photos = setting.photos_alone
         with patch.dict(vars(transforms), setting.augmentation), tempfile.TemporaryDirectory() as folder:
-            if faces is None or faces.of != (setting.photos_alone, seed):
-                faces = Rendered(setting.photos_alone, seed)
+            if faces is None or faces.of != (photos, seed):
+                faces = Rendered(photos, seed)
             config = TrainConfig(**{**RECIPE, **setting.training, "seed": seed})
             judged = judge(train(faces, Path(folder) / "run", config), benchmark)
         add_run(OUT, about, {**key, **judged, "seconds": round(time.monotonic() - began)})
@@ -326,11 +328,11 @@ def tuning_half(lfw: Path) -> PairBenchmark:
     benchmark = open_pairs(lfw)
     listed = benchmark.pairs
     of_half = slice(len(listed.same) // 2)
-    people = {_person(name) for name in (*listed.first[of_half], *listed.second[of_half])}
+    people = {identity_of(name) for name in (*listed.first[of_half], *listed.second[of_half])}
     own: dict[str, list[str]] = {}
     for name in sorted(benchmark.photos.names):
-        if _person(name) in people:
-            own.setdefault(_person(name), []).append(name)
+        if identity_of(name) in people:
+            own.setdefault(identity_of(name), []).append(name)
     names = [photos[:MOST_PHOTOS] for photos in own.values()]
     starts = np.cumsum([0, *map(len, names)])
     drawn = draw_pairs([np.arange(a, b) for a, b in itertools.pairwise(starts)], PAIRS_A_FOLD, FOLDS, 0)
@@ -338,10 +340,6 @@ def tuning_half(lfw: Path) -> PairBenchmark:
         drawn_list = Path(folder) / PAIRS_FILE
         write_pairs(drawn_list, drawn, list(itertools.chain.from_iterable(names)))
         return replace(open_pairs(lfw, drawn_list), name="LFW, tuning half")
-
-
-def _person(name: str) -> str:
-    return name.rpartition("/")[0].rpartition("/")[2]
 
 
 def table(stored: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, a cluster's warning, set a flag: the caller finishes and saves its work, then stops."""
+"""Ctrl-C and SIGTERM, a cluster's warning: they set a flag, by which the caller saves its work and stops, or wait."""
 
 import contextlib
 import signal

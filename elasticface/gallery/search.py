@@ -28,8 +28,8 @@ EXACT_UP_TO = 100_000
 CANDIDATES = 1000
 """Vectors that the index gives for a search, and `hnsw.ef_search`: the more, the higher the recall, and the slower.
 
-As many as pgvector allows: of 200 people among a million drawn embeddings of 256 numbers, 200 candidates hold 83 %, 400
-hold 95 %, and 1,000 all of them, in four times the time of 200 and a fifth of that of the exact search.
+As many as pgvector allows: of 200 people among a million random embeddings of 256 numbers, 200 candidates hold 83 %,
+400 hold 95 %, and 1,000 all of them, in four times the time of 200 and a fifth of that of the exact search.
 """
 
 
