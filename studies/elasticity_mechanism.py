@@ -8,8 +8,8 @@ end of every epoch:
 - **noise of the gradient** by the backbone: how much it varies with the batch, and with the draws of the margins of one
   batch, both as shares of the squared length of the mean gradient.
 
-Writes `studies/results/elasticity_mechanism.json`, one entry a run, and resumes where it was stopped; without --work it
-fills the tables of docs/elasticity.md.
+Writes `studies/results/elasticity_mechanism.json`, one entry a run, and resumes where it was stopped;
+`elasticity_page.py` makes docs/elasticity.md of it.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, fill, markdown, open_results, read_results, run
-from elasticity import PAGE, SEED, SIZE, name_of, recipe, render
+from common import RESULTS, open_results, run
+from elasticity import SEED, SIZE, name_of, recipe, render
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -45,22 +45,15 @@ BATCHES, DRAWS, BATCH = 12, 12, 64
 THIRDS = ("alike", "middling", "unlike")
 
 
-def main(work: str | None = None, seeds: int = 3, workers: int = 1) -> None:
+def main(work: Path, seeds: int = 3, workers: int = 1) -> None:
     """Watch runs with the main losses.
 
     Args:
-        work: folder for the rendered people, that of `elasticity.py`; without it, the stored results are written to
-            docs/elasticity.md.
+        work: folder for the rendered people, that of `elasticity.py`.
         seeds: runs of each loss.
         workers: processes that render.
     """
-    if work is None:
-        stored = read_results(OUT)
-        for marker, text in (("angles", angles_table(stored)), ("noise", noise_table(stored))):
-            fill(PAGE, marker, text)
-            print(text, end="\n\n")
-        return
-    training, unseen = render(Path(work), workers)[name_of(HETEROGENEITY)]
+    training, unseen = render(work, workers)[name_of(HETEROGENEITY)]
     results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, "heterogeneity": HETEROGENEITY})
     runs = results.setdefault("runs", [])
     for seed, loss in itertools.product(range(seeds), WATCHED):
@@ -170,38 +163,6 @@ def embedded(state: TrainState, images: Tensor) -> Tensor:
 def degrees(cosines: Tensor) -> float:
     """The mean angle."""
     return float(cosines.clamp(-1, 1).acos().rad2deg().mean())
-
-
-# ---------------------------------------------------------------------------------------------- tables
-
-
-def angles_table(stored: dict[str, Any]) -> str:
-    rows = []
-    for loss in WATCHED:
-        last = [entry["epochs"][-1] for entry in stored["runs"] if entry["loss"] == loss]
-        if not last:
-            continue
-        thirds = np.mean([each["to own centre, by third"] for each in last], 0)
-        names = ("to the nearest other centre", "within unseen people", "between unseen people")
-        own, *others = (np.array([each[name] for each in last]) for name in ("to own centre", *names))
-        cells = [f"{own.mean():.1f}", *(f"{third:.1f}" for third in thirds), *(f"{v.mean():.1f}" for v in others)]
-        rows.append([loss, *cells, f"{own.std(ddof=1):.1f}" if len(own) > 1 else "", str(len(last))])
-    columns = ["degrees, after the last epoch", "to own centre", *THIRDS, "centre to the nearest other"]
-    columns += ["within unseen people", "between them", "sd of the first over seeds", "seeds"]
-    return markdown(columns, rows)
-
-
-def noise_table(stored: dict[str, Any]) -> str:
-    rows = []
-    for loss in WATCHED:
-        entries = [entry for entry in stored["runs"] if entry["loss"] == loss]
-        for epoch in range(SIZE.epochs):
-            found = [entry["epochs"][epoch] for entry in entries]
-            if not found or loss not in ("elastic-arc", "elastic-arc+"):
-                continue
-            by_batch, by_draw = (np.mean([each[name] for each in found]) for name in ("by batch", "by draw"))
-            rows.append([loss, str(epoch + 1), f"{by_draw / by_batch:.4f}"])
-    return markdown(["loss", "after epoch", "variance by draw over variance by batch"], rows)
 
 
 if __name__ == "__main__":
