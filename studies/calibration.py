@@ -23,7 +23,7 @@ from elasticface.base.errors import InputError
 from elasticface.base.progress import track
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
-from elasticface.data.images.photos import Photos
+from elasticface.data.images.photos import Photos, identity_of
 from elasticface.faces.landmarks import read_landmarks
 from elasticface.metrics.resampling import draw_people
 from elasticface.model.loading import load
@@ -170,7 +170,7 @@ def embedded(shared: Path, kept: Path) -> tuple[Floats, list[str]]:
 
 def split(rows: Floats, names: Sequence[str], share: float, number: int) -> dict[str, Any]:
     """A random part of the people calibrated, and what became of it on the others."""
-    person = np.unique([name.split("/")[0] for name in names], return_inverse=True)[1]
+    person = np.unique([identity_of(name) for name in names], return_inverse=True)[1]
     people = int(person.max()) + 1
     chosen = np.zeros(people, np.bool_)
     generator = keyed.generator(number, "split of LFW", round(100 * share))
@@ -196,7 +196,7 @@ def split(rows: Floats, names: Sequence[str], share: float, number: int) -> dict
 
 def ratios(rows: Floats, names: Sequence[str], people: int, number: int) -> list[list[float]]:
     """Slope, offset and Cllr on people it was not fitted on, of some random people: with the prior and without."""
-    person = np.unique([name.split("/")[0] for name in names], return_inverse=True)[1]
+    person = np.unique([identity_of(name) for name in names], return_inverse=True)[1]
     chosen = keyed.generator(number, "ratios of LFW", people).permutation(int(person.max()) + 1)[:people]
     inside = np.isin(person, chosen)
     part = compare_embeddings("LFW", rows[inside], [name for name, in_ in zip(names, inside, strict=True) if in_], 1)

@@ -24,6 +24,7 @@ from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, Pai
 from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
 from elasticface.data import Source
 from elasticface.data.images.decoding import IMAGE_SUFFIXES
+from elasticface.data.images.photos import identity_of
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.write import write_faces
 from elasticface.metrics import resampling
@@ -178,7 +179,7 @@ def figures(
 
 def describe_pairs(pairs: Pairs) -> dict[str, Any]:
     """For JSON: how many pairs, and which people are in them, as places in the sorted list of all of their names."""
-    people = [[name.rpartition("/")[0] for name in side] for side in (pairs.first, pairs.second)]
+    people = [[identity_of(name) for name in side] for side in (pairs.first, pairs.second)]
     names, places = np.unique(np.array(people), return_inverse=True)
     first, second = places.reshape(2, -1).astype(np.uint16)
     return {"people": len(names), "pairs": len(first), "first": pack(first), "second": pack(second)}

@@ -6,14 +6,13 @@ table of docs/training.md from it. The data are what `elasticface split` makes o
 
 import dataclasses
 import itertools
-import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jsonargparse import auto_cli
+from common import RESULTS, add_run, open_results, read_results, run, runs_in
 
-from elasticface.base import environment, files
 from elasticface.benchmarks.pairwise.baseline import whitened_pca
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
@@ -23,7 +22,8 @@ from elasticface.training.config import RECIPES, TrainConfig, read_config
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 
-RESULTS = Path(__file__).parent / "results" / "lfw_losses.json"
+OUT = RESULTS / "lfw_losses.json"
+RECIPE = "lfw-tiny"
 # Too short for the recipe's warm-up and augmentation, which only pay in longer runs.
 SHORT = {"warmup_epochs": 0.5, "augment": 0.0, "validate": None}
 # The paper's own scale and margins beside the recipe's; and the field's short class centres.
@@ -47,31 +47,30 @@ def main(faces: str | None = None, epochs: int = 3, seeds: int = 1) -> None:
         seeds: runs of each loss and setting.
     """
     if faces is None:
-        print(table(json.loads(RESULTS.read_text("utf-8"))))
+        print(table(read_results(OUT)))
         return
-    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"runs": []}
-    done = {(run["loss"], run["setting"], run["seed"], run["epochs"]) for run in results["runs"]}
+    about = open_results(OUT, {"recipe": RECIPE, "epochs": epochs, **SHORT})
+    about.pop("runs", None)
+    done = {(each["loss"], each["setting"], each["seed"]) for each in runs_in(OUT)}
     heldout = open_pairs(Path(faces) / "heldout")
-    if "pca" not in results:
+    if "pca" not in about:
         baseline = whitened_pca(open_dataset(Path(faces) / "train"))
-        results |= {"environment": environment.describe(), "pca": figures(evaluate_pairs(baseline, heldout))}
-        files.write_json(RESULTS, results)
+        about["pca"] = figures(evaluate_pairs(baseline, heldout))
     for seed, setting, loss in itertools.product(range(seeds), SETTINGS, LOSSES):
-        if (loss, setting, seed, epochs) in done or loss not in ONLY.get(setting, LOSSES):
+        if (loss, setting, seed) in done or loss not in ONLY.get(setting, LOSSES):
             continue
         changes = {"loss": loss, "epochs": epochs, "seed": seed, **SHORT, **SETTINGS[setting]}
         if loss in ("normface", "magface"):  # which have no m
             changes["margin"] = None
-        config = dataclasses.replace(TrainConfig(**read_config(RECIPES / "lfw-tiny.yaml")), **changes)
+        config = dataclasses.replace(TrainConfig(**read_config(RECIPES / f"{RECIPE}.yaml")), **changes)
         with tempfile.TemporaryDirectory() as folder:
             encoder = train(Path(faces) / "train", Path(folder) / loss, config)
             lines = read_metrics(Path(folder) / loss)
         result = evaluate_pairs(encoder, heldout)
-        run = {"loss": loss, "setting": setting, "seed": seed, "epochs": epochs, **figures(result)}
-        run |= {"scale": config.scale, "m": config.margin, "losses": [round(line["loss"], 3) for line in lines[::20]]}
-        results["runs"].append(run)
-        files.write_json(RESULTS, results)
-        print(table(results))
+        entry = {"loss": loss, "setting": setting, "seed": seed, **figures(result), "scale": config.scale}
+        entry |= {"m": config.margin, "losses": [round(line["loss"], 3) for line in lines[::20]]}
+        add_run(OUT, about, entry)
+        print(table(read_results(OUT)))
 
 
 def figures(result: PairResult) -> dict[str, float]:
@@ -83,16 +82,16 @@ def figures(result: PairResult) -> dict[str, float]:
     }
 
 
-def table(results: dict) -> str:
+def table(results: dict[str, Any]) -> str:
     """Markdown of the stored runs: mean over seeds, and their standard deviation where there are several."""
     rows = ["| loss | setting | accuracy | TAR at FAR 1e-2 | EER | seeds |", "|---|---|---|---|---|---|"]
     pca = results["pca"]
     rows.append(f"| whitened PCA | – | {pca['accuracy']:.1%} | {pca['tar_at_far_0.01']:.1%} | {pca['eer']:.1%} | – |")
     for setting, loss in itertools.product(SETTINGS, LOSSES):
-        runs = [run for run in results["runs"] if (run["loss"], run["setting"]) == (loss, setting)]
+        runs = [each for each in results["runs"] if (each["loss"], each["setting"]) == (loss, setting)]
         if runs:
-            mean = {name: np.mean([run[name] for run in runs]) for name in ("accuracy", "tar_at_far_0.01", "eer")}
-            spread = f" ± {np.std([run['accuracy'] for run in runs], ddof=1):.1%}" if len(runs) > 1 else ""
+            mean = {name: np.mean([each[name] for each in runs]) for name in ("accuracy", "tar_at_far_0.01", "eer")}
+            spread = f" ± {np.std([each['accuracy'] for each in runs], ddof=1):.1%}" if len(runs) > 1 else ""
             rows.append(
                 f"| {loss} | {setting} | {mean['accuracy']:.1%}{spread} | {mean['tar_at_far_0.01']:.1%} "
                 f"| {mean['eer']:.1%} | {len(runs)} |"
@@ -101,4 +100,4 @@ def table(results: dict) -> str:
 
 
 if __name__ == "__main__":
-    auto_cli(main)
+    run(main)

@@ -6,23 +6,21 @@ the table of docs/fine-tuning.md from it. The data are what `elasticface split` 
 
 import dataclasses
 import itertools
-import json
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import run
-from lfw_losses import SHORT, figures
+from common import RESULTS, add_run, open_results, read_results, run, runs_in
+from lfw_losses import RECIPE, SHORT, figures
 
-from elasticface.base import environment, files
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.training.config import RECIPES, TrainConfig, read_config
 from elasticface.training.loop import train
 
-RESULTS = Path(__file__).parent / "results" / "lfw_settings.json"
+OUT = RESULTS / "lfw_settings.json"
 SCRATCH = "from scratch"
 SMALL = "small, from scratch"
 START = "{start}"  # in a setting: the model to start from
@@ -50,14 +48,15 @@ def main(faces: str | None = None, start: str | None = None, epochs: int = 3, se
         seeds: runs of each setting.
     """
     if faces is None:
-        print(table(json.loads(RESULTS.read_text("utf-8"))))
+        print(table(read_results(OUT)))
         return
-    recipe = TrainConfig(**read_config(RECIPES / "lfw-tiny.yaml"))
-    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {"runs": []}
-    done = {(each["setting"], each["seed"], each["epochs"]) for each in results["runs"]}
+    recipe = TrainConfig(**read_config(RECIPES / f"{RECIPE}.yaml"))
+    about = open_results(OUT, {"recipe": RECIPE, "epochs": epochs, **SHORT})
+    about.pop("runs", None)
+    done = {(each["setting"], each["seed"]) for each in runs_in(OUT)}
     heldout = open_pairs(Path(faces) / "heldout")
     for seed, (setting, changes) in itertools.product(range(seeds), SETTINGS.items()):
-        if (setting, seed, epochs) in done or (START in changes.values() and start is None):
+        if (setting, seed) in done or (START in changes.values() and start is None):
             continue
         changes = {name: start if value == START else value for name, value in changes.items()}
         config = dataclasses.replace(recipe, compile=True, seed=seed, epochs=epochs, **SHORT, **changes)
@@ -66,9 +65,8 @@ def main(faces: str | None = None, start: str | None = None, epochs: int = 3, se
             encoder = train(Path(faces) / "train", Path(folder) / "run", config)
             seconds = time.monotonic() - began
         result = figures(evaluate_pairs(encoder, heldout))
-        results["runs"].append({"setting": setting, "seed": seed, "epochs": epochs, "seconds": seconds, **result})
-        files.write_json(RESULTS, results | {"environment": environment.describe()})
-        print(table(results))
+        add_run(OUT, about, {"setting": setting, "seed": seed, "seconds": seconds, **result})
+        print(table(read_results(OUT)))
 
 
 def table(results: dict[str, Any]) -> str:

@@ -50,6 +50,7 @@ from elasticface.benchmarks.pairwise import pairs as protocol
 from elasticface.benchmarks.pairwise.baseline import whitened_pca
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, open_pairs
 from elasticface.data import open_dataset
+from elasticface.data.images.photos import identity_of
 from elasticface.data.synthetic.look import Appearance
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.studio import Studio
@@ -167,7 +168,7 @@ def model(faces: Path, training: Path, config: TrainConfig) -> FaceEncoder:
 
 def people_of(benchmark: PairBenchmark) -> list[str]:
     """Names [N], sorted, so that the numbers of stored pairs are places in it."""
-    return sorted({name.rpartition("/")[0] for name in (*benchmark.pairs.first, *benchmark.pairs.second)})
+    return sorted({identity_of(name) for name in (*benchmark.pairs.first, *benchmark.pairs.second)})
 
 
 def traits(names: list[str]) -> dict[str, list[float]]:
@@ -183,7 +184,7 @@ def similar_impostors(benchmark: PairBenchmark, results: dict[str, Any]) -> list
     """Pairs of photos of two people whose skin is nearly equally dark, as many as the benchmark has impostor pairs."""
     photos: dict[str, list[str]] = {}
     for name in sorted({*benchmark.pairs.first, *benchmark.pairs.second}):
-        photos.setdefault(name.rpartition("/")[0], []).append(name)
+        photos.setdefault(identity_of(name), []).append(name)
     names, melanin = sorted(photos), np.array(results["melanin"])
     near = np.argwhere(np.triu(np.abs(melanin[:, None] - melanin) < SIMILAR, 1))
     if not len(near):
@@ -209,7 +210,7 @@ def judge_with_scores(
     c, d = (embeddings[[place[pair[side]] for pair in similar]] for side in range(2))
     names = people_of(benchmark)
     number = {name: place for place, name in enumerate(names)}
-    who = np.array([[number[name.rpartition("/")[0]] for name in pair] for pair in similar], np.uint16)
+    who = np.array([[number[identity_of(name)] for name in pair] for pair in similar], np.uint16)
     scores = {"all": _stored(result.scores), "similar": _stored(np.einsum("pd,pd->p", c, d))}
     return of_result(result), scores | {"similar_first": pack(who[:, 0]), "similar_second": pack(who[:, 1])}
 
