@@ -45,13 +45,18 @@ def open_cache(folder: Path | None, key: str, identities: range, images: int) ->
 
 
 class FaceCache:
-    """See :func:`open_cache`."""
+    """See :func:`open_cache`.
+
+    Attributes:
+        missing: identities of which nothing was kept when it was opened.
+    """
 
     def __init__(self, folder: Path, identities: range, images: int) -> None:
         self._folder, self._images = folder, images
         self._full = mmap.mmap(-1, 1)  # shared with the processes forked from this one, so that they warn once together
         there = set(os.listdir(folder))
-        needed = sum(_name(identity) not in there for identity in identities) * images * _RECORD
+        self.missing = sum(_name(identity) not in there for identity in identities)
+        needed = self.missing * images * _RECORD
         if needed > (room := files.room(folder)):
             self._stop_writing(f"they take {decimal(needed)}, {folder} has room for {decimal(room)}")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.synthetic.cache import open_cache
@@ -102,9 +103,15 @@ class SyntheticFaces:
             InputError: a key that is unknown, missing or there twice, a value that is no number or out of its range.
         """
         try:
-            return cls(**_settings(spec.partition(":")[2]), **options)
+            faces = cls(**_settings(spec.partition(":")[2]), **options)
         except InputError as error:
             raise InputError(f"{printable(spec)}: {error}; synthetic faces are {_USAGE}") from error
+        if faces._cache is not None and faces._cache.missing:
+            progress.say(
+                f"{printable(spec)}: {faces._cache.missing:,} of {faces.num_classes:,} identities are rendered when they "
+                "are first read, which is slow at first"
+            )
+        return faces
 
     def __len__(self) -> int:
         return len(self.labels)
