@@ -106,10 +106,10 @@ class SyntheticFaces:
             faces = cls(**_settings(spec.partition(":")[2]), **options)
         except InputError as error:
             raise InputError(f"{printable(spec)}: {error}; synthetic faces are {_USAGE}") from error
-        if faces._cache is not None and faces._cache.missing:
+        if faces._cache is not None and (missing := faces._cache.missing):
             progress.say(
-                f"{printable(spec)}: {faces._cache.missing:,} of {faces.num_classes:,} identities are rendered when they "
-                "are first read, which is slow at first"
+                f"{printable(spec)}: {missing:,} of {faces.num_classes:,} identities are rendered when they are first "
+                "read, which is slow at first"
             )
         return faces
 
