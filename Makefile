@@ -36,7 +36,7 @@ RENDERED := synthetic:identities=30000,images=16,seed=7
 default-model: install
 	$(BIN)/elasticface train $(START) --config default-model $(PLAIN) --out $(DEFAULT_MODEL)/start --resume
 	$(BIN)/elasticface train $(RENDERED) --config default-model --init $(DEFAULT_MODEL)/start/model \
-	  --out $(DEFAULT_MODEL)/run --resume
+	  --out $(DEFAULT_MODEL)/run --resume $(ARGS)
 	$(BIN)/python tools/default_model.py $(DEFAULT_MODEL)/run $(DEFAULT_MODEL)/model $(RENDERED) $(JUDGE)
 
 # Two files at a time, one thread each: as fast as two cores go.

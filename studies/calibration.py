@@ -46,9 +46,10 @@ Floats = NDArray[np.float32]
 
 
 def main(
-    shared: Path = Path(__file__).parents[2] / "shared",
+    lfw: Path | None = None,
+    model: Path | None = None,
     embeddings: Path = Path("lfw-mobilefacenet.npz"),
-    worlds: int = 200,
+    worlds: int = 0,
     splits: int = 100,
     out: Path = OUT,
     page: Path = PAGE,
@@ -56,10 +57,11 @@ def main(
     """Calibrate, and count how often the truth is inside.
 
     Args:
-        shared: folder with `faces/lfw` and `models`.
-        embeddings: file that keeps the embeddings of LFW.
-        worlds: made-up sets of each kind; 0 makes none.
-        splits: of LFW of each kind; 0 makes none.
+        lfw: folder with LFW's tar and `landmarks5.csv`; without it and ``embeddings`` nothing is done with LFW.
+        model: mobilefacenet-foamliu as .onnx.
+        embeddings: file that keeps its embeddings of LFW.
+        worlds: made-up sets of each kind, those that are stored included.
+        splits: of LFW of each kind.
         out: JSON file for the raw results.
         page: where the tables go.
     """
@@ -76,8 +78,8 @@ def main(
         for spread in SPREADS:
             found = stored["made up"].setdefault(f"{people} people, spread {spread:g}", [])
             extend(found, worlds, f"{people} people, spread {spread:g}", lambda n, p=people, s=spread: made_up(p, s, n))
-    if splits:
-        rows, names = embedded(shared, embeddings)
+    if embeddings.exists() or (lfw and model):
+        rows, names = embedded(lfw, model, embeddings)
         kept = set(some_of_each(names, MOST_PHOTOS))
         some = np.array([name in kept for name in names])
         for name, share in SHARES.items():
@@ -152,14 +154,13 @@ def made_up_table(stored: dict[str, list[Any]]) -> str:
 # ---------------------------------------------------------------------------------------------- LFW
 
 
-def embedded(shared: Path, kept: Path) -> tuple[Floats, list[str]]:
+def embedded(lfw: Path | None, model: Path | None, kept: Path) -> tuple[Floats, list[str]]:
     """Embeddings [N, D] of LFW's photos, and their names [N]; made once."""
     if not kept.exists():
-        lfw = shared / "faces" / "lfw"
+        assert lfw is not None
+        assert model is not None
         photos, points = Photos(lfw / "lfw-deepfunneled-250.tar"), read_landmarks(lfw / "landmarks5.csv")
-        encoder = load(
-            shared / "models" / "mobilefacenet-foamliu.onnx", mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]
-        )
+        encoder = load(model, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
         faces = (align(decoding.decode(photos.read(name), name), points[name]) for name in photos.names)
         rows = encoder.embed(track(faces, "LFW: embedding", len(photos)))
         with files.replacing(kept) as temporary, temporary.open("wb") as file:

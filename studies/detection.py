@@ -4,7 +4,9 @@ Every row finds the faces of the same photos in another way, aligns them and jud
 several faces in a photo the central one counts. Raw results go to `studies/results/detection.json`, the table to
 docs/faces.md; rows that are there are not made again.
 
-    python studies/detection.py lfw-250.tar mobilefacenet.onnx --pairs pairs.txt --landmarks landmarks5.csv
+    python studies/detection.py --lfw LFW --model mobilefacenet.onnx
+
+Without --lfw it fills the table from what is stored.
 """
 
 import time
@@ -13,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, fill, markdown, open_results, run
+from common import RESULTS, fill, markdown, open_results, read_results, run
 from numpy.typing import NDArray
 
 from elasticface.base import environment, files
+from elasticface.base.errors import InputError
 from elasticface.base.progress import track
+from elasticface.benchmarks.pairwise.listed_faces import LANDMARKS_FILE
 from elasticface.benchmarks.pairwise.lists import PairBenchmark, open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.data.images.alignment import align
@@ -93,28 +97,33 @@ ROWS: dict[str, Callable[[], Finder]] = {
 GIVEN = "five points of RetinaFace, given"
 
 
-def main(photos: str, model: str, *, pairs: str, landmarks: str, rows: str | None = None) -> None:
+def main(lfw: Path | None = None, model: str | None = None) -> None:
     """Find, align, judge, row by row.
 
     Args:
-        photos: LFW's photos, a folder or tar.
+        lfw: folder with LFW's photos, `pairs.txt` and `landmarks5.csv` (RetinaFace's points); without it, the table of
+            the stored rows is filled in.
         model: an .onnx embedder with its YAML beside it.
-        pairs: LFW's `pairs.txt`.
-        landmarks: CSV of RetinaFace's points.
-        rows: make these alone, by their numbers from 0, comma-separated; "" makes the table of what is stored.
     """
-    encoder = load(model)
-    stored = {"rows": {}} | open_results(OUT, {"model": encoder.card.name, "pairs": "lfw"})
-    given = read_landmarks(landmarks)
-    benchmark = open_pairs(photos, pairs, landmarks)
-    names = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
-    wanted = [GIVEN, *ROWS] if rows is None else [[GIVEN, *ROWS][int(row)] for row in rows.split(",") if row]
-    for row in (row for row in wanted if row not in stored["rows"]):
-        stored["rows"][row] = judged(row, encoder, benchmark, names, given)
-        files.write_json(OUT, {**stored, "environment": environment.describe()})
-    text = table(stored["rows"])
+    if lfw is not None:
+        if model is None:
+            raise InputError("--lfw needs a --model")
+        measure(lfw, model)
+    text = table(read_results(OUT)["rows"])
     fill(PAGE, "detection", text)
     print(text)
+
+
+def measure(lfw: Path, model: str) -> None:
+    """Make the rows that are not stored yet."""
+    encoder = load(model)
+    stored = {"rows": {}} | open_results(OUT, {"model": encoder.card.name, "pairs": "lfw"})
+    given = read_landmarks(lfw / LANDMARKS_FILE)
+    benchmark = open_pairs(lfw)
+    names = sorted({*benchmark.pairs.first, *benchmark.pairs.second})
+    for row in (row for row in (GIVEN, *ROWS) if row not in stored["rows"]):
+        stored["rows"][row] = judged(row, encoder, benchmark, names, given)
+        files.write_json(OUT, {**stored, "environment": environment.describe()})
 
 
 def judged(row: str, encoder: Any, benchmark: PairBenchmark, names: list[str], given: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ HELP = "hold people out, with pairs to verify on"
 DESCRIPTION = """Hold people out of a folder of identity folders, to judge a model on faces it has not seen.
 
 OUT/train gets the images to train on, OUT/heldout those of the people held out, with a pairs.txt of ten folds.
---people all makes pairs of a folder of people to test on: OUT/heldout alone."""
+--people all makes pairs of a folder of people to test on: OUT/heldout alone. What `align` wrote of the detector in
+FACES is kept in both, for `calibrate`."""
 
 
 def add_options(parser: Parser) -> None:
@@ -27,7 +28,13 @@ def add_options(parser: Parser) -> None:
 def run(options: Namespace) -> None:
     """Do it, and say what was made."""
     from elasticface.data.prepare.split import split
+    from elasticface.faces import aligned
 
     people = None if options.people == "all" else read(options.people, int, "--people")
-    summary = split(Path(options.faces), Path(options.out), people=people, pairs=options.pairs, seed=options.seed)
+    faces, out = Path(options.faces), Path(options.out)
+    aligned_as = aligned.read(faces)
+    summary = split(faces, out, people=people, pairs=options.pairs, seed=options.seed)
+    if aligned_as is not None:  # what found the faces, which a calibration on them asks for; not what became of each
+        for part in filter(Path.is_dir, (out / "train", out / "heldout")):
+            aligned.write(part, aligned.Summary(aligned_as.size, aligned_as.format, detector=aligned_as.detector))
     print("\n".join(summary.lines()))

@@ -3,7 +3,7 @@
 A bfloat16 number has 8 bits of a float32's 24, a TF32 number 11. Their products are exact in float32 and are added up
 in float32, so that only the operands are rounded. What that does depends on the product:
 
-    P·W, Pᵀ·e   Each term is off by a share of 2⁻⁸ at most (TF32: 2⁻⁹), at random: so are the gradients, as a whole.
+    P·W, Pᵀ·e   Each term is off by a share of 2⁻⁷ at most (TF32: 2⁻⁹), at random: so are the gradients, as a whole.
                 The operands are rounded once.
     e·Wᵀ        A logit is s·cos θ, and e^logit what is added up. Operands rounded once move a logit by some
                 thousandths, and the mean loss by a share of 10⁻⁵ to 10⁻³, the more the smaller it is. So both are

@@ -9,6 +9,7 @@ from command_line import done, refused, words, write_landmarks
 from conftest import write_people
 
 from elasticface.data.images import decoding
+from elasticface.faces import aligned
 
 
 def test_align_then_split_then_evaluate(model: Path) -> None:
@@ -24,6 +25,10 @@ def test_align_then_split_then_evaluate(model: Path) -> None:
     )
     out = done("split", "aligned", "parts", "--people", "4", "--pairs", "40")
     assert "4 people, 16 images" in out
+    for part in (Path("parts/train"), Path("parts/heldout")):
+        assert aligned.read(part) == aligned.Summary(
+            size=112, format="png", detector=aligned.read(Path("aligned")).detector
+        )
     done("evaluate", model, "parts/heldout")
     assert json.loads(Path("results/results.json").read_text())["results"][0]["counts"]["pairs"] == 40
 
