@@ -149,7 +149,7 @@ def alone(source: EncodedSource, sampler: KeyedBatchSampler, workers: int) -> fl
     return sum(len(batch) for share in shares for batch in share) / (time.perf_counter() - began)
 
 
-def _read(source: EncodedSource, share: Sequence[Sequence[int]], gate: Any) -> None:
+def _read(source: EncodedSource, share: Sequence[list[int]], gate: Any) -> None:
     reader = BatchDataset(source)
     reader.__getitems__((0, share[0]))
     gate.wait()

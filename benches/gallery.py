@@ -58,7 +58,7 @@ def bench(
         raise InputError("--faces must be a multiple of --people, and --searches at least 1")
     settings = {"faces": faces, "people": people, "dimensions": dimensions, "searches": searches}
     kept = stored(out) if out.exists() else {}
-    figures = kept if {name: kept.get(name) for name in settings} == settings else dict(settings)
+    figures: dict[str, Any] = kept if {name: kept.get(name) for name in settings} == settings else dict(settings)
     database = Database(folder)
     try:
         collection = opened(database, dimensions)

@@ -111,7 +111,7 @@ def program_bytes() -> int:
     return int(told)
 
 
-def measured_speeds(config: TrainConfig, identities: int, processes: int) -> dict[str, float]:
+def measured_speeds(config: TrainConfig, identities: int, processes: int) -> dict[str, Any]:
     """What :func:`plan` asks for, of one process of one thread while the others do the same: means."""
     context = get_context("spawn")
     told, together = context.SimpleQueue(), context.Barrier(processes)

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import RESULTS, console, machine, markdown, run, save, spread
@@ -83,7 +84,7 @@ def bench(
     console.print(table(save(out, figures)))
 
 
-def table(figures: dict) -> str:
+def table(figures: dict[str, Any]) -> str:
     """As Markdown: photos a second, and the speed as a share of what is in it."""
     seconds = {kind: np.array(rounds) for kind, rounds in figures["seconds"].items()}
     seconds[BOTH] = seconds[FOUND] + seconds[NETWORK]

@@ -24,7 +24,8 @@ from elasticface import backbones, heads
 from elasticface.base.errors import InputError
 from elasticface.cli import main
 from elasticface.cli import plan as command
-from elasticface.planning.plan import Plan, plan, total
+from elasticface.planning.counts import total
+from elasticface.planning.plan import Plan, plan
 from elasticface.training.config import TrainConfig
 from elasticface.training.optim import RowSparseSGD
 
@@ -53,7 +54,7 @@ PUBLISHED = [
     (README, 16_000_000, None, 19_950),
     (README, 29_000_000, None, 32_324),
 ]
-THEIRS = {"backbone": "iresnet50", "batch_size": 1024, "precision": "fp16", "loss": "cosface"}
+THEIRS: dict[str, Any] = {"backbone": "iresnet50", "batch_size": 1024, "precision": "fp16", "loss": "cosface"}
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def measured(case: Case, processes: int) -> int:
                 for other in children:
                     other.terminate()
                 raise SystemExit(f"{case.name}: a process ended with {child.exitcode}")
-        return max(told.get() for _ in children)
+        return max(int(told.get()) for _ in children)
 
 
 def _child(case: Case, rank: int, processes: int, store: str, told: Any) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -116,7 +117,7 @@ def load(client: httpx.Client, photos: list[bytes], requests: int, clients: int)
     return {"per_second": requests / total, "p50": float(p50), "p99": float(p99)}
 
 
-def table(figures: dict) -> str:
+def table(figures: dict[str, Any]) -> str:
     """As Markdown."""
     rows = []
     for name, rounds in figures["rounds"].items():

@@ -10,6 +10,7 @@ Raw results go to `studies/results/calibration.json`, tables to docs/recognition
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 from elasticface.base import environment, files, keyed
 from elasticface.base.errors import InputError
 from elasticface.base.progress import track
+from elasticface.benchmarks.samples import DRAWS
 from elasticface.data.images import decoding
 from elasticface.data.images.alignment import align
 from elasticface.data.images.photos import Photos, identity_of
 from elasticface.faces.landmarks import read_landmarks
 from elasticface.metrics.resampling import draw_people
 from elasticface.model.loading import load
-from elasticface.recognition.calibration import DRAWS, likelihood_ratio, operating_points
+from elasticface.recognition.calibration import likelihood_ratio, operating_points
 from elasticface.recognition.comparable import MOST_PHOTOS, some_of_each
 from elasticface.recognition.comparisons import Compared, compare_embeddings
 from elasticface.recognition.likelihood import PRIOR
@@ -65,7 +67,7 @@ def main(
         out: JSON file for the raw results.
         page: where the tables go.
     """
-    stored = json.loads(out.read_text("utf-8")) if out.exists() else {"made up": {}, "lfw": {}}
+    stored = json.loads(out.read_text("utf-8")) if out.exists() else {"made up": {}, "lfw": {}, "ratios": {}}
 
     def extend(found: list[Any], count: int, told: str, make: Callable[[int], Any]) -> None:
         for number in track(range(len(found), count), told, max(count - len(found), 0)):
@@ -77,7 +79,7 @@ def main(
     for people in PEOPLE if worlds else ():
         for spread in SPREADS:
             found = stored["made up"].setdefault(f"{people} people, spread {spread:g}", [])
-            extend(found, worlds, f"{people} people, spread {spread:g}", lambda n, p=people, s=spread: made_up(p, s, n))
+            extend(found, worlds, f"{people} people, spread {spread:g}", partial(made_up, people, spread))
     if embeddings.exists() or (lfw and model):
         rows, names = embedded(lfw, model, embeddings)
         kept = set(some_of_each(names, MOST_PHOTOS))
@@ -85,12 +87,12 @@ def main(
         for name, share in SHARES.items():
             told = f"a {name}, {MOST_PHOTOS} photos a person"
             found = stored["lfw"].setdefault(told, [])
-            extend(found, splits // 2, told, lambda n, s=share: split(rows[some], np.array(names)[some].tolist(), s, n))
+            extend(found, splits // 2, told, partial(split, rows[some], np.array(names)[some].tolist(), share))
             found = stored["lfw"].setdefault(f"a {name}, all photos", [])
-            extend(found, splits, f"a {name}, all photos", lambda n, s=share: split(rows, names, s, n))
+            extend(found, splits, f"a {name}, all photos", partial(split, rows, names, share))
         for people in RATIO_PEOPLE:
-            found = stored.setdefault("ratios", {}).setdefault(str(people), [])
-            extend(found, splits // 4, f"LFW, ratios of {people}", lambda n, p=people: ratios(rows, names, p, n))
+            found = stored["ratios"].setdefault(str(people), [])
+            extend(found, splits // 4, f"LFW, ratios of {people}", partial(ratios, rows, names, people))
     fill(page, "calibration-ratios", ratio_table(stored["ratios"]))
     fill(page, "calibration-made-up", made_up_table(stored["made up"]))
     fill(page, "calibration-lfw", lfw_table(stored["lfw"]))
@@ -106,7 +108,7 @@ def made_up(people: int, spread: float, world: int) -> list[list[float] | None]:
     pairs = np.stack(np.triu_indices(people, 1), axis=1).astype(np.int32)
     scores = (alike[pairs].sum(axis=1) + generator.normal(size=len(pairs))).astype(np.float32) / 10
     themselves = np.stack([np.arange(people, dtype=np.int32)] * 2, axis=1)
-    genuine = (generator.normal(size=people).astype(np.float32) + 6) / 10
+    genuine = ((generator.normal(size=people) + 6) / 10).astype(np.float32)
     part = Compared(
         name="made up",
         kind="people",
@@ -208,7 +210,7 @@ def ratios(rows: Floats, names: Sequence[str], people: int, number: int) -> list
 def ratio_table(stored: dict[str, list[list[list[float]]]]) -> str:
     """Markdown: slopes and costs by the number of people."""
     rows = []
-    for people, draws in stored.items():
+    for people, draws in ((people, draws) for people, draws in stored.items() if draws):
         cells = [f"{int(people):,}"]
         for place in (0, 1):
             slopes, _, costs = np.array([found[place] for found in draws if found[place]]).T

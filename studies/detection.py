@@ -47,7 +47,8 @@ class AsItComes(YuNet):
 
 
 def scaled(image: Image, factor: float) -> Image:
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    enlarged: Any = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(enlarged, np.uint8)
 
 
 def unscaled(points: NDArray[np.float64], factor: float) -> NDArray[np.float64]:

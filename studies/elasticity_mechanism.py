@@ -156,7 +156,7 @@ def batch_of(source: Any, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 def embedded(state: TrainState, images: Tensor) -> Tensor:
     """[N, D] of unit length."""
-    parts = [state.backbone(to_input(part)) for part in images.split(256)]
+    parts = [state.backbone(to_input(images[start : start + 256])) for start in range(0, len(images), 256)]
     return functional.normalize(torch.cat(parts))
 
 

@@ -59,9 +59,9 @@ class Resampled:
     def difference(self, name: str, one: str, other: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """([S] of each seed, [R] means in resamples) of accuracy of ``one`` less that of ``other``."""
         seeds = self.seeds(name, one, other)
-        runs = [[self.runs[name, loss][seed]["accuracy"] for seed in seeds] for loss in (one, other)]
+        runs = [np.array([self.runs[name, loss][seed]["accuracy"] for seed in seeds]) for loss in (one, other)]
         resampled = [np.array([self._accuracy(name, loss, seed) for seed in seeds]) for loss in (one, other)]
-        return np.subtract(*runs), self._over_seeds(resampled[0] - resampled[1])
+        return runs[0] - runs[1], self._over_seeds(resampled[0] - resampled[1])
 
     def interval(self, name: str, loss: str) -> tuple[float, float]:
         seeds = self.seeds(name, loss)
@@ -243,8 +243,8 @@ def plot(resampled: Resampled) -> None:
         means = 100 * np.array([by_seed.mean() for by_seed, _ in found])
         ends = 100 * np.array([interval(resamples) for _, resamples in found]).T
         at = np.array([places[name] for name in names]) + 0.03 * (number - 1)
-        style = {"color": f"C{number}", "capsize": 3, "label": f"{one} − {other}"}
-        axes.errorbar(at, means, [means - ends[0], ends[1] - means], fmt="o", **style)
+        around = [means - ends[0], ends[1] - means]
+        axes.errorbar(at, means, around, fmt="o", color=f"C{number}", capsize=3, label=f"{one} − {other}")
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     axes.set_xticks(list(places.values()), ["0", "0.5", "1", "LFW"])
     axes.set_xlabel("heterogeneity of rendered people, and real ones")

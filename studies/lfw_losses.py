@@ -25,9 +25,9 @@ from elasticface.training.run_files import read_metrics
 OUT = RESULTS / "lfw_losses.json"
 RECIPE = "lfw-tiny"
 # Too short for the recipe's warm-up and augmentation, which only pay in longer runs.
-SHORT = {"warmup_epochs": 0.5, "augment": 0.0, "validate": None}
+SHORT: dict[str, Any] = {"warmup_epochs": 0.5, "augment": 0.0, "validate": None}
 # The paper's own scale and margins beside the recipe's; and the field's short class centres.
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "s 64, m of the paper": {"scale": 64.0, "margin": None},
     "recipe, centres of N(0, 0.01²)": {"centre_std": 0.01},
@@ -68,7 +68,8 @@ def main(faces: str | None = None, epochs: int = 3, seeds: int = 1) -> None:
             lines = read_metrics(Path(folder) / loss)
         result = evaluate_pairs(encoder, heldout)
         entry = {"loss": loss, "setting": setting, "seed": seed, **figures(result), "scale": config.scale}
-        entry |= {"m": config.margin, "losses": [round(line["loss"], 3) for line in lines[::20]]}
+        losses = [line["loss"] and round(line["loss"], 3) for line in lines[::20]]  # None: all steps were skipped
+        entry |= {"m": config.margin, "losses": losses}
         add_run(OUT, about, entry)
         print(table(read_results(OUT)))
 

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from common import run
 
@@ -48,7 +49,12 @@ def main(
         subprocess.run(command, check=True, env=variables)
         found = evaluate_pairs(load(out), open_pairs(faces / "heldout"))
         losses = [line["loss"] for line in read_metrics(out)]
-        told = {"processes": processes, "seed": seed, "accuracy": found.accuracy, "accuracy_std": found.accuracy_std}
+        told: dict[str, Any] = {
+            "processes": processes,
+            "seed": seed,
+            "accuracy": found.accuracy,
+            "accuracy_std": found.accuracy_std,
+        }
         told |= {"eer": found.eer, "tar_at_far": found.tar_at_far["at-most"], "losses": losses[::50]}
         files.write_json(result, {**told, "environment": environment.describe()})
     print(table())

@@ -206,7 +206,7 @@ def judge_with_scores(
     embeddings = encoder.embed(benchmark.face(name) for name in listed)
     place = {name: number for number, name in enumerate(listed)}
     a, b = (embeddings[[place[name] for name in side]] for side in (pairs.first, pairs.second))
-    result = protocol.figures(encoder.card.name, benchmark, a, b, pairs.same, pairs.first, pairs.second)
+    result = protocol.figures(encoder.card.name, benchmark, a, b, pairs)
     c, d = (embeddings[[place[pair[side]] for pair in similar]] for side in range(2))
     names = people_of(benchmark)
     number = {name: place for place, name in enumerate(names)}

@@ -135,7 +135,7 @@ def study(
         add(entry | judge(encoder, benchmark))
 
 
-def with_loss(config: TrainConfig, loss: str, seed: int) -> TrainConfig:
+def with_loss(config: TrainConfig, loss: Any, seed: int) -> TrainConfig:
     """The recipe with another loss: its m for all but NormFace and MagFace, which have none, its σ for elastic ones."""
     return replace(
         config,
