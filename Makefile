@@ -47,6 +47,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=studies:. $(BIN)/mypy --explicit-package-bases studies tools
 	$(BIN)/lint-imports
 
 format: install

@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,16 +223,17 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def holds_something(folder: Path) -> bool:
-    """Whether a folder that is to be written to holds anything but its lock; one that is not there yet does not.
+def holds_something(folder: Path, beside: Collection[str] = ()) -> bool:
+    """Whether a folder that is to be written to holds anything; one that is not there yet does not.
 
-    Its lock and what killed writers have left (:func:`replacing`) do not count.
+    Its lock and what killed writers have left (:func:`replacing`) do not count, nor do the names ``beside``.
 
     Raises:
         InputError: ``folder`` is a file, or cannot be read.
     """
     try:
-        return any(path.name != LOCK and not is_temporary(path.name) for path in folder.iterdir())
+        names = {path.name for path in folder.iterdir()} - {LOCK, *beside}
+        return not all(map(is_temporary, names))
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -62,6 +62,7 @@ def run(options: Namespace) -> None:
     from elasticface.benchmarks.stored import RESULTS
     from elasticface.data import open_dataset
     from elasticface.evaluation import REPORT, evaluate
+    from elasticface.model.shipped import located
     from elasticface.report.terminal import terminal_notes, terminal_tables
     from elasticface.training.run_files import MODEL, read_metrics
 
@@ -71,7 +72,7 @@ def run(options: Namespace) -> None:
         models = [load_model(options)]
     making = TemplateOptions(options.keep_norm, options.weigh_by_detector_score, options.flip)
     benchmarks = open_benchmarks(options.benchmarks, options.pairs, options.landmarks, making, options.undetected)
-    model = Path(options.model)
+    model = located(options.model)
     run = model if (model / MODEL).is_dir() else None
     if options.checkpoint is not None:  # RUN's own results are those of its final model
         run = model / f"results-{options.checkpoint}"

@@ -19,6 +19,8 @@ from elasticface.data.formats.encoded import NumberNames
 from elasticface.data.opening import open_dataset
 from elasticface.data.sources import SIDE, Source
 
+MIXED = "mixed"
+
 AnySet = str | Path | Source
 """A set of faces: a source, or what :func:`elasticface.data.open_dataset` opens."""
 
@@ -76,6 +78,8 @@ class JoinedSource:
         class_names: [C], all different; of merged identities as the first set spells it.
         labels: int64 [N].
         size: the images' side in pixels.
+        population: within what equal names are the same person: None for names that people gave, MIXED where that is
+            only within this very set of images.
 
     Raises:
         InputError: sets that share names without ``merge_identities``, or images of different sizes.
@@ -89,6 +93,8 @@ class JoinedSource:
             _refuse_shared(identities, names)
         self.class_names, in_joined = _numbered(identities, names, merge_identities)
         self.num_classes = len(self.class_names)
+        populations = {own.population for own in identities}
+        self.population = populations.pop() if len(populations) == 1 else MIXED
         self.labels: NDArray[np.int64] = np.concatenate(
             [new[source.labels] for new, source in zip(in_joined, sources, strict=True)]
         )

@@ -15,6 +15,9 @@ from elasticface.base.errors import InputError
 LONGEST_TEXT = 500
 """Characters of a text in a calibration, at most."""
 
+MOST_POINTS = 64
+"""Rates that a calibration has a threshold for, at most."""
+
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Rate = Annotated[float, Meta(gt=0, lt=1)]
 _Similarity = Annotated[float, Meta(ge=-2, le=2)]
@@ -84,7 +87,7 @@ class Calibration:
     """What the similarities of one model mean, under the conditions of the measurement alone."""
 
     conditions: Conditions
-    points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=64)]  #: by falling fmr
+    points: Annotated[tuple[OperatingPoint, ...], Meta(min_length=1, max_length=MOST_POINTS)]  #: by falling fmr
     likelihood: LikelihoodRatio | None  #: None where there were too few people to fit and to judge it
     benchmarks: Annotated[tuple[_Text, ...], Meta(max_length=1000)]
     """What was measured on, by name; "lfw (10 of 15 photos)" where not all photos were compared."""

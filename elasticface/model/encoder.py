@@ -25,7 +25,7 @@ from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.data.images.pixels import to_pixels
 from elasticface.model import adapting
 from elasticface.model.calibration import Calibration
-from elasticface.model.storing import CARD, writing_tensors
+from elasticface.model.storing import CARD, WEIGHTS, writing_tensors
 
 FORMAT = 1
 _LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing made of them leaves float32
@@ -158,7 +158,7 @@ class FaceEncoder:
         return FaceEncoder(network, card, self.device)
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
-        """The model folder at ``path``, whole or not at all; an older one there is replaced.
+        """The model folder at ``path``, whole or not at all; an older model there is replaced.
 
         Args:
             path: the folder.
@@ -166,19 +166,24 @@ class FaceEncoder:
                 are. Who loads it computes in the network's own precision all the same.
 
         Raises:
-            InputError: a network that is none of our backbones (an .onnx file is its own storage).
+            InputError: a network that is none of our backbones (an .onnx file is its own storage), a value beyond the
+                range of float16 (``half``), or a folder that holds more than a model, which would be lost.
             OSError: it cannot be written: the disk is full, say.
         """
         from safetensors.torch import save_file, save_model
 
         if not isinstance(self.network, nn.Module) or self.card.backbone is None:
             raise InputError(f"{self.card.name}: only our own backbones can be saved as a model folder")
-        with files.replacing(Path(path)) as folder:
+        path = Path(path)
+        if files.holds_something(path, beside=(CARD, WEIGHTS)):
+            raise InputError(f"{printable(path)}: holds more than a model, and would be replaced; give another folder")
+        halved = _halved(self.network, self.card.name) if half else None
+        with files.replacing(path) as folder:
             folder.mkdir()
-            file = folder / "model.safetensors"
-            with writing_tensors(file, Path(path)):
-                if half:
-                    save_file(_halved(self.network), file)
+            file = folder / WEIGHTS
+            with writing_tensors(file, path):
+                if halved is not None:
+                    save_file(halved, file)
                 else:
                     save_model(self.network, str(file))
             files.write_json(folder / CARD, {"format": FORMAT, **asdict(self.card)})
@@ -227,13 +232,15 @@ class FaceEncoder:
         return pixels
 
 
-def _halved(network: nn.Module) -> dict[str, Tensor]:
+def _halved(network: nn.Module, model: str) -> dict[str, Tensor]:
     """Its state, with all floating tensors of two dimensions and more in float16."""
-    state: dict[str, Tensor] = network.state_dict()
-    return {
-        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for name, value in state.items()
-    }
+    halved = {}
+    for name, value in network.state_dict().items():
+        is_matrix = value.is_floating_point() and value.ndim > 1
+        halved[name] = (value.half() if is_matrix else value).contiguous()
+        if is_matrix and not torch.equal(halved[name].isfinite(), value.isfinite()):
+            raise InputError(f"{printable(model)}: {name} has values beyond the range of float16; save it without half")
+    return halved
 
 
 def _is_one_image(images: Any) -> bool:

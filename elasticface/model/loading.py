@@ -23,7 +23,7 @@ from elasticface.model import checkpoint_folder, shipped, weights
 from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
-from elasticface.model.storing import CARD, calibration_beside
+from elasticface.model.storing import CARD, WEIGHTS, calibration_beside
 
 _TAKES = f"preprocessing takes {', '.join(part.name for part in fields(Preprocessing))}"
 
@@ -186,7 +186,7 @@ def _load_folder(folder: Path, device: str | torch.device, own: Callable[..., nn
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    source, tensors = folder / CARD, folder / "model.safetensors"
+    source, tensors = folder / CARD, folder / WEIGHTS
     if not source.is_file() or not tensors.is_file():
         raise InputError(f"{folder}: not a model folder: model.json and model.safetensors belong in it")
     card = _read_card(source)

@@ -17,7 +17,9 @@ from elasticface.model.calibration import Calibration
 from elasticface.model.shipped import is_shipped
 
 FORMAT = 1
-CARD = "model.json"
+CARD, WEIGHTS = "model.json", "model.safetensors"
+"""What a model folder consists of."""
+
 _ADVICE = "remove the file, and calibrate again"
 
 

@@ -29,6 +29,7 @@ from elasticface.metrics.checks import most_within
 from elasticface.metrics.resampling import CannotDraw, Counts
 from elasticface.model.calibration import (
     LONGEST_TEXT,
+    MOST_POINTS,
     UNKNOWN_DETECTOR,
     Calibration,
     LikelihoodRatio,
@@ -148,6 +149,8 @@ def _rates(fmrs: Sequence[float] | None, there: int) -> tuple[list[float], float
     elif not (len(fmrs) and all(LOWEST_FMR <= fmr < 1 for fmr in fmrs)):
         told = ", ".join(f"{fmr:g}" for fmr in fmrs)
         raise InputError(f"false match rates must lie between {LOWEST_FMR:g} and 1, not {told}")
+    elif len(fmrs) > MOST_POINTS:
+        raise InputError(f"{len(fmrs)} false match rates; give {MOST_POINTS} at most")
     else:
         asked = sorted({*fmrs}, reverse=True)
         if not _suffices(there, asked[-1]):  # known before the work

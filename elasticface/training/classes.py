@@ -49,18 +49,18 @@ def _save(own: Tensor, path: Path) -> None:
         save_file({"centres": own.cpu().contiguous()}, path)
 
 
-def read(folder: Path) -> tuple[tuple[str, ...], Tensor]:
-    """The names [C] and the centres [C, D] that :func:`write` wrote, on any number of processes.
+def read(folder: Path) -> tuple[Identities, Tensor]:
+    """The C identities and the centres [C, D] that :func:`write` wrote, on any number of processes.
 
     Raises:
         InputError: something is missing or damaged.
     """
-    names = Identities.of_checkpoint(folder).names
+    identities = Identities.of_checkpoint(folder)
     parts = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
     try:
         centres = torch.cat([load_file(path)["centres"] for path in parts])
     except (SafetensorError, OSError, LookupError, RuntimeError, ValueError) as error:
         raise InputError(f"{printable(folder)}: damaged: {printable(first_line(error), 120)}; remove it") from error
-    if len(centres) != len(names):
-        raise InputError(f"{printable(folder)}: {len(centres):,} centres of {len(names):,} names; remove it")
-    return names, centres
+    if len(centres) != len(identities.names):
+        raise InputError(f"{printable(folder)}: {len(centres):,} centres of {len(identities.names):,} names; remove it")
+    return identities, centres

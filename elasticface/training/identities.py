@@ -15,6 +15,8 @@ from torch.distributed.checkpoint.stateful import Stateful
 from elasticface.base import records
 from elasticface.base.files import printable
 from elasticface.data import Source
+from elasticface.data.formats.encoded import NumberNames
+from elasticface.data.joined import MIXED
 from elasticface.training.state import TrainState
 
 IDENTITIES = "identities.json"
@@ -30,11 +32,13 @@ class Identities:
         names: [C].
         counts: [C] images of each.
         digest: SHA-256 of the names and of every image's label, in order.
+        population: within what equal names are the same person; None for names that people gave.
     """
 
     names: tuple[str, ...]
     counts: tuple[int, ...]
     digest: str
+    population: str | None = None
 
     @classmethod
     def of(cls, source: Source) -> "Identities":
@@ -43,7 +47,10 @@ class Identities:
         digest = hashlib.sha256(json.dumps(names).encode())
         digest.update(labels.tobytes())
         counts = np.bincount(labels, minlength=source.num_classes).tolist()
-        return cls(names, tuple(counts), digest.hexdigest())
+        population = getattr(source, "population", None)
+        if isinstance(source.class_names, NumberNames) or population == MIXED:  # they mean nothing in another set
+            population = digest.hexdigest()
+        return cls(names, tuple(counts), digest.hexdigest(), population)
 
     @property
     def images(self) -> int:
@@ -103,23 +110,27 @@ class ByName(Stateful):
         self.state.load_state_dict(state_dict | {name: tensors[name] for name in self.state.centre_tensors()})
 
 
-def take_centres(state: TrainState, now: Sequence[str], names: Sequence[str], centres: Tensor) -> int:
+def take_centres(state: TrainState, now: Identities, there: Identities, centres: Tensor) -> int:
     """Give this process's class centres of people who are in both runs the values of the other; the rest stay.
 
     Args:
-        state: of the identities ``now``.
-        now: names [C].
-        names: [C'] of the other run, and ``centres`` [C', D] theirs.
+        state: of the identities ``now``, C of them.
+        now: of this run.
+        there: of the other run, C' of them.
+        centres: [C', D], theirs.
 
     Returns:
-        How many of the C have centres of the other run. None has, where its centres are of another kind than these.
+        How many of the C have centres of the other run. None has, where its centres are of another kind than these, or
+        where equal names are no sign of the same person: numbers of two sets, rendered people of two seeds.
     """
-    weight, own = state.head.weight.detach(), now[state.head.own_classes]
-    if len(centres) != len(names) or len(weight) != len(own) or centres.shape[1:] != weight.shape[1:]:
+    weight, own = state.head.weight.detach(), now.names[state.head.own_classes]
+    if len(centres) != len(there.names) or len(weight) != len(own) or centres.shape[1:] != weight.shape[1:]:
         return 0
-    rows, rows_there = _matched(own, names)
+    if now.population != there.population:
+        return 0
+    rows, rows_there = _matched(own, there.names)
     weight[rows.to(weight.device)] = centres[rows_there].to(weight)
-    return len(set(now) & set(names))
+    return len(set(now.names) & set(there.names))
 
 
 def _matched(own: Sequence[str], there: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -26,11 +26,13 @@ def restore(state: TrainState, run: RunFolder, data_changed: bool, schedule_chan
     Args:
         state: of this run, as it is created.
         run: its folder, before logging is started.
-        data_changed: allow other data than before; class centres are then matched by the identities' names.
+        data_changed: allow other data than before; class centres are then matched by the identities' names, which must
+            be names that people gave, or of the same population.
         schedule_changed: allow another curve of the learning rate than before.
 
     Raises:
-        InputError: other data without ``data_changed``, or another curve without ``schedule_changed``.
+        InputError: other data without ``data_changed``, or with names that tell nothing of who was in the data before;
+            another curve without ``schedule_changed``.
     """
     newest = run.newest = checkpoint.newest(run.checkpoints, progress.say)
     if newest is None:
@@ -41,6 +43,12 @@ def restore(state: TrainState, run: RunFolder, data_changed: bool, schedule_chan
         message = (
             f"{run.path}: was trained on other data: {difference}. Resume with the same data, or give "
             "--data-changed, which matches class centres by name"
+        )
+        raise print_only_in_first(InputError(message))
+    if difference is not None and before.population != run.identities.population:
+        message = (
+            f"{run.path}: was trained on other data: {difference}; their identities cannot be matched, since the names "
+            "are numbers, or people of another seed. Train into another folder, with --init for the backbone"
         )
         raise print_only_in_first(InputError(message))
     checkpoint.load(newest, ByName(state, before.names, run.identities.names) if difference else state)

@@ -12,6 +12,7 @@ RUN/config.yaml                 all settings
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from elasticface.base import environment, files, progress
+from elasticface.base import environment, files, progress, records
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.locks import locked
 from elasticface.data import Source
@@ -28,7 +29,7 @@ from elasticface.distributed.agreement import print_only_in_first, process_count
 from elasticface.model import Card, FaceEncoder, checkpoint_folder
 from elasticface.model.checkpoint_folder import Validation
 from elasticface.model.encoder import FORMAT
-from elasticface.model.storing import CARD
+from elasticface.model.storing import CARD, WEIGHTS
 from elasticface.training import checkpoint, classes
 from elasticface.training.class_weights import file_of_weights
 from elasticface.training.config import TrainConfig, differences, read_config, to_yaml
@@ -78,10 +79,15 @@ class RunFolder:
             backbone=config.backbone,
             embedding_size=config.embedding_size,
             options=config.backbone_options(),
-            training={**asdict(config), "identities": len(self.identities.counts), "images": self.identities.images},
+            training={
+                **_to_pass_on(config),
+                "identities": len(self.identities.counts),
+                "images": self.identities.images,
+            },
         )
         # Made once a run and not per checkpoint: there may be millions of names.
         self._records = {IDENTITIES: asdict(self.identities), CARD: {"format": FORMAT, **asdict(self._card)}}
+        self._began_at = 0  # the step that the run was begun or resumed at
         self._board: SummaryWriter | None = None
         self._weights: bytes | None = None  # the file of class weights
         self._to_close = contextlib.ExitStack()
@@ -102,6 +108,7 @@ class RunFolder:
         The validation line of that very step is dropped, too, where its checkpoint has no result yet: the model will
         be validated again.
         """
+        self._began_at = state.step
         if rank() > 0:
             return
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
@@ -184,8 +191,11 @@ class RunFolder:
     def finish(self, state: TrainState) -> FaceEncoder:
         """Write the class centres and the model of a run that is done. Collective.
 
+        A model that is there already, since the run was done before it was resumed, stays: it may have been calibrated.
+
         Raises:
             Stopped: no step of it made an update.
+            OSError: they cannot be written.
         """
         if state.step == state.skipped_steps:
             message = (
@@ -197,9 +207,21 @@ class RunFolder:
         classes.write(self.path / CLASSES, self.identities, state.head.weight.detach())
         state.network.eval()
         encoder = self.encoder(state)
-        run_in_first(lambda: encoder.save(self.model_path))
+        if not run_in_first(lambda: self._has_model(state)):
+            run_in_first(lambda: encoder.save(self.model_path))
         progress.say(f"the model is in {self.model_path}")
         return encoder
+
+    def _has_model(self, state: TrainState) -> bool:
+        """Whether the model that is there is the one of this state."""
+        if state.step != self._began_at or not (self.model_path / WEIGHTS).is_file():
+            return False
+        try:
+            there = records.read_object(self.model_path / CARD)
+        except InputError:  # missing or damaged
+            return False
+        card = json.loads(json.dumps(self._records[CARD]))  # lists for tuples, as in the file
+        return {**there, "calibration": None} == {**card, "calibration": None}
 
     def _lock_and_check(self, resume: bool) -> None:
         with contextlib.ExitStack() as stack:
@@ -220,3 +242,14 @@ class RunFolder:
                     f"those are in {CLASS_WEIGHTS} there: put them back, or remove that file to take the new ones"
                 )
             self._to_close = stack.pop_all()
+
+
+def _to_pass_on(config: TrainConfig) -> dict[str, Any]:
+    """The settings as the card has them: of paths the last part alone, since the model goes to others."""
+
+    def last(value: str) -> str:
+        return os.path.basename(os.path.normpath(value))
+
+    told = asdict(config)
+    told |= {name: last(told[name]) for name in ("init", "class_weights") if told[name] is not None}
+    return told | {"validate": config.validate and list(map(last, config.validate))}

@@ -62,12 +62,12 @@ def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: Run
     wanted = f"{config.backbone} of size {config.embedding_size}"
     state.backbone.load_state_dict(weights.fitted(tensors, state.backbone, checkpoint or path, wanted))
     if checkpoint is not None:
-        names, centres = Identities.of_checkpoint(checkpoint).names, read_tensors(checkpoint, "head.")["weight"]
+        there, centres = Identities.of_checkpoint(checkpoint), read_tensors(checkpoint, "head.")["weight"]
     elif (path / MODEL).is_dir() and (path / CLASSES).is_dir():
-        names, centres = classes.read(path / CLASSES)
+        there, centres = classes.read(path / CLASSES)
     else:
         return 0
-    return take_centres(state, run.identities.names, names, centres)
+    return take_centres(state, run.identities, there, centres)
 
 
 def _weights_of(path: Path, config: TrainConfig) -> dict[str, Tensor]:

@@ -81,6 +81,17 @@ def test_a_model_folder_gets_no_results_in_it(people: Path, trained: Path, model
         shutil.rmtree("results")
 
 
+def test_the_results_of_the_model_in_the_package_are_not_those_of_a_run_of_its_name(
+    people: Path, trained: Path
+) -> None:
+    shutil.copytree(trained, "default")
+    before = content(Path("default"))
+    done("evaluate", "default", people)
+    assert content(Path("default")) == before
+    (result,) = json.loads(Path("results/results.json").read_text())["results"]
+    assert result["model"] == "elasticface default"
+
+
 def test_the_flip_can_be_left_out(people: Path, model: Path) -> None:
     for option, protocol in (("--flip", "image and mirror image added, "), ("--no-flip", "image alone, ")):
         done("evaluate", model, people, "--out", "results", option)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from elasticface import backbones
 from elasticface.base.errors import InputError
 from elasticface.data.images import decoding
 from elasticface.model.encoder import Card, FaceEncoder, Preprocessing
@@ -236,3 +237,24 @@ def test_a_copied_or_pickled_encoder_computes_the_same() -> None:
     for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert again.card == made.card
         assert np.array_equal(again.embed(faces(2, 112)), made.embed(faces(2, 112)))
+
+
+def test_a_folder_that_holds_more_than_a_model_is_not_replaced(tmp_path: Path) -> None:
+    own = FaceEncoder(backbones.create("tiny", 8), Card("a", "tiny", 8))
+    own.save(tmp_path / "model")
+    own.save(tmp_path / "model")
+    (tmp_path / "model" / "photo.jpg").write_bytes(b"dear")
+    with pytest.raises(InputError, match="holds more than a model"):
+        own.save(tmp_path / "model")
+    with pytest.raises(InputError, match=r"photo\.jpg: cannot be used"):
+        own.save(tmp_path / "model" / "photo.jpg")
+    assert (tmp_path / "model" / "photo.jpg").read_bytes() == b"dear"
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path: Path) -> None:
+    own = FaceEncoder(backbones.create("tiny", 8), Card("a", "tiny", 8))
+    with torch.no_grad():
+        own.network.fc.weight[0, 0] = 1e5
+    with pytest.raises(InputError, match=r"a: fc.weight has values beyond the range of float16"):
+        own.save(tmp_path / "model", half=True)
+    own.save(tmp_path / "model")

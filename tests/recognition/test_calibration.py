@@ -237,6 +237,12 @@ def test_a_refusal_names_no_rate_for_which_too_few_comparisons_were_kept() -> No
         operating_points(few, [0.01], resamples(few))
 
 
+def test_no_more_rates_are_taken_than_a_calibration_may_have() -> None:
+    rates = [0.5 - number / 200 for number in range(65)]
+    with pytest.raises(InputError, match="65 false match rates; give 64 at most"):
+        calibration._rates(rates, 10**6)
+
+
 def test_rates_below_one_comparison_are_refused_too() -> None:
     pool = Pool((alone(50),))
     with pytest.raises(InputError, match=r"are too few for one false match; ask for 0\.1, or"):

@@ -29,8 +29,8 @@ def run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_finished_run_has_the_names_and_the_centres(run: Path, people: Path) -> None:
-    names, centres = classes.read(run / "classes")
-    assert names == tuple(open_dataset(people).class_names)
+    identities, centres = classes.read(run / "classes")
+    assert identities.names == tuple(open_dataset(people).class_names)
     assert torch.equal(centres, torch.load(run.parent / "centres.pt", weights_only=True))
 
 

@@ -1,5 +1,6 @@
 """What is done after every step, in which order; what a failed validation cannot lose; and hooks of the user's own."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -169,3 +170,22 @@ def test_a_validation_that_fails_in_its_second_benchmark_is_made_up_for_once(
     assert [(line["step"], line["benchmark"]) for line in lines] == [
         (step, name) for step in (3, 6, 9) for name in ("faces", "benchmark")
     ]
+
+
+def test_what_is_passed_on_has_no_path_of_this_machine(people: Path, benchmark: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.csv"
+    weights.write_text(
+        "name,weight\n" + "".join(f"{path.name},1\n" for path in sorted(people.iterdir()) if path.is_dir())
+    )
+    config = replace(SMALL, max_steps=1, class_weights=str(weights), validate=[str(benchmark)])
+    train(people, tmp_path / "first", config)
+    train(people, tmp_path / "run", replace(config, init=str(tmp_path / "first")))
+    told = (tmp_path / "run" / "model" / "model.json").read_text()
+    assert str(tmp_path) not in told
+    assert str(benchmark.parent) not in told
+    training = json.loads(told)["training"]
+    assert (training["init"], training["class_weights"], training["validate"]) == (
+        "first",
+        "weights.csv",
+        [benchmark.name],
+    )

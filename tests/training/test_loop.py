@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import small_run
 import torch
+from compared import made_up
 from safetensors.torch import load_file
 
 from elasticface import heads
 from elasticface.base.errors import InputError, Stopped
 from elasticface.data import open_dataset
 from elasticface.model import load
+from elasticface.model.storing import store_calibration
 from elasticface.training import checkpoint
 from elasticface.training.config import TrainConfig
 from elasticface.training.identities import IDENTITIES, Identities
@@ -88,6 +90,16 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         assert [(m["step"], m["loss"]) for m in read_metrics(run)] == [
             (m["step"], m["loss"]) for m in read_metrics(unbroken)
         ]
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_calibration(unbroken: Path, people: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    store_calibration(run, made_up())
+    before = (run / "model" / "model.json").read_bytes()
+    train(people, run, SMALL, resume=True)
+    assert (run / "model" / "model.json").read_bytes() == before
+    train(people, run, replace(SMALL, max_steps=8), resume=True, schedule_changed=True)  # another model
+    assert json.loads((run / "model" / "model.json").read_text())["calibration"] is None
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,10 @@ def together(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_keep_the_classes_of_one(alone: Path, together: Path) -> None:
-    names, centres = classes.read(together / "classes")
+    identities, centres = classes.read(together / "classes")
     assert len(list((together / "classes").glob("centres-*"))) == 2
-    names_alone, centres_alone = classes.read(alone / "classes")
-    assert names == names_alone
+    identities_alone, centres_alone = classes.read(alone / "classes")
+    assert identities == identities_alone
     assert torch.allclose(centres, centres_alone, rtol=1e-5)
 
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ import pytest
 import small_run
 import torch
 from conftest import write_people
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from elasticface.base.errors import InputError
 from elasticface.data import open_dataset
+from elasticface.data.formats.encoded import NumberNames
+from elasticface.data.joined import JoinedSource
 from elasticface.training import checkpoint, loop
 from elasticface.training.config import TrainConfig
-from elasticface.training.identities import ByName, Identities
+from elasticface.training.identities import ByName, Identities, take_centres
 from elasticface.training.loop import train
 from elasticface.training.processes import World
 from elasticface.training.run_files import read_metrics
@@ -99,6 +102,50 @@ def test_the_same_images_in_another_order_are_other_data() -> None:
     one, other = (Identities.of(Source(labels)) for labels in ([0, 1, 0, 1], [0, 0, 1, 1]))  # type: ignore[arg-type]
     assert one.first_difference(other) == "its images have another order"
     assert one.first_difference(Identities.of(Source([0, 1, 0, 1]))) is None  # type: ignore[arg-type]
+
+
+class Numbered:
+    """Two people of whom nothing but a number is known."""
+
+    num_classes = 2
+
+    def __init__(self, labels: list[int], names: Sequence[str] | None = None, population: str | None = None) -> None:
+        self.labels, self.population = np.array(labels), population
+        self.class_names = NumberNames(2) if names is None else names
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        return np.full((112, 112, 3), 80 * index % 256, np.uint8), int(self.labels[index])
+
+
+def test_names_that_are_numbers_are_of_one_set_of_images_alone() -> None:
+    one, again, other = (Identities.of(Numbered(labels)) for labels in ([0, 1, 0], [0, 1, 0], [0, 1, 1]))
+    assert one.population == again.population != other.population
+    named = [Identities.of(Numbered(labels, ["a", "b"])) for labels in ([0, 1, 0], [0, 1, 1])]
+    assert {each.population for each in named} == {None}
+    seeds = [Identities.of(Numbered([0, 1], ["person-0", "person-1"], f"synthetic, seed {seed}")) for seed in range(2)]
+    assert seeds[0].population != seeds[1].population
+    mixed = [
+        Identities.of(JoinedSource([Numbered(labels), Numbered(labels)], ["a", "b"])) for labels in ([0, 1], [1, 0])
+    ]
+    assert mixed[0].population != mixed[1].population
+
+
+def test_strangers_of_equal_numbers_are_not_taken_for_the_same_people(tmp_path: Path) -> None:
+    one, other = Numbered([0, 1, 0, 1]), Numbered([0, 0, 1, 1])
+    config = replace(SMALL, batch_size=2, max_steps=2, workers=0)
+    train(one, tmp_path / "run", config)
+    with pytest.raises(InputError, match="cannot be matched, since the names are numbers"):
+        train(other, tmp_path / "run", config, resume=True, data_changed=True)
+    own = Identities.of(one), Identities.of(other)
+    state = TrainState.create(config, one, World(torch.device("cpu")))
+    centres = torch.ones_like(state.head.weight.detach())
+    assert take_centres(state, own[0], own[1], centres) == 0
+    assert not torch.equal(state.head.weight.detach(), centres)
+    assert take_centres(state, own[0], own[0], centres) == 2
+    assert torch.equal(state.head.weight.detach(), centres)
 
 
 def centres_by_name(run: Path, faces: Path) -> dict[str, torch.Tensor]:

@@ -132,7 +132,8 @@ def test_centres_go_by_name_and_new_people_start_afresh(before: Path, people: Pa
     source = open_dataset(faces)
     fresh = TrainState.create(SMALL, source, World(torch.device("cpu"))).head.weight
     train(faces, tmp_path / "run", replace(FROZEN, init=str(before), lr=1e-30, max_steps=1))
-    names, centres = classes.read(tmp_path / "run" / "classes")
+    identities, centres = classes.read(tmp_path / "run" / "classes")
+    names = identities.names
     assert set(names) - set(centres_before) == {"person_00b", "person_99"}
     for label, name in enumerate(names):
         assert torch.equal(centres[label], centres_before.get(name, fresh[label])), name
