@@ -269,7 +269,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def _flat(nested: dict[str, Any], above: str = "") -> dict[str, Any]:
-    parts = [_flat(v, f"{k}.") if isinstance(v, dict) else {f"{above}{k}": v} for k, v in nested.items()]
+    parts = [_flat(v, f"{above}{k}.") if isinstance(v, dict) else {f"{above}{k}": v} for k, v in nested.items()]
     return dict(itertools.chain.from_iterable(part.items() for part in parts))
 
 

@@ -31,7 +31,7 @@ from elasticface.base import files, keyed, progress
 from elasticface.data import open_dataset
 from elasticface.data.feed.transforms import to_input
 from elasticface.data.synthetic.scene import Variation
-from elasticface.data.synthetic.studio import Studio
+from elasticface.data.synthetic.studio import RENDERER_VERSION, Studio
 from elasticface.heads.margins import assign_by_proximity
 from elasticface.training.loop import train
 from elasticface.training.run_folder import RunFolder
@@ -54,7 +54,8 @@ def main(work: Path, seeds: int = 3, workers: int = 1) -> None:
         workers: processes that render.
     """
     training, unseen = render(work, workers)[name_of(HETEROGENEITY)]
-    results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, "heterogeneity": HETEROGENEITY})
+    people = {"heterogeneity": HETEROGENEITY, "seed of the people": SEED, "renderer": RENDERER_VERSION}
+    results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
     runs = results.setdefault("runs", [])
     for seed, loss in itertools.product(range(seeds), WATCHED):
         if any((entry["loss"], entry["seed"]) == (loss, seed) for entry in runs):

@@ -120,6 +120,10 @@ def open_file(path: str | Path) -> tuple[int, int]:
     if "\0" in name:
         raise OSError(errno.EINVAL, "its name has a NUL", name)
     try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise OSError(errno.EINVAL, "no file can have such a name", name) from None
+    try:
         # Without O_NONBLOCK opening a named pipe waits; a terminal must not become this process's own.
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:

@@ -10,8 +10,8 @@
 While a run is trained, all but :func:`path_of` and :func:`sha256` are called in its first process alone.
 """
 
+import errno
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -19,13 +19,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from elasticface.base import files
+from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 
 METADATA, VALIDATION, CHECKSUMS, BEST = ".metadata", "validation.json", "checksums.json", "best.json"
 
 _MOST_CHECKSUM_BYTES = 1 << 26
+
+# Errors of reading that are of the file: it is not there, is no file, or its sectors are gone.
+_OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENAMETOOLONG, errno.EIO}
 
 _NAMED_STEPS = 10  # of a run's checkpoints, in a message
 _MOST_DIGITS = 18  # of a step's number
@@ -108,30 +111,43 @@ def best(folder: Path) -> Path | None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None. Files are read in parts, however large."""
+    """What is wrong with a checkpoint's files, or None. Files are read in parts, however large.
+
+    Raises:
+        OSError: its files cannot be read now, and may be whole: no permission, a disk that does not answer.
+    """
+    if not (path / CHECKSUMS).exists():
+        return f"{CHECKSUMS} is missing"
     try:
-        checksums = json.loads(files.read_text(path / CHECKSUMS, most=_MOST_CHECKSUM_BYTES))
+        checksums = records.read(path / CHECKSUMS, dict[str, str], most=_MOST_CHECKSUM_BYTES)
     except InputError as error:
-        return str(error) if (path / CHECKSUMS).exists() else f"{CHECKSUMS} is missing"
-    except ValueError:
+        if isinstance(error.__cause__, OSError):
+            _raise_if_passing(error.__cause__)
         return f"{CHECKSUMS} is damaged"
-    if not isinstance(checksums, dict) or METADATA not in checksums:
+    if METADATA not in checksums:
         return f"{CHECKSUMS} is damaged"
     if any(name != Path(name).name for name in checksums):
         return f"{CHECKSUMS} is damaged: it names files elsewhere"
     for name, expected in checksums.items():
         try:
             if sha256(path / name) != expected:
-                return f"{name} is damaged: it doesn't have the checksum it was written with"
+                return f"{printable(name)} is damaged: it doesn't have the checksum it was written with"
         except FileNotFoundError:
-            return f"{name} is missing"
+            return f"{printable(name)} is missing"
         except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
+            _raise_if_passing(error)
+            return f"{printable(name)} cannot be read: {error.strerror}"
     return None
 
 
+def _raise_if_passing(error: OSError) -> None:
+    """Raise what says nothing of the file itself: who takes it for damage goes back to an older checkpoint."""
+    if error.errno not in _OF_THE_FILE:
+        raise error
+
+
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -159,7 +175,7 @@ def write_checksums(path: Path, checksums: dict[str, str], records: Mapping[str,
 def add_validation(path: Path, validation: Validation) -> None:
     """Add the result of a checkpoint's validation, and its checksum: the checkpoint is safe before that is measured."""
     files.write_json(path / VALIDATION, asdict(validation))
-    checksums = json.loads(files.read_text(path / CHECKSUMS, most=_MOST_CHECKSUM_BYTES))
+    checksums = records.read(path / CHECKSUMS, dict[str, str], most=_MOST_CHECKSUM_BYTES)
     files.write_json(path / CHECKSUMS, {**checksums, VALIDATION: sha256(path / VALIDATION)})
 
 
@@ -201,20 +217,18 @@ def _best(validated: list[tuple[Path, Validation]]) -> tuple[Path, Validation] |
 
 def validation_of(path: Path) -> Validation | None:
     """The result of a checkpoint's validation, where it has one."""
-    content = _content(path / VALIDATION)
     try:
-        return Validation(str(content["benchmark"]), float(content["accuracy"]))
-    except (KeyError, TypeError, ValueError):
+        return records.read(path / VALIDATION, Validation)
+    except InputError:  # missing or damaged: no run stops for a figure
         return None
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A JSON object, an empty one where it is missing or damaged: no run stops for a figure."""
+    """A JSON object, an empty one where it is missing or damaged."""
     try:
-        content = json.loads(files.read_text(path))
-    except ValueError:  # an InputError among them
+        return records.read_object(path)
+    except InputError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def step_of(path: Path) -> int:

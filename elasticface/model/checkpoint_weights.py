@@ -5,10 +5,12 @@ that knows the few classes which such a file is made of, and calls nothing else;
 ``weights_only=True``.
 """
 
+import os
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
+from torch.distributed.checkpoint.utils import _ReaderView
 from torch.serialization import _get_layout
 
 from elasticface.base.errors import InputError
@@ -53,16 +56,55 @@ class Reader(FileSystemReader):
         """What lies where.
 
         Raises:
-            pickle.UnpicklingError: it names what is no part of such a record.
+            pickle.UnpicklingError: it names what is no part of such a record, or files elsewhere.
         """
         with (Path(self.path) / METADATA).open("rb") as file:
             metadata: Metadata = _Unpickler(file).load()
+        for stored in metadata.storage_data.values():
+            if stored.relative_path != Path(stored.relative_path).name:
+                raise pickle.UnpicklingError(f"{printable(str(stored.relative_path), 120)} is no file of a checkpoint")
+            if getattr(stored, "transform_descriptors", None):
+                raise pickle.UnpicklingError("what is stored is compressed, as no version of this writes it")
         metadata.storage_meta = getattr(metadata, "storage_meta", None) or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
 
+    def _slice_file(self, file: Any, sinfo: _StorageInfo) -> IO[bytes]:
+        """The part of a file that holds a tensor, once it is seen that it does not unpack to more than it takes.
 
-class _Unpickler(pickle.Unpickler):
+        Raises:
+            zipfile.BadZipFile: it does, or is no such part.
+        """
+        part: Any = _Part(file, sinfo.offset, sinfo.length)
+        with zipfile.ZipFile(part) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > sinfo.length:
+                raise zipfile.BadZipFile("it unpacks to more than it takes")
+        part.seek(0)
+        return cast(IO[bytes], part)
+
+
+class _Part(_ReaderView):
+    """torch's view of a part of a file, which seeks from its end, too."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        place = self.len + offset if whence == os.SEEK_END else offset
+        return super().seek(place, os.SEEK_SET if whence == os.SEEK_END else whence)
+
+
+_Python: Any = pickle._Unpickler  # typeshed knows none of its methods
+
+
+class _Unpickler(_Python):  # type: ignore[misc]
+    """Python's own, which lets one see what a pickle would change."""
+
+    def _build(self) -> None:
+        """Set the attributes of an object that was read: never those of a class, which are the whole program's."""
+        if type(self.stack[-2]) not in _RECORDS:
+            raise pickle.UnpicklingError("it changes what is no part of a checkpoint's metadata")
+        super().load_build()
+
+    dispatch: ClassVar = {**_Python.dispatch, pickle.BUILD[0]: _build}
+
     def find_class(self, module: str, name: str) -> Any:
         """One of the names that are admitted, which is neither imported nor looked up."""
         if (module, name) not in _ADMITTED:

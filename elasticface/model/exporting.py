@@ -44,6 +44,7 @@ MOST_DIFFERENCE_INT8 = 0.02
 LEAST_COSINE_INT8 = 0.95
 """To the float32 embedding, on average over faces that int8 was not calibrated on; usual are .98 to .995."""
 
+_OUTPUT = "embeddings"
 _SHARE_TO_COMPARE = 6  # every sixth face is kept for the comparison of int8 with float32
 
 
@@ -180,8 +181,10 @@ def _check_out(out: Path, encoder: FaceEncoder, overwrite: bool) -> None:
         raise InputError(f"{printable(out)}: is there already; give another name, or --overwrite")
     if (other := beside_model(out)) and other.exists():
         raise InputError(f"{printable(other)}: the calibration of another file of that name; move or remove it")
-    beside = {k: v for k, v in read_sidecar(out).items() if k != "output"}
-    if replace(encoder.card.preprocessing, **beside) != encoder.card.preprocessing:
+    beside = read_sidecar(out)
+    gives = network.output if isinstance(network, OnnxNetwork) else _OUTPUT
+    told = beside.pop("output", gives), replace(encoder.card.preprocessing, **beside)
+    if told != (gives, encoder.card.preprocessing):
         raise InputError(f"{printable(out.with_suffix('.yaml'))}: contradicts the model; remove it, it is not needed")
     files.check_writable(out.parent, out.name)
 
@@ -218,7 +221,7 @@ def _from_torch(encoder: FaceEncoder, network: nn.Module, opset: int | None) -> 
                 (torch.zeros(2, 3, size, size),),
                 dynamo=True,
                 input_names=["images"],
-                output_names=["embeddings"],
+                output_names=[_OUTPUT],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 opset_version=opset,
                 verbose=False,

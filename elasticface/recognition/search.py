@@ -21,6 +21,7 @@ from elasticface.recognition.verification import (
     USUAL_FMR,
     ChosenFace,
     Threshold,
+    check_embedding,
     choose_face,
     name_of,
     share,
@@ -176,7 +177,9 @@ def find(
         embeddings = np.load(Path(folder) / EMBEDDINGS, allow_pickle=False)
         with files.opened_text(Path(folder) / FACES) as file:
             names = [row[0] for row in csv.reader(file)][1:]
-    similarities = embeddings @ encoder.embed([face.aligned])[0]
+    own = encoder.embed([face.aligned])[0]
+    check_embedding(own, name or name_of(image, "photo"), encoder.card.name)
+    similarities = embeddings @ own
     best: dict[str, Candidate] = {}
     for photo, similarity in sorted(zip(names, similarities.tolist(), strict=True), key=lambda item: -item[1]):
         person = identity_of(photo) if "/" in photo else Path(photo).stem

@@ -39,7 +39,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         for name, what in (("margins", "m"), ("stds", "σ")):
-            values = getattr(self, name)
+            values = [float(value) for value in getattr(self, name)]  # as they are when they are read again
+            object.__setattr__(self, name, values)
             if not values:
                 raise InputError(f"--{name}: no value of {what}; give at least one")
             if twice := [value for value in values if values.count(value) > 1]:

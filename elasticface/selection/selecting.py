@@ -7,6 +7,7 @@ FOLDER/select.json              all accuracies, Borda counts and the choice (:mo
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
@@ -27,7 +28,9 @@ from elasticface.data import require_identities
 from elasticface.data.joined import AnySet, open_sets, set_names
 from elasticface.distributed.agreement import run_in_all, run_in_first
 from elasticface.heads.head import create as create_head
-from elasticface.model import Card, FaceEncoder
+from elasticface.model import Card, FaceEncoder, checkpoint_folder
+from elasticface.model.shipped import located
+from elasticface.model.storing import CARD, WEIGHTS
 from elasticface.selection.choice import choose
 from elasticface.selection.page import write_selection
 from elasticface.selection.record import (
@@ -43,6 +46,7 @@ from elasticface.selection.record import (
     read_or_begin,
 )
 from elasticface.training import processes
+from elasticface.training.class_weights import file_of_weights
 from elasticface.training.config import FREE_ON_RESUME, TrainConfig, to_yaml
 from elasticface.training.hooks import open_validation
 from elasticface.training.loop import train
@@ -146,7 +150,22 @@ def _open(sets: Sequence[AnySet], config: TrainConfig) -> tuple[list[PairBenchma
         "validate": sorted(map(_place, config.validate or [])),
         "pairs": {benchmark.name: len(benchmark.pairs.same) for benchmark in benchmarks},
     }
-    return benchmarks, settings | {name: value for name, value in asdict(config).items() if name not in _FREE}
+    settings |= {name: value for name, value in asdict(config).items() if name not in _FREE}
+    return benchmarks, settings | _contents(config)
+
+
+def _contents(config: TrainConfig) -> dict[str, str]:
+    """SHA-256 of what settings name: the same path may hold something else when the selection is resumed."""
+    contents = {}
+    if (weights := file_of_weights(config)) is not None:
+        contents["content of class_weights"] = hashlib.sha256(weights).hexdigest()
+    if config.init is not None:
+        path = located(config.init)
+        folders = [path, path / MODEL, *checkpoint_folder.newest_first(path / CHECKPOINTS)]
+        parts = [folder / part for folder in folders for part in (CARD, WEIGHTS, checkpoint_folder.CHECKSUMS)]
+        digests = [checkpoint_folder.sha256(part) for part in [path, *parts] if part.is_file()]
+        contents["content of init"] = hashlib.sha256("".join(digests).encode()).hexdigest()
+    return contents
 
 
 def _place(name: str) -> str:
@@ -251,7 +270,9 @@ def _margin(config: TrainConfig) -> float:
 
 def _remove(run: Path, keep: Keep) -> None:
     for part in _REMOVED[keep]:
-        if (run / part).exists():
+        if (run / part).is_symlink():  # the user has moved it elsewhere: only the link is ours
+            (run / part).unlink()
+        elif (run / part).exists():
             shutil.rmtree(run / part)
 
 

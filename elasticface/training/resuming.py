@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from elasticface.base import progress
-from elasticface.base.errors import InputError
+from elasticface.base.errors import InputError, first_line
 from elasticface.data.feed.sampler import steps_per_epoch
 from elasticface.distributed.agreement import print_only_in_first, run_in_first
 from elasticface.training import checkpoint
@@ -79,7 +79,10 @@ def _change_of_schedule(state: TrainState, run: RunFolder, per_epoch: int) -> st
     ``per_epoch`` are the steps that an epoch had when that was written.
     """
     stored = read_config(run.path / CONFIG)
-    before = TrainConfig(**{name: stored[name] for name in asdict(run.config) if name in stored})
+    try:
+        before = TrainConfig(**{name: stored[name] for name in asdict(run.config) if name in stored})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{run.path / CONFIG}: damaged: {first_line(error)}; put back the one of the run") from error
     ends = before.total_steps(per_epoch), state.total_steps
     for step in np.linspace(state.step, max(state.step, min(ends) - 1), _COMPARED_STEPS, dtype=int).tolist():
         planned = before.learning_rate(step, per_epoch)

@@ -205,12 +205,14 @@ def test_a_name_that_will_not_do_is_refused_before_the_work(
     (tmp_path / "there.onnx").write_text("old")
     (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "beside.yaml").write_text("size: 8\n")
+    (tmp_path / "output.yaml").write_text("output: fc1\n")
     for name, message in {
         "model.bin": "must end in .onnx",
         "there.onnx": "is there already",
         "folder.onnx": "is a folder",
         "there.onnx/x.onnx": "cannot be written",
         "beside.onnx": r"beside\.yaml: contradicts the model",
+        "output.onnx": r"output\.yaml: contradicts the model",
     }.items():
         with pytest.raises(InputError, match=message):
             export(small(), tmp_path / name)

@@ -1,7 +1,12 @@
 """load: a checkpoint of a run as a model, and a run that has no model yet."""
 
+import errno
+import io
+import json
+import os
 import pickle
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ import small_run
 import torch
 from embedders import faces, refused
 
+from elasticface.model import checkpoint_folder
 from elasticface.model.checkpoint_folder import METADATA, Validation, add_validation, path_of, write_checksums
 from elasticface.model.checkpoint_weights import read_tensors
 from elasticface.model.encoder import FaceEncoder
@@ -156,6 +162,79 @@ def test_metadata_that_would_run_code_are_refused_and_run_nothing(run: Path, tmp
     write_checksums(path, {}, {})
     assert ".metadata cannot be read" in refused(run, checkpoint=4)
     assert not marker.exists()
+
+
+def rewritten(path: Path, metadata: bytes) -> None:
+    (path / METADATA).write_bytes(metadata)
+    (path / "checksums.json").unlink()
+    write_checksums(path, {}, {})
+
+
+def test_metadata_that_change_a_class_are_refused_and_change_nothing(run: Path) -> None:
+    path = path_of(run / "checkpoints", 4)
+    name = type(Path()).__name__.encode()
+    # PosixPath.is_dir = torch.Size, by the state of slots
+    rewritten(path, b"cpathlib\n%b\n(N}S'is_dir'\nctorch\nSize\nstb." % name)
+    before = type(Path()).is_dir
+    assert ".metadata cannot be read" in refused(run, checkpoint=4)
+    assert type(Path()).is_dir is before
+
+
+def test_metadata_that_name_files_elsewhere_are_refused(run: Path) -> None:
+    path = path_of(run / "checkpoints", 4)
+    metadata = pickle.loads((path / METADATA).read_bytes())
+    for stored in metadata.storage_data.values():
+        shutil.copy(path / stored.relative_path, run / "elsewhere")
+        stored.relative_path = "../../elsewhere"
+    rewritten(path, pickle.dumps(metadata))
+    assert ".metadata cannot be read" in refused(run, checkpoint=4)
+
+
+def test_a_part_that_unpacks_to_more_than_it_takes_is_refused(run: Path) -> None:
+    path = path_of(run / "checkpoints", 4)
+    metadata = pickle.loads((path / METADATA).read_bytes())
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(1 << 24))
+    (path / "bomb").write_bytes(content.getvalue())
+    for stored in metadata.storage_data.values():
+        stored.relative_path, stored.offset, stored.length = "bomb", 0, len(content.getvalue())
+    rewritten(path, pickle.dumps(metadata))
+    assert "cannot be read; use another checkpoint" in refused(run, checkpoint=4)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a\0b", "\ud800", "pipe", "\x1b[2J"], ids=["elsewhere", "NUL", "surrogate", "a pipe", "control"]
+)
+def test_checksums_of_strange_names_are_damage_in_one_line(name: str, run: Path) -> None:
+    path = path_of(run / "checkpoints", 4)
+    os.mkfifo(path / "pipe")
+    checksums = json.loads((path / "checksums.json").read_text())
+    (path / "checksums.json").write_text(json.dumps({name: "0" * 64, **checksums}))
+    told = refused(run, checkpoint=4)
+    assert "use another checkpoint" in told
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("file", ["checksums.json", "validation.json"])
+def test_nested_or_huge_json_is_damage(file: str, run: Path) -> None:
+    path = path_of(run / "checkpoints", 4)
+    for content in ("[" * 100_000, f'{{"benchmark": "a", "accuracy": {"9" * 400}}}'):
+        (path / file).write_text(content)
+        if file == "checksums.json":
+            assert "checksums.json is damaged" in refused(run, checkpoint=4)
+        else:
+            assert checkpoint_folder.validation_of(path) is None
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_damaged(run: Path) -> None:
+    def stale(path: Path) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint_folder, "sha256", stale)
+        with pytest.raises(OSError, match="Stale"):
+            checkpoint_folder.newest_whole(run / "checkpoints", pytest.fail)
 
 
 def test_metadata_that_ask_for_more_than_there_is_are_refused(run: Path) -> None:

@@ -130,6 +130,9 @@ def test_the_most_similar_person_comes_first_and_strangers_are_unknown(album, en
     assert unknown.person is None
     assert unknown.as_json()["unknown"] is True
     assert find(photo, album / "people", encoder, workers=1).as_json()["unknown"] is None
+    broken = FaceEncoder(lambda images: images.new_zeros(len(images), encoder.card.embedding_size), encoder.card)
+    with pytest.raises(InputError, match="is zero; the model is broken"):
+        find(photo, album / "people", broken, workers=1)
 
 
 def test_nobody_is_named_at_a_rate_that_nobody_asked_for_if_most_strangers_would_be(album, encoder):

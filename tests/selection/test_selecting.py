@@ -21,7 +21,7 @@ from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.model import load
 from elasticface.selection import Grid, Selection, select, selecting
-from elasticface.selection.record import RECORD, Keep, read_or_begin
+from elasticface.selection.record import RECORD, Keep, folder_of, read_or_begin
 from elasticface.training.config import TrainConfig, read_config
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
@@ -243,3 +243,41 @@ def test_another_number_of_epochs_makes_other_runs_and_is_refused(
     settings = before["settings"]
     assert read_or_begin(out, settings, GRID).runs
     assert "workers" not in settings
+
+
+def test_class_weights_that_have_changed_under_their_name_are_refused(
+    people: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    weights, names = tmp_path / "weights.csv", sorted(path.name for path in people.iterdir() if path.is_dir())
+    weights.write_text("name,weight\n" + "".join(f"{name},1\n" for name in names))
+    weighted, grid = replace(config, class_weights=str(weights)), Grid([0.2], [0.05], 1)
+    select(str(people), tmp_path / "out", weighted, grid)
+    weights.write_text("name,weight\n" + "".join(f"{name},{place + 1}\n" for place, name in enumerate(names)))
+    with pytest.raises(InputError, match="other settings: content of class_weights"):
+        select(str(people), tmp_path / "out", weighted, grid)
+
+
+def test_what_a_selection_starts_from_is_known_by_its_content(
+    made: tuple[Path, Selection], config: TrainConfig, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(made[0] / "runs" / "arcface-m0.2-seed0", tmp_path / "run"))
+    started = replace(config, init=str(run))
+    before = selecting._contents(started)
+    assert selecting._contents(started) == before != selecting._contents(config)
+    card = run / "model" / "model.json"
+    card.write_text(card.read_text() + " ")
+    assert selecting._contents(started) != before
+
+
+def test_whole_numbers_are_the_same_candidates_when_they_are_read_again() -> None:
+    assert Grid([0, 1], [1], 1).margins == [0.0, 1.0]
+    assert folder_of("arcface", Grid([1], [1], 1).margins[0], None, 0) == "runs/arcface-m1.0-seed0"
+
+
+def test_a_link_in_place_of_checkpoints_is_unlinked(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    selecting._remove(tmp_path / "run", "model")
+    assert (tmp_path / "elsewhere").is_dir()
+    assert not (tmp_path / "run" / "checkpoints").is_symlink()

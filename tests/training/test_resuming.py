@@ -82,6 +82,18 @@ def test_other_data_are_refused_by_their_first_difference_and_nothing_is_touched
     assert everything(run) == before
 
 
+def test_damaged_settings_of_a_run_are_named(run: Path, faces: Path) -> None:
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace(f"epochs: {SMALL.epochs}\n", "epochs: many\n"))
+    with pytest.raises(InputError, match=r"config\.yaml: damaged"):
+        train(faces, run, SMALL, resume=True)
+
+
+def test_of_a_log_only_damaged_lines_are_lost(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + "[" * 100_000 + '\n7\n{"step": 2}\n{"step": ')
+    assert read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
+
+
 def test_adamws_moments_are_taken_over_by_name(faces: Path, tmp_path: Path) -> None:
     config = replace(SMALL, optimizer="adamw", lr=0.001)
     train(faces, tmp_path / "run", config)
