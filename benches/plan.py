@@ -23,9 +23,10 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from elasticface import backbones, heads
 from elasticface.base.errors import InputError
 from elasticface.cli import main
-from elasticface.cli import plan as command
+from elasticface.cli.plan import config
 from elasticface.planning.counts import total
 from elasticface.planning.plan import Plan, plan
+from elasticface.planning.shown import lines, mebibytes, tables
 from elasticface.training.config import TrainConfig
 from elasticface.training.optim import RowSparseSGD
 
@@ -230,8 +231,8 @@ def measured_rows(results: list[dict[str, Any]]) -> list[list[str]]:
             str(stored["processes"]),
             str(stored["batch"]),
             f"{stored['classes']:,}" if stored["classes"] else "–",
-            command.mebibytes(stored["predicted"]),
-            command.mebibytes(stored["bytes"]),
+            mebibytes(stored["predicted"]),
+            mebibytes(stored["bytes"]),
             f"{stored['bytes'] / stored['predicted'] - 1:+.1%}".replace("%", " %"),
         ]
         for stored in results
@@ -261,10 +262,10 @@ def example() -> str:
     from rich.console import Console
 
     options = main.parsers()["plan"].parse_args(shlex.split(EXAMPLE)[2:])
-    made: Plan = plan(command.config(options), options.identities, options.gpus, images=options.images)
+    made: Plan = plan(config(options), options.identities, options.gpus, images=options.images)
     text = io.StringIO()
-    Console(file=text, width=110).print(*command.tables(made), sep="\n")
-    told = [*text.getvalue().splitlines(), *command.lines(made, options.memory_gib)]
+    Console(file=text, width=110).print(*tables(made), sep="\n")
+    told = [*text.getvalue().splitlines(), *lines(made, options.memory_gib)]
     return "\n".join(["```", f"$ {EXAMPLE}", *(line.rstrip() for line in told), "```"])
 
 
