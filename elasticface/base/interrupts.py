@@ -2,10 +2,13 @@
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import ClassVar
+
+from elasticface.base.errors import InputError
 
 _SAME_SIGNAL = 2.0  # seconds: a launcher repeats the signal that the terminal has sent already
 
@@ -33,6 +36,16 @@ class Interrupts:
             raise KeyboardInterrupt
         if not self.number:
             self.number, self._came = number, time.monotonic()
+
+
+def require_main_thread() -> None:
+    """Refuse another thread, where no signal can be answered.
+
+    Raises:
+        InputError: this is not the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise InputError("call it from the main thread: it answers Ctrl-C and SIGTERM, which no other thread can")
 
 
 @contextlib.contextmanager

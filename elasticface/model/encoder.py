@@ -27,7 +27,7 @@ from elasticface.model import adapting
 from elasticface.model.calibration import Calibration
 from elasticface.model.storing import CARD, WEIGHTS, writing_tensors
 
-FORMAT = 1
+CARD_FORMAT = 1
 _LARGEST = 1e12  # of scale, mean and std: far beyond any model's, and nothing made of them leaves float32
 
 Network = Callable[[Tensor], Tensor]  # [B, 3, size, size], float32 or of its parameters' type -> [B, D]
@@ -186,7 +186,7 @@ class FaceEncoder:
                     save_file(halved, file)
                 else:
                     save_model(self.network, str(file))
-            files.write_json(folder / CARD, {"format": FORMAT, **asdict(self.card)})
+            files.write_json(folder / CARD, {"format": CARD_FORMAT, **asdict(self.card)})
 
     @torch.inference_mode()
     def _embed_batch(self, pixels: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:
@@ -216,7 +216,7 @@ class FaceEncoder:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         size = self.card.preprocessing.size
         pixels = np.empty((batch_size, size, size, 3), np.uint8)  # of one batch after the other
-        for batch in _batches(map(self._checked, images, itertools.count()), batch_size):
+        for batch in _in_lists(map(self._checked, images, itertools.count()), batch_size):
             yield np.stack(batch, out=pixels[: len(batch)])
 
     def _checked(self, image: Image, number: int) -> NDArray[np.uint8]:
@@ -252,7 +252,7 @@ def _is_one_image(images: Any) -> bool:
     )
 
 
-def _batches(items: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:
+def _in_lists(items: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:
     batch: list[NDArray[np.uint8]] = []
     for item in items:
         batch.append(item)

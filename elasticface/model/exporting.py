@@ -21,7 +21,7 @@ from elasticface.base import environment, files
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.base.quiet import quiet
-from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Network
+from elasticface.model.encoder import CARD_FORMAT, Card, FaceEncoder, Network
 from elasticface.model.loading import load, read_sidecar
 from elasticface.model.onnx import METADATA, OnnxNetwork
 from elasticface.model.quantization_faces import Faces, read_quantization_faces
@@ -273,7 +273,7 @@ def _read_onnx(network: OnnxNetwork) -> "ModelProto":
 
 def _metadata(card: Card, made: dict[str, Any]) -> str:
     try:
-        return json.dumps({"format": FORMAT, **asdict(card), "export": made}, allow_nan=False)
+        return json.dumps({"format": CARD_FORMAT, **asdict(card), "export": made}, allow_nan=False)
     except (TypeError, ValueError) as error:  # options or training of a card of one's own
         raise InputError(f"{card.name}: its card cannot be written as JSON: {first_line(error)}") from error
 

@@ -20,7 +20,7 @@ from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import SIZE
 from elasticface.model import checkpoint_folder, shipped, weights
-from elasticface.model.encoder import FORMAT, Card, FaceEncoder, Preprocessing
+from elasticface.model.encoder import CARD_FORMAT, Card, FaceEncoder, Preprocessing
 from elasticface.model.input_range import warn_if_unlikely, warn_if_unstated
 from elasticface.model.onnx import OnnxNetwork
 from elasticface.model.storing import CARD, WEIGHTS, calibration_beside
@@ -200,8 +200,8 @@ def _load_folder(folder: Path, device: str | torch.device, own: Callable[..., nn
 
 def _card(content: dict[str, Any], where: str) -> Card:
     """The card in a record that ``where`` holds."""
-    if content.pop("format", None) != FORMAT:
-        raise InputError(f"{where}: not a model card of format {FORMAT}, the one this version reads")
+    if content.pop("format", None) != CARD_FORMAT:
+        raise InputError(f"{where}: not a model card of format {CARD_FORMAT}, the one this version reads")
     for part in fields(Card):  # those with a default too: the writer's may have been another
         if part.name not in content and part.name != "calibration":  # which older cards do not have
             raise InputError(f"{where}: {part.name} is missing")

@@ -16,7 +16,7 @@ from elasticface.base.files import printable
 from elasticface.model.calibration import Calibration
 from elasticface.model.shipped import is_shipped
 
-FORMAT = 1
+CALIBRATION_FORMAT = 1
 CARD, WEIGHTS = "model.json", "model.safetensors"
 """What a model folder consists of."""
 
@@ -35,8 +35,10 @@ def calibration_beside(path: Path) -> Calibration | None:
     if beside is None or not beside.is_file():
         return None
     content = records.read_object(beside, _ADVICE)
-    if content.pop("format", None) != FORMAT:
-        raise InputError(f"{printable(beside)}: not a calibration of format {FORMAT}, the one this version reads")
+    if content.pop("format", None) != CALIBRATION_FORMAT:
+        raise InputError(
+            f"{printable(beside)}: not a calibration of format {CALIBRATION_FORMAT}, the one this version reads"
+        )
     return records.convert(content, Calibration, printable(beside), _ADVICE)
 
 
@@ -54,7 +56,7 @@ def store_calibration(path: str | Path, calibration: Calibration) -> Path:
     if place.name == CARD:
         files.write_json(place, records.read_object(place) | {"calibration": asdict(calibration)})
     else:
-        files.write_json(place, {"format": FORMAT, **asdict(calibration)})
+        files.write_json(place, {"format": CALIBRATION_FORMAT, **asdict(calibration)})
     return place
 
 

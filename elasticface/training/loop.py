@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from elasticface.base import progress
+from elasticface.base import interrupts, progress
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.data import Source, require_identities
 from elasticface.data.feed.own_augmentation import OwnAugmentation
@@ -70,10 +70,11 @@ def train(
         The encoder after the last step, which is also in `out/model`.
 
     Raises:
-        InputError: data, settings or a run folder that cannot be used.
+        InputError: data, settings or a run folder that cannot be used, or a thread that is not the main one.
         Stopped: Ctrl-C, SIGTERM, losses that are not finite, or a process that was lost; the last good state is in the
             newest checkpoint.
     """
+    interrupts.require_main_thread()
     out = Path(out)
     sets = data if isinstance(data, list) else [data]
     resume_command = resume_command or _resume_command(sets, out)

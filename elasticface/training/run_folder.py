@@ -28,7 +28,7 @@ from elasticface.data import Source
 from elasticface.distributed.agreement import print_only_in_first, process_count, rank, run_in_first
 from elasticface.model import Card, FaceEncoder, checkpoint_folder
 from elasticface.model.checkpoint_folder import Validation
-from elasticface.model.encoder import FORMAT
+from elasticface.model.encoder import CARD_FORMAT
 from elasticface.model.storing import CARD, WEIGHTS
 from elasticface.training import checkpoint, classes
 from elasticface.training.class_weights import file_of_weights
@@ -86,7 +86,7 @@ class RunFolder:
             },
         )
         # Made once a run and not per checkpoint: there may be millions of names.
-        self._records = {IDENTITIES: asdict(self.identities), CARD: {"format": FORMAT, **asdict(self._card)}}
+        self._records = {IDENTITIES: asdict(self.identities), CARD: {"format": CARD_FORMAT, **asdict(self._card)}}
         self._began_at = 0  # the step that the run was begun or resumed at
         self._board: SummaryWriter | None = None
         self._weights: bytes | None = None  # the file of class weights

@@ -38,7 +38,7 @@ from elasticface.data.images.photos import Photos, read_identities
 from elasticface.data.synthetic.source import SyntheticFaces
 from elasticface.faces import align_faces, aligned
 from elasticface.faces.landmarks import COLUMNS, DETECTED_COLUMNS
-from elasticface.model.encoder import FORMAT, Card, FaceEncoder
+from elasticface.model.encoder import CARD_FORMAT, Card, FaceEncoder
 from elasticface.model.loading import card_of_onnx, load
 from elasticface.model.onnx import OnnxNetwork
 from elasticface.model.storing import calibration_beside, store_calibration
@@ -489,7 +489,7 @@ def _read_calibration(folder: Path) -> None:
 def _onnx_metadata() -> bytes:
     card = Card("tiny", "tiny", 16, training={"loss": "elastic-arc", "milestones": [7, 13], "m": None})
     export = {"precision": "int8", "opset": 20, "int8": {"faces": "rendered", "cosine": [0.99, 0.98]}}
-    return json.dumps({"format": FORMAT, **asdict(card), "export": export}).encode()
+    return json.dumps({"format": CARD_FORMAT, **asdict(card), "export": export}).encode()
 
 
 def _read_onnx_metadata(folder: Path) -> None:

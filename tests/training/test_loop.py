@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ def test_resumed_run_ends_in_the_same_bits(unbroken: Path, people: Path, tmp_pat
         assert [(m["step"], m["loss"]) for m in read_metrics(run)] == [
             (m["step"], m["loss"]) for m in read_metrics(unbroken)
         ]
+
+
+def test_another_thread_is_refused_before_anything_is_written(people: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="call it from the main thread"):
+        pool.submit(train, people, tmp_path / "run", SMALL).result()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_that_is_resumed_keeps_its_calibration(unbroken: Path, people: Path, tmp_path: Path) -> None:

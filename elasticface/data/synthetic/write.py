@@ -78,9 +78,9 @@ def write_faces(
 
     The pixels are those of :class:`elasticface.data.synthetic.source.SyntheticFaces`, as JPEGs of quality 95 with
     OpenCV's chroma subsampling (4:2:0), as aligned photos are written. ``out/synthetic.json`` has the arguments and
-    versions. ``out/metadata.csv`` says what is in every photo, a row each, and is written last: a folder that has it is
-    whole. A run that was stopped is resumed when it is called again; its folder then has the same bytes as that of an
-    unbroken run, and they don't depend on the number of workers.
+    versions. ``out/metadata.csv`` says what is in every photo, a row each, and is written last: until it is there the
+    folder is not whole. A run that was stopped is resumed when it is called again; its folder then has the same bytes
+    as that of an unbroken run, and they don't depend on the number of workers.
 
     Args:
         out: a folder that is not there, empty, or of an earlier call with the same arguments.
