@@ -26,6 +26,7 @@ from common import (
     from_to,
     judge,
     markdown,
+    open_results,
     percent,
     points,
     read_results,
@@ -34,7 +35,7 @@ from common import (
 )
 from numpy.typing import NDArray
 
-from elasticface.base import environment, keyed, progress
+from elasticface.base import keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, open_pairs
 from elasticface.data.feed import transforms
@@ -275,7 +276,10 @@ def main(lfw: str | None = None, seeds: int = 2, only: list[str] | None = None, 
     if unknown := [name for name in only or [] if name not in settings]:
         raise InputError(f"no setting {unknown[0]!r}; there are: {', '.join(settings)}")
     benchmark = tuning_half(Path(lfw))
-    about = {"pairs": describe_pairs(benchmark.pairs), "environment": environment.describe()}
+    about, described = open_results(OUT, {"recipe": RECIPE}), describe_pairs(benchmark.pairs)
+    about.pop("runs", None)
+    if about.setdefault("pairs", described) != described:
+        raise InputError(f"{lfw}: other pairs than those of the stored runs")
     faces = None
     for seed, name in itertools.islice(itertools.product(range(seeds), only or settings), part, None, parts):
         key = {"setting": name, "seed": seed, "renderer": RENDERER_VERSION}
