@@ -124,3 +124,5 @@ def _announce(source: Source, config: TrainConfig, state: TrainState) -> None:
     data = f"{source.num_classes:,} identities, {len(source):,} images"
     shared = f", {state.world.size} processes" if state.world.size > 1 else ""
     progress.say(f"{data}, {config.backbone}, {config.loss}, {state.total_steps:,} steps{shared}")
+    if missing := getattr(source, "missing", 0):
+        progress.say(f"{missing:,} identities are rendered when they are first read, which makes the first steps slow")

@@ -207,7 +207,9 @@ def test_resuming_where_nothing_is_starts(people: Path) -> None:
 
 def test_training_on_a_description_needs_no_folder_and_can_be_resumed() -> None:
     faces = "synthetic:identities=2,images=4,seed=1"
-    done("train", faces, "--out", "run", *SMALL, "--max-steps", "1", "--workers", "1")
+    code, _, told = run("train", faces, "--out", "run", *SMALL, "--max-steps", "1", "--workers", "1")
+    assert code == 0, told
+    assert "2 identities are rendered when they are first read" in told
     assert json.loads(Path("run/environment.json").read_text())["data"] == faces
     done("train", faces, "--out", "run", "--resume", "--max-steps", "2")
     done("train", faces, "--out", "unbroken", *SMALL, "--max-steps", "2")

@@ -31,7 +31,11 @@ def test_a_run_on_several_sets_names_them_and_resumes_in_the_same_bits(people: P
     shutil.rmtree(others / "person_05")
     done("train", people, others, "--out", "run", *SMALL, "--max-steps", "2")
     assert json.loads(Path("run/environment.json").read_text())["data"] == [str(people), str(others)]
-    assert classes.read(Path("run/classes"))[0] == (*(f"person_{number:02d}" for number in range(6)), "yan", "zoe")
+    assert classes.read(Path("run/classes"))[0].names == (
+        *(f"person_{number:02d}" for number in range(6)),
+        "yan",
+        "zoe",
+    )
     done("train", people, others, "--out", "run", "--resume", "--max-steps", "6")
     done("train", people, others, "--out", "unbroken", *SMALL, "--max-steps", "6")
     assert weights("run") == weights("unbroken")
@@ -43,7 +47,7 @@ def test_a_run_with_merged_identities_needs_no_option_to_be_resumed(people: Path
     shared = refused("train", people, others, "--out", "run", *SMALL, "--max-steps", "2")
     assert f"an identity name is in more than one set, such as 'person_05' in {people} and {others}; give --m" in shared
     done("train", people, others, "--out", "run", *SMALL, "--max-steps", "2", "--merge-identities")
-    assert len(classes.read(Path("run/classes"))[0]) == 8
+    assert len(classes.read(Path("run/classes"))[0].names) == 8
     done("train", people, others, "--out", "run", "--resume", "--max-steps", "3")
     assert read_metrics(Path("run"))[-1]["step"] == 3
 
@@ -64,7 +68,7 @@ def test_numbers_of_converted_sets_are_people_of_their_own(people: Path, others:
     code, _, told = run("train", "one", "two", others, "--out", "run", *SMALL, "--max-steps", "1")
     assert code == 0, told
     assert "one, two: identities have numbers in place of names; those of each set are people of its own" in told
-    names = classes.read(Path("run/classes"))[0]
+    names = classes.read(Path("run/classes"))[0].names
     assert (names[0], names[6], names[-1]) == ("one: 0", "two: 0", "zoe")
     assert len(names) == 6 + 3 + 3
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.synthetic.cache import open_cache
@@ -65,6 +64,8 @@ class SyntheticFaces:
         num_classes: C.
         labels: int64 [C · images], ascending.
         population: whose names these are: people of other seeds have the same ones (:mod:`elasticface.data.joined`).
+        missing: identities that were not kept yet when the set was opened: reading the first of their images renders
+            all of them.
 
     Raises:
         InputError: a number out of its range.
@@ -90,6 +91,7 @@ class SyntheticFaces:
         folder = Path(cache) if isinstance(cache, str | Path) else None
         numbers = range(first, first + identities)
         self._cache = None if cache is False else open_cache(folder, _key(seed, variation), numbers, images)
+        self.missing = 0 if self._cache is None else self._cache.missing
 
     @classmethod
     def parse(cls, spec: str, **options: Any) -> "SyntheticFaces":
@@ -103,15 +105,9 @@ class SyntheticFaces:
             InputError: a key that is unknown, missing or there twice, a value that is no number or out of its range.
         """
         try:
-            faces = cls(**_settings(spec.partition(":")[2]), **options)
+            return cls(**_settings(spec.partition(":")[2]), **options)
         except InputError as error:
             raise InputError(f"{printable(spec)}: {error}; synthetic faces are {_USAGE}") from error
-        if faces._cache is not None and (missing := faces._cache.missing):
-            progress.say(
-                f"{printable(spec)}: {missing:,} of {faces.num_classes:,} identities are rendered when they are first "
-                "read, which is slow at first"
-            )
-        return faces
 
     def __len__(self) -> int:
         return len(self.labels)
