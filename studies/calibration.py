@@ -108,7 +108,7 @@ def made_up(people: int, spread: float, world: int) -> list[list[float] | None]:
     pairs = np.stack(np.triu_indices(people, 1), axis=1).astype(np.int32)
     scores = (alike[pairs].sum(axis=1) + generator.normal(size=len(pairs))).astype(np.float32) / 10
     themselves = np.stack([np.arange(people, dtype=np.int32)] * 2, axis=1)
-    genuine = ((generator.normal(size=people) + 6) / 10).astype(np.float32)
+    genuine = (generator.normal(size=people).astype(np.float32) + np.float32(6)) / np.float32(10)
     part = Compared(
         name="made up",
         kind="people",
