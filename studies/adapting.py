@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, Bootstrap, describe_pairs, fill, from_to, markdown, percent, points, read_results, run
+from common import DOCS, RESULTS, Bootstrap, describe_pairs, fill, from_to, markdown, percent, points, read_results, run
 from numpy.typing import NDArray
 
 from elasticface import metrics
@@ -27,7 +27,7 @@ from elasticface.metrics.resampled_roc import equal_error_rates
 from elasticface.model.loading import load
 
 OUT = RESULTS / "adapting.json"
-PAGE = Path(__file__).parent.parent / "docs" / "fine-tuning.md"
+PAGE = DOCS / "fine-tuning.md"
 MARKER = "adapting"
 COUNTS = (10, 20, 50, 200)
 DRAWS = 5  # of the photos, for each number of them

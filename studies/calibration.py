@@ -16,7 +16,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from common import RESULTS, fill, markdown, run
+from common import DOCS, RESULTS, fill, markdown, run
 from numpy.typing import NDArray
 
 from elasticface.base import environment, files, keyed
@@ -36,7 +36,7 @@ from elasticface.recognition.likelihood import PRIOR
 from elasticface.recognition.pool import Pool
 
 OUT = RESULTS / "calibration.json"
-PAGE = Path(__file__).parent.parent / "docs" / "recognition.md"
+PAGE = DOCS / "recognition.md"
 PEOPLE = (200, 1000)
 SPREADS = (0.0, 0.3, 0.7)  # of how much a person looks like others; that of two people's similarity without it is 1
 SHARES = {"half": 0.5, "tenth": 0.1}  # of LFW's people that are calibrated on

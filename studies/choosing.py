@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, fill, markdown, open_results, percent, read_results, run
+from common import DOCS, RESULTS, fill, markdown, open_results, percent, read_results, run
 from elasticity import HETEROGENEITIES, SEED, SIZE, name_of, recipe, render
 from numpy.typing import NDArray
 
@@ -22,7 +22,7 @@ from elasticface.selection import Grid, select, shown
 from elasticface.selection.choice import Stage, choose
 
 OUT = RESULTS / "choosing.json"
-PAGE = Path(__file__).parent.parent / "docs" / "selection.md"
+PAGE = DOCS / "selection.md"
 PLOT = PAGE.parent / "images" / "selection.png"
 PICTURE = f"![Accuracy by m, and by σ with the chosen m, on three benchmarks](images/{PLOT.name})"
 LOSS = "elastic-arc+"

@@ -33,7 +33,8 @@ from elasticface.quickstart import TRAINING, UNSEEN, Size, pair_up
 from elasticface.training.config import RECIPES, TrainConfig, read_config
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs" / "synthetic.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "synthetic.md"
 SEED = 0  # of the people and their pairs, as quickstart's
 FAR = 0.01  # 30 of 3,000 impostor pairs; rarer ones are too few to count
 COMPONENTS, DISCRIMINANTS = 200, 64  # of PCA, and of LDA after it

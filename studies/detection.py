@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, fill, markdown, open_results, read_results, run
+from common import DOCS, RESULTS, fill, markdown, open_results, read_results, run
 from numpy.typing import NDArray
 
 from elasticface.base import environment, files
@@ -33,7 +33,7 @@ from elasticface.faces.yunet import YuNet
 from elasticface.model.loading import load
 
 OUT = RESULTS / "detection.json"
-PAGE = Path(__file__).parent.parent / "docs" / "faces.md"
+PAGE = DOCS / "faces.md"
 
 Image = NDArray[np.uint8]
 Finder = Callable[[Image], list[Face]]

@@ -5,12 +5,11 @@ Intervals are a hierarchical bootstrap: seeds are resampled, and people, both al
 
 import itertools
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import elasticity_mechanism as mechanism
 import numpy as np
-from common import DRAWS, Bootstrap, fill, from_to, markdown, percent, points, read_results, run
+from common import DOCS, DRAWS, Bootstrap, fill, from_to, markdown, percent, points, read_results, run
 from elasticity import CHANCE, CONTRASTS, FURTHER, HETEROGENEITIES, LFW, LOSSES, MAIN, OUT, SEED, SIZE, name_of
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ from elasticface.base import keyed
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.studio import Studio
 
-PAGE = Path(__file__).parent.parent / "docs" / "elasticity.md"
+PAGE = DOCS / "elasticity.md"
 PLOT = PAGE.parent / "images" / "elasticity.png"
 PICTURE = f"![Points of accuracy that elastic margins give, by heterogeneity](images/{PLOT.name})"
 TARS = ("tar", "tar_at_1e-3")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, fill, markdown, run
+from common import DOCS, RESULTS, fill, markdown, run
 from numpy.typing import NDArray
 
 from elasticface import metrics
@@ -20,7 +20,7 @@ from elasticface.metrics.resampled_roc import tars_at_fars
 from elasticface.metrics.resampling import draw_people, interval
 
 OUT = RESULTS / "interval_coverage.json"
-PAGE = Path(__file__).parent.parent / "docs" / "evaluation.md"
+PAGE = DOCS / "evaluation.md"
 PEOPLE, GENUINE, IMPOSTORS = 300, 2_000, 50_000
 ROOMS = (5, 15, 50, 500)  # impostors that the FARs let in
 SPREADS = (0.0, 0.5, 1.0)  # standard deviation of how well a person is recognised; that of a score is 1

@@ -1,17 +1,18 @@
 """All losses on a few thousand real photos: same data, same net, same seeds, beside whitened PCA.
 
-Writes `studies/results/lfw_losses.json`, one entry a run, and goes on where it was stopped; without FACES it prints the
+Writes `studies/results/lfw_losses.json`, one entry a run, and goes on where it was stopped; without FACES it fills the
 table of docs/training.md from it. The data are what `elasticface split` makes of LFW's training people.
 """
 
 import dataclasses
 import itertools
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, add_run, open_results, read_results, run, runs_in
+from common import DOCS, RESULTS, add_run, fill, markdown, open_results, percent, read_results, run, runs_in
 
 from elasticface.benchmarks.pairwise.baseline import whitened_pca
 from elasticface.benchmarks.pairwise.lists import open_pairs
@@ -23,6 +24,7 @@ from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
 
 OUT = RESULTS / "lfw_losses.json"
+PAGE = DOCS / "training.md"
 RECIPE = "lfw-tiny"
 # Too short for the recipe's warm-up and augmentation, which only pay in longer runs.
 SHORT: dict[str, Any] = {"warmup_epochs": 0.5, "augment": 0.0, "validate": None}
@@ -42,12 +44,12 @@ def main(faces: str | None = None, epochs: int = 3, seeds: int = 1) -> None:
     """Train every loss on FACES/train, judge it on FACES/heldout.
 
     Args:
-        faces: the folder that `elasticface split` made; without it, the table of the stored results is printed.
+        faces: the folder that `elasticface split` made; without it, the table of the stored results is put on the page.
         epochs: of each run; fewer than the recipe's, so that all of them are affordable.
         seeds: runs of each loss and setting.
     """
     if faces is None:
-        print(table(read_results(OUT)))
+        fill(PAGE, "losses", table(read_results(OUT)))
         return
     about = open_results(OUT, {"recipe": RECIPE, "epochs": epochs, **SHORT})
     about.pop("runs", None)
@@ -85,19 +87,19 @@ def figures(result: PairResult) -> dict[str, float]:
 
 def table(results: dict[str, Any]) -> str:
     """Markdown of the stored runs: mean over seeds, and their standard deviation where there are several."""
-    rows = ["| loss | setting | accuracy | TAR at FAR 1e-2 | EER | seeds |", "|---|---|---|---|---|---|"]
-    pca = results["pca"]
-    rows.append(f"| whitened PCA | – | {pca['accuracy']:.1%} | {pca['tar_at_far_0.01']:.1%} | {pca['eer']:.1%} | – |")
+    rows = [["whitened PCA", "–", *means([results["pca"]]), "–"]]
     for setting, loss in itertools.product(SETTINGS, LOSSES):
         runs = [each for each in results["runs"] if (each["loss"], each["setting"]) == (loss, setting)]
         if runs:
-            mean = {name: np.mean([each[name] for each in runs]) for name in ("accuracy", "tar_at_far_0.01", "eer")}
-            spread = f" ± {np.std([each['accuracy'] for each in runs], ddof=1):.1%}" if len(runs) > 1 else ""
-            rows.append(
-                f"| {loss} | {setting} | {mean['accuracy']:.1%}{spread} | {mean['tar_at_far_0.01']:.1%} "
-                f"| {mean['eer']:.1%} | {len(runs)} |"
-            )
-    return "\n".join(rows)
+            accuracy, tar, eer = means(runs)
+            spread = f" ± {percent(np.std([each['accuracy'] for each in runs], ddof=1))}" if len(runs) > 1 else ""
+            rows.append([loss, setting, accuracy + spread, tar, eer, str(len(runs))])
+    return markdown(["loss", "setting", "accuracy", "TAR at FAR 1e-2", "EER", "seeds"], rows)
+
+
+def means(runs: Collection[dict[str, Any]]) -> tuple[str, ...]:
+    """Accuracy, TAR and EER of some runs, for a table."""
+    return tuple(percent(np.mean([each[name] for each in runs])) for name in ("accuracy", "tar_at_far_0.01", "eer"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The whole recipe for LFW from a .rec, on one process with several seeds and on two: are two within the seeds' spread?
 
 Every run leaves `studies/results/lfw_processes/<processes>-<seed>.json`; a run that was stopped goes on, and one that
-is there is not made again, so that several can be made at once. Without FACES the table of docs/scaling.md is printed.
+is there is not made again, so that several can be made at once. Without FACES the table of docs/scaling.md is filled.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import run
+from common import DOCS, fill, markdown, run
 
 from elasticface.base import environment, files
 from elasticface.benchmarks.pairwise.lists import open_pairs
@@ -21,6 +21,7 @@ from elasticface.model.loading import load
 from elasticface.training.run_files import read_metrics
 
 RESULTS = Path(__file__).parent / "results" / "lfw_processes"
+PAGE = DOCS / "scaling.md"
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -37,7 +38,7 @@ def main(
         seed: of everything in it.
     """
     if faces is None or rec is None or folder is None:
-        print(table())
+        fill(PAGE, "processes", table())
         return
     result = RESULTS / f"{processes}-{seed}.json"
     if not result.exists():
@@ -66,19 +67,24 @@ def table() -> str:
         (json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")),
         key=lambda r: (r["processes"], r["seed"]),
     )
-    rows = ["| processes | seed | accuracy | TAR at FAR 1e-2 | EER |", "|--:|--:|--:|--:|--:|"]
-    rows += [
-        f"| {each['processes']} | {each['seed']} | {each['accuracy']:.2%} ± {each['accuracy_std']:.2%} "
-        f"| {each['tar_at_far']['0.01']:.2%} | {each['eer']:.2%} |"
+    rows = [
+        [
+            str(each["processes"]),
+            str(each["seed"]),
+            f"{each['accuracy']:.2%} ± {each['accuracy_std']:.2%}",
+            f"{each['tar_at_far']['0.01']:.2%}",
+            f"{each['eer']:.2%}",
+        ]
         for each in runs
     ]
+    shown = markdown(["processes", "seed", "accuracy", "TAR at FAR 1e-2", "EER"], rows)
     alone = [each["accuracy"] for each in runs if each["processes"] == 1]
     if len(alone) > 1:
-        rows.append(
-            f"\nOne process: from {min(alone):.2%} to {max(alone):.2%}, standard deviation over the seeds "
+        shown += (
+            f"\n\nOne process: from {min(alone):.2%} to {max(alone):.2%}, standard deviation over the seeds "
             f"{statistics.stdev(alone):.2%}."
         )
-    return "\n".join(rows)
+    return shown
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What settings of a training are worth on a few thousand real photos, seed by seed beside the same run without them.
 
-Writes `studies/results/lfw_settings.json`, one entry a run, and resumes where it was stopped; without FACES it prints
+Writes `studies/results/lfw_settings.json`, one entry a run, and resumes where it was stopped; without FACES it fills
 the table of docs/fine-tuning.md from it. The data are what `elasticface split` makes of LFW's training people.
 """
 
@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from common import RESULTS, add_run, open_results, read_results, run, runs_in
-from lfw_losses import RECIPE, SHORT, figures
+from common import DOCS, RESULTS, add_run, fill, markdown, open_results, percent, points, read_results, run, runs_in
+from lfw_losses import RECIPE, SHORT, figures, means
 
 from elasticface.benchmarks.pairwise.lists import open_pairs
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
@@ -21,6 +20,7 @@ from elasticface.training.config import RECIPES, TrainConfig, read_config
 from elasticface.training.loop import train
 
 OUT = RESULTS / "lfw_settings.json"
+PAGE = DOCS / "fine-tuning.md"
 SCRATCH = "from scratch"
 SMALL = "small, from scratch"
 START = "{start}"  # in a setting: the model to start from
@@ -42,13 +42,13 @@ def main(faces: str | None = None, start: str | None = None, epochs: int = 3, se
     """Train with each setting on FACES/train, judge it on FACES/heldout.
 
     Args:
-        faces: the folder that `elasticface split` made; without it, the table of the stored results is printed.
+        faces: the folder that `elasticface split` made; without it, the table of the stored results is put on the page.
         start: the model of rendered faces: quickstart's run.
         epochs: of each run: fewer than the recipe's, so that all of them are affordable.
         seeds: runs of each setting.
     """
     if faces is None:
-        print(table(read_results(OUT)))
+        fill(PAGE, "settings", table(read_results(OUT)))
         return
     recipe = TrainConfig(**read_config(RECIPES / f"{RECIPE}.yaml"))
     about = open_results(OUT, {"recipe": RECIPE, "epochs": epochs, **SHORT})
@@ -74,28 +74,21 @@ def table(results: dict[str, Any]) -> str:
 
     The run from scratch is of the same backbone.
     """
-    rows = [
-        "| setting | accuracy | of each seed | more than from scratch | TAR at FAR 1e-2 | EER |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     by_setting = {
         setting: {each["seed"]: each for each in results["runs"] if each["setting"] == setting} for setting in SETTINGS
     }
     for setting, runs in by_setting.items():
         if not runs:
             continue
-        mean = {
-            name: np.mean([each[name] for each in runs.values()]) for name in ("accuracy", "tar_at_far_0.01", "eer")
-        }
-        each_seed = ", ".join(f"{each['accuracy']:.1%}" for _, each in sorted(runs.items()))
+        accuracy, tar, eer = means(runs.values())
+        each_seed = ", ".join(percent(each["accuracy"]) for _, each in sorted(runs.items()))
         scratch = by_setting[SMALL if SETTINGS[setting].get("backbone") == "small" else SCRATCH]
-        more = [100 * (runs[seed]["accuracy"] - scratch[seed]["accuracy"]) for seed in sorted(runs.keys() & scratch)]
-        difference = "–" if runs is scratch else ", ".join(f"{points:+.1f}" for points in more)
-        rows.append(
-            f"| {setting} | {mean['accuracy']:.1%} | {each_seed} | {difference} | {mean['tar_at_far_0.01']:.1%} "
-            f"| {mean['eer']:.1%} |"
-        )
-    return "\n".join(rows)
+        more = [points(runs[seed]["accuracy"] - scratch[seed]["accuracy"]) for seed in sorted(runs.keys() & scratch)]
+        rows.append([setting, accuracy, each_seed, "–" if runs is scratch else ", ".join(more), tar, eer])
+    return markdown(
+        ["setting", "accuracy", "of each seed", "points more than from scratch", "TAR at FAR 1e-2", "EER"], rows
+    )
 
 
 if __name__ == "__main__":

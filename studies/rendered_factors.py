@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import numpy as np
 from common import (
+    DOCS,
     RESULTS,
     Bootstrap,
     add_run,
@@ -51,7 +52,7 @@ from elasticface.training.config import TrainConfig
 from elasticface.training.loop import train
 
 OUT = RESULTS / "rendered_factors.json"
-PAGE = Path(__file__).parent.parent / "docs" / "default-model.md"
+PAGE = DOCS / "default-model.md"
 POPULATION = 1000  # seed of the people of the first run: not those whom quickstart or the default model know
 MOST_PHOTOS = 5  # of a person of LFW that pairs are drawn from
 FOLDS, PAIRS_A_FOLD = 10, 300  # genuine ones, and as many impostor ones

@@ -12,12 +12,11 @@ all); *places*: how well the detail of each part of the picture tells them apart
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import RESULTS, discriminants, fill, markdown, percent, run
+from common import DOCS, RESULTS, discriminants, fill, markdown, percent, run
 from numpy.typing import NDArray
 
 from elasticface.base import environment, files, keyed, progress
@@ -31,7 +30,7 @@ from elasticface.model.encoder import FaceEncoder
 from elasticface.model.loading import load
 
 OUT = RESULTS / "rendered_gap.json"
-PAGE = Path(__file__).parent.parent / "docs" / "default-model.md"
+PAGE = DOCS / "default-model.md"
 ON_PAGE = ("parts", "people", "pairs")
 FACES = 4000  # of each kind, one a person as far as there are
 PEOPLE, PHOTOS = 140, 6  # of each kind, whose photos are compared with each other
