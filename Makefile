@@ -48,6 +48,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=studies:. $(BIN)/mypy --explicit-package-bases studies tools
+	MYPYPATH=benches:tests:. $(BIN)/mypy --explicit-package-bases --follow-imports silent benches
 	$(BIN)/lint-imports
 
 format: install

@@ -11,7 +11,7 @@ import torch
 from common import RESULTS, console, machine, markdown, printed, save, spread, start_peak, status_bytes
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.multiprocessing import start_processes
+from torch.multiprocessing.spawn import start_processes
 
 from elasticface.base.errors import InputError
 from elasticface.heads.head import ElasticArcFace
@@ -75,7 +75,9 @@ def measure(shape: dict[str, int], variants: list[Variant], rounds: int) -> Resu
 def together(shape: dict[str, int], variant: Variant) -> tuple[float, list[int]]:
     """Seconds of a step, and by process the bytes that it took at the peak."""
     with tempfile.TemporaryDirectory() as folder:
-        start_processes(process, (folder, shape, variant), nprocs=variant.processes, start_method="spawn")
+        start_processes(  # type: ignore[no-untyped-call]
+            process, (folder, shape, variant), nprocs=variant.processes, start_method="spawn"
+        )
         found = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(variant.processes)]
     steps = [max(seconds) for seconds in zip(*(own["seconds"] for own in found), strict=True)]
     return statistics.median(steps), [own["peak"] for own in found]

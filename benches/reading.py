@@ -85,7 +85,8 @@ class _Timed:
     """A network, and the seconds that it took."""
 
     def __init__(self, network: torch.nn.Module) -> None:
-        self.network, self.seconds = network.to(memory_format=torch.channels_last), 0.0
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network, self.seconds = network, 0.0
 
     def __call__(self, inputs: Tensor) -> Tensor:
         start = time.perf_counter()
