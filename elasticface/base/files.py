@@ -47,7 +47,8 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path``; what the body writes there, a file or a folder, takes the place of ``path``.
 
     If the body raises, the temporary is removed and ``path`` stays as it was. Only files and folders are replaced: a
-    device such as ``/dev/null``, which root could replace for the whole machine, and a pipe are not.
+    device such as ``/dev/null``, which root could replace for the whole machine, a pipe, and a folder where a disk is
+    mounted are not. Of a link the link itself is replaced, not what it leads to.
 
     Args:
         path: where the result goes; folders above it are made.
@@ -55,7 +56,8 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
             file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
 
     Raises:
-        InputError: ``path`` is a device, a pipe or a socket, or has no name of its own, as "." and ".." have none.
+        InputError: ``path`` is a device, a pipe, a socket or a mounted disk, or has no name of its own, as "." and ".."
+            have none.
     """
     _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -244,6 +246,20 @@ def holds_something(folder: Path, beside: Collection[str] = ()) -> bool:
         raise InputError(f"{printable(folder)}: cannot be used: {error.strerror}; give a new folder") from error
 
 
+def check_new_folder(out: Path) -> None:
+    """Refuse, before the work, a folder that :func:`replacing` could not make, or that holds something already.
+
+    Raises:
+        InputError: it is such a folder.
+    """
+    if holds_something(out):
+        raise InputError(f"{printable(out)}: holds something already; give a new folder")
+    if out.is_symlink():
+        raise InputError(f"{printable(out)}: is a link, which would be replaced; give the folder itself")
+    _check_replaceable(out)
+    check_writable(out.parent)
+
+
 def check_writable(out: Path, name: str | None = None) -> None:
     """Refuse a folder that cannot be written to before the work, not after it; by trying, and nothing stays of that.
 
@@ -307,6 +323,8 @@ def _check_replaceable(path: Path) -> None:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             what = _KINDS.get(stat.S_IFMT(mode), "is no file")
             raise InputError(f"{printable(path)}: {what}; give the name of a file")
+        if os.path.ismount(path):
+            raise InputError(f"{printable(path)}: a disk is mounted there; give a new folder on it")
 
 
 def _not_a_file(path: str, mode: int) -> OSError:

@@ -61,9 +61,7 @@ def run(options: Namespace) -> None:
     if options.aligned and (options.detector is not None or options.smallest is not None):
         raise InputError("--aligned says that faces are not looked for; leave out --detector and --smallest")
     out = Path(options.out)
-    if files.holds_something(out):
-        raise InputError(f"{files.printable(out)}: holds something already; give a new folder")
-    files.check_writable(out)
+    files.check_new_folder(out)
     adapted, taken = adapt_to_photos(
         load_model(options),
         options.photos,

@@ -75,9 +75,7 @@ def export(database: Connections, which: str | Collection, out: Path) -> int:
     """
     from psycopg import sql
 
-    if out.exists() and (not out.is_dir() or files.holds_something(out)):
-        raise InputError(f"{printable(out)}: holds something already; give a new folder")
-    files.check_writable(out.parent, None)
+    files.check_new_folder(out)
     # The line of the audit log is there before the folder has its name.
     with files.replacing(out) as folder, database.transaction() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

@@ -186,6 +186,29 @@ def test_a_folder_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path
     assert (os.listdir(tmp_path / "out"), os.listdir(tmp_path / "there")) == (["x"], [])
 
 
+def test_a_folder_that_could_not_be_replaced_whole_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("disk", "full", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "mine").touch()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "disk")
+    for name, why in {
+        "disk": "a disk is mounted there; give a new folder on it",
+        "full": "holds something already; give a new folder",
+        "link": "is a link, which would be replaced; give the folder itself",
+        "full/mine/out": "cannot be used: Not a directory; give a new folder",
+    }.items():
+        with pytest.raises(InputError, match=rf"{name}: {why}$"):
+            files.check_new_folder(tmp_path / name)
+    with pytest.raises(InputError, match="disk: a disk is mounted there"), files.replacing(tmp_path / "disk"):
+        pass
+    for name in ("empty", "new", "above/new"):
+        files.check_new_folder(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["disk", "empty", "full", "link"]
+
+
 @pytest.mark.parametrize("name", [".", "..", "/"])
 def test_what_has_no_name_of_its_own_is_not_replaced(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -292,9 +292,7 @@ def _check_settings(pairs: int, folds: int, seed: int) -> None:
 def _check_out(folder: Path, out: Path) -> None:
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(f"{printable(out)}: lies in the folder that is split; give one outside {printable(folder)}")
-    if files.holds_something(out):
-        raise InputError(f"{printable(out)}: holds something already; give a new folder")
-    files.check_writable(out)
+    files.check_new_folder(out)
 
 
 def _check_names(names: Sequence[str], folder: Path) -> None:
