@@ -18,7 +18,7 @@ from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.images.photos import Photos, canonical, identity_of
+from elasticface.data.images.photos import Photos, person_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
@@ -195,7 +195,7 @@ def enrol_photos(
         workers: processes that look for faces.
 
     Raises:
-        InputError: no photo; ``workers`` below 1.
+        InputError: no photo, or one that lies deeper; ``workers`` below 1.
         Stopped: a worker process was killed, the database is gone or its disk is full.
     """
     if workers < 1:
@@ -204,6 +204,8 @@ def enrol_photos(
         person = checked_name(person, "person")
     if not photos.names:
         raise InputError(f"{printable(photos.path)}: no photo in it; give a folder of people, each a folder of photos")
+    if person is None:
+        photos.check_people()
     done = Enrolment(refused=dict(photos.left_out))
     chunks = [photos.names[start : start + CHUNK] for start in range(0, len(photos.names), CHUNK)]
     job = _Job(photos, finder, rules, encoder.card.preprocessing.size, database, collection, person)
@@ -269,11 +271,6 @@ def store_embedded(
     return outcomes
 
 
-def whose(name: str) -> str:
-    """Whom a photo of a folder of people shows."""
-    return identity_of(canonical(name)) if "/" in name else Path(canonical(name)).stem
-
-
 @dataclass(frozen=True)
 class _Job:
     """What a process needs beside the photos' names."""
@@ -287,7 +284,7 @@ class _Job:
     person: str | None
 
     def whose(self, name: str) -> str:
-        return self.person or whose(name)
+        return self.person or person_of(name)
 
     def run(self, names: Sequence[str]) -> list[Prepared]:
         """What is in some photos; those that are enrolled already are not looked at."""

@@ -97,6 +97,7 @@ def _has_list(root: Path) -> bool:
 
 def _open_people(root: Path, landmarks: str | Path | None, undetected: Undetected, most: int) -> People:
     photos = Photos(photos_path(root))
+    photos.check_people()
     beside = root if root.is_dir() else root.parent
     left_out = left_out_of(beside, photos)
     every = [name for name in sorted([*photos.names, *left_out.names]) if "/" in name]

@@ -11,7 +11,7 @@ import numpy as np
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.data.images.photos import Photos, identity_of
+from elasticface.data.images.photos import Photos, person_of
 from elasticface.faces.choice import Choice
 from elasticface.faces.finder import FaceFinder
 from elasticface.model.calibration import gallery_fmr
@@ -170,6 +170,7 @@ def find(
     photos = Photos(people)
     if not photos.names:
         raise InputError(f"{printable(people)}: no photo in it; give a folder of people, each a folder of photos")
+    photos.check_people()
     threshold = threshold_of(encoder, finder, fmr, USUAL_FMR / len(photos))
     face = choose_face(image, name or name_of(image, "photo"), finder, encoder.card.preprocessing.size, faces)
     with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +183,7 @@ def find(
     similarities = embeddings @ own
     best: dict[str, Candidate] = {}
     for photo, similarity in sorted(zip(names, similarities.tolist(), strict=True), key=lambda item: -item[1]):
-        person = identity_of(photo) if "/" in photo else Path(photo).stem
+        person = person_of(photo)
         best.setdefault(person, Candidate(person, similarity, photo))
     unusable = done.left_out | done.damaged | dict.fromkeys(done.without_face, "no face was found in it")
     return Search(face, list(best.values())[:most], threshold, len(best), len(names), unusable, fmr is not None)

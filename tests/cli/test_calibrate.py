@@ -162,6 +162,7 @@ def test_what_cannot_be_calibrated_is_refused_in_one_line(own: Path, many: Path)
     assert "given twice" in refused("calibrate", own, many, many)
     Path("loose").mkdir()
     assert "fewer than two people" in refused("calibrate", own, "loose")
+    assert f"give {many.parent}/faces" in refused("calibrate", own, many.parent)
     done("pack", many, "faces.bin")
     assert "does not say who" in refused("calibrate", own, "faces.bin", "--all-pairs")
 

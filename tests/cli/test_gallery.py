@@ -39,6 +39,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert (told["person"], told["unknown"], told["search"], len(told["candidates"])) == (None, None, "exact", 2)
     assert "is another model" in refused("gallery", "search", photo, *there)  # the default model
     assert "no face was found" in refused("gallery", "search", album / NOBODY, *there, "--model", model)
+    assert f"give {album}/people" in refused("gallery", "enrol", album, *there, "--model", model)
     people = json.loads(done("gallery", "people", *there, "--json"))
     assert [(person["name"], person["faces"]) for person in people] == [(f"person {n}", 2) for n in range(3)]
     done("gallery", "export", "out", *there)

@@ -142,6 +142,7 @@ def test_find_names_the_nearest_people(album: Path, model: Path) -> None:
     assert out.splitlines()[1].startswith("1. person 1  similarity 1.0000  person 1/0.png")
     Path("empty").mkdir()
     assert "empty: no photo in it" in refused("find", photo, "--in", "empty", "--model", model)
+    assert f"give {album}/people" in refused("find", photo, "--in", album, "--model", model)
 
 
 def test_other_detectors_are_refused_where_they_are_not(album: Path) -> None:

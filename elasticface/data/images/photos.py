@@ -105,6 +105,21 @@ class Photos:
                     f"({len(other.encode())} and {len(name.encode())} bytes, Unicode's NFC and NFD); rename one"
                 )
 
+    def check_people(self) -> None:
+        """Refuse photos that lie deeper than ``<person>/<photo>``: which of the folders names the person is not said.
+
+        Raises:
+            InputError: there are such.
+        """
+        deep = next((name for name in self.names if name.count("/") > 1), None)
+        if deep is not None:
+            above = printable(identity_of(deep))
+            inner = f"give {printable(self.path)}/{above}" if self._index is None else "pack them without it"
+            raise InputError(
+                f"{printable(self.path)}: whose photo is {printable(deep)}? It must be <person>/<photo>: if the people "
+                f"are the folders in {above}, {inner}; if {above} is a person, move the photo up"
+            )
+
     def read(self, name: str) -> bytes:
         """The bytes of one image.
 
@@ -231,6 +246,11 @@ def canonical(name: str) -> str:
 def identity_of(name: str) -> str:
     """Whom a photo shows: the first part of its name, ``<identity>/<photo>``."""
     return name.split("/", 1)[0]
+
+
+def person_of(name: str) -> str:
+    """Whom a photo of a folder of people shows: ``<person>/<photo>``, or ``<person>.jpg`` beside such folders."""
+    return identity_of(canonical(name)) if "/" in name else Path(canonical(name)).stem
 
 
 def read_identities(path: str | Path) -> set[str]:

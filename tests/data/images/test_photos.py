@@ -12,7 +12,7 @@ import pytest
 from elasticface.base.errors import InputError
 from elasticface.data.images import photos as photos_module
 from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.images.photos import Photos, read_identities
+from elasticface.data.images.photos import Photos, person_of, read_identities
 
 FILES = {
     "Bob/Bob_0001.PNG": b"bob",
@@ -364,6 +364,18 @@ def test_identities_without_a_photo_are_named(tmp_path):
     (tmp_path / "Ann/a.jpg").write_bytes(b"x")
     assert Photos(tmp_path).missing(["Cy", "Ann", "Bob"]) == ["Bob", "Cy"]
     assert Photos(tmp_path).missing(None) == []
+
+
+def test_people_are_folders_of_photos_and_not_of_folders(photos, tmp_path):
+    advice = "give .*/deep" if photos.path.is_dir() else "pack them without it"
+    told = rf"whose photo is deep/er/still/x\.webp\? It must be <person>/<photo>: .* folders in deep, {advice}; if deep is"
+    with pytest.raises(InputError, match=told):
+        photos.check_people()
+    (tmp_path / "flat/Ann").mkdir(parents=True)
+    for name in ("Ann/a.jpg", "Bob.jpg"):
+        (tmp_path / "flat" / name).write_bytes(b"x")
+    Photos(tmp_path / "flat").check_people()
+    assert [person_of(name) for name in ("Ann/a.jpg", "Bob.jpg", "./Zoe\u0308/1.jpg")] == ["Ann", "Bob", "Zo\u00eb"]
 
 
 def test_one_photo_is_no_set_of_photos(tmp_path):
