@@ -368,7 +368,7 @@ def test_identities_without_a_photo_are_named(tmp_path):
 
 def test_people_are_folders_of_photos_and_not_of_folders(photos, tmp_path):
     advice = "give .*/deep" if photos.path.is_dir() else "pack them without it"
-    told = rf"whose photo is deep/er/still/x\.webp\? It must be <person>/<photo>: .* folders in deep, {advice}; if deep is"
+    told = rf"whose photo is deep/er/still/x\.webp\? It must be <person>/<photo>: .* in deep, {advice}; if"
     with pytest.raises(InputError, match=told):
         photos.check_people()
     (tmp_path / "flat/Ann").mkdir(parents=True)
