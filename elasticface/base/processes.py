@@ -13,6 +13,11 @@ from typing import Any, TypeVar
 from elasticface.base.errors import Stopped
 from elasticface.base.interrupts import held_back
 
+_AT_START = (
+    'before it had done anything: in a script, put what calls this under `if __name__ == "__main__":`, since every '
+    "worker runs the script's other lines; or memory is short"
+)
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,6 +49,7 @@ def run(work: Callable[[T], R], chunks: Sequence[T], workers: int, if_killed: st
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work,))
     remaining = iter(chunks)
     waiting: set[Future[R]] = set()
+    any_done = False
     try:
         while True:
             # Handing out work is what starts processes: so they never hear Ctrl-C, not even before `_start_worker`.
@@ -54,9 +60,12 @@ def run(work: Callable[[T], R], chunks: Sequence[T], workers: int, if_killed: st
                 return
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
-                yield future.result()
+                result = future.result()
+                any_done = True
+                yield result
     except BrokenProcessPool as error:
-        raise Stopped(f"a worker process was killed, perhaps for want of memory; {if_killed}") from error
+        why = "perhaps for want of memory" if any_done else _AT_START
+        raise Stopped(f"a worker process was killed, {why}; {if_killed}") from error
     finally:
         pool.shutdown(cancel_futures=True)  # waits for the chunks in hand, so that no file is left half-made
 

@@ -94,6 +94,11 @@ def run(options: Namespace) -> None:
         progress.say(f"note: {note}")
     if given is not None:
         progress.say(f"note: the calibration is for faces that {files.printable(detector)} found, as --detector says")
+    if not options.flip:
+        progress.say(
+            "note: --no-flip: verify, find, gallery and serve add the mirror image and will not use this calibration; "
+            "it is for embeddings of `embed --no-flip`"
+        )
     if detector == UNKNOWN_DETECTOR:
         progress.say(
             "note: what found the faces is not known, so verify and find will not use this calibration; "

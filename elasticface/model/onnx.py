@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elasticface.base import records
+from elasticface.base import files, records
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.base.limits import LONGEST_EMBEDDING
@@ -142,6 +142,20 @@ class OnnxNetwork:
                 ", output in Python, or in the YAML beside the file)"
             )
         return may_be[0]
+
+
+def external_files(path: Path) -> list[str]:
+    """Where an .onnx that can be loaded keeps weights outside itself: names of files below its folder, sorted."""
+    if b"location" not in files.read_bytes(path):  # the key under which it would name them
+        return []
+    try:
+        import onnx
+    except ImportError as error:
+        raise InputError(f"{path}: may keep weights in other files: pip install 'elasticface[export]'") from error
+    from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_external_data
+
+    tensors = _get_all_tensors(onnx.load(str(path), load_external_data=False))
+    return sorted({ExternalDataInfo(tensor).location for tensor in tensors if uses_external_data(tensor)})
 
 
 def _providers(device: torch.device, there: list[str]) -> list[Any]:

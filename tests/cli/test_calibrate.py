@@ -62,6 +62,11 @@ def test_a_list_of_pairs_and_a_pack_of_it_have_the_same_thresholds(own: Path, ma
     assert points[0] == points[1]
 
 
+def test_without_the_mirror_image_it_is_said_who_will_not_use_it(own: Path, many: Path) -> None:
+    code, _, err = run("calibrate", own, many, "--fmr", "0.2", "--detector", "yunet", "--no-flip")
+    assert (code, "--no-flip: verify, find, gallery and serve add the mirror image and will not" in err) == (0, True)
+
+
 def test_the_table_says_what_was_found(own: Path, many: Path) -> None:
     code, out, err = run("calibrate", own, many, "--all-pairs")
     assert code == 0, err

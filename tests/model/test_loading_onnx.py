@@ -11,13 +11,14 @@ import onnx
 import onnxruntime
 import pytest
 from embedders import HALVES, faces, halves_longhand, prepared_longhand, refused
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from elasticface.base.errors import InputError
+from elasticface.benchmarks.reading.features import model_bytes
 from elasticface.model.encoder import Preprocessing
 from elasticface.model.exporting import export
 from elasticface.model.loading import load
-from elasticface.model.onnx import OnnxNetwork
+from elasticface.model.onnx import OnnxNetwork, external_files
 
 
 def write_onnx(
@@ -312,6 +313,33 @@ def test_a_usual_preprocessing_is_not_warned_of(expects: dict[str, Any], tmp_pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(halves_onnx(tmp_path / "halves.onnx"), size=8, **expects)
+
+
+def test_weights_in_other_files_are_part_of_what_a_model_is(tmp_path: Path) -> None:
+    digests = []
+    for folder, weight in (("a", 1.0), ("b", 2.0), ("c", 2.0)):
+        (tmp_path / folder).mkdir()
+        path = write_onnx(
+            tmp_path / folder / "net.onnx",
+            ["batch", 3, 8, 8],
+            [
+                helper.make_node("Flatten", ["faces"], ["flat"]),
+                helper.make_node("Mul", ["flat", "gain"], ["scaled"]),
+                helper.make_node("Constant", [], ["offset"], value=numpy_helper.from_array(np.ones(192, np.float32))),
+                helper.make_node("Add", ["scaled", "offset"], ["embeddings"]),
+            ],
+            ["batch", 192],
+        )
+        model = onnx.load(path)
+        model.graph.initializer.append(numpy_helper.from_array(np.full(192, weight, np.float32), "gain"))
+        onnx.save(
+            model, path, save_as_external_data=True, location="net.data", size_threshold=0, convert_attribute=True
+        )
+        assert external_files(path) == ["net.data"]
+        digests.append(model_bytes(load(path, size=8)))
+    assert (tmp_path / "a/net.onnx").read_bytes() == (tmp_path / "b/net.onnx").read_bytes()
+    assert digests[0] != digests[1] == digests[2]
+    assert external_files(halves_onnx(tmp_path / "location.onnx")) == []
 
 
 def test_a_preprocessing_that_nobody_states_is_warned_of_until_a_yaml_does(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from elasticface.base.locks import locked
 from elasticface.benchmarks.reading.npy import map_floats, write_header
 from elasticface.data.images.decoding import DamagedImage
 from elasticface.model.encoder import FaceEncoder
-from elasticface.model.onnx import OnnxNetwork
+from elasticface.model.onnx import OnnxNetwork, external_files
 
 FEATURES, PROGRESS = "features.npy", "progress.json"
 BLOCK = 2048
@@ -337,7 +337,7 @@ def _fingerprint(encoder: FaceEncoder, names: Sequence[str], what: Sequence[byte
 
 
 def model_bytes(encoder: FaceEncoder) -> bytes:
-    """A digest of the model: of its weights, of its file, or of what it makes of one image where it has neither."""
+    """A digest of the model: of its weights, of its files, or of what it makes of one image where it has neither."""
     digest = hashlib.sha256()
     network: Any = encoder.network
     if isinstance(network, nn.Module):
@@ -347,6 +347,9 @@ def model_bytes(encoder: FaceEncoder) -> bytes:
     elif isinstance(network, OnnxNetwork):
         with files.opened(network.path) as file:
             digest = hashlib.file_digest(file, "sha256")
+        for name in external_files(network.path):
+            with files.opened(network.path.parent / name) as file:
+                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
         digest.update(network.output.encode())
     else:
         size = encoder.card.preprocessing.size
