@@ -127,7 +127,7 @@ def test_bytes_photos_and_faces_have_bounds(serving, photos):
     size = len(photos["two"])
     service = serving(photo_bytes=size - 1)
     problem(service.post("/v1/detect", files={"photo": photos["two"]}), 413, "photo-too-large")
-    service = serving(request_bytes=size, photos=2, faces=1)
+    service = serving(request_bytes=size, photos=2, most_faces=1)
     answer = service.post("/v1/detect", files={"photo": photos["two"]})
     assert "more than" in problem(answer, 413, "request-too-large")
     # Without a Content-Length it is counted as it comes.
@@ -135,7 +135,7 @@ def test_bytes_photos_and_faces_have_bounds(serving, photos):
     problem(service.post("/v1/detect", content=iter(body), headers=FORM), 413, "request-too-large")
     many = [("photos", bytes(10))] * 3
     problem(service.post("/v1/embed", files=many), 422, "too-many-photos")
-    service = serving(faces=1)
+    service = serving(most_faces=1)
     found = problem(service.post("/v1/detect", files={"photo": photos["two"]}), 422, "too-many-faces")
     assert found == "photo: the photo holds more than 1 faces; cut out a part of it"
     assert service.post("/v1/detect", files={"photo": photos["a"]}).status_code == 200
