@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from album import NOBODY
-from command_line import done, refused
+from command_line import done, refused, run
+from unit_vectors import made_up
+
+from elasticface.gallery import removal
+from elasticface.gallery.gallery import Gallery
 
 if TYPE_CHECKING:
     from elasticface.gallery.database import Database
+    from elasticface.model.encoder import FaceEncoder
 
 
 def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, database: "Database") -> None:
@@ -63,6 +68,28 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert done("gallery", "remove", "--everyone", *there) == "people removed: 3 (6 faces)\n"
     assert done("gallery", "remove", *there) == "people removed: 0 (0 faces)\n"  # after a kill it would erase them
     assert "no collection yet" in done("gallery", "stats", *there)
+
+
+def test_a_removal_that_leaves_bytes_ends_with_1(
+    encoder: "FaceEncoder", database: "Database", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    assert database.server is not None
+    there = ("--database", database.server.folder)
+    with Gallery.create("people", encoder, database=database) as gallery:
+        gallery.enrol_embeddings(made_up(3, 1))
+    monkeypatch.setattr(removal, "PATIENCE", 0.1)
+    with psycopg.connect(**database.address) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1")
+        assert run("gallery", "remove", "person 0", "--no-erase", *there)[0] == 0
+        code, out, err = run("gallery", "remove", "person 1", "--json", *there)
+        assert (code, json.loads(out)["people"], json.loads(out)["erased"]) == (1, 1, False)
+        assert err.endswith("elasticface: not all is erased from the files; the answer says what is left, and why\n")
+        other.rollback()
+    assert done("gallery", "remove", *there) == "people removed: 0 (0 faces)\n"
+    told = refused("gallery", "remove", *there, "--collection", "poeple")
+    assert "no collection 'poeple'; there are: people" in told
 
 
 @pytest.mark.parametrize(
