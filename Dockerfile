@@ -2,7 +2,7 @@
 # docs/service.md says more: how to make the key, and how to run it with fewer rights.
 FROM python:3.13-slim
 COPY . /src
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -c /src/constraints.txt "/src[service,gallery]" \
+RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -c /src/constraints.txt "/src[service,gallery,export]" \
     && rm -r /src \
     && useradd --system --no-create-home elasticface \
     && install -d -m 0700 -o elasticface /var/lib/elasticface /var/lib/elasticface/keys /var/lib/elasticface/gallery

@@ -29,7 +29,7 @@ _LIMITS_HELP = {
     "photo_bytes": "of a photo, at most",
     "photos": "of a request, at most",
     "pixels": "of a photo, at most",
-    "faces": "of a photo, at most",
+    "most_faces": "of a photo, at most",
     "queue": "requests at one time; further ones are told to come again",
     "threads": "photos looked at at one time",
     "batch": "faces embedded at one time",
@@ -57,7 +57,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--new-key", action="store_true", help="make a new API key, print it, and end")
     for field in fields(Limits):
         parser.add_argument(
-            f"--{_option(field.name)}",
+            f"--{field.name}",
             type=type(field.default),
             default=field.default,
             help=_LIMITS_HELP[field.name],
@@ -68,7 +68,7 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Serve until it is stopped."""
-    limits = Limits(**{field.name: options[_option(field.name)] for field in fields(Limits)})
+    limits = Limits(**{field.name: options[field.name] for field in fields(Limits)})
     # OpenCV reads it when it is imported: its decoders hold to the bound, too, whatever a header has said.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(limits.pixels))
     from elasticface.base import progress
@@ -104,8 +104,3 @@ def run(options: Namespace) -> None:
             )
         print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         serving.serve(made, listening, limits)
-
-
-def _option(limit: str) -> str:
-    """What a limit is called here, where other commands take --faces for which ones."""
-    return "most_faces" if limit == "faces" else limit

@@ -25,6 +25,7 @@ from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection
 from elasticface.gallery.database import Connections
 from elasticface.gallery.enrolment import LONGEST_SOURCE, Enrolment, NewFace, check, store
 from elasticface.gallery.schema import LARGEST_HALFVEC
+from elasticface.model.calibration import LONGEST_TEXT
 from elasticface.model.encoder import Preprocessing
 
 FORMAT = 1
@@ -33,7 +34,7 @@ HEADER, FACES, EMBEDDINGS = "collection.json", "faces.jsonl", "embeddings.npy"
 _ROWS = 2000  # at a time
 _LONGEST_LINE = 1 << 16  # bytes
 _Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-_Text = Annotated[str, Meta(max_length=500, pattern=r"\A[^\x00]*\Z")]
+_Text = Annotated[str, Meta(max_length=LONGEST_TEXT, pattern=r"\A[^\x00]*\Z")]
 _Pixels = Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from elasticface.base import progress
 from elasticface.base.files import printable
 from elasticface.gallery import index
-from elasticface.gallery.collection import Collection, NoCollection, checked_name, note, note_people, read
+from elasticface.gallery.collection import Collection, NoCollection, as_kept, checked_name, note, note_people, read
 from elasticface.gallery.database import Database, NotAllowed
 from elasticface.gallery.enrolment import count
 from elasticface.gallery.people import NoPerson
@@ -139,17 +139,24 @@ def erase(database: Database, which: str | Collection, *, shown: bool = True) ->
     """Erase what removals from a collection have left in the files until now: of :func:`delete`, of those without
     ``erase``, and of those that were killed. Searches of it wait meanwhile, and an HNSW index is built anew.
 
-    The collection itself may be gone, and its files with it; the database's log is left then.
+    The collection itself may have been removed, and its files with it; the database's log is left then.
 
     Args:
         database, which: where.
         shown: say on stderr what is being done.
+
+    Raises:
+        NoCollection: by the audit log there never was such a collection.
     """
-    try:
-        with database.transaction() as cursor:
+    with database.transaction() as cursor:
+        try:
             collection: Collection | None = read(cursor, database, which)
-    except NoCollection:
-        collection = None
+        except NoCollection:
+            name = which.name if isinstance(which, Collection) else as_kept(which)
+            cursor.execute("SELECT 1 FROM audit WHERE action = 'drop' AND collection = %s LIMIT 1", [name])
+            if cursor.fetchone() is None:
+                raise
+            collection = None
     return _rewrite(database, collection, Removal(0, 0), shown)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import ROUND_CEILING, Context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -350,15 +351,20 @@ def decide(
     allowed = [point for point in calibration.points if gallery_fmr(point.fmr, found.comparisons) <= fpir]
     if not allowed:
         lowest = min(point.fmr for point in calibration.points)
+        possible = _rounded_up(gallery_fmr(lowest, found.comparisons))
         reason = (
-            f"the lowest false match rate that the model is calibrated for, {lowest:g}, names somebody in "
-            f"{100 * gallery_fmr(lowest, found.comparisons):.3g} % of the searches for strangers among "
-            f"{found.comparisons:,}, more than the {100 * fpir:g} % asked for; give a higher fpir, or calibrate "
-            "with more people"
+            f"the lowest false match rate that the model is calibrated for, {lowest}, names somebody in "
+            f"{100 * possible:.3g} % of the searches for strangers among {found.comparisons:,}, more than an fpir of "
+            f"{fpir} allows; {f'give {possible} or more, or ' if possible < 1 else ''}calibrate with more people"
         )
         return Answer(found, collection.aggregation, fpir, Threshold(None, calibration, reason), face)
     point = max(allowed, key=lambda point: point.fmr)
     return Answer(found, collection.aggregation, fpir, Threshold(point, calibration), face)
+
+
+def _rounded_up(rate: float) -> float:
+    """To three digits, and not below ``rate``: a rate to show that is accepted when it is given."""
+    return float(Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(rate))
 
 
 def check_fpir(fpir: float) -> None:
@@ -368,7 +374,7 @@ def check_fpir(fpir: float) -> None:
         InputError: it is not in (0, 1).
     """
     if not 0 < fpir < 1:
-        raise InputError(f"fpir must lie between 0 and 1, and not be {fpir:g}; give one such as 0.01")
+        raise InputError(f"fpir must lie between 0 and 1, and not be {fpir}; give one such as 0.01")
 
 
 def rate_at(points: Sequence[OperatingPoint], similarity: float, comparisons: int) -> float | None:

@@ -105,9 +105,9 @@ class Calibration:
         for point in self.points:
             if math.isclose(point.fmr, fmr, rel_tol=1e-9):
                 return point
-        there = ", ".join(f"{point.fmr:g}" for point in self.points)
+        there = ", ".join(str(point.fmr) for point in self.points)  # in full, to be given again
         raise InputError(
-            f"no threshold for a false match rate of {fmr:g}, but for {there}; give one of these, or calibrate for it "
+            f"no threshold for a false match rate of {fmr}, but for {there}; give one of these, or calibrate for it "
             "(elasticface calibrate --fmr)"
         )
 

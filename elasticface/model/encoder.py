@@ -24,7 +24,7 @@ from elasticface.base.files import printable
 from elasticface.base.limits import LONGEST_EMBEDDING
 from elasticface.data.images.pixels import to_pixels
 from elasticface.model import adapting
-from elasticface.model.calibration import Calibration
+from elasticface.model.calibration import LONGEST_TEXT, Calibration
 from elasticface.model.storing import CARD, WEIGHTS, writing_tensors
 
 CARD_FORMAT = 1
@@ -70,7 +70,11 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Card:
-    """What `model.json` says about a model."""
+    """What `model.json` says about a model.
+
+    Raises:
+        InputError: a name of more than 500 characters.
+    """
 
     name: str  #: to show
     #: Of elasticface.backbones, the user's package.module:function, or None for a network that came ready-made.
@@ -80,6 +84,12 @@ class Card:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: dict[str, Any] = field(default_factory=dict)  #: how it was trained, in the trainer's words
     calibration: Calibration | None = None  #: what its similarities mean, where that was measured
+
+    def __post_init__(self) -> None:
+        if len(self.name) > LONGEST_TEXT:
+            raise InputError(
+                f"the name of a model must have at most {LONGEST_TEXT} characters, and not {len(self.name):,}"
+            )
 
 
 class FaceEncoder:

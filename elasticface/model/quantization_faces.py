@@ -1,5 +1,6 @@
 """Aligned faces by which the ranges of a quantised network's activations are set."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from elasticface.base.errors import InputError
 from elasticface.data.formats.packs import read_pack
 from elasticface.data.images import decoding
 from elasticface.data.opening import open_dataset
+from elasticface.data.sources import EncodedSource
 
 RENDERED = "rendered"
 COUNT = 300
@@ -42,7 +44,7 @@ def read_quantization_faces(where: str | Path, size: int) -> Faces:
         size: side in pixels. Rendered faces are resized to it, others must have it.
 
     Raises:
-        InputError: fewer than 12, or faces of another size.
+        InputError: fewer than 12, or faces of another size or damaged.
     """
     number, face = _opened(where, size)
     if number < _LEAST:
@@ -54,14 +56,18 @@ def read_quantization_faces(where: str | Path, size: int) -> Faces:
 
 def _opened(where: str | Path, size: int) -> tuple[int, Callable[[int], NDArray[np.uint8]]]:
     """How many faces there are, and what gives one of them."""
+    if str(where) == RENDERED:
+        rendered = open_dataset(f"synthetic:identities={COUNT},images=1,seed={_SEED}")
+        return len(rendered), lambda index: decoding.fit(rendered[index][0], size)
     if Path(where).suffix == ".bin":
-        encoded, _ = read_pack(where)
+        images, _ = read_pack(where)
+        return len(images), lambda index: _aligned(images[index], f"{where}: image {index}", size)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* are resized")  # here they are refused
+        source = open_dataset(where, size=size)
+    assert isinstance(source, EncodedSource)
+    return len(source), lambda index: _aligned(source.encoded(index)[0], f"{where}: {source.name(index)}", size)
 
-        def of_pack(index: int) -> NDArray[np.uint8]:
-            name = f"{where}: image {index}"
-            return decoding.decode_aligned(encoded[index], name, size, lambda what: f"{name}: {what}; align it first")
 
-        return len(encoded), of_pack
-    rendered = f"synthetic:identities={COUNT},images=1,seed={_SEED}"
-    source = open_dataset(rendered) if str(where) == RENDERED else open_dataset(where, size=size)
-    return len(source), lambda index: decoding.fit(source[index][0], size)
+def _aligned(image: bytes, name: str, size: int) -> NDArray[np.uint8]:
+    return decoding.decode_aligned(image, name, size, lambda what: f"{name}: {what}; align it first")

@@ -143,7 +143,11 @@ def plan(
         if not 1 <= value <= most:
             raise InputError(f"{name} must be 1 to {most:,}, got {value:,}")
     if not 1 <= per_node <= processes or processes % per_node:
-        raise InputError(f"{processes} processes cannot be {per_node} on every node")
+        fitting = max(count for count in range(1, min(max(per_node, 1), processes) + 1) if processes % count == 0)
+        raise InputError(
+            f"{processes} processes cannot be {per_node} on every node; give --gpus-per-node a number that divides "
+            f"{processes}, such as {fitting}"
+        )
     for name, speed in (
         ("tflops", tflops),
         ("head_tflops", head_tflops),

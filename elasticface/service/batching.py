@@ -103,7 +103,9 @@ class Batches:
                     self._embed([waiting])
                 return
             # A face that was found and aligned is none that a client could mend: it is a fault here, whatever it is.
-            batch[0].embeddings.set_exception(RuntimeError(f"the model fails: {type(error).__name__}"))
+            failure = RuntimeError(f"the model fails: {type(error).__name__}")
+            failure.__cause__ = error  # for the log
+            batch[0].embeddings.set_exception(failure)
             return
         start = 0
         for waiting in batch:

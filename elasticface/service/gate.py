@@ -53,7 +53,8 @@ class Gate:
     """ASGI middleware around all routes.
 
     A request's id is made here: one that the client sends is not looked at, so it can neither forge nor flood a log.
-    The log has the method, the route's template, status, time and sizes; no path, query, header or address.
+    The log has the method, the route's template, status, time and sizes; no path, query, header or address. HEAD is
+    answered as GET, without the body.
     """
 
     def __init__(self, app: ASGIApp, key: Key, limits: Limits, metrics: Metrics) -> None:
@@ -64,10 +65,12 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start = time.perf_counter()
+        start, method = time.perf_counter(), scope["method"]
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(receive, send, scope["state"])
+        exchange = _Exchange(receive, send, scope["state"], with_body=method != "HEAD")
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
         try:
             if BROKEN in scope["state"]:
                 raise no_http()
@@ -88,7 +91,7 @@ class Gate:
                 failure = Problem(500, "failure", "the service failed; its log has more under this id")
                 await failure.answer(request_id)(scope, exchange.receive, exchange.send)
         finally:
-            self._record(scope, exchange, time.perf_counter() - start)
+            self._record(method, scope, exchange, time.perf_counter() - start)
 
     def _check(self, scope: Scope) -> None:
         headers = {name: value for name, value in scope["headers"] if name in (b"x-api-key", b"content-length")}
@@ -102,9 +105,9 @@ class Gate:
         if length.isdigit() and int(length[:20]) > self.limits.request_bytes:
             raise too_large(self.limits)
 
-    def _record(self, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
+    def _record(self, method: str, scope: Scope, exchange: "_Exchange", seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "-")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = method if method in _METHODS else "other"
         status, request_id = exchange.status or CLIENT_GONE, scope["state"]["request_id"]
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.seconds.labels(route).observe(seconds)
@@ -118,10 +121,10 @@ _CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="elasticface"'}
 
 
 class _Exchange:
-    """A request's messages on their way in and out: counted, and answers given their headers."""
+    """A request's messages on their way in and out: counted; answers get their headers, and those to HEAD no body."""
 
-    def __init__(self, receive: Receive, send: Send, state: MutableMapping[str, Any]) -> None:
-        self._receive, self._send, self._state = receive, send, state
+    def __init__(self, receive: Receive, send: Send, state: MutableMapping[str, Any], with_body: bool) -> None:
+        self._receive, self._send, self._state, self._with_body = receive, send, state, with_body
         self.status, self.bytes_in, self.bytes_out = 0, 0, 0  # status 0: no answer has begun
 
     async def receive(self) -> Message:
@@ -137,6 +140,8 @@ class _Exchange:
             self.status = message["status"]
             message = {**message, "headers": self._headers(message)}
         elif message["type"] == "http.response.body":
+            if not self._with_body:
+                message = {**message, "body": b""}
             self.bytes_out += len(message.get("body", b""))
         await self._send(message)
 

@@ -32,25 +32,29 @@ MOST_CANDIDATES = 100
 MOST_PEOPLE = 1000
 """Of a page of a collection's people."""
 
+_MOST = {int: 1 << 40, float: 2_147_483.0}  # seconds: PostgreSQL has them as milliseconds in 32 bits
+_MOST_BATCH = 4096  # the model's input for so many faces is allocated at once: 154 MB at 112 pixels
+
 
 @dataclass(frozen=True)
 class Limits:
     """Bounds on a request, on what is at work at one time, and on waiting.
 
     Of requests at most ``queue`` × ``request_bytes`` wait in memory, and of faces cut out of their photos ``queue`` ×
-    ``faces`` (38 kB each at 112 pixels) or, of those to be enrolled, ``queue`` × ``photos``; a photo that is decoded
-    takes 6 to 17 bytes a pixel, and ``threads`` of them are at one time. Answers that clients have not taken yet are
-    beside that, about 11 kB for a face that ``/v1/embed`` has embedded.
+    ``most_faces`` (38 kB each at 112 pixels) or, of those to be enrolled, ``queue`` × ``photos``; a photo that is
+    decoded takes 6 to 17 bytes a pixel, and ``threads`` of them are at one time. Answers that clients have not taken
+    yet are beside that, about 11 kB for a face that ``/v1/embed`` has embedded.
 
     Raises:
-        InputError: a bound below 1, or a time that is not above 0.
+        InputError: a number below 1, a time that is not above 0, a ``batch`` above 4,096, any other number above 2⁴⁰,
+            or a time above 2,147,483.
     """
 
     request_bytes: int = 32 * 2**20
     photo_bytes: int = 16 * 2**20
     photos: int = 32  # of a request
     pixels: int = 2**25  # of a photo: 33 megapixels, by its header, before it is decoded
-    faces: int = 64  # of a photo
+    most_faces: int = 64  # of a photo
     queue: int = 32  # requests that are received, wait, or are computed, at one time
     threads: int = 2  # photos that are decoded and looked at, at one time
     batch: int = 32  # faces that are embedded at one time
@@ -62,6 +66,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            value, option = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
             if not (value > 0 or (field.name == "batch_ms" and value == 0)):
-                raise InputError(f"--{field.name.replace('_', '-')} must be above 0, not {value:g}")
+                raise InputError(f"{option} must be above 0, not {value:g}")
+            most = _MOST_BATCH if field.name == "batch" else _MOST[type(field.default)]
+            if value > most:
+                raise InputError(f"{option} must be at most {most:,.0f}, not {value:,}")

@@ -23,7 +23,10 @@ def to_stderr() -> None:
 
 
 def where(error: BaseException) -> str:
-    """The type of an error and where it arose, without its message: that may hold a name from a photo's metadata."""
+    """The type of an error and where it arose, and those of its cause, without their messages: these may hold a name
+    from a photo's metadata.
+    """
     frames: list[Any] = traceback.extract_tb(error.__traceback__)
     at = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{at}"
+    cause = f" from {where(error.__cause__)}" if error.__cause__ else ""
+    return f"{type(error).__name__}{at}{cause}"

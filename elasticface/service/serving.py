@@ -29,12 +29,14 @@ def listen(host: str, port: int) -> socket.socket:
         port: 0 takes any free one.
 
     Raises:
-        InputError: there is no such host, the port is taken, or may not be used.
+        InputError: there is no such host or port, the port is taken, or may not be used.
     """
+    if not 0 <= port < 1 << 16:  # getaddrinfo would take its last 16 bits
+        raise InputError(f"--port {port}: there is none; give one from 0 to 65535")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--host {host} --port {port}: cannot listen there: {reason}; give another") from error
 

@@ -86,7 +86,7 @@ class Work:
 
     def __init__(self, encoder: FaceEncoder, finder: FaceFinder, limits: Limits, metrics: Metrics) -> None:
         self.encoder, self.limits = encoder, limits
-        self.finder = FaceFinder(finder.detector, finder.smallest, finder.turned, most=limits.faces)
+        self.finder = FaceFinder(finder.detector, finder.smallest, finder.turned, most=limits.most_faces)
         self.calibration = usable_calibration(encoder, self.finder)
         self._threads = ThreadPoolExecutor(limits.threads, "photos")
         self._batches = Batches(encoder, limits.batch, limits.batch_ms / 1000, metrics.batch.observe)

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from album import NOBODY
-from command_line import done, refused
+from command_line import done, refused, run
+from unit_vectors import made_up
+
+from elasticface.gallery import removal
+from elasticface.gallery.gallery import Gallery
 
 if TYPE_CHECKING:
     from elasticface.gallery.database import Database
+    from elasticface.model.encoder import FaceEncoder
 
 
 def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, database: "Database") -> None:
@@ -24,8 +29,11 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     out = done("gallery", "enrol", album / "people", *there, "--model", model, "--workers", "1", "--report", "r.csv")
     assert out.splitlines() == ["faces enrolled: 6", "in the collection people: 3 people, 6 faces", "r.csv"]
     assert len(Path("r.csv").read_text().splitlines()) == 7
-    out = done("gallery", "enrol", album / "two.png", *there, "--model", model, "--person", "Ann")
-    assert "two.png: 2 faces are in it; cut one out, or choose with faces=largest" in out
+    ann = ("gallery", "enrol", album / "two.png", *there, "--model", model, "--person", "Ann")
+    assert refused(*ann).endswith("two.png: 2 faces are in it; cut one out, or choose with faces=largest")
+    told = json.loads(done("gallery", "enrol", album / "people", *there, "--model", model, "--json"))
+    assert told.pop("already") == [f"person {n}/{photo}.png" for n in range(3) for photo in range(2)]
+    assert told == {"enrolled": [], "refused": {}, "collection": "people", "people": 3, "faces": 6}
     assert "say whose with --person" in refused("gallery", "enrol", album / "two.png", *there, "--model", model)
     photo = album / "people/person 1/1.png"
     lines = done("gallery", "search", photo, *there, "--model", model).splitlines()
@@ -61,6 +69,28 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert done("gallery", "remove", "--everyone", *there) == "people removed: 3 (6 faces)\n"
     assert done("gallery", "remove", *there) == "people removed: 0 (0 faces)\n"  # after a kill it would erase them
     assert "no collection yet" in done("gallery", "stats", *there)
+
+
+def test_a_removal_that_leaves_bytes_ends_with_1(
+    encoder: "FaceEncoder", database: "Database", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    assert database.server is not None
+    there = ("--database", database.server.folder)
+    with Gallery.create("people", encoder, database=database) as gallery:
+        gallery.enrol_embeddings(made_up(3, 1))
+    monkeypatch.setattr(removal, "PATIENCE", 0.1)
+    with psycopg.connect(**database.address) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1")
+        assert run("gallery", "remove", "person 0", "--no-erase", *there)[0] == 0
+        code, out, err = run("gallery", "remove", "person 1", "--json", *there)
+        assert (code, json.loads(out)["people"], json.loads(out)["erased"]) == (1, 1, False)
+        assert err.endswith("elasticface: not all is erased from the files; the answer says what is left, and why\n")
+        other.rollback()
+    assert done("gallery", "remove", *there) == "people removed: 0 (0 faces)\n"
+    told = refused("gallery", "remove", *there, "--collection", "poeple")
+    assert "no collection 'poeple'; there are: people" in told
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,14 @@ def test_what_was_dumped_is_restored(database: Database, encoder: FaceEncoder, t
     gallery.reindex(probes=5)
     before = gallery.people(), gallery.search_embeddings(faces[3].embedding[None])
     where = ["--host", database.address["host"], "--username", USER, "--dbname", USER]
-    dump = str(tmp_path / "gallery.dump")
-    subprocess.run([programs() / "pg_dump", *where, "--format=custom", "--file", dump], check=True)
+    file = tmp_path / "gallery.dump"
+    dump = [programs() / "pg_dump", *where, "--format=custom", "--file", file]
+    subprocess.run(dump, check=True, umask=0o077)
+    assert file.stat().st_mode & 0o777 == 0o600
     with database.transaction() as cursor:
         cursor.execute("DROP SCHEMA elasticface CASCADE")
     database.disconnect()
-    subprocess.run([programs() / "pg_restore", *where, "--exit-on-error", dump], check=True)
+    subprocess.run([programs() / "pg_restore", *where, "--exit-on-error", file], check=True)
     assert (gallery.people(), gallery.search_embeddings(faces[3].embedding[None])) == before
     assert gallery.enrol_embeddings(faces) == ["is enrolled already"] * 20
     with database.transaction() as cursor:  # no statistics of embeddings there either

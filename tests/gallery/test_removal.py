@@ -156,6 +156,8 @@ def test_what_a_collection_that_is_gone_has_left_is_erased(database: Database, e
     gallery.enrol_embeddings(faces)
     removal.delete_collection(database, "friends")  # and a kill
     assert files_with(database, faces[0].halves.tobytes())  # in the log
+    with pytest.raises(InputError, match="no collection 'freinds'"):
+        removal.erase(database, "freinds")
     assert removal.erase(database, "friends").erased
     assert files_with(database, faces[0].halves.tobytes()) == []
     assert files_with(database, b"person 1") == []

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from elasticface.base import progress
 from elasticface.base.errors import InputError
 from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import index, search
-from elasticface.gallery.collection import Aggregation
+from elasticface.gallery.collection import Aggregation, Collection
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
 from elasticface.model.calibration import Calibration, OperatingPoint, gallery_fmr
@@ -152,6 +153,25 @@ def test_a_decision_is_by_the_highest_calibrated_rate_that_the_gallery_allows(
     for fpir in (0, 1, -1, float("nan")):
         with pytest.raises(InputError, match="fpir must lie between 0 and 1"):
             search.decide(gallery.collection, found, validity, fpir)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "comparisons"), [(1e-6, 1234), (1 / 300, 7), (1e-4, 100_000), (1e-6, 1), (0.1, 1000)]
+)
+def test_without_a_decision_the_fpir_that_gives_one_is_named(
+    encoder: FaceEncoder, lowest: float, comparisons: int
+) -> None:
+    kept = (1, "friends", "small", b"", 16, {}, "yunet", "best", 2, comparisons, datetime.now(UTC))
+    validity = search.Threshold(None, calibrated(encoder, point(lowest, 0.5)).card.calibration)
+    found = search.Found([], comparisons, comparisons, None)
+    for asked in (lowest / 2, gallery_fmr(lowest, comparisons) * 0.999):
+        reason = str(search.decide(Collection(*kept), found, validity, asked).reason)
+        if (named := re.search(r"; give (\S+) or more, or calibrate", reason)) is None:
+            assert gallery_fmr(lowest, comparisons) > 0.999
+            continue
+        answer = search.decide(Collection(*kept), found, validity, float(named[1]))
+        assert answer.reason is None
+        assert answer.false_positive_rate == pytest.approx(float(named[1]), rel=0.01)
 
 
 def test_means_of_several_faces_are_not_decided_by_a_calibration_of_single_ones(

@@ -317,9 +317,13 @@ def test_faces_that_will_not_do_are_refused_before_the_work(tmp_path: Path, monk
     monkeypatch.setattr(torch.onnx, "export", None)
     write_pack(tmp_path / "few.bin", [decoding.encode(face, ".png") for face in faces(4, 16)], [True, False])
     write_pack(tmp_path / "large.bin", [decoding.encode(face, ".png") for face in faces(20, 17)], [True] * 10)
+    for number, photo in enumerate(np.zeros((20, 24, 20, 3), np.uint8)):
+        (tmp_path / f"photos/{number}").mkdir(parents=True)
+        (tmp_path / f"photos/{number}/a.png").write_bytes(decoding.encode(photo, ".png"))
     for name, message in {
         "few.bin": "4 faces; int8 needs 12",
-        "large.bin": "align it first",
+        "large.bin": "large.bin: image 0: 17x17 is no aligned face of 16x16; align it first",
+        "photos": "photos: 0/a.png: 20x24 is no aligned face of 16x16; align it first",
         "absent": "absent",
     }.items():
         with pytest.raises(InputError, match=message):

@@ -7,6 +7,7 @@ import math
 import os
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,17 @@ def test_the_longest_embedding_that_a_card_takes_is_the_longest_that_a_backbone_
     ):
         source.write_text(json.dumps({**card, "embedding_size": size}))
         assert message in refused(folder)
+
+
+def test_a_model_has_no_name_that_a_record_of_it_would_not_take(folder: Path, tiny: FaceEncoder) -> None:
+    source, longest = folder / "model.json", "x" * 500
+    card = json.loads(source.read_text())
+    source.write_text(json.dumps({**card, "name": longest}))
+    assert load(folder).card.name == longest
+    source.write_text(json.dumps({**card, "name": f"{longest}x"}))
+    assert "model.json: the name of a model must have at most 500 characters, and not 501" in refused(folder)
+    with pytest.raises(InputError, match="at most 500 characters, and not 506"):
+        replace(tiny.card, name=f"{longest}, int8")
 
 
 def test_a_model_of_another_precision_is_saved_and_loaded(tiny: FaceEncoder, tmp_path: Path) -> None:

@@ -42,6 +42,14 @@ def test_a_threshold_is_given_for_a_calibrated_rate_alone() -> None:
         made_up().threshold(0.05)
 
 
+def test_a_rate_that_is_named_can_be_given_again() -> None:
+    thirds = dataclasses.replace(made_up(), points=(dataclasses.replace(made_up().points[0], fmr=1 / 300),))
+    with pytest.raises(InputError) as refused:
+        thirds.threshold(0.00333333)
+    _, _, named = str(refused.value).partition("but for ")
+    assert thirds.threshold(float(named.partition(";")[0])) is thirds.points[0]
+
+
 def test_the_log_likelihood_ratio_is_affine_in_the_similarity() -> None:
     assert made_up().llr(0.5) == 12.5 * 0.5 - 3.25
     assert dataclasses.replace(made_up(), likelihood=None).llr(0.5) is None

@@ -23,3 +23,11 @@ def test_a_container_that_may_not_write_has_a_place_for_temporary_files():
     runs = re.findall("^docker run .*--read-only.*", (ROOT / "docs/service.md").read_text(), re.MULTILINE)
     assert runs
     assert all("--tmpfs /tmp" in run for run in runs)
+
+
+def test_a_container_can_serve_an_exported_model():
+    extras = re.search(r"/src\[(.*?)\]", (ROOT / "Dockerfile").read_text())[1].split(",")
+    assert {"service", "gallery", "export"} <= {*extras}  # export: .onnx files as models
+    (run,) = re.findall("^docker run .*--model.*", (ROOT / "docs/service.md").read_text(), re.MULTILINE)
+    folder, model = re.search(r':(/\S+):ro"', run)[1], re.search(r"--model (\S+)", run)[1]
+    assert model.startswith(f"{folder}/")

@@ -35,6 +35,24 @@ def test_security_headers_are_on_every_answer(client, path):
     assert not [name for name in headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize(
+    ("path", "route", "status"),
+    [
+        *((path, path, 200) for path in ("/", "/healthz", "/readyz", "/docs", "/metrics", "/v1/service")),
+        *(("/page/app.js", "/page/{name}", 200), ("/nothing", "-", 404), ("/v1/verify", "/v1/verify", 405)),
+    ],
+)
+def test_head_is_answered_as_get_without_the_body(client, caplog, path, route, status):
+    with caplog.at_level("INFO", "elasticface.service"):
+        answers = client.head(path), client.get(path)
+    assert [answer.status_code for answer in answers] == [status, status]
+    assert answers[0].content == b""
+    head, get = ({key: value for key, value in answer.headers.items() if key != "x-request-id"} for answer in answers)
+    assert head.keys() == get.keys()
+    assert path == "/metrics" or head == get  # which counts these two requests
+    assert re.fullmatch(LINE, caplog.messages[0]).groups() == ("HEAD", route, str(status), "0", "0")
+
+
 def test_other_pages_are_not_let_in(client):
     headers = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
     answer = client.options("/v1/verify", headers=headers)

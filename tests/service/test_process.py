@@ -114,8 +114,19 @@ def test_a_new_key_is_printed_and_kept_as_its_hash(tmp_path, monkeypatch):
 
 def test_wrong_options_are_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "--queue must be above 0, not 0" in refused("serve", "--queue", "0")
+    for option, value, told in (
+        ("--queue", "0", "must be above 0, not 0"),
+        ("--most-faces", "-1", "must be above 0, not -1"),
+        ("--batch-ms", "-1", "must be above 0, not -1"),
+        ("--batch", "10000000000000", "must be at most 4,096, not 10,000,000,000,000"),
+        ("--pixels", "9" * 20, "must be at most 1,099,511,627,776, not "),
+        ("--database-seconds", "3e6", "must be at most 2,147,483, not 3,000,000.0"),
+    ):
+        assert f"elasticface: {option} {told}" in refused("serve", f"{option}={value}")
     assert "cannot listen there" in refused("serve", "--host", "256.0.0.1", "--key-folder", "keys")
+    for port in (-1, 1 << 16, 70_000, 1 << 40):
+        assert f"--port {port}: there is none" in refused("serve", f"--port={port}", "--key-folder", "keys")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "cannot listen there: Address already in use" in refused("serve", "--port", port, "--key-folder", "keys")
+    assert not any(tmp_path.iterdir())  # no key is made

@@ -127,7 +127,7 @@ def test_bytes_photos_and_faces_have_bounds(serving, photos):
     size = len(photos["two"])
     service = serving(photo_bytes=size - 1)
     problem(service.post("/v1/detect", files={"photo": photos["two"]}), 413, "photo-too-large")
-    service = serving(request_bytes=size, photos=2, faces=1)
+    service = serving(request_bytes=size, photos=2, most_faces=1)
     answer = service.post("/v1/detect", files={"photo": photos["two"]})
     assert "more than" in problem(answer, 413, "request-too-large")
     # Without a Content-Length it is counted as it comes.
@@ -135,7 +135,7 @@ def test_bytes_photos_and_faces_have_bounds(serving, photos):
     problem(service.post("/v1/detect", content=iter(body), headers=FORM), 413, "request-too-large")
     many = [("photos", bytes(10))] * 3
     problem(service.post("/v1/embed", files=many), 422, "too-many-photos")
-    service = serving(faces=1)
+    service = serving(most_faces=1)
     found = problem(service.post("/v1/detect", files={"photo": photos["two"]}), 422, "too-many-faces")
     assert found == "photo: the photo holds more than 1 faces; cut out a part of it"
     assert service.post("/v1/detect", files={"photo": photos["a"]}).status_code == 200
@@ -308,20 +308,30 @@ def test_a_request_has_one_photos_faces_wait_and_leaves_none_behind(encoder, tmp
     assert sizes == [1]
 
 
-def test_a_fault_of_ours_is_a_problem_without_a_traceback(encoder, tmp_path, caplog, photos):
+@pytest.mark.parametrize(
+    ("path", "field", "told"),
+    [
+        ("/v1/detect", "photo", r"OverflowError at \S*test_refusals\.py:\d+"),
+        ("/v1/embed", "photos", r"RuntimeError at \S*work\.py:\d+ from OverflowError at \S*test_refusals\.py:\d+"),
+    ],
+)
+def test_a_fault_of_ours_is_a_problem_and_the_log_has_its_place_alone(
+    encoder, tmp_path, caplog, monkeypatch, photos, path, field, told
+):
     from starlette.testclient import TestClient
 
     key, text = new_key(tmp_path / "keys")
     app = create_app(encoder, key)
 
-    def broken(pixels):
-        raise RuntimeError("secret name")
+    def broken(*_, **__):
+        raise OverflowError("secret name")
 
-    app.state.work.finder.find = broken
+    work = app.state.work
+    monkeypatch.setattr(*((work.finder, "find") if field == "photo" else (work.encoder, "embed")), broken)
     with TestClient(app, headers={"X-API-Key": text}) as service, caplog.at_level("INFO", "elasticface.service"):
-        answer = service.post("/v1/detect", files={"photo": photos["a"]})
+        answer = service.post(path, files={field: photos["a"]})
     problem(answer, 500, "failure")
     assert "secret" not in answer.text + caplog.text
     failed, line = caplog.messages[-2:]
-    assert re.fullmatch(rf"id={answer.headers['x-request-id']} failed=RuntimeError at .*test_refusals.py:\d+", failed)
+    assert re.fullmatch(rf"id={answer.headers['x-request-id']} failed={told}", failed)
     assert "status=500" in line

@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from elasticface.base.errors import InputError
-from elasticface.cli.gallery.options import add_model, add_place, open_gallery
+from elasticface.cli.gallery.options import add_model, add_place, open_gallery, print_enrolment
 from elasticface.cli.parser import Parser
 
 HELP = "photos of people -> people that can be found"
@@ -35,6 +35,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--report", type=str | None, default=None, help="CSV file of what became of every photo")
     parser.add_argument("--workers", type=int, default=2, help="processes that look for faces")
     add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: Namespace) -> None:
@@ -59,7 +60,8 @@ def run(options: Namespace) -> None:
         found = gallery.collection
     if report is not None:
         done.write(report)
-    print(*done.lines(), sep="\n")
-    print(f"in the collection {files.printable(found.name)}: {found.people:,} people, {found.faces:,} faces")
-    if report is not None:
+    if one and done.refused:
+        raise InputError(f"{files.printable(options.photos)}: {done.refused[options.photos]}")
+    print_enrolment(done, found, options.json)
+    if report is not None and not options.json:
         print(options.report)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from elasticface.cli.gallery.options import add_database
+from elasticface.cli.gallery.options import add_database, print_enrolment
 from elasticface.cli.parser import Parser
 
 HELP = "what export wrote -> a collection"
@@ -21,15 +21,14 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("folder", type=str, help="folder that export wrote")
     add_database(parser)
     parser.add_argument("--collection", type=str | None, default=None, help="its name (default: as it was exported)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: Namespace) -> None:
     """Do it, and say what was enrolled."""
-    from elasticface.base.files import printable
     from elasticface.gallery.database import Database
     from elasticface.gallery.exchange import load
 
     with closing(Database(options.database)) as database:
         found, done = load(database, Path(options.folder), options.collection)
-    print(*done.lines(), sep="\n")
-    print(f"in the collection {printable(found.name)}: {found.people:,} people, {found.faces:,} faces")
+    print_enrolment(done, found, options.json)

@@ -1,5 +1,6 @@
-"""What the commands of a gallery share: where it is, which model it is of, and opening it."""
+"""What the commands of a gallery share: where it is, which model it is of, opening it, and what was enrolled."""
 
+import json
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
@@ -9,6 +10,8 @@ from elasticface.cli.parser import Parser
 from elasticface.cli.photos import add_finder_options, open_finder
 
 if TYPE_CHECKING:
+    from elasticface.gallery.collection import Collection
+    from elasticface.gallery.enrolment import Enrolment
     from elasticface.gallery.gallery import Gallery
 
 
@@ -47,3 +50,15 @@ def open_gallery(options: Namespace, with_model: bool = False) -> "Gallery":
         encoder, finder = load_model(options), open_finder(options)
         return Gallery(options.collection, encoder, database=options.database, finder=finder)
     return Gallery(options.collection, database=options.database)
+
+
+def print_enrolment(done: "Enrolment", collection: "Collection", as_json: bool) -> None:
+    """What became of every photo, and who is in the collection now."""
+    from elasticface.base.files import printable
+
+    name, people, faces = collection.name, collection.people, collection.faces
+    if as_json:
+        print(json.dumps({**vars(done), "collection": name, "people": people, "faces": faces}))
+        return
+    print(*done.lines(), sep="\n")
+    print(f"in the collection {printable(name)}: {people:,} people, {faces:,} faces")

@@ -5,7 +5,7 @@ from contextlib import closing
 
 from jsonargparse import Namespace
 
-from elasticface.base.errors import InputError
+from elasticface.base.errors import InputError, Stopped
 from elasticface.cli.gallery.options import add_place
 from elasticface.cli.parser import Parser
 
@@ -15,8 +15,9 @@ DESCRIPTION = """Remove people by name, or --everyone and the collection too.
 
 Their embeddings are deleted, the files that held them are written afresh, and the database's log of them is ended, so
 that their bytes are gone; searches wait meanwhile. --no-erase leaves that for later: nobody finds them any more, but
-bytes of theirs stay in freed space until `gallery remove` is given without names. What no removal reaches, such as
-backups, says docs/gallery.md. The audit log keeps a line for each person: a number, no name."""
+bytes of theirs stay in freed space until `gallery remove` is given without names. Where they are to be erased and bytes
+stay, the exit code is 1. What no removal reaches, such as backups, says docs/gallery.md. The audit log keeps a line for
+each person: a number, no name."""
 
 
 def add_options(parser: Parser) -> None:
@@ -45,3 +46,5 @@ def run(options: Namespace) -> None:
         else:  # where the collection itself was removed, too
             removed = removal.erase(database, options.collection)
     print(json.dumps(vars(removed)) if options.json else "\n".join(removed.lines()))
+    if options.erase and not removed.erased:
+        raise Stopped("not all is erased from the files; the answer says what is left, and why")
