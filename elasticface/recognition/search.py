@@ -76,7 +76,7 @@ class Search:
             return None
         return (
             f"a stranger would be taken for one of these people in {100 * rate:.3g} % of the searches; calibrate for a "
-            f"lower rate, with more people, or ask for this one with --fmr {point.fmr:g}"
+            f"lower rate, with more people, or ask for this one with --fmr {point.fmr}"
         )
 
     @property
