@@ -86,12 +86,16 @@ def align_photos(
     photos.check_forms()
     files.check_writable(out)
     finder = (finder or FaceFinder()) if landmarks is None else None
-    settings = settings_of(photos, finder, only) | {"faces": faces, "size": size, "format": format}
+    listed = ListedFaces.of(landmarks or {})
+    settings = settings_of(photos, finder, only) | {
+        "landmarks": listed.digest() if finder is None else None,
+        "faces": faces,
+        "size": size,
+        "format": format,
+    }
     with begun(out, settings, resume, "holds something already; resume, or give a new folder"):
         if finder is not None:
             listed = detected(photos, out / FACES, finder, workers=workers, only=only, resume=resume)
-        else:
-            listed = ListedFaces.of(landmarks or {})
         plan = _Plan.of(photos, listed, only, faces, f".{format}")
         files.remove_temporaries(out)
         (out / aligned.FILE).unlink(missing_ok=True)

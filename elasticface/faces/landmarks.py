@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import itertools
 import math
 from array import array
@@ -95,6 +96,14 @@ class ListedFaces(Mapping[str, list[Face]]):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def digest(self) -> str:
+        """SHA-256 of the names and their faces, whatever their order."""
+        found = hashlib.sha256()
+        for name, rows in sorted(self._rows.items()):
+            found.update(f"{name}\0{len(rows)}\0".encode(errors="surrogatepass"))
+            found.update(self._table[rows.start : rows.stop].tobytes())
+        return found.hexdigest()
 
     def count(self, name: str) -> int:
         """How many faces a photo has, without making them."""

@@ -216,7 +216,8 @@ def test_resuming_with_other_settings_is_an_error(photos, tmp_path):
         ({"size": 96}, "size"),
         ({"format": "png"}, "format"),
         ({"faces": "all", "only": ["Ann"]}, "identities, faces"),
-        ({"landmarks": None}, "detector"),
+        ({"landmarks": None}, "detector, landmarks"),
+        ({"landmarks": points | {"d.jpg": TEMPLATE}}, "landmarks"),
     ):
         arguments = {"landmarks": points} | settings
         with pytest.raises(
