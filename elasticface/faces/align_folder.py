@@ -72,7 +72,8 @@ def align_photos(
 
     Raises:
         InputError: a setting out of range, or another one than ``out`` was begun with; ``out`` holds something; two
-            photos that would become one file; nothing at all to align.
+            photos that would become one file, of photos that have landmarks if these are given; nothing at all to
+            align.
         Stopped: a worker process was killed.
     """
     out = Path(out)
@@ -84,6 +85,8 @@ def align_photos(
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(photos.path)):
         raise InputError(f"{printable(out)}: lies where the photos are; give a folder outside {printable(photos.path)}")
     photos.check_forms()
+    if landmarks is None:  # before faces are looked for, which takes the time; whose photo has one is not known yet
+        _targets(dict.fromkeys(photos.of(only)[0], 1), f".{format}")
     files.check_writable(out)
     finder = (finder or FaceFinder()) if landmarks is None else None
     listed = ListedFaces.of(landmarks or {})

@@ -173,17 +173,28 @@ def test_who_found_the_faces_is_who_began_the_folder(photos, tmp_path):
     assert again.skipped == whole.skipped != {}
 
 
-def test_photos_that_were_added_are_not_taken_for_photos_without_a_face(photos, tmp_path):
-    out, finder = tmp_path / "out", FaceFinder(Everywhere())
-    align_photos(photos, out, workers=1, finder=finder)
+def test_of_photos_that_were_added_or_renamed_only_those_are_looked_at(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect_folder, "CHUNK", 1)
+    out = tmp_path / "out"
+    align_photos(photos, out, workers=1)
     (photos.path / "p3/1.png").write_bytes(photos.read("p3/0.png"))
+    (photos.path / "p1/none.png").rename(photos.path / "p1/empty.png")
     more = Photos(photos.path)
-    with pytest.raises(
-        InputError, match=r"faces.csv: no row for 1 photos that were added since, such as p3/1.png; rem"
-    ):
-        align_photos(more, out, workers=1, finder=finder, resume=True)
-    (out / "faces.csv").unlink()
-    assert align_photos(more, out, workers=1, finder=finder, resume=True).aligned == 1
+    with pytest.raises(KeyboardInterrupt):
+        align_photos(more, out, workers=1, finder=Stopping(1), resume=True)
+    summary = align_photos(more, out, workers=1, finder=Stopping(2), resume=True)
+    assert (summary.aligned, summary.kept, summary.without_face) == (1, 5, ["p1/empty.png"])
+    assert (summary.without_photo, list(summary.skipped)) == ([], ["p2/bad.jpg"])
+    detect_photos(more, tmp_path / "faces.csv", workers=1)
+    assert (out / "faces.csv").read_bytes() == (tmp_path / "faces.csv").read_bytes()
+    assert not (out / "faces.csv.partial").exists()
+
+
+def test_photos_that_would_become_one_file_are_refused_before_faces_are_looked_for(photos, tmp_path):
+    (photos.path / "p3/0.jpg").write_bytes(photos.read("p3/0.png"))
+    with pytest.raises(InputError, match=r"p3/0.jpg and p3/0.png would both become p3/0.jpg"):
+        align_photos(Photos(photos.path), tmp_path / "out", workers=1, finder=Stopping(0))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_detection_that_was_stopped_while_aligning_is_resumed_too(photos, tmp_path, monkeypatch):
