@@ -28,6 +28,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOCK = ".lock"
 """The file in a folder that the process writing there holds locked (:mod:`elasticface.base.locks`)."""
 
+LONGEST_NAME = 255
+"""Bytes of a file's name, at most, on the usual file systems."""
+
 _FROM_SHELL = ("/dev/stdin", "/dev/fd/")
 """Names of pipes that the shell has opened for a command: its standard input, and what ``<(…)`` becomes."""
 
@@ -39,6 +42,7 @@ _KINDS = {
     stat.S_IFDIR: os.strerror(errno.EISDIR),
 }
 
+_LONGEST_MARK = len("..01234567.old.tmp")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 
 
@@ -200,7 +204,10 @@ def read_text(path: Path, advice: str = "", most: int | None = None) -> str:
 
 def temporary_beside(path: Path) -> Path:
     """A name that nothing has, for what is to become ``path`` or has been; :func:`remove_temporaries` knows it."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    name, encoded = path.name, path.name.encode(errors="replace")
+    if len(encoded) <= LONGEST_NAME:  # a longer one is found out by trying; here what is added must not make it so
+        name = encoded[: LONGEST_NAME - _LONGEST_MARK].decode(errors="ignore")
+    return path.with_name(f".{name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
@@ -271,7 +278,7 @@ def check_writable(out: Path, name: str | None = None) -> None:
         InputError: it cannot be made, is no folder, or may not be written to.
     """
     if name is not None:
-        if not name or (out / name).is_dir():
+        if not name or os.path.isdir(out / name):
             raise InputError(f"{printable(out / name)}: is a folder; give the name of a file")
         _check_replaceable(out / name)
     there = Path(os.path.abspath(out))

@@ -12,7 +12,7 @@ from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode, encode
-from elasticface.data.images.photos import Photos, canonical, identity_of
+from elasticface.data.images.photos import Photos, canonical, flaw, identity_of
 from elasticface.faces import aligned
 from elasticface.faces.aligned import Summary, label_of
 from elasticface.faces.begun import SETTINGS, begun
@@ -221,10 +221,11 @@ class _Job:
         for number, place in enumerate(choose(faces, self.choice, width, height)):
             face = faces[place]
             try:
-                reason = implausible(face.points, width, height)
+                below = _below(name, self.suffix, number)
+                reason = flaw(str(below)) or implausible(face.points, width, height)
                 if reason is None:
                     data = encode(align(image, face.points, self.size), self.suffix)
-                    files.write_bytes(_target(self.out, name, self.suffix, number), data, sync=False)
+                    files.write_bytes(self.out / below, data, sync=False)
                     continue
             except ValueError as error:
                 reason = str(error)
@@ -257,7 +258,7 @@ def _targets(counts: Mapping[str, int], suffix: str) -> dict[str, list[PurePosix
 
 def _are_there(out: Path, paths: Sequence[PurePosixPath]) -> bool:
     """Whether a photo's aligned faces are. An empty file is none: that is what a power cut can leave."""
-    return all((out / path).is_file() and (out / path).stat().st_size > 0 for path in paths)
+    return all(os.path.isfile(out / path) and os.path.getsize(out / path) > 0 for path in paths)
 
 
 def _nothing_to_align(photos: Photos, plan: _Plan, summary: Summary) -> str:
@@ -273,10 +274,6 @@ def _nothing_to_align(photos: Photos, plan: _Plan, summary: Summary) -> str:
     else:
         why = "see that the folder or tar, the landmarks and the list of identities belong together"
     return f"{printable(photos.path)}: no photo could be aligned: {counts}; {why}"
-
-
-def _target(out: Path, name: str, suffix: str, number: int) -> Path:
-    return out / _below(name, suffix, number)
 
 
 def _below(name: str, suffix: str, number: int) -> PurePosixPath:

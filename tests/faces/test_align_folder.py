@@ -18,6 +18,7 @@ from elasticface.data.images.photos import Photos
 from elasticface.faces import align_folder as module
 from elasticface.faces.align_folder import align_photos
 from elasticface.faces.aligned import Summary
+from elasticface.faces.detector import Face
 
 JPEG = encode(np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8), ".jpg")
 
@@ -119,6 +120,16 @@ def test_landmarks_that_are_far_from_the_photo_are_skipped(photos, tmp_path):
     assert align_photos(photos, tmp_path / "out", points, workers=1).skipped == {
         "d.jpg": "the landmarks lie outside the photo, which has 130x120 pixels"
     }
+
+
+def test_a_long_name_is_aligned_and_of_too_long_a_one_the_face_is_skipped(tmp_path):
+    names = ["x" * 251 + ".jpg", "a.jpg"]
+    photos = folder_of(tmp_path / "photos", names)
+    points = {name: [Face(np.zeros(4), 0.9, TEMPLATE)] * 2 for name in names}
+    for resume in (False, True):
+        summary = align_photos(photos, tmp_path / "out", points, workers=1, faces="all", resume=resume)
+        assert summary.skipped == {f"{names[0]} (face 2)": "a longer name than a file has"}
+        assert sorted(content(tmp_path / "out")) == ["a.jpg", "a_face2.jpg", names[0]]
 
 
 @pytest.mark.parametrize("ours", ["faces.csv", "align.json", "settings.json"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elasticface.base import files, progress
 from elasticface.base.errors import InputError
-from elasticface.base.files import MOST_TEXT, printable
+from elasticface.base.files import LONGEST_NAME, MOST_TEXT, printable
 from elasticface.data.images.decoding import IMAGE_SUFFIXES, MAX_BYTES, UNREAD_SUFFIXES, DamagedImage
 from elasticface.data.images.tars import members
 
@@ -267,8 +267,8 @@ def read_identities(path: str | Path) -> set[str]:
     return names
 
 
-_LONGEST_NAME, _LONGEST_PATH = 255, 2048
-"""Bytes: what file systems take, and half of what Linux does, for there is a folder before it."""
+_LONGEST_PATH = 2048
+"""Bytes: half of what Linux takes, for there is a folder before it."""
 
 
 _UNREAD = "a kind of picture that is not read; convert it to JPEG or PNG"
@@ -295,7 +295,7 @@ def flaw(name: str) -> str | None:
     if "\\" in name or "\0" in name:
         return "a backslash or NUL in its name"
     encoded = name.encode(errors="surrogateescape")
-    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_NAME:
         return "a longer name than a file has"
     return None
 
