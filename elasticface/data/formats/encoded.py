@@ -29,6 +29,7 @@ class EncodedImages(ABC):
             warning in each process.
 
     Attributes:
+        files: those that hold many images each; none in a format with a file for each image.
         size: as given.
         labels: int64 [N], the images' identities.
         num_classes: C.
@@ -37,6 +38,7 @@ class EncodedImages(ABC):
         InputError: ``size`` below 1.
     """
 
+    files: Sequence[Path] = ()
     labels: NDArray[np.int64]
     num_classes: int
 

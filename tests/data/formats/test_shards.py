@@ -243,7 +243,7 @@ class Many(ShardSource):
     """Shards without files."""
 
     def __init__(self, counts: Sequence[int], buffer: int | None, grouped: bool = False) -> None:
-        self.paths = [Path(str(number)) for number in range(len(counts))]
+        self.files = [Path(str(number)) for number in range(len(counts))]
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         self._buffer = buffer
         count = int(self._starts[-1])
