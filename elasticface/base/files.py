@@ -47,7 +47,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True, new: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path``; what the body writes there, a file or a folder, takes the place of ``path``.
 
     If the body raises, the temporary is removed and ``path`` stays as it was. Only files and folders are replaced: a
@@ -58,10 +58,11 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         path: where the result goes; folders above it are made.
         sync: see to it that the content is on the disk before the name is. Without, a power cut can leave an empty
             file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
+        new: ``path`` is to be a folder that holds nothing before (:func:`check_new_folder`): so it is asked at the end.
 
     Raises:
         InputError: ``path`` is a device, a pipe, a socket or a mounted disk, or has no name of its own, as "." and ".."
-            have none.
+            have none; ``new``, and something came into it while the body ran.
     """
     _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,8 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         if sync:
             for file in [*sorted(temporary.rglob("*")), temporary] if temporary.is_dir() else [temporary]:
                 _sync(file)
+        if new:
+            check_new_folder(path)
         before = temporary.with_suffix(".old.tmp")
         if temporary.is_dir() and os.path.lexists(path):
             path.rename(before)  # a folder cannot be renamed over another; this way either is whole at any moment
