@@ -64,7 +64,7 @@ def replacing(path: Path, sync: bool = True, new: bool = False) -> Iterator[Path
         InputError: ``path`` is a device, a pipe, a socket or a mounted disk, or has no name of its own, as "." and ".."
             have none; ``new``, and something came into it while the body ran.
     """
-    _check_replaceable(path)
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -266,8 +266,26 @@ def check_new_folder(out: Path) -> None:
         raise InputError(f"{printable(out)}: holds something already; give a new folder")
     if out.is_symlink():
         raise InputError(f"{printable(out)}: is a link, which would be replaced; give the folder itself")
-    _check_replaceable(out)
+    check_replaceable(out)
     check_writable(out.parent)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse what :func:`replacing` would not replace.
+
+    Raises:
+        InputError: ``path`` is a device, a pipe, a socket or a mounted disk, or has no name of its own, as "." and ".."
+            have none.
+    """
+    if path.name in ("", ".."):
+        raise InputError(f"{printable(path)}: cannot be replaced; give a new name")
+    with contextlib.suppress(OSError):  # what is not there, or cannot be reached, is found out by who writes
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            what = _KINDS.get(stat.S_IFMT(mode), "is no file")
+            raise InputError(f"{printable(path)}: {what}; give the name of a file")
+        if os.path.ismount(path):
+            raise InputError(f"{printable(path)}: a disk is mounted there; give a new folder on it")
 
 
 def check_writable(out: Path, name: str | None = None) -> None:
@@ -283,7 +301,7 @@ def check_writable(out: Path, name: str | None = None) -> None:
     if name is not None:
         if not name or os.path.isdir(out / name):
             raise InputError(f"{printable(out / name)}: is a folder; give the name of a file")
-        _check_replaceable(out / name)
+        check_replaceable(out / name)
     there = Path(os.path.abspath(out))
     missing: list[str] = []
     while not os.path.lexists(there):
@@ -322,19 +340,6 @@ def printable(name: str | Path, most: int | None = None) -> str:
     if most is not None and len(text) > most:
         text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise InputError where nothing may take the place of ``path``."""
-    if path.name in ("", ".."):
-        raise InputError(f"{printable(path)}: cannot be replaced; give a new name")
-    with contextlib.suppress(OSError):  # what is not there, or cannot be reached, is found out by who writes
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            what = _KINDS.get(stat.S_IFMT(mode), "is no file")
-            raise InputError(f"{printable(path)}: {what}; give the name of a file")
-        if os.path.ismount(path):
-            raise InputError(f"{printable(path)}: a disk is mounted there; give a new folder on it")
 
 
 def _not_a_file(path: str, mode: int) -> OSError:

@@ -20,7 +20,8 @@ SRC is whatever train takes: a folder <identity>/<image>, a folder with train.re
             images, the quickest to read in any order;
   shards    shard-000000.tar … of <key>.jpg and <key>.cls, as WebDataset reads them, in a drawn order: for disks and
             buckets that are slow with single images.
-Images of 112x112 are carried over byte for byte; others are resized and stored as PNG. Labels stay as they are.
+JPEG, PNG and WebP of 112x112 are carried over byte for byte; other images are resized where need be and stored as PNG.
+Labels stay as they are, but a folder cannot hold identities without images: there, the labels after these move up.
 Damaged images are left out, counted and named in DST/bad_items.jsonl.
 At the end every image is read back, and labels and pixels are compared with SRC's by a checksum; only then is there a
 DST. A conversion that was stopped is resumed by --resume. Faces that are not aligned yet go through align first.
