@@ -35,7 +35,7 @@ class EncodedImages(ABC):
         num_classes: C.
 
     Raises:
-        InputError: ``size`` below 1.
+        InputError: ``size`` below 1, or ``path`` is empty.
     """
 
     files: Sequence[Path] = ()
@@ -43,6 +43,8 @@ class EncodedImages(ABC):
     num_classes: int
 
     def __init__(self, path: str | Path, size: int) -> None:
+        if not str(path):
+            raise InputError("the path of a set of faces is empty; give a folder, or a file of one of the formats")
         if size < 1:
             raise InputError(f"size must be at least 1 pixel, got {size}")
         self.size = size

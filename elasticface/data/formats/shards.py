@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base import files, keyed, progress
-from elasticface.base.errors import InputError
+from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.feed import sampler
 from elasticface.data.formats.cache import Stamp, opened_unchanged, stamp
@@ -145,7 +145,12 @@ def find_shards(path: str | Path) -> list[Path]:
     elif "{" in name:
         from webdataset.shardlists import expand_urls  # the library's own braces; brings torch
 
-        found = [Path(url) for url in expand_urls(name)]
+        try:
+            found = [Path(url) for url in expand_urls(name)]
+        except ValueError as error:
+            raise InputError(
+                f"{printable(name)}: no pattern of shards ({first_line(error)}); write faces-{{000000..000009}}.tar"
+            ) from error
         if absent := next((shard for shard in found if not shard.exists()), None):
             raise InputError(
                 f"{printable(name)}: {printable(absent.name)} is not there; fetch it, or change the pattern"

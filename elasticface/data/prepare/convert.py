@@ -134,7 +134,7 @@ def convert(
     out = Path(out)
     files.check_replaceable(out)
     work = out.with_name(f".{out.name}.partial")
-    _check_out(Path(source), out)
+    _check_out(source, out)
     resume_command = shlex.join(["elasticface", "convert", str(source), str(out), "--to", to, "--resume"])
     how_to_resume = f"resume, with the same settings, by: {resume_command}"
     try:
@@ -178,11 +178,11 @@ def digest(label: int, image: NDArray[np.uint8]) -> int:
     return int.from_bytes(sha.digest(), "big")
 
 
-def _check_out(source: Path, out: Path) -> None:
+def _check_out(source: str | Path, out: Path) -> None:
     if out.exists():
         whole = " whole" if (out / RECORD).exists() else ""
         raise InputError(f"{printable(out)}: is there already{whole}; give a new name, or remove it")
-    if source.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
+    if os.path.isdir(source) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
         raise InputError(
             f"{printable(out)}: lies in the set that is converted; give a place outside {printable(source)}"
         )

@@ -79,6 +79,8 @@ def split(
         InputError: a setting out of range, ``out`` holds something, too few people, too few pairs, or a name that
             cannot stand in ``pairs.txt``.
     """
+    if not str(folder):
+        raise InputError("faces are needed: give a folder of identity folders")
     folder, out = Path(folder), Path(out)
     _check_settings(pairs, folds, seed)
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):

@@ -263,6 +263,8 @@ def test_an_output_that_holds_something_or_lies_in_the_folder_is_refused(faces, 
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none: cannot be read: No such file"):
         split(tmp_path / "none", tmp_path / "out", people=4)
+    with pytest.raises(InputError, match="faces are needed: give a folder of identity folders"):
+        split("", tmp_path / "out", people=4)
 
 
 @pytest.mark.parametrize("name", ["Ann\tLee", "Ann\nLee", "Ann\u2028Lee", " Ann", "Zo\udceb"])
