@@ -143,7 +143,7 @@ class _Plan:
     @staticmethod
     def of(photos: Photos, faces: ListedFaces, only: Collection[str] | None, choice: Choice, suffix: str) -> "_Plan":
         names, left_out = photos.of(only)
-        wanted = None if only is None else frozenset(only)
+        wanted = None if only is None else frozenset(map(canonical, only))
         listed = [row for row in faces if wanted is None or identity_of(row) in wanted]
         damaged = {name: why for name in names if (why := faces.damaged.get(canonical(name))) is not None}
         counts = {name: faces.count(name) for name in names if name in faces}

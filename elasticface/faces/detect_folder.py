@@ -160,7 +160,7 @@ def _detect(
 
 def settings_of(photos: Photos, finder: FaceFinder | None, only: Collection[str] | None = None) -> dict[str, Any]:
     """What the faces of a folder depend on, as :func:`elasticface.faces.begun.begun` keeps and compares it."""
-    people = None if only is None else "\n".join(sorted({*only})).encode(errors="surrogatepass")
+    people = None if only is None else "\n".join(sorted(set(map(canonical, only)))).encode(errors="surrogatepass")
     return {
         "detector": None if finder is None else finder.name,
         "photos": printable(os.path.realpath(photos.path)),

@@ -280,8 +280,11 @@ def test_names_are_the_same_in_all_forms_of_unicode(tmp_path):
     path = tmp_path / "photos" / decomposed
     path.parent.mkdir(parents=True)
     path.write_bytes(encode(np.zeros((112, 112, 3), np.uint8), ".png"))
-    summary = align_photos(Photos(tmp_path / "photos"), tmp_path / "out", {composed: TEMPLATE}, workers=1)
-    assert (summary.aligned, summary.without_photo, summary.without_landmarks) == (1, [], [])
+    for number, only in enumerate((None, ["Jos\u00e9"], ["Jose\u0301"])):
+        out = tmp_path / str(number)
+        summary = align_photos(Photos(tmp_path / "photos"), out, {composed: TEMPLATE}, workers=1, only=only)
+        assert (summary.aligned, summary.without_photo, summary.without_landmarks) == (1, [], [])
+        assert summary.missing_identities == []
 
 
 def test_a_sheet_shows_the_doubtful_first(photos, tmp_path):

@@ -78,16 +78,17 @@ class Photos:
         return iter(self.names)
 
     def of(self, identities: Collection[str] | None) -> tuple[list[str], dict[str, str]]:
-        """``names`` and ``left_out`` of some identities, or of all (None)."""
+        """``names`` and ``left_out`` of some identities, in any form of Unicode, or of all (None)."""
         if identities is None:
             return self.names, dict(self.left_out)
-        wanted = frozenset(identities)
-        names = [name for name in self.names if identity_of(name) in wanted]
-        return names, {name: why for name, why in self.left_out.items() if identity_of(name) in wanted}
+        wanted = frozenset(map(canonical, identities))
+        names = [name for name in self.names if _canonical_identity(name) in wanted]
+        return names, {name: why for name, why in self.left_out.items() if _canonical_identity(name) in wanted}
 
     def missing(self, identities: Collection[str] | None) -> list[str]:
         """Those of the identities that have no photo, sorted."""
-        return sorted(frozenset(identities or ()) - {identity_of(name) for name in self.names})
+        there = set(map(_canonical_identity, self.names))
+        return sorted(identity for identity in frozenset(identities or ()) if canonical(identity) not in there)
 
     def check_forms(self) -> None:
         """Refuse two photos whose names differ in the form of Unicode alone: lists of names cannot tell them apart.
@@ -250,7 +251,7 @@ def identity_of(name: str) -> str:
 
 def person_of(name: str) -> str:
     """Whom a photo of a folder of people shows: ``<person>/<photo>``, or ``<person>.jpg`` beside such folders."""
-    return identity_of(canonical(name)) if "/" in name else Path(canonical(name)).stem
+    return _canonical_identity(name) if "/" in name else Path(canonical(name)).stem
 
 
 def read_identities(path: str | Path) -> set[str]:
@@ -276,6 +277,10 @@ _UNREAD = "a kind of picture that is not read; convert it to JPEG or PNG"
 
 class _Unreadable(Exception):
     """Why a file cannot be had, for the caller to make a sentence with its name."""
+
+
+def _canonical_identity(name: str) -> str:
+    return identity_of(canonical(name))
 
 
 def _is_image(name: str) -> bool:
