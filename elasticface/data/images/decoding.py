@@ -98,7 +98,7 @@ def read(path: str | Path) -> bytes:
 
 
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:
-    """The pixels of an encoded image, upright (EXIF orientation applied), as uint8 RGB.
+    """The pixels of an encoded image, upright (EXIF orientation applied, but not AVIF's rotation), as uint8 RGB.
 
     Grey and palette images become RGB, CMYK is converted, alpha is dropped, 16 bits a channel keep their upper 8; of an
     animation the first frame is taken.
