@@ -314,6 +314,22 @@ def test_a_sheet_is_sorted_by_the_face_that_it_shows(photos, tmp_path, monkeypat
         assert [float(label.split("\n")[1]) for label in shown] == scores
 
 
+def test_a_sheet_shows_the_faces_that_are_skipped_before_the_lowest_scores(photos, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sheet, "_drawn", lambda tiles, title: drawn.append(([t.label for t in tiles], title)) or b"")
+    swapped = TEMPLATE[[1, 0, 2, 4, 3]]
+    found = {
+        "p0/0.png": [Face(np.zeros(4), 0.1, TEMPLATE + 30)],
+        "p1/none.png": [],
+        "p1/0.png": [Face(np.zeros(4), 0.99, swapped)],
+        "p3/0.png": [Face(np.zeros(4), 0.9, TEMPLATE + 500)],  # outside the photo
+    }
+    write_sheet(tmp_path / "sheet.png", photos, found)
+    labels, title = drawn[0]
+    assert labels == ["none.png", "0.png\nskipped", "0.png\n0.10", "0.png\nskipped"]
+    assert title.startswith("2 photos with a face, 1 without, 1 skipped for their landmarks (red). Shown: 4,")
+
+
 def test_no_face_at_all_is_said(tmp_path, photo_of):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.png").write_bytes(encode(photo_of(50, 50), ".png"))
