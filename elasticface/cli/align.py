@@ -1,5 +1,6 @@
 """`elasticface align`: photos with landmarks onto the template."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +46,10 @@ def run(options: Namespace) -> None:
     photos, out, only = Photos(options.photos), Path(options.out), wanted_people(options)
     sheet = Path(options.sheet) if options.sheet else None
     if sheet:
+        if sheet.suffix.lower() != ".png":
+            raise InputError(f"--sheet {files.printable(sheet)}: a PNG is written; give a name that ends in .png")
+        if Path(os.path.realpath(sheet)).is_relative_to(os.path.realpath(out)):
+            raise InputError(f"--sheet {files.printable(sheet)}: lies among the aligned faces; give a name elsewhere")
         files.check_writable(sheet.parent, sheet.name)
     found = read_faces(options.landmarks) if options.landmarks else None
     summary = align_photos(

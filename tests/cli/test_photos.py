@@ -157,11 +157,13 @@ def test_a_file_without_a_name_is_refused(album: Path, out: str) -> None:
 
 
 def test_a_folder_is_no_page_and_no_sheet(album: Path, model: Path) -> None:
-    Path("there.html").mkdir()
     photo = album / "people/person 0/0.png"
-    line = "there.html: is a folder; give the name of a file"
-    assert line in refused("verify", photo, photo, "--model", model, "--out", "there.html")
-    assert line in refused("align", album, "out", "--sheet", "there.html")
+    for name, command in {
+        "there.html": ("verify", photo, photo, "--model", model, "--out"),
+        "there.png": ("align", album, "out", "--sheet"),
+    }.items():
+        Path(name).mkdir()
+        assert f"{name}: is a folder; give the name of a file" in refused(*command, name)
     assert "give a name that ends in .html" in refused("verify", photo, photo, "--model", model, "--out", photo)
 
 
