@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.cli.parser import Parser
+from elasticface.data.sources import LARGEST_SIDE
 
 HELP = "a folder, RecordIO, shards -> another of them"
 
@@ -41,8 +42,8 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Convert, and say what was made."""
-    if not 1 <= options.size <= 4096:
-        raise InputError(f"--size must be 1 to 4096, not {options.size}")
+    if not 1 <= options.size <= LARGEST_SIDE:
+        raise InputError(f"--size must be 1 to {LARGEST_SIDE}, not {options.size}")
     if not 1 <= options.per_shard <= 10_000_000:
         raise InputError(f"--per-shard must be 1 to 10,000,000, not {options.per_shard}")
     if not 0 <= options.seed < 1 << 63:

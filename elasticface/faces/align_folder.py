@@ -13,6 +13,7 @@ from elasticface.base.files import printable
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode, encode
 from elasticface.data.images.photos import Photos, canonical, flaw, identity_of
+from elasticface.data.sources import LARGEST_SIDE
 from elasticface.faces import aligned
 from elasticface.faces.aligned import Summary, label_of
 from elasticface.faces.begun import SETTINGS, begun
@@ -57,7 +58,7 @@ def align_photos(
         landmarks: photo's name -> its faces, largest first, or [5, 2] of one, (x, y) in its pixels. Names match
             exactly, a leading ``./`` and the form of Unicode (NFC or NFD) apart. Without any the faces are looked for,
             and what is found is kept in ``out/faces.csv``.
-        size: side of the aligned images in pixels, ≥ 1.
+        size: side of the aligned images in pixels, 1 to 4096.
         format: ``"jpg"`` (quality 95) or ``"png"``.
         workers: processes that read, warp and write; 1 does it in this one. Like everything that starts processes, more
             need a caller whose main module is guarded by ``if __name__ == "__main__":``.
@@ -77,10 +78,10 @@ def align_photos(
         Stopped: a worker process was killed.
     """
     out = Path(out)
-    if size < 1 or workers < 1 or format not in ("jpg", "png"):
+    if not 1 <= size <= LARGEST_SIDE or workers < 1 or format not in ("jpg", "png"):
         raise InputError(
-            f"size and workers must be at least 1 and format jpg or png, not size {size}, workers {workers}, "
-            f"format {format}"
+            f"size must be 1 to {LARGEST_SIDE}, workers at least 1 and format jpg or png, not size {size}, workers "
+            f"{workers}, format {format}"
         )
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(photos.path)):
         raise InputError(f"{printable(out)}: lies where the photos are; give a folder outside {printable(photos.path)}")

@@ -377,8 +377,8 @@ def test_nothing_to_align_is_an_error_that_says_why(tmp_path):
 
 
 def test_settings_out_of_range_are_refused(tmp_path):
-    for options in ({"size": 0}, {"format": "bmp"}):
-        refused(tmp_path, ["a.jpg"], r"size and workers must be at least 1 and format jpg or png, not size", **options)
+    for options in ({"size": 0}, {"size": 4097}, {"format": "bmp"}):
+        refused(tmp_path, ["a.jpg"], r"size must be 1 to 4096, workers at least 1 and format jpg or png, ", **options)
     with pytest.raises(InputError, match="workers 0"):
         align_photos(Photos(tmp_path / "photos"), tmp_path / "out", {}, workers=0)
 

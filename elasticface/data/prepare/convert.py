@@ -24,7 +24,7 @@ from elasticface.data.images.decoding import DamagedImage, decode, encode, fit, 
 from elasticface.data.opening import open_dataset
 from elasticface.data.prepare import targets
 from elasticface.data.prepare.targets import Item
-from elasticface.data.sources import EncodedSource, Source
+from elasticface.data.sources import LARGEST_SIDE, EncodedSource, Source
 
 Format = Literal["folder", "recordio", "shards"]
 
@@ -127,9 +127,10 @@ def convert(
     """
     if to not in targets.TARGETS:
         raise InputError(f"--to must be one of {', '.join(targets.TARGETS)}, got {to}")
-    if not 1 <= size <= 4096 or per_shard < 1 or seed < 0:
+    if not 1 <= size <= LARGEST_SIDE or per_shard < 1 or seed < 0:
         raise InputError(
-            f"size must be 1 to 4096, images a shard at least 1 and seed at least 0, got {size}, {per_shard} and {seed}"
+            f"size must be 1 to {LARGEST_SIDE}, images a shard at least 1 and seed at least 0, got {size}, {per_shard} "
+            f"and {seed}"
         )
     out = Path(out)
     files.check_replaceable(out)
