@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from album import NOBODY
 from command_line import done, refused, run
+from jsonargparse import Namespace
 
+from elasticface.cli.photos import open_photos
 from elasticface.faces import FaceFinder, sheet
 from elasticface.faces.landmarks import read_faces
 from elasticface.model.calibration import Calibration, OperatingPoint
@@ -143,6 +145,17 @@ def test_find_names_the_nearest_people(album: Path, model: Path) -> None:
     Path("empty").mkdir()
     assert "empty: no photo in it" in refused("find", photo, "--in", "empty", "--model", model)
     assert f"give {album}/people" in refused("find", photo, "--in", album, "--model", model)
+
+
+def test_files_that_are_taken_for_no_photo_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, line in {
+        "0.jpg": "",
+        "notes": "left out: 1 file without an image's suffix, such as notes\n",
+        "texts": "left out: 2 files without an image's suffix, such as notes\n",
+    }.items():
+        (tmp_path / name).touch()
+        assert open_photos(Namespace(photos=str(tmp_path))).names == ["0.jpg"]
+        assert capsys.readouterr().err == line
 
 
 def test_other_detectors_are_refused_where_they_are_not(album: Path) -> None:

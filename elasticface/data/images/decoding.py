@@ -43,7 +43,7 @@ JPEG_QUALITY = 95
 """The quality :func:`encode` writes JPEG with."""
 
 IMAGE_SUFFIXES = heic.SUFFIXES.union(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .mpo .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 """Suffixes, in lower case, of the files that are taken for images."""
 

@@ -20,7 +20,8 @@ class Photos:
     """The images below a folder, at any depth, or inside an uncompressed tar.
 
     A photo's name is its path below the folder or in the tar, with ``/`` and without a leading ``./``. Hidden files and
-    files without a picture's suffix are passed over; pictures of a kind that is not read (camera raw, …) are left out.
+    files without a picture's suffix are passed over (``others``); pictures of a kind that is not read (camera raw, …)
+    are left out.
     In a folder, whatever has an image's suffix counts as a photo, a damaged one where it is no file: a named pipe, a
     folder, a link that leads nowhere.
 
@@ -39,6 +40,7 @@ class Photos:
         names: the images' names [N], sorted.
         left_out: name -> reason, of what looks like a photo but is none of ``names``. Bytes that are not UTF-8 are
             written as ``\\xeb``, so that all of it is text.
+        others: files without a picture's suffix in folders that hold images, sorted.
 
     Raises:
         InputError: nothing there, a file that is no plain tar, a damaged tar, or a folder that cannot be read.
@@ -53,16 +55,18 @@ class Photos:
         try:
             self._root = Path(os.path.realpath(self.path, strict=True))
             if self._root.is_dir():
-                names = list(self._walk())
+                found = list(self._walk())
             elif _is_image(self.path.name):
                 raise InputError(f"{printable(self.path)}: is one photo; give its folder, or a plain tar")
             else:
                 self._index = self._read_index()
-                names = [name for name in self._index if _is_image(name)]
+                found = list(self._index)
         except OSError as error:
             label = printable(error.filename or self.path)
             raise InputError(f"{label}: cannot be read: {error.strerror}; give a folder or a plain tar") from error
-        self.names = sorted(names)
+        self.names = sorted(filter(_is_image, found))
+        folders = set(map(_folder_of, self.names))
+        self.others = sorted(name for name in found if not _is_image(name) and _folder_of(name) in folders)
 
     def __len__(self) -> int:
         """N, how many images there are."""
@@ -180,6 +184,8 @@ class Photos:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
 
     def _walk(self) -> Iterator[str]:
+        """The names of photos, and of files that are none."""
+
         def refuse(error: OSError) -> None:
             raise error
 
@@ -190,7 +196,11 @@ class Photos:
             self.left_out |= {_text((below / folder).as_posix()): "a link to a folder" for folder in sorted(linked)}
             for file in sorted({*names, *folders} - linked):
                 name = (below / file).as_posix()
-                if file.startswith(".") or not (_is_image(name) or _is_unread(name)):
+                if file.startswith("."):
+                    continue
+                if not (_is_image(name) or _is_unread(name)):
+                    if file not in folders:
+                        yield name
                     continue
                 path = os.path.join(parent, file)
                 why = _flaw(name) or (_UNREAD if _is_unread(name) else None)
@@ -277,6 +287,10 @@ _UNREAD = "a kind of picture that is not read; convert it to JPEG or PNG"
 
 class _Unreadable(Exception):
     """Why a file cannot be had, for the caller to make a sentence with its name."""
+
+
+def _folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _canonical_identity(name: str) -> str:
