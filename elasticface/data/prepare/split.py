@@ -19,6 +19,8 @@ from elasticface.data.formats.folder import FolderSource
 
 Pair = tuple[int, int]  # of images, by their place in the folder's source
 
+_MOST_LISTED = 4_000  # people of a fold whose pairs are all listed to draw from
+
 
 @dataclass(frozen=True)
 class SplitSummary:
@@ -236,6 +238,10 @@ def _genuine(images: Sequence[NDArray[np.int64]], number: int, generator: np.ran
 
 def _impostor(images: Sequence[NDArray[np.int64]], number: int, generator: np.random.Generator) -> list[Pair]:
     """``number`` different pairs of two people's images, evenly over the pairs of people."""
+    if len(images) > _MOST_LISTED:
+        there = [own for own in images if len(own)]
+        if number <= len(there) * (len(there) - 1) // 4:  # else most draws would hit pairs that are drawn already
+            return _impostor_of_many(there, number, generator)
     counts = np.array([len(own) for own in images])
     second, first = np.tril_indices(len(images), -1)
     capacities = counts[first] * counts[second]
@@ -247,6 +253,18 @@ def _impostor(images: Sequence[NDArray[np.int64]], number: int, generator: np.ra
             i, j = divmod(int(index), len(b))
             pairs.append((int(a[i]), int(b[j])))
     return pairs
+
+
+def _impostor_of_many(images: Sequence[NDArray[np.int64]], number: int, generator: np.random.Generator) -> list[Pair]:
+    """As :func:`_impostor`, with at most one of each pair of people: all pairs of 36,000 people would take 24 GB."""
+    people: dict[int, None] = {}  # a set in the order of the draws
+    while len(people) < number:
+        drawn = generator.integers(len(images) * (len(images) - 1) // 2, size=number - len(people))
+        people |= dict.fromkeys(drawn.tolist())
+    return [
+        (int(generator.choice(images[first])), int(generator.choice(images[second])))
+        for first, second in map(_pair, people)
+    ]
 
 
 def _shares(capacities: NDArray[np.int64], number: int, generator: np.random.Generator) -> NDArray[np.int64]:
