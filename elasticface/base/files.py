@@ -28,6 +28,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOCK = ".lock"
 """The file in a folder that the process writing there holds locked (:mod:`elasticface.base.locks`)."""
 
+LONGEST_NAME = 255
+"""Bytes of a file's name, at most, on the usual file systems."""
+
 _FROM_SHELL = ("/dev/stdin", "/dev/fd/")
 """Names of pipes that the shell has opened for a command: its standard input, and what ``<(…)`` becomes."""
 
@@ -39,11 +42,12 @@ _KINDS = {
     stat.S_IFDIR: os.strerror(errno.EISDIR),
 }
 
+_LONGEST_MARK = len("..01234567.old.tmp")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.old)?\.tmp", re.DOTALL)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True, new: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path``; what the body writes there, a file or a folder, takes the place of ``path``.
 
     If the body raises, the temporary is removed and ``path`` stays as it was. Only files and folders are replaced: a
@@ -54,12 +58,13 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         path: where the result goes; folders above it are made.
         sync: see to it that the content is on the disk before the name is. Without, a power cut can leave an empty
             file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
+        new: ``path`` is to be a folder that holds nothing before (:func:`check_new_folder`): so it is asked at the end.
 
     Raises:
         InputError: ``path`` is a device, a pipe, a socket or a mounted disk, or has no name of its own, as "." and ".."
-            have none.
+            have none; ``new``, and something came into it while the body ran.
     """
-    _check_replaceable(path)
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -67,6 +72,8 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         if sync:
             for file in [*sorted(temporary.rglob("*")), temporary] if temporary.is_dir() else [temporary]:
                 _sync(file)
+        if new:
+            check_new_folder(path)
         before = temporary.with_suffix(".old.tmp")
         if temporary.is_dir() and os.path.lexists(path):
             path.rename(before)  # a folder cannot be renamed over another; this way either is whole at any moment
@@ -200,7 +207,10 @@ def read_text(path: Path, advice: str = "", most: int | None = None) -> str:
 
 def temporary_beside(path: Path) -> Path:
     """A name that nothing has, for what is to become ``path`` or has been; :func:`remove_temporaries` knows it."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    name, encoded = path.name, path.name.encode(errors="replace")
+    if len(encoded) <= LONGEST_NAME:  # a longer one is found out by trying; here what is added must not make it so
+        name = encoded[: LONGEST_NAME - _LONGEST_MARK].decode(errors="ignore")
+    return path.with_name(f".{name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def remove_temporaries(folder: Path, older_than: float = 0.0) -> None:
@@ -256,8 +266,26 @@ def check_new_folder(out: Path) -> None:
         raise InputError(f"{printable(out)}: holds something already; give a new folder")
     if out.is_symlink():
         raise InputError(f"{printable(out)}: is a link, which would be replaced; give the folder itself")
-    _check_replaceable(out)
+    check_replaceable(out)
     check_writable(out.parent)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse what :func:`replacing` would not replace.
+
+    Raises:
+        InputError: ``path`` is a device, a pipe, a socket or a mounted disk, or has no name of its own, as "." and ".."
+            have none.
+    """
+    if path.name in ("", ".."):
+        raise InputError(f"{printable(path)}: cannot be replaced; give a new name")
+    with contextlib.suppress(OSError):  # what is not there, or cannot be reached, is found out by who writes
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            what = _KINDS.get(stat.S_IFMT(mode), "is no file")
+            raise InputError(f"{printable(path)}: {what}; give the name of a file")
+        if os.path.ismount(path):
+            raise InputError(f"{printable(path)}: a disk is mounted there; give a new folder on it")
 
 
 def check_writable(out: Path, name: str | None = None) -> None:
@@ -271,9 +299,9 @@ def check_writable(out: Path, name: str | None = None) -> None:
         InputError: it cannot be made, is no folder, or may not be written to.
     """
     if name is not None:
-        if not name or (out / name).is_dir():
+        if not name or os.path.isdir(out / name):
             raise InputError(f"{printable(out / name)}: is a folder; give the name of a file")
-        _check_replaceable(out / name)
+        check_replaceable(out / name)
     there = Path(os.path.abspath(out))
     missing: list[str] = []
     while not os.path.lexists(there):
@@ -312,19 +340,6 @@ def printable(name: str | Path, most: int | None = None) -> str:
     if most is not None and len(text) > most:
         text = f"{text[: most // 2]}…{text[-(most // 2) :]}"
     return text if text.isprintable() else repr(text)[1:-1]
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise InputError where nothing may take the place of ``path``."""
-    if path.name in ("", ".."):
-        raise InputError(f"{printable(path)}: cannot be replaced; give a new name")
-    with contextlib.suppress(OSError):  # what is not there, or cannot be reached, is found out by who writes
-        mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            what = _KINDS.get(stat.S_IFMT(mode), "is no file")
-            raise InputError(f"{printable(path)}: {what}; give the name of a file")
-        if os.path.ismount(path):
-            raise InputError(f"{printable(path)}: a disk is mounted there; give a new folder on it")
 
 
 def _not_a_file(path: str, mode: int) -> OSError:

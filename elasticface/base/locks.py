@@ -66,6 +66,21 @@ def locked(folder: Path) -> Iterator[None]:
                 parent.rmdir()
 
 
+@contextlib.contextmanager
+def new_folder(out: Path, sync: bool = True) -> Iterator[Path]:
+    """A temporary path for a folder that becomes ``out`` once the body is done (:func:`files.replacing`).
+
+    ``out`` is held meanwhile, so that a second process is refused at once, and what any program puts there is kept.
+
+    Raises:
+        InputError: ``out`` holds something, before the body or after it; another process holds it; it cannot be
+            written.
+    """
+    files.check_new_folder(out)
+    with locked(out), files.replacing(out, sync, new=True) as temporary:
+        yield temporary
+
+
 def _holder(path: Path) -> str:
     """The process that holds a lock, as far as its note says it."""
     with contextlib.suppress(InputError):

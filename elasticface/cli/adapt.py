@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from elasticface.base import files
 from elasticface.base.errors import InputError
+from elasticface.base.locks import new_folder
 from elasticface.cli.models import add_model_options, load_model
 from elasticface.cli.parser import Parser
 from elasticface.cli.photos import add_finder_options, open_finder
@@ -61,16 +61,16 @@ def run(options: Namespace) -> None:
     if options.aligned and (options.detector is not None or options.smallest is not None):
         raise InputError("--aligned says that faces are not looked for; leave out --detector and --smallest")
     out = Path(options.out)
-    files.check_new_folder(out)
-    adapted, taken = adapt_to_photos(
-        load_model(options),
-        options.photos,
-        open_finder(options),
-        faces=options.faces,
-        aligned=options.aligned,
-        workers=options.workers,
-    )
-    adapted.save(out, half=options.half)
+    with new_folder(out) as folder:
+        adapted, taken = adapt_to_photos(
+            load_model(options),
+            options.photos,
+            open_finder(options),
+            faces=options.faces,
+            aligned=options.aligned,
+            workers=options.workers,
+        )
+        adapted.save(folder, half=options.half)
     print(*taken.lines(), sep="\n")
     progress.say(
         "note: another model than before: calibrate it (elasticface calibrate), and enrol the people of galleries again"

@@ -1,12 +1,13 @@
 """`elasticface align`: photos with landmarks onto the template."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse import Namespace
 
 from elasticface.cli.parser import Parser
-from elasticface.cli.photos import add_finder_options, add_photos, open_finder, wanted_people
+from elasticface.cli.photos import add_finder_options, add_photos, open_finder, open_photos, wanted_people
 from elasticface.faces.choice import Choice
 
 HELP = "photos -> aligned faces"
@@ -35,16 +36,19 @@ def run(options: Namespace) -> None:
     """Do it, and say what was made."""
     from elasticface.base import files
     from elasticface.base.errors import InputError
-    from elasticface.data.images.photos import Photos
     from elasticface.faces.align_folder import FACES, align_photos
     from elasticface.faces.landmarks import read_faces
     from elasticface.faces.sheet import write_sheet
 
     if options.landmarks and (options.detector is not None or options.smallest is not None):
         raise InputError("--landmarks says where the faces are; leave out --detector and --smallest, or --landmarks")
-    photos, out, only = Photos(options.photos), Path(options.out), wanted_people(options)
+    photos, out, only = open_photos(options), Path(options.out), wanted_people(options)
     sheet = Path(options.sheet) if options.sheet else None
     if sheet:
+        if sheet.suffix.lower() != ".png":
+            raise InputError(f"--sheet {files.printable(sheet)}: a PNG is written; give a name that ends in .png")
+        if Path(os.path.realpath(sheet)).is_relative_to(os.path.realpath(out)):
+            raise InputError(f"--sheet {files.printable(sheet)}: lies among the aligned faces; give a name elsewhere")
         files.check_writable(sheet.parent, sheet.name)
     found = read_faces(options.landmarks) if options.landmarks else None
     summary = align_photos(

@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.cli.parser import Parser
+from elasticface.data.sources import LARGEST_SIDE
 
 HELP = "a folder, RecordIO, shards -> another of them"
 
@@ -20,7 +21,8 @@ SRC is whatever train takes: a folder <identity>/<image>, a folder with train.re
             images, the quickest to read in any order;
   shards    shard-000000.tar … of <key>.jpg and <key>.cls, as WebDataset reads them, in a drawn order: for disks and
             buckets that are slow with single images.
-Images of 112x112 are carried over byte for byte; others are resized and stored as PNG. Labels stay as they are.
+JPEG, PNG and WebP of 112x112 are carried over byte for byte; other images are resized where need be and stored as PNG.
+Labels stay as they are, but a folder cannot hold identities without images: there, the labels after these move up.
 Damaged images are left out, counted and named in DST/bad_items.jsonl.
 At the end every image is read back, and labels and pixels are compared with SRC's by a checksum; only then is there a
 DST. A conversion that was stopped is resumed by --resume. Faces that are not aligned yet go through align first.
@@ -40,8 +42,8 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Convert, and say what was made."""
-    if not 1 <= options.size <= 4096:
-        raise InputError(f"--size must be 1 to 4096, not {options.size}")
+    if not 1 <= options.size <= LARGEST_SIDE:
+        raise InputError(f"--size must be 1 to {LARGEST_SIDE}, not {options.size}")
     if not 1 <= options.per_shard <= 10_000_000:
         raise InputError(f"--per-shard must be 1 to 10,000,000, not {options.per_shard}")
     if not 0 <= options.seed < 1 << 63:

@@ -3,7 +3,7 @@
 from jsonargparse import Namespace
 
 from elasticface.cli.parser import Parser
-from elasticface.cli.photos import add_finder_options, add_photos, open_finder, wanted_people
+from elasticface.cli.photos import add_finder_options, add_photos, open_finder, open_photos, wanted_people
 
 HELP = "photos -> a CSV file of the faces in them"
 
@@ -24,11 +24,10 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Do it, and say what was found."""
-    from elasticface.data.images.photos import Photos
     from elasticface.faces.detect_folder import detect_photos
 
     found = detect_photos(
-        Photos(options.photos),
+        open_photos(options),
         options.out,
         open_finder(options),
         workers=options.workers,

@@ -6,7 +6,7 @@ from jsonargparse import Namespace
 
 from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
-from elasticface.cli.photos import add_finder_options, add_photos, open_finder, wanted_people
+from elasticface.cli.photos import add_finder_options, add_photos, open_finder, open_photos, wanted_people
 from elasticface.faces.choice import Choice
 
 HELP = "photos -> embeddings of the faces in them"
@@ -32,11 +32,10 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Do it, and say what was made."""
-    from elasticface.data.images.photos import Photos
     from elasticface.recognition.embed_folder import embed_photos
 
     done = embed_photos(
-        Photos(options.photos),
+        open_photos(options),
         Path(options.out),
         load_model(options),
         open_finder(options),

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from elasticface.cli.parser import Parser
 
 if TYPE_CHECKING:
+    from elasticface.data.images.photos import Photos
     from elasticface.faces.finder import FaceFinder
 
 
@@ -18,6 +19,19 @@ def add_photos(parser: Parser) -> None:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier run has made, and add the rest")
+
+
+def open_photos(options: Namespace) -> "Photos":
+    """The photos that are given, with a line on the files there that are not taken for any."""
+    from elasticface.base import progress
+    from elasticface.base.files import printable
+    from elasticface.data.images.photos import Photos
+
+    photos = Photos(options.photos)
+    if photos.others:
+        many = f"{len(photos.others):,} files" if len(photos.others) > 1 else "1 file"
+        progress.say(f"left out: {many} without an image's suffix, such as {printable(photos.others[0], 200)}")
+    return photos
 
 
 def add_face_choice(parser: Parser) -> None:

@@ -31,9 +31,9 @@ def run(options: Namespace) -> None:
     from elasticface.faces import aligned
 
     people = None if options.people == "all" else read(options.people, int, "--people")
-    faces, out = Path(options.faces), Path(options.out)
-    aligned_as = aligned.read(faces)
-    summary = split(faces, out, people=people, pairs=options.pairs, seed=options.seed)
+    out = Path(options.out)
+    aligned_as = aligned.read(Path(options.faces))
+    summary = split(options.faces, out, people=people, pairs=options.pairs, seed=options.seed)
     if aligned_as is not None:  # what found the faces, which a calibration on them asks for; not what became of each
         for part in filter(Path.is_dir, (out / "train", out / "heldout")):
             aligned.write(part, aligned.Summary(aligned_as.size, aligned_as.format, detector=aligned_as.detector))

@@ -82,10 +82,12 @@ class JoinedSource:
             only within this very set of images.
 
     Raises:
-        InputError: sets that share names without ``merge_identities``, or images of different sizes.
+        InputError: sets that read the same file, share names without ``merge_identities``, or have images of different
+            sizes.
     """
 
     def __init__(self, sources: Sequence[Source], names: Sequence[str], merge_identities: bool = False) -> None:
+        _refuse_same_files(sources, names)
         self._sources = list(sources)
         self.size = _common_size(sources, names)
         identities = [_Identities(number, source) for number, source in enumerate(sources)]
@@ -166,6 +168,17 @@ class _Identities:
         self.known = frozenset(self.keys)
         self.has_names = not isinstance(source.class_names, NumberNames)
         self.population = getattr(source, "population", None) if self.has_names else number
+
+
+def _refuse_same_files(sources: Sequence[Source], names: Sequence[str]) -> None:
+    """Sets that a folder, a file and a pattern name may be the same; equal numbers would be two classes then."""
+    readers: dict[str, str] = {}
+    for source, name in zip(sources, names, strict=True):
+        for path in getattr(source, "files", ()):
+            if (other := readers.setdefault(os.path.realpath(path), name)) != name:
+                raise InputError(
+                    f"{printable(name)}: reads {printable(path)}, which {printable(other)} reads too; give it once"
+                )
 
 
 def _common_size(sources: Sequence[Source], names: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.data.sources import Source
 
 
@@ -45,7 +46,13 @@ def open_dataset(path: str | Path, **options: Any) -> Source:
     from elasticface.data.formats.folder import FolderSource
 
     _check_options("a folder of identity folders", options, known={"size"})
-    return FolderSource(path, **options)
+    try:
+        return FolderSource(path, **options)
+    except InputError as error:
+        if not _has_shards(name):
+            raise
+        pattern = printable(Path(name) / "*.tar")
+        raise InputError(f"{error}; or, to read the .tar shards there, give {pattern}") from error
 
 
 def _is_recordio(name: str) -> bool:
@@ -56,9 +63,14 @@ def _is_recordio(name: str) -> bool:
 
 def _is_shards(name: str) -> bool:
     if os.path.isdir(name):
-        # A folder of people may hold a tar, too.
-        return any(Path(name).glob("*.tar")) and not any(child.is_dir() for child in Path(name).iterdir())
+        # A folder of people may hold a tar, too; hidden folders are those of tools.
+        folders = (child.name for child in Path(name).iterdir() if child.is_dir())
+        return _has_shards(name) and all(folder.startswith(".") for folder in folders)
     return name.endswith(".tar")  # one shard, or a pattern of them
+
+
+def _has_shards(folder: str) -> bool:
+    return any(not shard.name.startswith(".") for shard in Path(folder).glob("*.tar"))
 
 
 def _check_options(kind: str, options: dict[str, Any], known: set[str]) -> None:

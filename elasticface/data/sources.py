@@ -16,6 +16,10 @@ SIDE = 112
 """Pixels of the side of images of sources that do not say it, as ``size``."""
 
 
+LARGEST_SIDE = 4096
+"""Pixels of the side of images that are made, at most."""
+
+
 class Source(Protocol):
     """A set of labelled face images, in a fixed order. N images, C identities."""
 

@@ -12,7 +12,8 @@ from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode, encode
-from elasticface.data.images.photos import Photos, canonical, identity_of
+from elasticface.data.images.photos import Photos, canonical, flaw, identity_of
+from elasticface.data.sources import LARGEST_SIDE
 from elasticface.faces import aligned
 from elasticface.faces.aligned import Summary, label_of
 from elasticface.faces.begun import SETTINGS, begun
@@ -57,7 +58,7 @@ def align_photos(
         landmarks: photo's name -> its faces, largest first, or [5, 2] of one, (x, y) in its pixels. Names match
             exactly, a leading ``./`` and the form of Unicode (NFC or NFD) apart. Without any the faces are looked for,
             and what is found is kept in ``out/faces.csv``.
-        size: side of the aligned images in pixels, ≥ 1.
+        size: side of the aligned images in pixels, 1 to 4096.
         format: ``"jpg"`` (quality 95) or ``"png"``.
         workers: processes that read, warp and write; 1 does it in this one. Like everything that starts processes, more
             need a caller whose main module is guarded by ``if __name__ == "__main__":``.
@@ -72,26 +73,33 @@ def align_photos(
 
     Raises:
         InputError: a setting out of range, or another one than ``out`` was begun with; ``out`` holds something; two
-            photos that would become one file; nothing at all to align.
+            photos that would become one file, of photos that have landmarks if these are given; nothing at all to
+            align.
         Stopped: a worker process was killed.
     """
     out = Path(out)
-    if size < 1 or workers < 1 or format not in ("jpg", "png"):
+    if not 1 <= size <= LARGEST_SIDE or workers < 1 or format not in ("jpg", "png"):
         raise InputError(
-            f"size and workers must be at least 1 and format jpg or png, not size {size}, workers {workers}, "
-            f"format {format}"
+            f"size must be 1 to {LARGEST_SIDE}, workers at least 1 and format jpg or png, not size {size}, workers "
+            f"{workers}, format {format}"
         )
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(photos.path)):
         raise InputError(f"{printable(out)}: lies where the photos are; give a folder outside {printable(photos.path)}")
     photos.check_forms()
+    if landmarks is None:  # before faces are looked for, which takes the time; whose photo has one is not known yet
+        _targets(dict.fromkeys(photos.of(only)[0], 1), f".{format}")
     files.check_writable(out)
     finder = (finder or FaceFinder()) if landmarks is None else None
-    settings = settings_of(photos, finder, only) | {"faces": faces, "size": size, "format": format}
+    listed = ListedFaces.of(landmarks or {})
+    settings = settings_of(photos, finder, only) | {
+        "landmarks": listed.digest() if finder is None else None,
+        "faces": faces,
+        "size": size,
+        "format": format,
+    }
     with begun(out, settings, resume, "holds something already; resume, or give a new folder"):
         if finder is not None:
             listed = detected(photos, out / FACES, finder, workers=workers, only=only, resume=resume)
-        else:
-            listed = ListedFaces.of(landmarks or {})
         plan = _Plan.of(photos, listed, only, faces, f".{format}")
         files.remove_temporaries(out)
         (out / aligned.FILE).unlink(missing_ok=True)
@@ -136,7 +144,7 @@ class _Plan:
     @staticmethod
     def of(photos: Photos, faces: ListedFaces, only: Collection[str] | None, choice: Choice, suffix: str) -> "_Plan":
         names, left_out = photos.of(only)
-        wanted = None if only is None else frozenset(only)
+        wanted = None if only is None else frozenset(map(canonical, only))
         listed = [row for row in faces if wanted is None or identity_of(row) in wanted]
         damaged = {name: why for name in names if (why := faces.damaged.get(canonical(name))) is not None}
         counts = {name: faces.count(name) for name in names if name in faces}
@@ -214,10 +222,11 @@ class _Job:
         for number, place in enumerate(choose(faces, self.choice, width, height)):
             face = faces[place]
             try:
-                reason = implausible(face.points, width, height)
+                below = _below(name, self.suffix, number)
+                reason = flaw(str(below)) or implausible(face.points, width, height)
                 if reason is None:
                     data = encode(align(image, face.points, self.size), self.suffix)
-                    files.write_bytes(_target(self.out, name, self.suffix, number), data, sync=False)
+                    files.write_bytes(self.out / below, data, sync=False)
                     continue
             except ValueError as error:
                 reason = str(error)
@@ -250,7 +259,7 @@ def _targets(counts: Mapping[str, int], suffix: str) -> dict[str, list[PurePosix
 
 def _are_there(out: Path, paths: Sequence[PurePosixPath]) -> bool:
     """Whether a photo's aligned faces are. An empty file is none: that is what a power cut can leave."""
-    return all((out / path).is_file() and (out / path).stat().st_size > 0 for path in paths)
+    return all(os.path.isfile(out / path) and os.path.getsize(out / path) > 0 for path in paths)
 
 
 def _nothing_to_align(photos: Photos, plan: _Plan, summary: Summary) -> str:
@@ -266,10 +275,6 @@ def _nothing_to_align(photos: Photos, plan: _Plan, summary: Summary) -> str:
     else:
         why = "see that the folder or tar, the landmarks and the list of identities belong together"
     return f"{printable(photos.path)}: no photo could be aligned: {counts}; {why}"
-
-
-def _target(out: Path, name: str, suffix: str, number: int) -> Path:
-    return out / _below(name, suffix, number)
 
 
 def _below(name: str, suffix: str, number: int) -> PurePosixPath:

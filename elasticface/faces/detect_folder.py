@@ -4,10 +4,12 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -85,7 +87,42 @@ def detect_photos(
         InputError: ``out`` is there, was begun and ``resume`` is not given, or by another detector; no photo at all.
         Stopped: a worker process was killed.
     """
-    out, finder = Path(out), finder or FaceFinder()
+    return _detect(photos, Path(out), finder or FaceFinder(), workers, only, resume)
+
+
+def detected(
+    photos: Photos, path: Path, finder: FaceFinder, *, workers: int, only: Collection[str] | None, resume: bool
+) -> ListedFaces:
+    """The faces that :func:`detect_photos` has written to ``path``, or writes there now.
+
+    Photos that were added since are looked at, and ``path`` is written anew with their rows.
+
+    Raises:
+        InputError: as :func:`detect_photos`.
+    """
+    if not path.exists():
+        detect_photos(photos, path, finder, workers=workers, only=only, resume=resume)
+        return read_faces(path)
+    listed = read_faces(path)
+    if all(name in listed or canonical(name) in listed.damaged for name in photos.of(only)[0]):
+        shutil.rmtree(partial_of(path), ignore_errors=True)  # a kill can leave it
+        return listed
+    _detect(photos, path, finder, workers, only, resume=True, known=path)
+    return read_faces(path)
+
+
+def _detect(
+    photos: Photos,
+    out: Path,
+    finder: FaceFinder,
+    workers: int,
+    only: Collection[str] | None,
+    resume: bool,
+    known: Path | None = None,
+) -> Found:
+    """As :func:`detect_photos`; photos of which the file ``known`` has faces, or says that they have none, are not
+    looked at again. It may be ``out``.
+    """
     if not out.name:
         raise InputError(f"{printable(out)}: give the name of a CSV file")
     partial = partial_of(out)
@@ -97,10 +134,12 @@ def detect_photos(
         raise InputError(f"{printable(photos.path)}: no photo to look at, of {len(photos):,}; give a folder of photos")
     files.check_writable(out.parent, out.name)
     with begun(partial, settings_of(photos, finder), resume, "an unfinished run; resume it, or remove the folder"):
-        if out.exists():
+        if out.exists() and known is None:
             raise InputError(f"{printable(out)}: is there already; remove it, or give another name")
         with (partial / _ROWS).open("a+b") as file:
             rows = _Rows(names, file)
+            if known is not None:
+                rows.take(known)
             damaged = _look(rows, _Job(photos, finder), workers, partial)
             with files.replacing(out) as temporary, temporary.open("wb") as table:
                 table.write(_lines([DETECTED_COLUMNS]))
@@ -119,31 +158,9 @@ def detect_photos(
     )
 
 
-def detected(
-    photos: Photos, path: Path, finder: FaceFinder, *, workers: int, only: Collection[str] | None, resume: bool
-) -> ListedFaces:
-    """The faces that :func:`detect_photos` has written to ``path``, or writes there now.
-
-    Raises:
-        InputError: as :func:`detect_photos`; photos that were added since.
-    """
-    if path.exists():
-        shutil.rmtree(partial_of(path), ignore_errors=True)  # a kill can leave it
-    else:
-        detect_photos(photos, path, finder, workers=workers, only=only, resume=resume)
-    listed = read_faces(path)
-    added = [name for name in photos.of(only)[0] if name not in listed and canonical(name) not in listed.damaged]
-    if added:
-        raise InputError(
-            f"{printable(path)}: no row for {len(added):,} photos that were added since, such as "
-            f"{printable(added[0], 200)}; remove the file and resume: faces are looked for again"
-        )
-    return listed
-
-
 def settings_of(photos: Photos, finder: FaceFinder | None, only: Collection[str] | None = None) -> dict[str, Any]:
     """What the faces of a folder depend on, as :func:`elasticface.faces.begun.begun` keeps and compares it."""
-    people = None if only is None else "\n".join(sorted({*only})).encode(errors="surrogatepass")
+    people = None if only is None else "\n".join(sorted(set(map(canonical, only)))).encode(errors="surrogatepass")
     return {
         "detector": None if finder is None else finder.name,
         "photos": printable(os.path.realpath(photos.path)),
@@ -211,6 +228,16 @@ class _Rows:
         begin = self._file.seek(0, os.SEEK_END)
         self._file.write(_lines(faces or [_without(name)]))
         self._note(name, begin, self._file.tell(), len(faces))
+
+    def take(self, path: Path) -> None:
+        """The lines of photos that have none yet, from a finished file; not of those that could not be read."""
+        missing = set(self.missing())
+        with path.open("rb") as file:
+            for name, group in itertools.groupby((row for _, row in _rows_in(file)), key=itemgetter(0)):
+                lines = list(group)
+                could_be_read = lines[0][1] or not lines[0][-1]
+                if name in missing and could_be_read:
+                    self.add(name, [line for line in lines if line[1]])
 
     def flush(self) -> None:
         """Have what was added in the file, whatever happens."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import itertools
 import math
 from array import array
@@ -96,6 +97,14 @@ class ListedFaces(Mapping[str, list[Face]]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def digest(self) -> str:
+        """SHA-256 of the names and their faces, whatever their order."""
+        found = hashlib.sha256()
+        for name, rows in sorted(self._rows.items()):
+            found.update(f"{name}\0{len(rows)}\0".encode(errors="surrogatepass"))
+            found.update(self._table[rows.start : rows.stop].tobytes())
+        return found.hexdigest()
+
     def count(self, name: str) -> int:
         """How many faces a photo has, without making them."""
         return len(self._rows[canonical(name)])
@@ -121,13 +130,14 @@ def read_faces(path: str | Path) -> ListedFaces:
             be read, its name, empty fields and the reason in the last. Blank lines are passed over.
 
     Returns:
-        name -> its faces, none where none was found; in the file's order. The box is NaN where the file has none.
+        name -> its faces, none where none was found; photos in the file's order, and of each the largest face first,
+        whichever order another tool wrote them in. The box is NaN where the file has none.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8 or has another first line; a row has too few or too many
-            columns, no name, a value that is no finite number, a name that an earlier row has, or another number than
-            the next one; most rows are no faces' landmarks. Rows are counted as lines of the file, the first line being
-            row 1.
+            columns, no name, a value that is no finite number, a score beyond 0 to 1 or a box without area in a
+            detector's file, a name that an earlier row has, or another number than the next one; most rows are no
+            faces' landmarks. Rows are counted as lines of the file, the first line being row 1.
     """
     label = printable(path)
     line_of: dict[str, int] = {}
@@ -162,10 +172,20 @@ def read_faces(path: str | Path) -> ListedFaces:
         raise InputError(f"{label}, row {line + 1}: not CSV ({error}); write the file again") from error
     if not line_of:
         raise InputError(f"{label}: no landmarks after the first line; give one line a photo")
+    _sort(rows, _as_rows(table))
     listed = ListedFaces(rows, _as_rows(table), damaged, columns == DETECTED_COLUMNS)
     if len(listed.points):
         check_all(listed.points, str(path))
     return listed
+
+
+def _sort(rows: Mapping[str, range], table: NDArray[np.float64]) -> None:
+    """Put the faces of each photo in ``table`` [R, 15] in order, the largest first."""
+    areas = (table[:, 13] - table[:, 11]) * (table[:, 14] - table[:, 12])
+    for own in rows.values():
+        if len(own) > 1 and (np.diff(areas[own.start : own.stop]) > 0).any():
+            order = np.argsort(-areas[own.start : own.stop], kind="stable")
+            table[own.start : own.stop] = table[own.start : own.stop][order]
 
 
 def _lines(file: TextIO, label: str) -> Iterator[str]:
@@ -212,6 +232,14 @@ def _parse(cells: list[str], columns: tuple[str, ...], where: str) -> _Row:
     values = [_number(cell, column, where) for column, cell in zip(columns[1:], cells[1:], strict=True)]
     if columns == COLUMNS:
         return _Row(name, [*values, *[math.nan] * 4], 1)
+    score, (x1, y1, x2, y2) = values[0], values[-5:-1]
+    if not 0 <= score <= 1:
+        raise InputError(f"{where}: score is {score:g}; it must be from 0 to 1")
+    if not (x1 < x2 and y1 < y2):
+        raise InputError(
+            f"{where}: a box from {x1:g}, {y1:g} to {x2:g}, {y2:g} has no area; x1, y1 is its upper left corner and "
+            "x2, y2 the lower right one"
+        )
     if not values[-1].is_integer():
         raise InputError(f"{where}: face is {printable(cells[-1].strip(), 60)}; it must be a whole number")
     return _Row(name, values[:-1], int(values[-1]))

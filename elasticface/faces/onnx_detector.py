@@ -59,12 +59,15 @@ class OnnxDetector:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own kinds
             raise InputError(f"{printable(self.path)}: not a network: {first_line(error)}") from error
-        (self._input, *others) = self._session.get_inputs()
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise InputError(f"{printable(self.path)}: has {len(inputs)} inputs, not one for an image: no detector")
+        self._input = inputs[0]
         widths = [str(output.shape[-1:]).strip("[]") for output in self._session.get_outputs()]
         strides, rest = divmod(len(widths), 3)
         self._is_scrfd = strides > 1 and not rest and sorted(widths) == sorted(["1", "4", "10"] * strides)
         is_known = self._is_scrfd or sorted(widths) == ["10", "2", "4"]
-        if others or not is_known:
+        if not is_known:
             raise InputError(
                 f"{printable(self.path)}: its outputs, {', '.join(widths)} wide, are neither SCRFD's (1, 4 "
                 "and 10 for each stride) nor RetinaFace's (4, 2 and 10): no detector with five points"
@@ -74,7 +77,7 @@ class OnnxDetector:
         if (
             self._input.type != "tensor(float)"
             or channels != 3
-            or batch in range(2, 1 << 62)
+            or (isinstance(batch, int) and batch > 1)  # not where it is free: a name, or None
             or any(not 0 < side <= _LONGEST_SIDE for side in fixed)
         ):
             raise InputError(

@@ -21,7 +21,7 @@ def detect(image: Any, finder: FaceFinder | None = None) -> list[Face]:
         finder: with another detector or other settings than :class:`FaceFinder` has by itself.
 
     Returns:
-        Faces in pixels of the upright photo: EXIF orientation is applied to all but arrays, which have none.
+        Faces in pixels of the upright photo: EXIF orientation is applied to all but arrays, which have none, and AVIF.
 
     Raises:
         InputError: no image, or a damaged one.

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,8 @@ def write_sheet(
     choice: Choice = "largest",
     only: Collection[str] | None = None,
 ) -> None:
-    """Write a PNG: first photos without a face, in a red frame, then aligned faces, the lowest scores first.
+    """Write a PNG: first photos without a face, then those whose landmarks are no face's, both whole in a red frame,
+    then aligned faces, the lowest scores first.
 
     Args:
         path: the file.
@@ -51,20 +53,23 @@ def write_sheet(
         only: the identities that are shown: the first parts of the photos' names.
     """
     shown = [_shown(photos, name, found[name], choice) for name in photos.of(only)[0] if name in found]
-    shown.sort(key=lambda photo: photo.score)
+    shown.sort(key=lambda photo: (bool(photo.places), photo.score))
     tiles = list(itertools.islice(_tiles(photos, found, shown), MOST))
     without = sum(not photo.places for photo in shown)
-    title = f"{len(shown) - without:,} photos with a face, {without:,} without (red). Shown: {len(tiles):,}"
+    skipped = sum(not photo.has_face for photo in shown) - without
+    no_face = f"{without:,} without" + (f", {skipped:,} skipped for their landmarks" if skipped else "")
+    title = f"{len(shown) - without - skipped:,} photos with a face, {no_face} (red). Shown: {len(tiles):,}"
     with progress.status(f"drawing {printable(path)}"):
         files.write_bytes(path, _drawn(tiles, f"{title}, lowest scores first"))
 
 
 class _Shown(NamedTuple):
-    """Which of a photo's faces are shown, and the least score of these; 0 without a face."""
+    """Which of a photo's faces are shown."""
 
     name: str
     places: list[int]
-    score: float
+    has_face: bool  # one of them can be a face
+    score: float  # the least of them; 0 where one cannot be a face
 
 
 def _shown(photos: Photos, name: str, faces: Sequence[Face], choice: Choice) -> _Shown:
@@ -73,11 +78,13 @@ def _shown(photos: Photos, name: str, faces: Sequence[Face], choice: Choice) -> 
         with contextlib.suppress(DamagedImage):  # damaged since: it is passed over below
             height, width = decode(photos.read(name), printable(name)).shape[:2]
     places = choose(faces, choice, width, height)
-    return _Shown(name, places, min((faces[place].score for place in places), default=0.0))
+    are_faces = [implausible(faces[place].points, sys.maxsize, sys.maxsize) is None for place in places]
+    least = min((faces[place].score for place in places), default=0.0)
+    return _Shown(name, places, any(are_faces), least if all(are_faces) else 0.0)
 
 
 def _tiles(photos: Photos, found: Mapping[str, Sequence[Face]], shown: Sequence[_Shown]) -> Iterator[_Tile]:
-    for name, places, _ in shown:
+    for name, places, *_ in shown:
         try:
             photo = decode(photos.read(name), printable(name))
         except DamagedImage:
@@ -90,6 +97,8 @@ def _tiles(photos: Photos, found: Mapping[str, Sequence[Face]], shown: Sequence[
         for face in (found[name][place] for place in places):
             if implausible(face.points, width, height) is None:
                 yield _Tile(align(photo, face.points), f"{short}\n{face.score:.2f}")
+            else:
+                yield _Tile(_framed(photo), f"{short}\nskipped")
 
 
 def _framed(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from msgspec import Meta
 from elasticface.base import files, progress, records
 from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
+from elasticface.base.locks import new_folder
 from elasticface.benchmarks.reading.npy import map_floats, write_header
 from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection
@@ -76,9 +77,8 @@ def export(database: Connections, which: str | Collection, out: Path) -> int:
     """
     from psycopg import sql
 
-    files.check_new_folder(out)
     # The line of the audit log is there before the folder has its name.
-    with files.replacing(out) as folder, database.transaction() as cursor:
+    with new_folder(out) as folder, database.transaction() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         found = collections.read(cursor, database, which)
         folder.mkdir(mode=0o700)

@@ -116,6 +116,19 @@ def test_what_killed_writers_left_is_removed_and_links_are_not_followed(tmp_path
     ]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "x" * 240 + "é" * 7, "\udceb" * 255])
+def test_whatever_name_a_file_or_a_folder_can_have_it_can_be_replaced(name: str, tmp_path: Path) -> None:
+    files.check_writable(tmp_path, name)
+    for content in ("old", "new"):
+        files.write_text(tmp_path / "file" / name, content)
+        with files.replacing(tmp_path / name) as temporary:
+            assert files.is_temporary(temporary.name)
+            temporary.mkdir()
+            (temporary / content).touch()
+    assert (tmp_path / "file" / name).read_text() == "new"
+    assert os.listdir(tmp_path / name) == ["new"]
+
+
 def test_a_folder_is_tried_and_nothing_stays(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
@@ -141,7 +154,7 @@ def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path: Path) -
         with pytest.raises(InputError, match=rf"{name}: cannot be written: .*{why}; give another$"):
             files.check_writable(tmp_path / name)
     with pytest.raises(InputError, match="cannot be written: File name too long"):
-        files.check_writable(tmp_path, "x" * 250)
+        files.check_writable(tmp_path, "x" * 256)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "loop"]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
-from elasticface.base.locks import locked
+from elasticface.base.locks import locked, new_folder
 
 HOLD = """
 import sys, pathlib
@@ -95,6 +95,30 @@ def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     with locked(tmp_path / "there"):
         pass
     assert os.listdir(tmp_path) == ["there"]
+
+
+def test_a_new_folder_is_held_while_it_is_made_and_whole_or_absent(tmp_path: Path) -> None:
+    out = tmp_path / "above" / "out"
+    with pytest.raises(RuntimeError), new_folder(out):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with new_folder(out) as temporary:
+        temporary.mkdir()
+        (temporary / "file").touch()
+        with pytest.raises(InputError, match="another process"):
+            new_folder(out).__enter__()
+    assert [str(path.relative_to(out)) for path in tmp_path.rglob("*") if path.is_file()] == ["file"]
+    with pytest.raises(InputError, match="out: holds something already; give a new folder"):
+        new_folder(out).__enter__()
+
+
+def test_what_came_into_a_new_folder_meanwhile_is_kept(tmp_path: Path) -> None:
+    made = new_folder(tmp_path / "out")
+    made.__enter__().mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with pytest.raises(InputError, match="out: holds something already"):
+        made.__exit__(None, None, None)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
 
 
 def test_a_file_system_without_locks_gives_a_warning_and_the_work_is_done(

@@ -39,6 +39,8 @@ def test_align_then_split_then_evaluate(model: Path) -> None:
         ("align", "photos"),
         ("align FACES", "out"),
         ("align absent out --landmarks five.csv", "absent: cannot be read"),
+        ("align FACES out --sheet sheet.jpg", "--sheet sheet.jpg: a PNG is written; give a name that ends in .png"),
+        ("align FACES out --sheet out/a/sheet.png", "sheet.png: lies among the aligned faces; give a name elsewhere"),
         ("align FACES out --landmarks absent.csv", "absent.csv: cannot be read"),
     ],
 )

@@ -15,6 +15,8 @@ COMMANDS = {
     "convert faces out --to folder": ".out.partial",
     "convert faces out --to folder --resume": ".out.partial",
     "synthesize out --identities 2 --images-per-identity 1": "out",
+    "split faces out --people 2 --pairs 20": "out",
+    "adapt default faces --out out --aligned": "out",
     "quickstart --small --out out": "out",
     "evaluate run faces --out out": "out/scores",
     "select faces --out out --margins 0.5 --stds 0.05 --seeds 1 --backbone tiny --max-steps 1 --batch-size 8"

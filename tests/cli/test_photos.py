@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from album import NOBODY
 from command_line import done, refused, run
+from jsonargparse import Namespace
 
+from elasticface.cli.photos import open_photos
 from elasticface.faces import FaceFinder, sheet
 from elasticface.faces.landmarks import read_faces
 from elasticface.model.calibration import Calibration, OperatingPoint
@@ -145,6 +147,17 @@ def test_find_names_the_nearest_people(album: Path, model: Path) -> None:
     assert f"give {album}/people" in refused("find", photo, "--in", album, "--model", model)
 
 
+def test_files_that_are_taken_for_no_photo_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, line in {
+        "0.jpg": "",
+        "notes": "left out: 1 file without an image's suffix, such as notes\n",
+        "texts": "left out: 2 files without an image's suffix, such as notes\n",
+    }.items():
+        (tmp_path / name).touch()
+        assert open_photos(Namespace(photos=str(tmp_path))).names == ["0.jpg"]
+        assert capsys.readouterr().err == line
+
+
 def test_other_detectors_are_refused_where_they_are_not(album: Path) -> None:
     assert "insightface is not installed" in refused("detect", album, "faces.csv", "--detector", "insightface")
     assert "give yunet, insightface, uniface" in refused("align", album, "out", "--detector", "mtcnn")
@@ -157,11 +170,13 @@ def test_a_file_without_a_name_is_refused(album: Path, out: str) -> None:
 
 
 def test_a_folder_is_no_page_and_no_sheet(album: Path, model: Path) -> None:
-    Path("there.html").mkdir()
     photo = album / "people/person 0/0.png"
-    line = "there.html: is a folder; give the name of a file"
-    assert line in refused("verify", photo, photo, "--model", model, "--out", "there.html")
-    assert line in refused("align", album, "out", "--sheet", "there.html")
+    for name, command in {
+        "there.html": ("verify", photo, photo, "--model", model, "--out"),
+        "there.png": ("align", album, "out", "--sheet"),
+    }.items():
+        Path(name).mkdir()
+        assert f"{name}: is a folder; give the name of a file" in refused(*command, name)
     assert "give a name that ends in .html" in refused("verify", photo, photo, "--model", model, "--out", photo)
 
 

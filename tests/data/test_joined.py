@@ -1,6 +1,7 @@
 """Several sets as one: who is the same person, what is refused, and the order of an epoch."""
 
 import pickle
+import re
 import shutil
 import unicodedata
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from elasticface.data import open_dataset
 from elasticface.data.feed import sampler
 from elasticface.data.formats.encoded import NumberNames
 from elasticface.data.joined import JoinedSource, open_sets
+from elasticface.data.prepare.convert import convert
 
 
 class Made:
@@ -135,6 +137,26 @@ def test_the_same_set_twice_is_refused_before_any_is_opened(tmp_path: Path) -> N
         open_sets([made, made])  # type: ignore[list-item]
     with pytest.raises(InputError, match="no data"):
         open_sets([])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("rec", "rec/train.rec"),
+        ("rec/train.rec", "rec/train.idx"),
+        ("shards", "shards/*.tar"),
+        ("link", "shards/shard-{000000..000001}.tar"),
+    ],
+)
+def test_a_file_that_two_sets_read_is_refused(
+    one: str, other: str, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    convert(people, Path("rec"), "recordio")
+    convert(people, Path("shards"), "shards", per_shard=15)
+    Path("link").symlink_to("shards")
+    with pytest.raises(InputError, match=rf"^{re.escape(other)}: reads .*, which {re.escape(one)} reads too; give it"):
+        open_sets([one, other])
 
 
 def test_a_set_that_is_missing_is_named(people: Path, tmp_path: Path) -> None:

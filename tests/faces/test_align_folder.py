@@ -18,6 +18,7 @@ from elasticface.data.images.photos import Photos
 from elasticface.faces import align_folder as module
 from elasticface.faces.align_folder import align_photos
 from elasticface.faces.aligned import Summary
+from elasticface.faces.detector import Face
 
 JPEG = encode(np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8), ".jpg")
 
@@ -121,6 +122,16 @@ def test_landmarks_that_are_far_from_the_photo_are_skipped(photos, tmp_path):
     }
 
 
+def test_a_long_name_is_aligned_and_of_too_long_a_one_the_face_is_skipped(tmp_path):
+    names = ["x" * 251 + ".jpg", "a.jpg"]
+    photos = folder_of(tmp_path / "photos", names)
+    points = {name: [Face(np.zeros(4), 0.9, TEMPLATE)] * 2 for name in names}
+    for resume in (False, True):
+        summary = align_photos(photos, tmp_path / "out", points, workers=1, faces="all", resume=resume)
+        assert summary.skipped == {f"{names[0]} (face 2)": "a longer name than a file has"}
+        assert sorted(content(tmp_path / "out")) == ["a.jpg", "a_face2.jpg", names[0]]
+
+
 @pytest.mark.parametrize("ours", ["faces.csv", "align.json", "settings.json"])
 def test_a_folder_of_photos_that_is_called_as_a_file_of_ours_is_refused(photos, tmp_path, ours):
     (tmp_path / "odd" / ours).mkdir(parents=True)
@@ -216,7 +227,8 @@ def test_resuming_with_other_settings_is_an_error(photos, tmp_path):
         ({"size": 96}, "size"),
         ({"format": "png"}, "format"),
         ({"faces": "all", "only": ["Ann"]}, "identities, faces"),
-        ({"landmarks": None}, "detector"),
+        ({"landmarks": None}, "detector, landmarks"),
+        ({"landmarks": points | {"d.jpg": TEMPLATE}}, "landmarks"),
     ):
         arguments = {"landmarks": points} | settings
         with pytest.raises(
@@ -365,8 +377,8 @@ def test_nothing_to_align_is_an_error_that_says_why(tmp_path):
 
 
 def test_settings_out_of_range_are_refused(tmp_path):
-    for options in ({"size": 0}, {"format": "bmp"}):
-        refused(tmp_path, ["a.jpg"], r"size and workers must be at least 1 and format jpg or png, not size", **options)
+    for options in ({"size": 0}, {"size": 4097}, {"format": "bmp"}):
+        refused(tmp_path, ["a.jpg"], r"size must be 1 to 4096, workers at least 1 and format jpg or png, ", **options)
     with pytest.raises(InputError, match="workers 0"):
         align_photos(Photos(tmp_path / "photos"), tmp_path / "out", {}, workers=0)
 

@@ -173,17 +173,28 @@ def test_who_found_the_faces_is_who_began_the_folder(photos, tmp_path):
     assert again.skipped == whole.skipped != {}
 
 
-def test_photos_that_were_added_are_not_taken_for_photos_without_a_face(photos, tmp_path):
-    out, finder = tmp_path / "out", FaceFinder(Everywhere())
-    align_photos(photos, out, workers=1, finder=finder)
+def test_of_photos_that_were_added_or_renamed_only_those_are_looked_at(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect_folder, "CHUNK", 1)
+    out = tmp_path / "out"
+    align_photos(photos, out, workers=1)
     (photos.path / "p3/1.png").write_bytes(photos.read("p3/0.png"))
+    (photos.path / "p1/none.png").rename(photos.path / "p1/empty.png")
     more = Photos(photos.path)
-    with pytest.raises(
-        InputError, match=r"faces.csv: no row for 1 photos that were added since, such as p3/1.png; rem"
-    ):
-        align_photos(more, out, workers=1, finder=finder, resume=True)
-    (out / "faces.csv").unlink()
-    assert align_photos(more, out, workers=1, finder=finder, resume=True).aligned == 1
+    with pytest.raises(KeyboardInterrupt):
+        align_photos(more, out, workers=1, finder=Stopping(1), resume=True)
+    summary = align_photos(more, out, workers=1, finder=Stopping(2), resume=True)
+    assert (summary.aligned, summary.kept, summary.without_face) == (1, 5, ["p1/empty.png"])
+    assert (summary.without_photo, list(summary.skipped)) == ([], ["p2/bad.jpg"])
+    detect_photos(more, tmp_path / "faces.csv", workers=1)
+    assert (out / "faces.csv").read_bytes() == (tmp_path / "faces.csv").read_bytes()
+    assert not (out / "faces.csv.partial").exists()
+
+
+def test_photos_that_would_become_one_file_are_refused_before_faces_are_looked_for(photos, tmp_path):
+    (photos.path / "p3/0.jpg").write_bytes(photos.read("p3/0.png"))
+    with pytest.raises(InputError, match=r"p3/0.jpg and p3/0.png would both become p3/0.jpg"):
+        align_photos(Photos(photos.path), tmp_path / "out", workers=1, finder=Stopping(0))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_detection_that_was_stopped_while_aligning_is_resumed_too(photos, tmp_path, monkeypatch):
@@ -269,8 +280,11 @@ def test_names_are_the_same_in_all_forms_of_unicode(tmp_path):
     path = tmp_path / "photos" / decomposed
     path.parent.mkdir(parents=True)
     path.write_bytes(encode(np.zeros((112, 112, 3), np.uint8), ".png"))
-    summary = align_photos(Photos(tmp_path / "photos"), tmp_path / "out", {composed: TEMPLATE}, workers=1)
-    assert (summary.aligned, summary.without_photo, summary.without_landmarks) == (1, [], [])
+    for number, only in enumerate((None, ["Jos\u00e9"], ["Jose\u0301"])):
+        out = tmp_path / str(number)
+        summary = align_photos(Photos(tmp_path / "photos"), out, {composed: TEMPLATE}, workers=1, only=only)
+        assert (summary.aligned, summary.without_photo, summary.without_landmarks) == (1, [], [])
+        assert summary.missing_identities == []
 
 
 def test_a_sheet_shows_the_doubtful_first(photos, tmp_path):
@@ -298,6 +312,22 @@ def test_a_sheet_is_sorted_by_the_face_that_it_shows(photos, tmp_path, monkeypat
         shown.clear()
         write_sheet(tmp_path / "sheet.png", photos, found, choice, only=["p0"])
         assert [float(label.split("\n")[1]) for label in shown] == scores
+
+
+def test_a_sheet_shows_the_faces_that_are_skipped_before_the_lowest_scores(photos, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sheet, "_drawn", lambda tiles, title: drawn.append(([t.label for t in tiles], title)) or b"")
+    swapped = TEMPLATE[[1, 0, 2, 4, 3]]
+    found = {
+        "p0/0.png": [Face(np.zeros(4), 0.1, TEMPLATE + 30)],
+        "p1/none.png": [],
+        "p1/0.png": [Face(np.zeros(4), 0.99, swapped)],
+        "p3/0.png": [Face(np.zeros(4), 0.9, TEMPLATE + 500)],  # outside the photo
+    }
+    write_sheet(tmp_path / "sheet.png", photos, found)
+    labels, title = drawn[0]
+    assert labels == ["none.png", "0.png\nskipped", "0.png\n0.10", "0.png\nskipped"]
+    assert title.startswith("2 photos with a face, 1 without, 1 skipped for their landmarks (red). Shown: 4,")
 
 
 def test_no_face_at_all_is_said(tmp_path, photo_of):

@@ -120,6 +120,7 @@ def test_a_missing_file_is_an_error(tmp_path):
 # The file of a detector.
 
 FACE = "0.9," + ",".join(f"{value:.1f}" for value in TEMPLATE.ravel()) + ",10,10,100,100"
+SMALL = FACE.replace("10,10,100,100", "10,20,30,40")
 DETECTED = ",".join(DETECTED_COLUMNS) + "\n"
 EMPTY = "," * (len(DETECTED_COLUMNS) - 1)
 
@@ -159,11 +160,23 @@ def test_a_photo_has_faces_or_none_or_could_not_be_read(detected, read, tmp_path
         ([f"a.jpg{EMPTY}why", f"a.jpg,{FACE},1"], "row 3: a.jpg is listed in row 2 already; keep one"),
         ([f"a.jpg,{FACE},1", f"a.jpg{EMPTY}why"], "row 3: a.jpg is listed in row 2 already; keep one"),
         ([f"a.jpg{EMPTY}1"], "row 2: score is ''; it must be a number"),
+        ([f"a.jpg,{FACE},1".replace("0.9,", "-55,", 1)], "row 2: score is -55; it must be from 0 to 1"),
+        ([f"a.jpg,{FACE},1", f"a.jpg,{FACE},2".replace("0.9,", "1.1,", 1)], "row 3: score is 1.1; it must be"),
+        ([f"a.jpg,{SMALL},1".replace("30,40", "10,40")], "row 2: a box from 10, 20 to 10, 40 has no area"),
+        ([f"a.jpg,{SMALL},1".replace("30,40", "30,19")], "row 2: a box from 10, 20 to 30, 19 has no area"),
     ],
 )
 def test_rows_that_do_not_follow_on_each_other_are_refused(rows, message, detected):
     with pytest.raises(InputError, match=re.escape(f"faces.csv, {message}")):
         detected(*rows)
+
+
+def test_faces_come_largest_first_in_whatever_order_another_tool_wrote_them(detected):
+    found = detected(
+        f"a.jpg,{SMALL},1", f"a.jpg,{FACE},2", f"a.jpg,{SMALL.replace('0.9,', '0.8,', 1)},3", f"b.jpg,{SMALL},1"
+    )
+    assert [(face.area, face.score) for face in found["a.jpg"]] == [(8100, 0.9), (400, 0.9), (400, 0.8)]
+    assert [face.area for face in found["b.jpg"]] == [400]
 
 
 def test_faces_of_a_mapping_are_those_that_it_has():

@@ -107,6 +107,18 @@ def test_what_is_no_detector_is_refused(tmp_path, retinaface):
     embedder = constant_network(tmp_path / "embedder.onnx", {"embedding": np.zeros((1, 512))})
     with pytest.raises(InputError, match="its outputs, 512 wide, are neither SCRFD's"):
         OnnxDetector(embedder)
+    blind = helper.make_graph(
+        [],
+        "blind",
+        [],
+        [helper.make_tensor_value_info("loc", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(np.zeros((1, 4), np.float32), "loc")],
+    )
+    onnx.save(
+        helper.make_model(blind, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "blind.onnx"
+    )
+    with pytest.raises(InputError, match=r"blind.onnx: has 0 inputs, not one for an image"):
+        OnnxDetector(tmp_path / "blind.onnx")
     short = constant_network(
         tmp_path / "short.onnx", {k: np.zeros((1, 7, n)) for k, n in (("a", 4), ("b", 2), ("c", 10))}
     )
@@ -132,6 +144,14 @@ def test_what_takes_no_picture_or_too_large_a_one_is_refused(tmp_path, scrfd, sh
     onnx.save(model, str(tmp_path / "odd.onnx"))
     with pytest.raises(InputError, match=r"odd.onnx: takes tensor\(float.*, not one float image \[1, 3, "):
         OnnxDetector(tmp_path / "odd.onnx")
+
+
+@pytest.mark.parametrize("batch", ["batch", None, 1])
+def test_a_network_may_leave_the_size_of_its_batch_free(tmp_path, scrfd, batch):
+    model = onnx.load(str(scrfd))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, SIDE, SIDE]))
+    onnx.save(model, str(tmp_path / "free.onnx"))
+    assert len(OnnxDetector(tmp_path / "free.onnx").find(np.zeros((SIDE, SIDE, 3), np.uint8))) == 1
 
 
 def test_rows_that_are_no_numbers_are_no_faces(tmp_path):

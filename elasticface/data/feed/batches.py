@@ -37,7 +37,7 @@ class DamagedItems:
     """
 
     def __init__(self, path: Path, source: Source, share: float = 0.001, writes: bool = True) -> None:
-        self.path, self.share, self.most, self.writes = path, share, int(share * len(source)), writes
+        self.path, self.share, self.most, self.writes = path, share, int(round(share * len(source), 6)), writes
         self.found: set[int] = set()
         if path.exists():
             # A kill may have cut the last line short: without it, or the next one would be written to its end.
@@ -70,7 +70,7 @@ class DamagedItems:
                 warnings.warn(f"skipped: {reason}", stacklevel=2)
 
     def _refuse(self, what: str) -> NoReturn:
-        raise InputError(f"{what}; at most {self.share:.1%} of the images may be damaged (--max-damaged)")
+        raise InputError(f"{what}; at most {self.share * 100:.3g}% of the images may be damaged (--max-damaged)")
 
 
 def _is_damaged(source: Source, index: int) -> bool:

@@ -29,18 +29,22 @@ class EncodedImages(ABC):
             warning in each process.
 
     Attributes:
+        files: those that hold many images each; none in a format with a file for each image.
         size: as given.
         labels: int64 [N], the images' identities.
         num_classes: C.
 
     Raises:
-        InputError: ``size`` below 1.
+        InputError: ``size`` below 1, or ``path`` is empty.
     """
 
+    files: Sequence[Path] = ()
     labels: NDArray[np.int64]
     num_classes: int
 
     def __init__(self, path: str | Path, size: int) -> None:
+        if not str(path):
+            raise InputError("the path of a set of faces is empty; give a folder, or a file of one of the formats")
         if size < 1:
             raise InputError(f"size must be at least 1 pixel, got {size}")
         self.size = size

@@ -43,6 +43,7 @@ class RecordIOSource(EncodedImages):
 
     Attributes:
         root: the folder.
+        files: its `train.rec`.
         size: as given.
         labels: int64 [N], the images' identities.
         num_classes: C, what `property` says, or one more than the largest label; the larger, with a warning, where they
@@ -57,7 +58,7 @@ class RecordIOSource(EncodedImages):
         super().__init__(path, size)
         path = Path(path)
         self._rec = path / REC if path.is_dir() else path.with_suffix(".rec")
-        self.root = self._rec.parent
+        self.root, self.files = self._rec.parent, [self._rec]
         idx = self._rec.with_suffix(".idx")
         with files.reading(self._rec), files.opened(self._rec):
             self._stamp = stamp(self._rec)

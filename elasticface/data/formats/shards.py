@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticface.base import files, keyed, progress
-from elasticface.base.errors import InputError
+from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.data.feed import sampler
 from elasticface.data.formats.cache import Stamp, opened_unchanged, stamp
@@ -49,7 +49,7 @@ class ShardSource(EncodedImages):
         shuffle_buffer: images that an epoch's order mixes, ≥ 1, or None to mix all with all.
 
     Attributes:
-        paths: the shards.
+        files: the shards.
         size: as given.
         labels: int64 [N], the images' identities.
         num_classes: C, one more than the largest label. Identities without images are classes; a warning counts them.
@@ -65,14 +65,14 @@ class ShardSource(EncodedImages):
             raise InputError(f"shuffle_buffer must be at least 1 image, got {shuffle_buffer}")
         super().__init__(path, size)
         self._buffer = shuffle_buffer
-        self.paths = find_shards(path)
+        self.files = find_shards(path)
         self._stamps = []
-        for shard in self.paths:
+        for shard in self.files:
             with files.reading(shard):
                 self._stamps.append(stamp(shard))
-        with progress.bar(shown=len(self.paths) > _LONG) as bar:
+        with progress.bar(shown=len(self.files) > _LONG) as bar:
             indices = [
-                read_shard(shard, cache) for shard in bar.track(self.paths, description="looking through shards")
+                read_shard(shard, cache) for shard in bar.track(self.files, description="looking through shards")
             ]
         counts = [len(index["labels"]) for index in indices]
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -102,7 +102,7 @@ class ShardSource(EncodedImages):
         if buffer is None or count <= buffer or self._is_grouped:
             return sampler.epoch_order(count, seed, epoch)
         generator = keyed.generator(seed, "shards", epoch)
-        shards = generator.permutation(len(self.paths))
+        shards = generator.permutation(len(self.files))
         stream = np.concatenate([np.arange(self._starts[shard], self._starts[shard + 1]) for shard in shards])
         # The first and the last images of the stream are exchanged as far as those between.
         middles = np.clip(np.arange(count) - buffer / 2, 0, count - buffer)
@@ -126,7 +126,7 @@ class ShardSource(EncodedImages):
 
     def _shard(self, index: int) -> tuple[Path, "_Opened"]:
         number = bisect.bisect_right(self._first_images, range(len(self))[index]) - 1
-        return self.paths[number], _opened(self.paths[number], self._stamps[number])
+        return self.files[number], _opened(self.files[number], self._stamps[number])
 
 
 def find_shards(path: str | Path) -> list[Path]:
@@ -145,7 +145,12 @@ def find_shards(path: str | Path) -> list[Path]:
     elif "{" in name:
         from webdataset.shardlists import expand_urls  # the library's own braces; brings torch
 
-        found = [Path(url) for url in expand_urls(name)]
+        try:
+            found = [Path(url) for url in expand_urls(name)]
+        except ValueError as error:
+            raise InputError(
+                f"{printable(name)}: no pattern of shards ({first_line(error)}); write faces-{{000000..000009}}.tar"
+            ) from error
         if absent := next((shard for shard in found if not shard.exists()), None):
             raise InputError(
                 f"{printable(name)}: {printable(absent.name)} is not there; fetch it, or change the pattern"

@@ -43,7 +43,7 @@ JPEG_QUALITY = 95
 """The quality :func:`encode` writes JPEG with."""
 
 IMAGE_SUFFIXES = heic.SUFFIXES.union(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .mpo .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 """Suffixes, in lower case, of the files that are taken for images."""
 
@@ -98,7 +98,7 @@ def read(path: str | Path) -> bytes:
 
 
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:
-    """The pixels of an encoded image, upright (EXIF orientation applied), as uint8 RGB.
+    """The pixels of an encoded image, upright (EXIF orientation applied, but not AVIF's rotation), as uint8 RGB.
 
     Grey and palette images become RGB, CMYK is converted, alpha is dropped, 16 bits a channel keep their upper 8; of an
     animation the first frame is taken.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from elasticface.base import files, progress
 from elasticface.base.errors import InputError
-from elasticface.base.files import MOST_TEXT, printable
+from elasticface.base.files import LONGEST_NAME, MOST_TEXT, printable
 from elasticface.data.images.decoding import IMAGE_SUFFIXES, MAX_BYTES, UNREAD_SUFFIXES, DamagedImage
 from elasticface.data.images.tars import members
 
@@ -20,7 +20,8 @@ class Photos:
     """The images below a folder, at any depth, or inside an uncompressed tar.
 
     A photo's name is its path below the folder or in the tar, with ``/`` and without a leading ``./``. Hidden files and
-    files without a picture's suffix are passed over; pictures of a kind that is not read (camera raw, …) are left out.
+    files without a picture's suffix are passed over (``others``); pictures of a kind that is not read (camera raw, …)
+    are left out.
     In a folder, whatever has an image's suffix counts as a photo, a damaged one where it is no file: a named pipe, a
     folder, a link that leads nowhere.
 
@@ -39,6 +40,7 @@ class Photos:
         names: the images' names [N], sorted.
         left_out: name -> reason, of what looks like a photo but is none of ``names``. Bytes that are not UTF-8 are
             written as ``\\xeb``, so that all of it is text.
+        others: files without a picture's suffix in folders that hold images, sorted.
 
     Raises:
         InputError: nothing there, a file that is no plain tar, a damaged tar, or a folder that cannot be read.
@@ -53,16 +55,18 @@ class Photos:
         try:
             self._root = Path(os.path.realpath(self.path, strict=True))
             if self._root.is_dir():
-                names = list(self._walk())
+                found = list(self._walk())
             elif _is_image(self.path.name):
                 raise InputError(f"{printable(self.path)}: is one photo; give its folder, or a plain tar")
             else:
                 self._index = self._read_index()
-                names = [name for name in self._index if _is_image(name)]
+                found = list(self._index)
         except OSError as error:
             label = printable(error.filename or self.path)
             raise InputError(f"{label}: cannot be read: {error.strerror}; give a folder or a plain tar") from error
-        self.names = sorted(names)
+        self.names = sorted(filter(_is_image, found))
+        folders = set(map(_folder_of, self.names))
+        self.others = sorted(name for name in found if not _is_image(name) and _folder_of(name) in folders)
 
     def __len__(self) -> int:
         """N, how many images there are."""
@@ -78,16 +82,17 @@ class Photos:
         return iter(self.names)
 
     def of(self, identities: Collection[str] | None) -> tuple[list[str], dict[str, str]]:
-        """``names`` and ``left_out`` of some identities, or of all (None)."""
+        """``names`` and ``left_out`` of some identities, in any form of Unicode, or of all (None)."""
         if identities is None:
             return self.names, dict(self.left_out)
-        wanted = frozenset(identities)
-        names = [name for name in self.names if identity_of(name) in wanted]
-        return names, {name: why for name, why in self.left_out.items() if identity_of(name) in wanted}
+        wanted = frozenset(map(canonical, identities))
+        names = [name for name in self.names if _canonical_identity(name) in wanted]
+        return names, {name: why for name, why in self.left_out.items() if _canonical_identity(name) in wanted}
 
     def missing(self, identities: Collection[str] | None) -> list[str]:
         """Those of the identities that have no photo, sorted."""
-        return sorted(frozenset(identities or ()) - {identity_of(name) for name in self.names})
+        there = set(map(_canonical_identity, self.names))
+        return sorted(identity for identity in frozenset(identities or ()) if canonical(identity) not in there)
 
     def check_forms(self) -> None:
         """Refuse two photos whose names differ in the form of Unicode alone: lists of names cannot tell them apart.
@@ -179,6 +184,8 @@ class Photos:
         return Path(os.path.realpath(path)).is_relative_to(self._root)
 
     def _walk(self) -> Iterator[str]:
+        """The names of photos, and of files that are none."""
+
         def refuse(error: OSError) -> None:
             raise error
 
@@ -189,7 +196,11 @@ class Photos:
             self.left_out |= {_text((below / folder).as_posix()): "a link to a folder" for folder in sorted(linked)}
             for file in sorted({*names, *folders} - linked):
                 name = (below / file).as_posix()
-                if file.startswith(".") or not (_is_image(name) or _is_unread(name)):
+                if file.startswith("."):
+                    continue
+                if not (_is_image(name) or _is_unread(name)):
+                    if file not in folders:
+                        yield name
                     continue
                 path = os.path.join(parent, file)
                 why = _flaw(name) or (_UNREAD if _is_unread(name) else None)
@@ -250,7 +261,7 @@ def identity_of(name: str) -> str:
 
 def person_of(name: str) -> str:
     """Whom a photo of a folder of people shows: ``<person>/<photo>``, or ``<person>.jpg`` beside such folders."""
-    return identity_of(canonical(name)) if "/" in name else Path(canonical(name)).stem
+    return _canonical_identity(name) if "/" in name else Path(canonical(name)).stem
 
 
 def read_identities(path: str | Path) -> set[str]:
@@ -267,8 +278,8 @@ def read_identities(path: str | Path) -> set[str]:
     return names
 
 
-_LONGEST_NAME, _LONGEST_PATH = 255, 2048
-"""Bytes: what file systems take, and half of what Linux does, for there is a folder before it."""
+_LONGEST_PATH = 2048
+"""Bytes: half of what Linux takes, for there is a folder before it."""
 
 
 _UNREAD = "a kind of picture that is not read; convert it to JPEG or PNG"
@@ -276,6 +287,14 @@ _UNREAD = "a kind of picture that is not read; convert it to JPEG or PNG"
 
 class _Unreadable(Exception):
     """Why a file cannot be had, for the caller to make a sentence with its name."""
+
+
+def _folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _canonical_identity(name: str) -> str:
+    return identity_of(canonical(name))
 
 
 def _is_image(name: str) -> bool:
@@ -295,7 +314,7 @@ def flaw(name: str) -> str | None:
     if "\\" in name or "\0" in name:
         return "a backslash or NUL in its name"
     encoded = name.encode(errors="surrogateescape")
-    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_NAME:
         return "a longer name than a file has"
     return None
 

@@ -24,7 +24,7 @@ from elasticface.data.images.decoding import DamagedImage, decode, encode, fit, 
 from elasticface.data.opening import open_dataset
 from elasticface.data.prepare import targets
 from elasticface.data.prepare.targets import Item
-from elasticface.data.sources import EncodedSource, Source
+from elasticface.data.sources import LARGEST_SIDE, EncodedSource, Source
 
 Format = Literal["folder", "recordio", "shards"]
 
@@ -58,7 +58,8 @@ class Summary:
     out: str
     to: str
     images: int = 0  # written
-    identities: int = 0
+    identities: int = 0  # of these images
+    without_images: int = 0  # identities of the source of which none was written
     carried: int = 0  # of the images: their bytes are the source's
     damaged: int = 0  # of the source's: left out, named in `bad_items.jsonl`
     checksum: _Hexadecimal = ""  # the sum of SHA-256 over every image's label and pixels
@@ -68,6 +69,9 @@ class Summary:
         made = self.images - self.carried
         lines = [f"{self.to}: {self.images:,} images of {self.identities:,} identities"]
         lines.append(f"bytes carried over as they were: {self.carried:,}; encoded again, as PNG: {made:,}")
+        if self.without_images:
+            what = "no folder, so the labels after them move up" if self.to == "folder" else "the labels stay"
+            lines.append(f"identities without an image: {self.without_images:,}; {what}")
         if self.damaged:
             lines.append(f"damaged and left out: {self.damaged:,}, named in {printable(Path(self.out) / BAD_ITEMS)}")
         lines.append(f"verified: every label and pixel read back is the source's ({self.checksum[:16]}…)")
@@ -97,9 +101,10 @@ def convert(
 ) -> Summary:
     """Write the images of one set as another: a folder of identity folders, RecordIO, or shards.
 
-    An image that has the size already is carried over byte for byte; another is resized and encoded as PNG, so that its
-    pixels stay. A damaged one is left out and named in ``out/bad_items.jsonl``. Labels stay as they are; in a folder,
-    identities are named as in the source or, where that has numbers, by these in six digits.
+    A JPEG, PNG or WebP that has the size already is carried over byte for byte; another image is resized where need be
+    and encoded as PNG, so that its pixels stay. A damaged one is left out and named in ``out/bad_items.jsonl``. Labels
+    stay as they are; but a folder cannot hold identities without images, so there the labels after these move up. In a
+    folder, identities are named as in the source or, where that has numbers, by these in six digits.
 
     Folders and RecordIO come identity by identity; shards in a drawn order, in which a buffer mixes well.
 
@@ -122,13 +127,15 @@ def convert(
     """
     if to not in targets.TARGETS:
         raise InputError(f"--to must be one of {', '.join(targets.TARGETS)}, got {to}")
-    if not 1 <= size <= 4096 or per_shard < 1 or seed < 0:
+    if not 1 <= size <= LARGEST_SIDE or per_shard < 1 or seed < 0:
         raise InputError(
-            f"size must be 1 to 4096, images a shard at least 1 and seed at least 0, got {size}, {per_shard} and {seed}"
+            f"size must be 1 to {LARGEST_SIDE}, images a shard at least 1 and seed at least 0, got {size}, {per_shard} "
+            f"and {seed}"
         )
     out = Path(out)
+    files.check_replaceable(out)
     work = out.with_name(f".{out.name}.partial")
-    _check_out(Path(source), out)
+    _check_out(source, out)
     resume_command = shlex.join(["elasticface", "convert", str(source), str(out), "--to", to, "--resume"])
     how_to_resume = f"resume, with the same settings, by: {resume_command}"
     try:
@@ -146,7 +153,8 @@ def convert(
                 shutil.rmtree(work)
                 raise InputError(f"{printable(source)}: no image in it is good; {summary.damaged:,} are damaged")
             content = work / targets.CONTENT
-            _verify(faces, content, arguments, summary)
+            written = _verify(faces, content, arguments, summary)
+            summary = replace(summary, identities=written, without_images=faces.num_classes - written)
             if summary.damaged:
                 os.replace(work / BAD_ITEMS, content / BAD_ITEMS)
             files.write_json(content / RECORD, {"arguments": asdict(arguments), **asdict(summary)})
@@ -171,11 +179,11 @@ def digest(label: int, image: NDArray[np.uint8]) -> int:
     return int.from_bytes(sha.digest(), "big")
 
 
-def _check_out(source: Path, out: Path) -> None:
+def _check_out(source: str | Path, out: Path) -> None:
     if out.exists():
         whole = " whole" if (out / RECORD).exists() else ""
         raise InputError(f"{printable(out)}: is there already{whole}; give a new name, or remove it")
-    if source.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
+    if os.path.isdir(source) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
         raise InputError(
             f"{printable(out)}: lies in the set that is converted; give a place outside {printable(source)}"
         )
@@ -184,9 +192,11 @@ def _check_out(source: Path, out: Path) -> None:
 def _begin(work: Path, arguments: Arguments) -> _State:
     """How far an earlier conversion with the same arguments was."""
     files.remove_temporaries(work)
-    if not (work / _STATE_FILE).exists():  # stopped before its first step was done
+    # Without a state it was stopped before its first step was done; without content after it had given that its name.
+    if not all((work / name).exists() for name in (_STATE_FILE, targets.CONTENT)):
         shutil.rmtree(work / targets.CONTENT, ignore_errors=True)
-        (work / BAD_ITEMS).unlink(missing_ok=True)
+        for name in (_STATE_FILE, BAD_ITEMS):
+            (work / name).unlink(missing_ok=True)
         return _State(arguments, Summary("", arguments.to))
     state = records.read(work / _STATE_FILE, _State, f"remove {printable(work)} and begin again")
     if changed := records.changes(asdict(state.arguments), asdict(arguments)):
@@ -221,7 +231,7 @@ def _write(source: Source, work: Path, state: _State) -> _State:
             files.write_json(work / _STATE_FILE, asdict(state))
         if state.summary.images:
             target.finish(source.num_classes, arguments.size)
-    return replace(state, summary=replace(state.summary, identities=len(np.unique(source.labels))))
+    return state
 
 
 def _next_state(
@@ -275,8 +285,8 @@ def _order(source: Source, arguments: Arguments) -> NDArray[np.int64]:
     return np.argsort(source.labels, kind="stable")
 
 
-def _verify(source: Source, content: Path, arguments: Arguments, summary: Summary) -> None:
-    """Read everything back."""
+def _verify(source: Source, content: Path, arguments: Arguments, summary: Summary) -> int:
+    """Read everything back. Returns how many identities there are images of."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* identities (has|have) no images")  # the source has warned of them
         made = open_dataset(content, size=arguments.size, **({} if arguments.to == "folder" else {"cache": False}))
@@ -292,3 +302,4 @@ def _verify(source: Source, content: Path, arguments: Arguments, summary: Summar
             f"{printable(content)}: read back, its {len(made):,} images are not the {summary.images:,} that were "
             f"written; see to the disk and the memory, remove {printable(content.parent)} and begin again"
         )
+    return len(np.unique(made.labels))

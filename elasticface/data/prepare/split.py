@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from elasticface.base import files, keyed, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.base.locks import new_folder
 from elasticface.data.formats.folder import FolderSource
 
 Pair = tuple[int, int]  # of images, by their place in the folder's source
+
+_MOST_LISTED = 4_000  # people of a fold whose pairs are all listed to draw from
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,17 @@ def split(
         InputError: a setting out of range, ``out`` holds something, too few people, too few pairs, or a name that
             cannot stand in ``pairs.txt``.
     """
+    if not str(folder):
+        raise InputError("faces are needed: give a folder of identity folders")
     folder, out = Path(folder), Path(out)
     _check_settings(pairs, folds, seed)
-    _check_out(folder, out)
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(f"{printable(out)}: lies in the folder that is split; give one outside {printable(folder)}")
+    with new_folder(out, sync=False) as temporary:
+        return _split(folder, temporary, people, pairs, folds, seed)
+
+
+def _split(folder: Path, out: Path, people: int | None, pairs: int, folds: int, seed: int) -> SplitSummary:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* are resized")  # nothing is decoded here
         source = FolderSource(folder)
@@ -96,7 +107,7 @@ def split(
     if len(others := np.flatnonzero(~is_file)):
         example = printable(names[others[0]])
         what = f"{len(others):,} images that are no files, such as {example}"
-        warnings.warn(f"{printable(folder)}: left out: {what}", stacklevel=2)
+        warnings.warn(f"{printable(folder)}: left out: {what}", stacklevel=3)
     drawn = keyed.generator(seed, "heldout").permutation(source.num_classes)[:people]
     held_out = np.isin(source.labels, drawn)
     starts = np.searchsorted(source.labels, np.arange(source.num_classes + 1))
@@ -105,27 +116,26 @@ def split(
     chosen = draw_pairs(images, pairs // (2 * folds), folds, seed)
     _check_names([names[image] for image in np.flatnonzero(held_out & is_file)], folder)
 
-    with files.replacing(out, sync=False) as temporary:
-        images_there = np.flatnonzero(is_file).tolist()
-        for image in progress.track(images_there, "linking", len(images_there)):
-            name = names[image]
-            _link(source.root / name, temporary / ("heldout" if held_out[image] else "train") / name)
-        write_pairs(temporary / "heldout" / "pairs.txt", chosen, names)
-        per_person = np.unique([source.labels[a] for fold in chosen.genuine for a, _ in fold], return_counts=True)[1]
-        summary = SplitSummary(
-            seed=seed,
-            train_people=source.num_classes - people,
-            train_images=int((~held_out & is_file).sum()),
-            heldout_people=people,
-            heldout_images=int((held_out & is_file).sum()),
-            folds=folds,
-            pairs=pairs,
-            disjoint_folds=chosen.disjoint_folds,
-            genuine_people=len(per_person),
-            most_genuine_of_one=int(per_person.max()),
-        )
-        files.write_json(temporary / "split.json", asdict(summary))
-        os.sync()  # once for all, where one fsync a file would take milliseconds each
+    images_there = np.flatnonzero(is_file).tolist()
+    for image in progress.track(images_there, "linking", len(images_there)):
+        name = names[image]
+        _link(source.root / name, out / ("heldout" if held_out[image] else "train") / name)
+    write_pairs(out / "heldout" / "pairs.txt", chosen, names)
+    per_person = np.unique([source.labels[a] for fold in chosen.genuine for a, _ in fold], return_counts=True)[1]
+    summary = SplitSummary(
+        seed=seed,
+        train_people=source.num_classes - people,
+        train_images=int((~held_out & is_file).sum()),
+        heldout_people=people,
+        heldout_images=int((held_out & is_file).sum()),
+        folds=folds,
+        pairs=pairs,
+        disjoint_folds=chosen.disjoint_folds,
+        genuine_people=len(per_person),
+        most_genuine_of_one=int(per_person.max()),
+    )
+    files.write_json(out / "split.json", asdict(summary))
+    os.sync()  # once for all, where one fsync a file would take milliseconds each
     return summary
 
 
@@ -228,6 +238,10 @@ def _genuine(images: Sequence[NDArray[np.int64]], number: int, generator: np.ran
 
 def _impostor(images: Sequence[NDArray[np.int64]], number: int, generator: np.random.Generator) -> list[Pair]:
     """``number`` different pairs of two people's images, evenly over the pairs of people."""
+    if len(images) > _MOST_LISTED:
+        there = [own for own in images if len(own)]
+        if number <= len(there) * (len(there) - 1) // 4:  # else most draws would hit pairs that are drawn already
+            return _impostor_of_many(there, number, generator)
     counts = np.array([len(own) for own in images])
     second, first = np.tril_indices(len(images), -1)
     capacities = counts[first] * counts[second]
@@ -239,6 +253,18 @@ def _impostor(images: Sequence[NDArray[np.int64]], number: int, generator: np.ra
             i, j = divmod(int(index), len(b))
             pairs.append((int(a[i]), int(b[j])))
     return pairs
+
+
+def _impostor_of_many(images: Sequence[NDArray[np.int64]], number: int, generator: np.random.Generator) -> list[Pair]:
+    """As :func:`_impostor`, with at most one of each pair of people: all pairs of 36,000 people would take 24 GB."""
+    people: dict[int, None] = {}  # a set in the order of the draws
+    while len(people) < number:
+        drawn = generator.integers(len(images) * (len(images) - 1) // 2, size=number - len(people))
+        people |= dict.fromkeys(drawn.tolist())
+    return [
+        (int(generator.choice(images[first])), int(generator.choice(images[second])))
+        for first, second in map(_pair, people)
+    ]
 
 
 def _shares(capacities: NDArray[np.int64], number: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -287,12 +313,6 @@ def _check_settings(pairs: int, folds: int, seed: int) -> None:
             f"pairs must be a multiple of {2 * folds}, for {folds} folds with as many genuine as impostor pairs, "
             f"got {pairs}; take {nearest}"
         )
-
-
-def _check_out(folder: Path, out: Path) -> None:
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
-        raise InputError(f"{printable(out)}: lies in the folder that is split; give one outside {printable(folder)}")
-    files.check_new_folder(out)
 
 
 def _check_names(names: Sequence[str], folder: Path) -> None:

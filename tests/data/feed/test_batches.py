@@ -209,7 +209,10 @@ def test_a_run_that_was_stopped_for_damaged_images_is_stopped_again_when_it_is_r
     path = tmp_path / "bad_items.jsonl"
     with pytest.raises(InputError, match="second"):
         DamagedItems(path, Numbered(100), 0.01).add([(1, "first"), (2, "second")])
-    with pytest.raises(InputError, match=r"names 2 images that cannot be read; at most 1\.0% .*--max-damaged"):
+    with pytest.raises(InputError, match=r"names 2 images that cannot be read; at most 1% .*--max-damaged"):
         DamagedItems(path, Numbered(100, damaged=(1, 2)), 0.01)
+    with pytest.raises(InputError, match=r"at most 0\.01% of the images may be damaged"):
+        DamagedItems(path, Numbered(100, damaged=(1, 2)), 0.0001)
+    assert DamagedItems(path, Numbered(100), 0.29).most == 29  # though 0.29 * 100 is less in float64
     assert DamagedItems(path, Numbered(100, damaged=(1, 2)), 0.02).found == {1, 2}
     assert DamagedItems(path, Numbered(100, damaged=(2,)), 0.01).found == {2}  # the other one has been mended

@@ -5,6 +5,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from elasticface.base.errors import InputError
 from elasticface.data import EncodedSource, Source, open_dataset
 from elasticface.data.feed.batches import epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler
+from elasticface.data.formats import recordio_index
 from elasticface.data.formats.recordio import RecordIOSource
 from elasticface.data.formats.recordio_index import Records, image_rows, read_records
 from elasticface.data.images.decoding import DamagedImage, decode, encode
@@ -300,6 +302,22 @@ def test_an_idx_that_leaves_a_record_out_is_refused(missing: int, faces: Path) -
     assert "names 10 records, which are not the ones in train.rec" in message
     where = {0: "before the first row", 4: "after row 4", 10: "after row 10"}[missing]
     assert f"{where} there should be one at byte" in message
+
+
+@pytest.mark.parametrize("last", [3, 2])
+@pytest.mark.parametrize("apart", [0, 8])
+def test_rows_that_lead_into_one_record_of_many_parts_do_not_go_through_it_each(
+    last: int, apart: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, parts = 50, 10
+    first = [records.part(1, b"")] if not apart else [records.part(1, b"\0" * 8 * n)[:8] for n in reversed(range(rows))]
+    middle = records.part(2, b"") * parts
+    (tmp_path / "train.rec").write_bytes(b"".join(first) + middle + records.part(last, b""))
+    (tmp_path / "train.idx").write_text("".join(f"{row}\t{apart * row}\n" for row in range(rows)))
+    walked = mock.Mock(wraps=recordio_index._end)
+    monkeypatch.setattr(recordio_index, "_end", walked)
+    refused(tmp_path)
+    assert walked.call_count == 1
 
 
 def test_a_record_that_is_named_twice_is_refused(faces: Path) -> None:

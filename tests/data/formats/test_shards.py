@@ -21,6 +21,7 @@ from elasticface.base.errors import InputError
 from elasticface.data import EncodedSource, Source, open_dataset
 from elasticface.data.feed.batches import epoch_batches
 from elasticface.data.feed.sampler import KeyedBatchSampler, epoch_order
+from elasticface.data.formats.folder import FolderSource
 from elasticface.data.formats.shards import ShardSource, find_shards, write_shard
 from elasticface.data.images.decoding import DamagedImage, decode, encode
 
@@ -178,10 +179,27 @@ def test_open_dataset_knows_folders_files_globs_and_patterns(tmp_path: Path, mon
         open_dataset(folder, sise=1)
 
 
+def test_folders_beside_the_shards_are_those_of_tools_or_the_way_out_is_said(tmp_path: Path) -> None:
+    shards(tmp_path)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    assert len(open_dataset(tmp_path, cache=False)) == 12
+    (tmp_path / "lost+found").mkdir()
+    with pytest.raises(InputError, match=r"no images in any .*; or, to read the \.tar shards there, give .*/\*\.tar$"):
+        open_dataset(tmp_path)
+    (tmp_path / "lost+found" / "0.png").write_bytes(face(0))
+    assert isinstance(open_dataset(tmp_path), FolderSource)
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match="the path of a set of faces is empty"):
+        open_dataset("")
+
+
 def test_patterns_of_nothing_are_refused(tmp_path: Path) -> None:
     shards(tmp_path)
     assert "shard-000003.tar is not there" in refused(f"{tmp_path}/shard-{{000000..000003}}.tar")
     assert "no shards there" in refused(f"{tmp_path}/other-*.tar")
+    assert "x{0..3.tar: no pattern of shards (" in refused(f"{tmp_path}/x{{0..3.tar")
     for stream in ("pipe:cat x.tar", "https://example.org/x.tar"):
         assert "shards are read from files" in refused(stream)
     assert [path.name for path in find_shards(tmp_path)] == [f"shard-00000{n}.tar" for n in range(3)]
@@ -243,7 +261,7 @@ class Many(ShardSource):
     """Shards without files."""
 
     def __init__(self, counts: Sequence[int], buffer: int | None, grouped: bool = False) -> None:
-        self.paths = [Path(str(number)) for number in range(len(counts))]
+        self.files = [Path(str(number)) for number in range(len(counts))]
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         self._buffer = buffer
         count = int(self._starts[-1])

@@ -74,6 +74,7 @@ ENCODED = {  # kind -> (bytes, the pixels they stand for, how far off a pixel ma
     "progressive JPEG": (JPEGS["progressive"], PICTURE, 8),
     "JPEG with restart markers": (JPEGS["restart markers"], PICTURE, 8),
     "JPEG with thumbnail": (JPEGS["EXIF thumbnail"], PICTURE, 8),
+    "MPO of two JPEGs": (saved(PIL, "MPO", quality=95, save_all=True, append_images=[PIL.rotate(90)]), PICTURE, 8),
     "CMYK JPEG": (saved(PIL.convert("CMYK"), "JPEG", quality=95), PICTURE, 8),
     "grey JPEG": (JPEGS["grey"], GREY, 8),
     "RGB PNG": (saved(PIL, "PNG"), PICTURE, 0),

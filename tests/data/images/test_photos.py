@@ -20,6 +20,8 @@ FILES = {
     "Ann_Lee/Ann_Lee_0001.jpg": b"ann one",
     "deep/er/still/x.webp": b"deep",
     "top.jpeg": b"",
+    "Ann_Lee/notes": b"",
+    "meta/list.txt": b"",
     "pairs.txt": "1\t2\nZoë\t1\t2\n".encode(),
     ".hidden.jpg": b"hidden",
     "Ann_Lee/._Ann_Lee_0001.jpg": b"hidden",
@@ -73,6 +75,10 @@ def test_other_files_are_read_by_name_but_not_listed(photos):
     assert "pairs.txt" in photos
     assert "pairs.txt" not in photos.names
     assert photos.read_text("pairs.txt") == "1\t2\nZoë\t1\t2\n"
+
+
+def test_files_that_are_no_images_are_named_where_photos_are(photos):
+    assert photos.others == ["Ann_Lee/notes", "pairs.txt"]
 
 
 def test_a_pickled_copy_reads_the_same(photos):

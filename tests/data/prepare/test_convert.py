@@ -284,6 +284,9 @@ def test_places_and_settings_that_cannot_be_used_are_refused(people: Path, tmp_p
             convert(people, tmp_path / out, "shards", **options)
     with pytest.raises(InputError, match="must be one of folder, recordio, shards, got zip"):
         convert(people, tmp_path / "new", "zip")  # type: ignore[arg-type]
+    for nameless in (".", "", "/", "there/.."):
+        with pytest.raises(InputError, match="cannot be replaced; give a new name"):
+            convert(people, nameless, "shards")
     with pytest.raises(InputError, match="lies in the set that is converted"):
         convert(people, people / "made", "recordio")
     convert(people, tmp_path / "made", "recordio")
@@ -326,3 +329,40 @@ def test_labels_with_gaps_stay_as_they_are(tmp_path: Path) -> None:
         convert(tmp_path / "rec", tmp_path / "folder", "folder")
         assert contents(open_dataset(tmp_path / "rec")) == before
     assert list(open_dataset(tmp_path / "folder").class_names) == ["000000", "000005", "000009"]
+
+
+def test_identities_are_counted_by_the_images_that_were_written(tmp_path: Path) -> None:
+    for name, image in (("a", face(1)), ("b", b""), ("c", face(2))):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        (tmp_path / "faces" / name / "x.jpg").write_bytes(image)
+    for to, what in (("folder", "no folder, so the labels after them move up"), ("recordio", "the labels stay")):
+        summary = convert(tmp_path / "faces", tmp_path / to, to)  # type: ignore[arg-type]
+        assert f"{to}: 2 images of 2 identities" in summary.lines()
+        assert f"identities without an image: 1; {what}" in summary.lines()
+
+
+def test_only_what_every_reader_knows_is_carried_over(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    (tmp_path / "faces" / "a").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "faces" / "a" / "x.bmp"), np.zeros((112, 112, 3), np.uint8))
+    assert convert(tmp_path / "faces", tmp_path / "made", "folder").carried == 0
+    assert [path.suffix for path in (tmp_path / "made" / "a").iterdir()] == [".png"]
+
+
+def test_a_kill_after_the_set_has_its_name_leaves_no_trap(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def last_of_all(*names: Path) -> None:
+        rename(*names)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", last_of_all)
+        with pytest.raises(Stopped):
+            convert(people, tmp_path / "made", "recordio")
+    (tmp_path / "made").rename(tmp_path / "first")
+    convert(people, tmp_path / "made", "recordio", resume=True)
+    assert tree(tmp_path / "made").keys() == tree(tmp_path / "first").keys()
+    assert not (tmp_path / ".made.partial").exists()

@@ -190,6 +190,16 @@ def test_even_shares_are_one_each_in_turn_until_a_place_is_full():
         assert (shares >= np.minimum(capacities, level - 1)).all()
 
 
+def test_of_many_people_impostor_pairs_are_drawn_without_a_list_of_all(monkeypatch):
+    monkeypatch.setattr(module, "_MOST_LISTED", 20)
+    monkeypatch.setattr(np, "tril_indices", None)
+    own = [np.array([2 * person, 2 * person + 1])[: person % 3] for person in range(60)]  # a third have no image
+    drawn = module._impostor(own, 380, np.random.default_rng(0))
+    assert len({frozenset((a // 2, b // 2)) for a, b in drawn}) == 380  # of 780 pairs of people: each at most once
+    assert {image for pair in drawn for image in pair} == {int(image) for images in own for image in images}
+    assert drawn == module._impostor(own, 380, np.random.default_rng(0))
+
+
 def test_pairs_are_numbered_without_gap_or_repetition():
     assert {module._pair(index) for index in range(45)} == {(i, j) for j in range(10) for i in range(j)}
     assert module._pair(10**12 * (10**12 - 1) // 2) == (0, 10**12)
@@ -263,6 +273,8 @@ def test_an_output_that_holds_something_or_lies_in_the_folder_is_refused(faces, 
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none: cannot be read: No such file"):
         split(tmp_path / "none", tmp_path / "out", people=4)
+    with pytest.raises(InputError, match="faces are needed: give a folder of identity folders"):
+        split("", tmp_path / "out", people=4)
 
 
 @pytest.mark.parametrize("name", ["Ann\tLee", "Ann\nLee", "Ann\u2028Lee", " Ann", "Zo\udceb"])
