@@ -52,7 +52,7 @@ class Slice:
     genuine: int  # pairs
     impostor: int
     accuracy: float  # at the thresholds of the pairs' folds; so depends on how many pairs are genuine, as ever
-    interval: tuple[float, float]  # of the accuracy: 95 %, by the bootstrap, or exact binomial over pairs
+    interval: tuple[float, float]  # of the accuracy: 95 %, by the bootstrap, or exact binomial over units
     tar: float  # at the same thresholds; NaN without genuine pairs
     far: float  # at the same thresholds; NaN without impostor pairs
 
@@ -67,8 +67,9 @@ def slices(
 ) -> tuple[Slice, ...]:
     """The figures of each group of each factor. A factor of which all pairs are in one group is left out.
 
-    Intervals come from the bootstrap over units. Where the units are the pairs themselves, or a resample may lack a
-    group, they are exact binomial ones over the group's pairs.
+    Intervals come from the bootstrap over units. Where the units are the pairs themselves, where a resample may lack a
+    group, or where its accuracy is the same in all, they are exact binomial ones of as many trials as the group has
+    units.
 
     Args:
         first: the pairs' first photos [P].
@@ -93,24 +94,36 @@ def slices(
             lambda counts: of_groups(masks, right, same, of_pairs, counts), units.number, units.kind
         ).rates
     return tuple(
-        _slice(factor, name, same[mask], accepted[mask], None if rates is None else rates[:, number])
+        _slice(
+            factor,
+            name,
+            same[mask],
+            accepted[mask],
+            int(mask.sum()) if units is None else len(np.unique([units.first[mask], units.second[mask]])),
+            None if rates is None else rates[:, number],
+        )
         for number, (factor, name, mask) in enumerate(groups)
     )
 
 
 def _slice(
-    factor: str, name: str, same: NDArray[np.bool_], accepted: NDArray[np.bool_], accuracies: NDArray[np.float64] | None
+    factor: str,
+    name: str,
+    same: NDArray[np.bool_],
+    accepted: NDArray[np.bool_],
+    units: int,
+    accuracies: NDArray[np.float64] | None,
 ) -> Slice:
-    """The figures of one group; ``accuracies`` [R] are its own in each resample."""
-    right = int((same == accepted).sum())
+    """The figures of one group; ``units`` have a pair in it, ``accuracies`` [R] are its own in each resample."""
+    accuracy = int((same == accepted).sum()) / len(same)
     genuine, impostor = int(same.sum()), int((~same).sum())
     return Slice(
         factor=factor,
         name=name,
         genuine=genuine,
         impostor=impostor,
-        accuracy=right / len(same),
-        interval=interval_of(accuracies, right, len(same)),
+        accuracy=accuracy,
+        interval=interval_of(accuracies, round(accuracy * units), units),
         tar=int((accepted & same).sum()) / genuine if genuine else math.nan,
         far=int((accepted & ~same).sum()) / impostor if impostor else math.nan,
     )

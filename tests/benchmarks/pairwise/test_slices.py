@@ -136,6 +136,17 @@ def test_a_group_that_a_draw_may_lack_has_the_binomial_interval() -> None:
     assert few.interval == binomial_interval(round(few.accuracy), 1)
 
 
+def test_a_group_without_an_error_has_the_binomial_interval_of_its_people() -> None:
+    person = np.repeat(np.arange(40, dtype=np.int32), 4)
+    first = [f"{one}.jpg" for one in person]
+    hats: Metadata = {"occlusion": {f"{one}.jpg": "hat" if one < 15 else "none" for one in range(40)}}
+    same = np.arange(len(person)) % 2 == 0
+    units = Units("people", person, np.where(same, person, person ^ 1).astype(np.int32), "")  # 14 and 15: both
+    second = [f"{one}.jpg" for one in units.second]
+    found = {piece.name: piece.interval for piece in slices(first, second, same, same, hats, units)}
+    assert found == {"none": binomial_interval(25, 25), "one or both": binomial_interval(16, 16)}
+
+
 def test_groups_come_in_their_order_and_lose_no_pair() -> None:
     first, second, metadata = made_up(0)
     same, accepted = judged(0, len(first))
