@@ -66,7 +66,7 @@ def test_sections_say_what_their_rates_are_shares_of(tmp_path: Path) -> None:
 def test_the_page_says_what_is_not_as_published(of_all: Page) -> None:
     said = of_all.text
     assert "1,234 images where IJB-C has 469,375" in said
-    assert "2 images missing or damaged; 17 pairs skipped. The figures are not quite" in said
+    assert "2 images missing or damaged; 17 pairs skipped." in said
 
 
 def test_the_page_says_how_intervals_were_found(tmp_path: Path) -> None:

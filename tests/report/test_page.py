@@ -17,7 +17,7 @@ import cv2
 import matplotlib
 import numpy as np
 import pytest
-from made_results import ALL, ENVIRONMENT, NASTY, SLICES, Page, grey_face, make_result
+from made_results import ALL, ENVIRONMENT, NASTY, SLICES, Page, grey_face, make_result, megaface
 from numpy.typing import NDArray
 
 from elasticface.report import plots
@@ -218,11 +218,18 @@ def test_best_model_is_marked_among_several(report: Callable[..., Page], models:
 
 def test_skipped_pairs_are_said_aloud(one: Page, report: Callable[..., Page]) -> None:
     result = make_result()
-    assert "skipped;" not in one.text
+    assert "pairs skipped." not in one.text
     skipping = replace(result, counts={**result.counts, "skipped_pairs": 3})
     text = report([skipping, replace(make_result("two"), counts=skipping.counts)]).text
-    assert text.count("3 pairs skipped; the figures are about the others") == 1
-    assert "one: 3 pairs skipped; the figures" in report([skipping, make_result("two")]).text
+    assert text.count("lfw 3 pairs skipped.") == 1
+    assert "one: 3 pairs skipped." in report([skipping, make_result("two")]).text
+
+
+@pytest.mark.parametrize("result", [make_result(), megaface()])
+def test_a_remark_is_shown_as_it_is(result: Any, report: Callable[..., Page]) -> None:
+    remarks = ("2 pairs listed before already, and counted again", "no MegaFace (R)")
+    page = report([replace(result, notes=remarks)])
+    assert '<p class="note">2 pairs listed before already, and counted again; no MegaFace (R).</p>' in page.html
 
 
 def test_page_is_accessible(many: Page) -> None:
