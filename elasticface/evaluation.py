@@ -4,18 +4,48 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elasticface.base import environment, files
+from elasticface.base import environment, files, progress
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.base.locks import locked
 from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
-from elasticface.benchmarks.stored import RESULTS, SCORES, forget_others, write_scores
+from elasticface.benchmarks.stored import RESULTS, SCORES, forget_others, named_in, write_scores
 from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FaceEncoder
 from elasticface.report import page
-from elasticface.report.files import results_json
+from elasticface.report.files import REPORT, check_report, results_json
 from elasticface.report.pictures import Picture
 
-REPORT, FEATURES = "report.html", "features"
+FEATURES = "features"
+
+
+def check_folder(out: Path, models: Sequence[Model], benchmarks: Sequence[Benchmark], newest: bool = False) -> None:
+    """Refuse a folder whose report or results would be lost: those that are not measured again.
+
+    Args:
+        out: where the results go.
+        models: as :func:`evaluate` takes them.
+        benchmarks: likewise.
+        newest: the folder is for the newest checkpoint, so results of an older one are replaced, and named.
+
+    Raises:
+        InputError: there are such results, or the report of another command.
+    """
+    check_report(out, RESULTS)
+    names = {model.card.name if isinstance(model, FaceEncoder) else model.name for model in models}
+    again = {(benchmark, name) for one in benchmarks for benchmark in one.result_names for name in names}
+    lost = [
+        f"{printable(model)} on {printable(benchmark)}"
+        for benchmark, model in named_in(out)
+        if (benchmark, model) not in again
+    ]
+    if lost and newest:
+        progress.say(f"{printable(out)}: the results of {', '.join(lost)} are replaced")
+    elif lost:
+        raise InputError(
+            f"{printable(out)}: holds the results of {', '.join(lost)}, which would be lost; measure that too, give "
+            f"another folder with --out, or remove its {RESULTS}"
+        )
 
 
 def evaluate(

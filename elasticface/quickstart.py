@@ -28,9 +28,10 @@ from elasticface.data.prepare.split import draw_pairs, write_pairs
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.source import check_set
 from elasticface.data.synthetic.write import MOST_WORKERS, write_faces
-from elasticface.evaluation import REPORT, evaluate
+from elasticface.evaluation import evaluate
 from elasticface.model.encoder import FaceEncoder
 from elasticface.model.loading import load
+from elasticface.report.files import REPORT
 from elasticface.report.page import Guide
 from elasticface.training.config import RECIPES, TrainConfig, read_config
 from elasticface.training.loop import train

@@ -135,6 +135,15 @@ def forget_others(out: Path, references: References) -> None:
             path.unlink(missing_ok=True)
 
 
+def named_in(out: Path) -> list[tuple[str, str]]:
+    """Benchmark and model of each result in a folder; none where its `results.json` is missing or damaged."""
+    try:
+        told = records.read_object(out / RESULTS, most=_MOST_JSON).get("results")
+        return [(str(one["benchmark"]), str(one["model"])) for one in told or ()]
+    except (InputError, KeyError, TypeError):
+        return []
+
+
 def read_results(path: str | Path) -> StoredResults:
     """The results in a folder that `elasticface evaluate` wrote, or in its `results.json`.
 

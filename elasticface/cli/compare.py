@@ -26,7 +26,7 @@ With --out, OUT/comparison.json has all figures, and OUT/report.html shows all m
 paper publishes where a benchmark is called lfw, agedb_30, calfw, cplfw, cfp_fp, IJB-B, IJB-C or MegaFace.
 After evaluate of two models, each with an --out of its own: elasticface compare results/arc+ results/arc --out both"""
 
-COMPARISON, REPORT = "comparison.json", "report.html"
+COMPARISON = "comparison.json"
 _MOST_DRAWS = 100_000
 
 
@@ -53,10 +53,12 @@ def run(options: Namespace) -> None:
     from elasticface.base import progress
     from elasticface.base.version import __version__
     from elasticface.report.comparison import compare, read_folders
-    from elasticface.report.files import comparison_json
+    from elasticface.report.files import REPORT, check_report, comparison_json
     from elasticface.report.page import write_report
     from elasticface.report.terminal import comparison_notes, comparison_tables
 
+    if options.out:
+        check_report(Path(options.out), COMPARISON)
     results, versions = read_folders(options.results)
     comparison = compare(results, options.draws, options.seed)
     Console().print(*comparison_tables(comparison), sep="\n")

@@ -23,6 +23,8 @@ MegaFace's matrix files. A stopped evaluation of these resumes with the embeddin
 With --checkpoint best, last or STEP a checkpoint of a run is measured, while the run goes on, too, and the results are
 in RUN/results-best, RUN/results-last or RUN/results-STEP.
 
+A folder with results that are not measured again, of another benchmark or model, is refused.
+
 No detector finds every face. --undetected says how a comparison counts that has a photo without a face, or a damaged
 one: as a non-match at every threshold (reject, as NIST does); not at all (skip); or with the central square of the
 photo for a face (centre, as in many public packs; a damaged photo has none, and is rejected). The number of such photos
@@ -61,8 +63,9 @@ def run(options: Namespace) -> None:
     from elasticface.benchmarks.reading.features import FeatureFiles
     from elasticface.benchmarks.stored import RESULTS
     from elasticface.data import open_dataset
-    from elasticface.evaluation import REPORT, evaluate
+    from elasticface.evaluation import check_folder, evaluate
     from elasticface.model.shipped import located
+    from elasticface.report.files import REPORT
     from elasticface.report.terminal import terminal_notes, terminal_tables
     from elasticface.training.run_files import MODEL, read_metrics
 
@@ -80,6 +83,7 @@ def run(options: Namespace) -> None:
     files.check_writable(out)
     if options.baseline:
         models.append(whitened_pca(open_dataset(options.baseline)))
+    check_folder(out, models, benchmarks, newest=options.out is None and options.checkpoint in ("best", "last"))
     features = Path(options.features) if options.features else None
     if features is not None:
         files.check_writable(features)

@@ -5,10 +5,13 @@ import dataclasses
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.benchmarks.results import (
     FORMAT_VERSION,
     LARGE_ELSEWHERE,
@@ -28,9 +31,28 @@ if TYPE_CHECKING:
 INTERVAL_LEVEL = 0.95  # of all intervals
 COMPARISON_VERSION = 1  # of comparison.json
 
+REPORT = "report.html"
+_RECORDS = {"results.json": "an evaluation", "comparison.json": "a comparison", "select.json": "a selection"}
+"""The file beside each command's report."""
+
 _OF_RULE = {"at-most": "tar", "nearest": "nearest"}  # in the names of PairResult.intervals
 _JUDGED = ("difference", "low", "high", "p", "mcnemar")
 Curve = tuple[str, str, Iterable[float], Iterable[float]]  # benchmark, model, x and y of each point
+
+
+def check_report(out: Path, own: str) -> None:
+    """Refuse a folder with the report of another command, which would be replaced.
+
+    Args:
+        out: the folder.
+        own: which of the records the command writes beside its report.
+
+    Raises:
+        InputError: there is the record of another one.
+    """
+    for name, what in _RECORDS.items():
+        if name != own and (out / name).exists():
+            raise InputError(f"{printable(out)}: its {REPORT} is that of {what}; give another folder with --out")
 
 
 def results_json(

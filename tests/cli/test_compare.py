@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import done, refused, words
+from command_line import content, done, refused, words
 from large import write_features, write_ijb, write_megaface
 from made_results import Page
 
@@ -66,6 +66,16 @@ def test_stored_results_on_large_benchmarks_are_compared() -> None:
         both, neither = (of["contrasts"][number]["differences"] for of in (made, without))
         assert [d["value"] for d in both] == [d["value"] for d in neither]
     assert "IJB-C 1:1: no resamples are stored for a, so their differences have no intervals" in without["notes"]
+
+
+def test_the_report_of_another_command_is_not_replaced(people: Path, model: Path) -> None:
+    done("evaluate", model, people, "--out", "one", "--baseline", people)
+    before = content(Path("one"))
+    assert "one: its report.html is that of an evaluation; give another" in refused("compare", "one", "--out", "one")
+    assert content(Path("one")) == before
+    for _ in range(2):  # one's own is
+        done("compare", "one", "--out", "both", "--draws", "100")
+    assert "both: its report.html is that of a comparison" in refused("evaluate", model, people, "--out", "both")
 
 
 def test_results_on_other_pairs_are_not_compared(people: Path, model: Path) -> None:

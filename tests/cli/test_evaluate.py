@@ -58,6 +58,9 @@ def test_a_checkpoint_of_an_unfinished_run_is_evaluated_beside_the_runs_own_resu
     assert "use a checkpoint of it (--checkpoint last or best;" in refused("evaluate", "run", people)
     for checkpoint in ("last", "best", "4"):
         done("evaluate", "run", people, "--checkpoint", checkpoint)
+    shutil.copytree("run/results-4", "run/results-last", dirs_exist_ok=True)  # of an older one than the last
+    code, _, err = run("evaluate", "run", people, "--checkpoint", "last")
+    assert (code, "results of run step 4 on faces are replaced" in " ".join(err.split())) == (0, True)
     accuracy = {}
     for checkpoint in ("last", "best", "4"):
         (result,) = json.loads(Path(f"run/results-{checkpoint}/results.json").read_text())["results"]
@@ -97,6 +100,22 @@ def test_the_flip_can_be_left_out(people: Path, model: Path) -> None:
         done("evaluate", model, people, "--out", "results", option)
         (result,) = json.loads(Path("results/results.json").read_text())["results"]
         assert result["protocol"].startswith(protocol)
+
+
+def test_results_that_are_not_measured_again_are_not_replaced(people: Path, model: Path) -> None:
+    other = write_pairs(write_people(Path("other"), 3, 3, seed=1), 3, 3)
+    done("evaluate", model, people, "--out", "out", "--baseline", people)
+    before = content(Path("out"))
+    assert "out: holds the results of whitened PCA on faces, which would be lost; measure that too, give" in refused(
+        "evaluate", model, people, "--out", "out"
+    )
+    lost = "out: holds the results of small on faces, whitened PCA on faces, which"
+    assert lost in refused("evaluate", model, other, "--out", "out")
+    assert content(Path("out")) == before
+    done("evaluate", model, other, people, "--out", "out", "--baseline", people)
+    assert len(json.loads(Path("out/results.json").read_text())["results"]) == 4
+    Path("out/results.json").write_text("{}")
+    done("evaluate", model, other, "--out", "out")
 
 
 def test_two_benchmarks_of_one_name_are_told_apart(model: Path) -> None:
@@ -172,8 +191,8 @@ def test_features_do_for_a_model() -> None:
     assert found[0]["options"] == {"keep_norm": False, "weigh_by_detector_score": True}
     assert found[0]["protocol"].startswith("features as given, norm removed, times the detector's score;")
     np.save("short.npy", np.zeros((3, 8), np.float32))
-    assert "short.npy: 3 rows where IJB-C has" in refused("evaluate", "short.npy", "IJBC")
-    assert "no loose_crop in it" in refused("evaluate", small_model(), "IJBC")
+    assert "short.npy: 3 rows where IJB-C has" in refused("evaluate", "short.npy", "IJBC", "--out", "short")
+    assert "no loose_crop in it" in refused("evaluate", small_model(), "IJBC", "--out", "small-results")
 
 
 def small_model() -> Path:

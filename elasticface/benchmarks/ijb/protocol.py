@@ -89,6 +89,11 @@ class IjbBenchmark:
     options: TemplateOptions = TemplateOptions()
     undetected: Undetected = "reject"  # what becomes of images without a face, and of damaged ones
 
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """The benchmark's name in each of its results."""
+        return (f"{self.name} 1:1", *([] if self.files.probes is None else [f"{self.name} 1:N"]))
+
     def measure(self, model: FaceEncoder | FeatureFiles, folder: Path) -> list[LargeResult]:
         """1:1, and 1:N where the folder has galleries.
 
@@ -241,7 +246,7 @@ def _verify(benchmark: IjbBenchmark, model: str, features: Features, pooled: Poo
     said = _sentence(told, int((~usable).sum()), "pairs", "count as non-matches at every threshold")
     return TemplateVerification(
         model=model,
-        benchmark=f"{benchmark.name} 1:1",
+        benchmark=benchmark.result_names[0],
         protocol=_in_words(PROTOCOL_1_1, benchmark.options, features.given),
         tar_at_far=tars,
         intervals={rule: drawn.intervals(tars[rule], counted, i * len(FARS)) for i, rule in enumerate(RULES)},
@@ -311,7 +316,7 @@ def _identify(
     said = _sentence(told, lost, "searches", "find nobody")
     return TemplateIdentification(
         model=model,
-        benchmark=f"{benchmark.name} 1:N",
+        benchmark=benchmark.result_names[1],
         protocol=_in_words(PROTOCOL_1_N, benchmark.options, features.given),
         rank=rank,
         tpir_at_fpir=tpir,

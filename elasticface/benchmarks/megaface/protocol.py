@@ -64,6 +64,11 @@ class MegaFaceBenchmark:
     add_mirror_image: bool = True
     undetected: Undetected = "reject"  # what becomes of missing and damaged images; the others are faces
 
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """The benchmark's name in each of its results."""
+        return (self.name, *([] if self.files.noisy_probes is None else [f"{self.name} (R)"]))
+
     def measure(self, model: FaceEncoder | FeatureFiles, folder: Path) -> list[LargeResult]:
         """MegaFace, and MegaFace (R) where the folder has the lists of noise; the distractors are read once.
 
@@ -320,7 +325,7 @@ def _result(
     made = "image and mirror image added" if benchmark.add_mirror_image else "image alone"
     return DistractorSearch(
         model=model,
-        benchmark=f"{benchmark.name} (R)" if refined else benchmark.name,
+        benchmark=benchmark.result_names[refined],
         protocol=PROTOCOL.format(
             images="features as given" if given else made, refined="; the published noise removed" if refined else ""
         ),

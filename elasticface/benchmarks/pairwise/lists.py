@@ -92,6 +92,11 @@ class PairBenchmark(BenchmarkPhotos):
     content: str = ""  # what tells its images from others where their names do not
     notes: tuple[str, ...] = ()  # on the list of pairs
 
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """The benchmark's name in each of its results."""
+        return (self.name,)
+
 
 def open_pairs(
     path: str | Path,
