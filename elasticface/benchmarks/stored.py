@@ -29,7 +29,7 @@ from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.pairwise.pairs import PairResult
-from elasticface.benchmarks.pairwise.slices import FACTORS
+from elasticface.benchmarks.pairwise.slices import FACTORS, is_group_name
 from elasticface.benchmarks.results import (
     FORMAT_VERSION,
     LARGE_ELSEWHERE,
@@ -63,8 +63,6 @@ _MOST_DISTANCE = 4.0  # squared L2, of embeddings of unit length
 _ROUNDING = 1e-9  # of an end of an interval to what the samples give: rounded
 _ADDED = ("enrolment", "notes")
 """Fields that results of the format had not from the start, the second one those on pairs."""
-
-_GROUP_NAME = re.compile(r"[\w .–°-]{1,40}")  # of photos; its name gets into a plot
 
 References = list[dict[str, str] | None]
 
@@ -331,7 +329,7 @@ def _inconsistencies(result: PairResult | LargeResult) -> Iterator[str]:
         for piece in result.slices:
             if piece.factor not in FACTORS:
                 yield f"factor is {printable(piece.factor, 60)!r}, not one of {', '.join(FACTORS)}"
-            if not _GROUP_NAME.fullmatch(piece.name):
+            if not is_group_name(piece.name):
                 yield f"name is {printable(piece.name, 60)!r}, not that of a group"
             if math.isnan(piece.accuracy):
                 yield f"accuracy of {piece.name} is missing"

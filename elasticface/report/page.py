@@ -1,8 +1,8 @@
 """One HTML page that stands alone, from figures. Its sections are the modules beside this one.
 
 The page loads nothing: its CSS, its plots (SVG) and its pictures (base64 JPEG) are inside it, and the same results give
-the same bytes. Whatever comes from outside (model, benchmark and file names) is escaped by the template and never gets
-into a plot.
+the same bytes. Whatever comes from outside (names of models, benchmarks, files and groups) is escaped by the
+template, and in plots by matplotlib.
 
 cv2 is imported where it is needed: the command line imports this module and must start fast.
 """

@@ -1,8 +1,8 @@
 """Arrays in, SVG out: the plots of the report, to be put into its page as they are.
 
 Colours are the page's CSS variables (``var(--ink)``, ``var(--series-0)`` …), so a plot follows light, dark and print.
-Numbers alone get into a plot, no name from outside, and the same arrays give the same bytes whatever the user's
-matplotlibrc says.
+Names of groups alone get into a plot from outside; they are text there, neither markup nor mathematics. The same arrays
+give the same bytes whatever the user's matplotlibrc says.
 
 matplotlib is imported where it is needed: the command line imports this module and must start fast.
 """
@@ -45,6 +45,7 @@ _COLOUR = {name: f"#0000{i:02x}" for i, name in enumerate(_NAMES, start=1)}
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: small, readable aloud, in the page's own font
+    "text.parse_math": False,  # "$" in a name from outside is that character
     "font.size": 9.5,
     "text.color": _COLOUR["muted"],
     "axes.labelcolor": _COLOUR["muted"],
@@ -290,7 +291,7 @@ def slices(
     """The accuracy in each group of pairs as a point with its interval; models stand side by side.
 
     Args:
-        names: of the G groups; ours, not a stranger's.
+        names: of the G groups; they may be a stranger's.
         lines: of each model its look, and for each group [G] the accuracy and the two ends of its interval, or None.
         low: where the axis begins, for the plots of a benchmark to have one scale.
         salt: what sets this plot apart from others on the page, as in ``roc``.
@@ -316,8 +317,8 @@ def candidates(parameter: str, names: Sequence[str], lines: Sequence[tuple[Look,
     """How far each candidate is from the mean of all: a line through the means over its seeds, and a dot each seed.
 
     Args:
-        parameter: what the candidates are values of; ours, not a stranger's.
-        names: of the N candidates; likewise.
+        parameter: what the candidates are values of.
+        names: of the N candidates.
         lines: of each benchmark its look, and the accuracies [N, S] of S seeds, in 0..1.
         salt: what sets this plot apart from others on the page, as in ``roc``.
     """

@@ -36,13 +36,16 @@ def write(folder: Path, results: list[Any]) -> Path:
     return folder
 
 
+GROUPS = (*SLICES, replace(SLICES[0], factor="ethnicity", name="Black/African, R&B <$x^2> 中文"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write(tmp_path / "results", [with_units(replace(make_result(), slices=SLICES)), *ALL])
+    return write(tmp_path / "results", [with_units(replace(make_result(), slices=GROUPS)), *ALL])
 
 
 def test_results_are_read_as_they_were(folder: Path) -> None:
-    before = [with_units(replace(make_result(), slices=SLICES)), *ALL]
+    before = [with_units(replace(make_result(), slices=GROUPS)), *ALL]
     found, versions = read_results(folder)
     assert versions == ENVIRONMENT["versions"]
     assert read_results(folder / "results.json").versions == versions
@@ -177,7 +180,9 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a deep list": (lambda top, one: one.update(model=deep(500)), "model: expected str"),
     "a count below 0": (lambda top, one: one["counts"].update(pairs=-1), "pairs is -1, not a count"),
     "other counts": (lambda top, one: one["counts"].update(pairs=401), "400 pairs where the counts say otherwise"),
-    "mathematics in a plot": (lambda top, one: one["slices"][0].update(name="$x$"), "not that of a group"),
+    "no group": (lambda top, one: one["slices"][0].update(name=""), "not that of a group"),
+    "unprintable group": (lambda top, one: one["slices"][0].update(name="a\x1bb"), "not that of a group"),
+    "long group": (lambda top, one: one["slices"][0].update(name="a" * 61), "not that of a group"),
     "unknown factor": (lambda top, one: one["slices"][0].update(factor="height"), "factor is 'height'"),
     "nothing stored": (lambda top, one: one.pop("stored"), "its scores were not stored; run `elasticface evaluate`"),
     "a path": (lambda top, one: one["stored"].update(file="/etc/passwd"), "/etc/passwd is no file of scores/"),

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from html import escape
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -275,6 +276,13 @@ def test_slices_of_a_benchmark_have_one_scale_and_models_stand_side_by_side() ->
     lines = {colour: curves_in(first, colour) for colour in ("series-0", "series-1")}
     starts = {colour: [float(path.split()[1]) for path in paths] for colour, paths in lines.items()}
     assert starts["series-0"][0] < starts["series-1"][0] < starts["series-1"][1]
+
+
+def test_names_of_groups_are_text_and_neither_mathematics_nor_markup() -> None:
+    (look,) = looks(["one"]).values()
+    names = ["$x^2$", "<b>Black/African</b> & $"]
+    svg = plots.slices(names, [(look, POINTS)], 0.5, "0")
+    assert all(f">{escape(name, quote=False)}</text>" in svg for name in names)
 
 
 def test_a_model_without_slices_leaves_its_place_empty() -> None:

@@ -38,6 +38,8 @@ _AGES = (20, 35, 50, 65)  # years: up to which the groups go
 MOST_GROUPS = 40
 """Of a demographic column; of more it names something else than groups."""
 
+_LONGEST_NAME = 60  # of a group, in characters: it stands under a plot
+
 Metadata = dict[str, dict[str, float] | dict[str, str]]  # column -> photo -> value
 Values = NDArray[Any]  # [P] of one column: float64 for NUMBERS, else text
 Groups = tuple[list[str], NDArray[np.int64]]  # names [G], and which of them each pair belongs to [P]
@@ -161,6 +163,11 @@ def _by_group(a: Values, b: Values) -> Groups:
     return [*names, "different or unknown"], np.array(which, np.int64)
 
 
+def is_group_name(name: str) -> bool:
+    """Whether results may have a group of that name: any printable characters, but not very many."""
+    return 0 < len(name) <= _LONGEST_NAME and name.isprintable()
+
+
 def group_of(column: str, value: str) -> str:
     """The group that a cell of a demographic column names: an age in years as a range, "" for none."""
     if column != "age":
@@ -208,7 +215,8 @@ def read_metadata(path: Path, photos: Collection[str]) -> Metadata | None:
 
     Raises:
         InputError: a file with such columns that is too large, no UTF-8 or no CSV, or has a row with too few or too
-            many cells; a row of ``photos`` that an earlier row is about already, or with a number that is none.
+            many cells; a row of ``photos`` that an earlier row is about already, or with a number that is none, or
+            with a group whose name is too long or not printable.
     """
     if not path.is_file():
         return None
@@ -253,7 +261,11 @@ def _rows(reader: Any, label: str) -> Iterator[tuple[int, list[str]]]:
 
 def _value(column: str, cell: str, where: str) -> Any:
     if column not in NUMBERS:
-        return group_of(column, cell.strip())
+        group = group_of(column, cell.strip())
+        if column in DEMOGRAPHIC and group and not is_group_name(group):
+            told = f"{column} is {printable(repr(cell[:40]))}"
+            raise InputError(f"{where}: {told}; it must be at most {_LONGEST_NAME} printable characters")
+        return group
     try:
         value = float(cell)
     except ValueError:

@@ -261,6 +261,8 @@ def test_no_metadata_is_none(tmp_path: Path) -> None:
         ([HEADER, *ROWS[:2], "b/0.jpg,b,1,nan,smile,none"], r"row 4: heterogeneity is 'nan'"),
         ([HEADER, *ROWS[:2], "b/0.jpg,b,1,,smile,none"], r"row 4: heterogeneity is ''"),
         ([HEADER, "", "b/0.jpg,b,1e999,1,smile,none"], r"row 3: yaw is '1e999'"),
+        (["file,race", "a/0.jpg,x", f"b/0.jpg,{'y' * 61}"], r"row 3: race is 'y+'; it must be at most 60 printable"),
+        (["file,age", '"a/0.jpg","x\x1by"'], r"row 2: age is 'x\\x1by'; it must be at most"),
         ([HEADER, *ROWS, ROWS[0]], r"row 5: a/0\.jpg is in row 2 already; keep one"),
         ([HEADER, ROWS[0], "b/0.jpg,b,1"], r"row 3: 3 cells where the first line names 6 columns"),
         ([HEADER, ROWS[0], ROWS[1] + ",more"], r"row 3: 7 cells where"),
