@@ -8,8 +8,8 @@ from elasticface.base import environment, files, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.base.locks import locked
-from elasticface.benchmarks.opening import Benchmark, Model, Result, measure
-from elasticface.benchmarks.stored import RESULTS, SCORES, forget_others, named_in, write_scores
+from elasticface.benchmarks.opening import Benchmark, Model, Result, measure, try_on
+from elasticface.benchmarks.stored import RESULTS, SCORES, References, forget_others, named_in, write_scores
 from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FaceEncoder
 from elasticface.report import page
@@ -60,7 +60,8 @@ def evaluate(
 ) -> list[Result]:
     """Measure every model on every benchmark; write ``out/results.json`` and ``out/report.html``.
 
-    The scores of pairs, and the samples of the large benchmarks, go to ``out/scores``, for `elasticface compare`.
+    The scores of pairs, and the samples of the large benchmarks, go to ``out/scores``, for `elasticface compare`. All
+    benchmarks are tried on a few photos before the first one is measured; after each one its results are written.
 
     Args:
         models: to be compared with each other; the report shows faces as the first encoder sees them.
@@ -80,13 +81,21 @@ def evaluate(
             evaluates into ``out``.
     """
     with locked(out / SCORES):
+        for benchmark in benchmarks:
+            for model in models:
+                try_on(model, benchmark)
+        made_with = environment.describe()
         results: list[Result] = []
+        stored: References = []
         benchmark_of: dict[str, Benchmark] = {}  # by the name in its results
         for benchmark in benchmarks:
             for model in models:
                 measured = measure(model, benchmark, flip, features or out / FEATURES)
                 results += measured
                 benchmark_of |= dict.fromkeys((result.benchmark for result in measured), benchmark)
+            stored += write_scores(out, results[len(stored) :])
+            files.write_json(out / RESULTS, results_json(results, made_with, stored))
+        forget_others(out, stored)
         size = next((model.card.preprocessing.size for model in models if isinstance(model, FaceEncoder)), SIZE)
 
         def picture(result: Result, name: str) -> Picture | None:
@@ -95,9 +104,5 @@ def evaluate(
             except InputError:  # there were features instead of a model, without images; or the images are gone
                 return None
 
-        made_with = environment.describe()
-        stored = write_scores(out, results)
-        files.write_json(out / RESULTS, results_json(results, made_with, stored))
-        forget_others(out, stored)
         page.write_report(out / REPORT, results, made_with, pictures=picture, curves=curves, guide=guide)
         return results

@@ -13,7 +13,7 @@ from elasticface.benchmarks.megaface.files import SETS, is_megaface
 from elasticface.benchmarks.megaface.protocol import MegaFaceBenchmark, open_megaface
 from elasticface.benchmarks.pairwise.cfp import open_cfp, protocol_folder
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, PairBenchmark, is_pack, open_pairs
-from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs
+from elasticface.benchmarks.pairwise.pairs import PairResult, evaluate_pairs, try_pairs
 from elasticface.benchmarks.reading.features import FeatureFiles
 from elasticface.benchmarks.results import LargeResult
 from elasticface.model.encoder import FaceEncoder
@@ -107,6 +107,22 @@ def measure(model: Model, benchmark: Benchmark, flip: bool, features: Path) -> S
     """
     if not isinstance(benchmark, PairBenchmark):
         return benchmark.measure(model, features)
+    return [evaluate_pairs(_encoder(model, benchmark), benchmark, flip)]
+
+
+def try_on(model: Model, benchmark: Benchmark) -> None:
+    """Look for what :func:`measure` needs, and embed a few photos: faults that are in all of them are found at once.
+
+    Raises:
+        InputError: what the benchmark cannot use.
+    """
+    if isinstance(benchmark, PairBenchmark):
+        try_pairs(_encoder(model, benchmark), benchmark)
+    else:
+        benchmark.try_on(model)
+
+
+def _encoder(model: Model, benchmark: PairBenchmark) -> FaceEncoder:
     if isinstance(model, FeatureFiles):
         raise InputError(f"{benchmark.name}: needs a model; {printable(model.path)} is features of another benchmark")
-    return [evaluate_pairs(model, benchmark, flip)]
+    return model

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from large import write_features, write_ijb, write_megaface
 from onnx import TensorProto, helper
 
 import elasticface
-from elasticface import backbones
+from elasticface import backbones, evaluation
+from elasticface.base.errors import InputError
+from elasticface.benchmarks.opening import Benchmark, Model, Result
+from elasticface.benchmarks.stored import read_results
 from elasticface.faces.landmarks import COLUMNS
 from elasticface.model.encoder import Card, FaceEncoder
 
@@ -256,12 +260,51 @@ def test_wrong_pairs_are_refused_with_their_row(row: str, message: str, people: 
     assert message in refused("evaluate", model, people, "--pairs", "pairs.txt")
 
 
-def test_photos_that_are_not_aligned_are_refused_before_anything_is_written(model: Path, here: Path) -> None:
+@pytest.mark.parametrize("before", [(), ("FACES",)])
+def test_photos_that_are_not_aligned_are_refused_before_anything_is_embedded(
+    before: tuple[str, ...], people: Path, model: Path, here: Path
+) -> None:
     write_pairs(write_people(here / "large", 3, 3, size=224), 3, 3)
-    code, out, err = run("evaluate", model, "large", "--out", "results")
+    code, out, err = run("evaluate", model, *(people for _ in before), "large", "--out", "results")
     assert (code, out) == (2, "")
     assert "224x224 is no aligned face of 112x112" in " ".join(err.split())
+    assert "embedding" not in err
     assert not Path("results").exists()
+
+
+def test_features_and_images_that_are_not_there_are_refused_before_anything_is_embedded(
+    people: Path, model: Path
+) -> None:
+    faces = write_ijb(Path("IJBC"), pictures=False).faces
+    write_megaface(Path("megaface"))
+    np.save("features.npy", np.zeros((len(faces), 8), np.float32))
+    for of, last, told in (
+        (model, "IJBC", "no loose_crop in it"),
+        (model, "megaface", "no facescrub_images in it"),
+        ("features.npy", people, "faces: needs a model"),
+        ("features.npy", "megaface", "neither facescrub.npy nor a folder facescrub"),
+    ):
+        code, _, err = run("evaluate", of, "IJBC" if of == "features.npy" else people, last, "--out", "results")
+        assert (code, told in " ".join(err.split())) == (2, True)
+        assert not Path("results").exists()
+
+
+def test_results_are_kept_where_a_later_benchmark_fails(
+    people: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_pairs(write_people(Path("other"), 3, 3, seed=1), 3, 3)
+    measure = evaluation.measure
+
+    def measured(encoder: Model, benchmark: Benchmark, flip: bool, features: Path) -> Sequence[Result]:
+        if benchmark.name == "other":
+            raise InputError("other: gone")
+        return measure(encoder, benchmark, flip, features)
+
+    monkeypatch.setattr(evaluation, "measure", measured)
+    code, _, err = run("evaluate", model, people, other, "--out", "results")
+    assert (code, "other: gone" in err) == (2, True)
+    (found,) = read_results("results").results
+    assert found.benchmark == "faces"
 
 
 @pytest.mark.parametrize("name", ["results.json", "report.html"])

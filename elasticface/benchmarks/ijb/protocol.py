@@ -105,10 +105,24 @@ class IjbBenchmark:
             InputError: images or features that cannot be used, or too few images to judge anything.
         """
         if isinstance(model, FeatureFiles):
-            rows, source = open_features(model.path, len(self.files.names), self.name), printable(model.path)
+            rows, source = self._given(model), printable(model.path)
             features = Features(rows, np.ones(len(rows), np.bool_), {}, given=True, source=source)
             return figures(self, model.name, features)
         return figures(self, model.card.name, self._embed(model, folder))
+
+    def try_on(self, model: FaceEncoder | FeatureFiles) -> None:
+        """Look for what :meth:`measure` needs.
+
+        Raises:
+            InputError: there are no images, or the features are none of this benchmark.
+        """
+        if isinstance(model, FeatureFiles):
+            self._given(model)
+        else:
+            _ = self.files.images
+
+    def _given(self, model: FeatureFiles) -> NDArray[np.float32]:
+        return open_features(model.path, len(self.files.names), self.name)
 
     @cached_property
     def _photos(self) -> ListedPhotos:

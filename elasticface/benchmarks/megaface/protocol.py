@@ -89,6 +89,18 @@ class MegaFaceBenchmark:
         (probes, first), (distractors, second) = found
         return figures(self, model.card.name, probes, distractors, first, second, given=False)
 
+    def try_on(self, model: FaceEncoder | FeatureFiles) -> None:
+        """Look for what :meth:`measure` needs.
+
+        Raises:
+            InputError: there are no images, or the features are none of this benchmark.
+        """
+        if isinstance(model, FeatureFiles):
+            open_feature_folder(model.path, self.files, model.suffix)
+        else:
+            for which in SETS:
+                self.files.images(which)
+
     @cached_property
     def _photos(self) -> dict[str, ListedPhotos]:
         """Both sets, so that one which is not there is said before the other is embedded."""
