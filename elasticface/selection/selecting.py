@@ -24,6 +24,7 @@ from elasticface.base.files import printable
 from elasticface.base.locks import locked
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs, try_pairs
+from elasticface.benchmarks.units import units_of
 from elasticface.data import require_identities
 from elasticface.data.joined import AnySet, open_sets, set_names
 from elasticface.distributed.agreement import run_in_all, run_in_first
@@ -149,9 +150,16 @@ def _open(sets: Sequence[AnySet], config: TrainConfig) -> tuple[list[PairBenchma
         "images": len(source),
         "validate": sorted(map(_place, config.validate or [])),
         "pairs": {benchmark.name: len(benchmark.pairs.same) for benchmark in benchmarks},
+        "content of validate": {benchmark.name: _content(benchmark) for benchmark in benchmarks},
     }
     settings |= {name: value for name, value in asdict(config).items() if name not in _FREE}
     return benchmarks, settings | _contents(config)
+
+
+def _content(benchmark: PairBenchmark) -> str:
+    """SHA-256 of its list of pairs, and of the images of a pack."""
+    pairs = benchmark.pairs
+    return units_of(pairs.first, pairs.second, pairs.same, pairs.folds, benchmark.content).digest
 
 
 def _contents(config: TrainConfig) -> dict[str, str]:

@@ -18,6 +18,7 @@ from elasticface import heads
 from elasticface.base.errors import InputError, Stopped
 from elasticface.base.locks import locked
 from elasticface.benchmarks.pairwise.lists import open_pairs
+from elasticface.benchmarks.pairwise.packing import pack
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
 from elasticface.model import load
 from elasticface.selection import Grid, Selection, select, selecting
@@ -267,6 +268,20 @@ def test_what_a_selection_starts_from_is_known_by_its_content(
     card = run / "model" / "model.json"
     card.write_text(card.read_text() + " ")
     assert selecting._contents(started) != before
+
+
+@pytest.mark.parametrize("kind", ["list", "pack"])
+def test_benchmarks_are_known_by_their_content(kind: str, people: Path, config: TrainConfig, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(people, tmp_path / "lfw"))
+    path = folder if kind == "list" else tmp_path / "lfw.bin"
+    settings = []
+    for _ in range(2):
+        if kind == "pack":
+            pack(open_pairs(folder), path, overwrite=True)
+        settings.append(selecting._open([str(people)], replace(config, validate=[str(path)]))[1])
+        first, *rows, last = (folder / "pairs.txt").read_text().splitlines()
+        (folder / "pairs.txt").write_text("\n".join([first, rows[1], rows[0], *rows[2:], last]))
+    assert [name for name in settings[0] if settings[0][name] != settings[1][name]] == ["content of validate"]
 
 
 def test_whole_numbers_are_the_same_candidates_when_they_are_read_again() -> None:
