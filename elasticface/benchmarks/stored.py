@@ -5,7 +5,8 @@ enrolled, whether the pair is genuine, whether it was accepted by the threshold 
 side (:mod:`elasticface.benchmarks.units`) as numbers. Of a large benchmark it has a row for each bootstrap resample,
 with every figure (:mod:`elasticface.benchmarks.samples`). Its name is the beginning of its SHA-256, so results and
 their files always fit together, even if an evaluation was killed while it wrote them. What is read may be a stranger's:
-nothing in it is executed, sizes are bounded, types and ranges are checked; the figures are not computed again.
+nothing in it is executed or controls a terminal, sizes are bounded, types and ranges are checked; the figures are not
+computed again.
 """
 
 import dataclasses
@@ -276,7 +277,7 @@ def figures_of(told: Any, where: str) -> tuple[PairResult | LargeResult, _Refere
     """
     if isinstance(told, dict):  # identification has no roc; the enrolment may be unknown
         told = {name: value for name, value in told.items() if value is not None or name not in ("roc", "enrolment")}
-    read = records.convert(_with_nan(told), _ANY_KIND, where, AGAIN)
+    read = records.convert(_cleaned(told), _ANY_KIND, where, AGAIN)
     fields = {name: getattr(read, name) for name in read.__struct_fields__}
     reference = fields.pop("stored")
     del fields["threshold_cosine"]
@@ -287,14 +288,16 @@ def figures_of(told: Any, where: str) -> tuple[PairResult | LargeResult, _Refere
     return result, reference
 
 
-def _with_nan(value: Any, depth: int = 8) -> Any:
-    """``value`` with NaN for None, as deep as figures are."""
+def _cleaned(value: Any, depth: int = 8) -> Any:
+    """``value`` with NaN for None and without what would control a terminal, as deep as figures are."""
     if value is None:
         return math.nan
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, dict) and depth:
-        return {name: _with_nan(part, depth - 1) for name, part in value.items()}
+        return {printable(name): _cleaned(part, depth - 1) for name, part in value.items()}
     if isinstance(value, list) and depth:
-        return [_with_nan(part, depth - 1) for part in value]
+        return [_cleaned(part, depth - 1) for part in value]
     return value
 
 

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from elasticface.base.files import printable
 from elasticface.benchmarks.results import LargeResult
 from elasticface.report import large
 from elasticface.report.comparison_section import (
@@ -87,13 +88,13 @@ def _table(headings: Iterable[str], **options: Any) -> Table:
 
 def _add_row(table: Table, benchmark: str, model: str, cells: Iterable[tuple[str, bool]]) -> None:
     """A row of figures, each with whether it is bold."""
-    names = Text(benchmark), Text(model)  # Text: a name in [brackets] is not markup
+    names = Text(printable(benchmark)), Text(printable(model))  # Text: a name in [brackets] is not markup
     table.add_row(*names, *(Text(cell, style="bold" if bold else "") for cell, bold in cells))
 
 
 def terminal_notes(results: Iterable["PairResult | LargeResult"]) -> list[str]:
     """The remarks on all results, a line a note."""
-    return [f"{note.benchmark}: {note.text}" for note in notes(results)]
+    return [printable(f"{note.benchmark}: {note.text}") for note in notes(results)]
 
 
 def comparison_tables(comparison: "Comparison") -> list[Table]:

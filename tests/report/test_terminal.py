@@ -35,6 +35,11 @@ def test_table_has_a_row_a_result_and_the_best_in_bold() -> None:
     assert ["1e-3", "1e-2", "1e-1"] in [line[-3:] for line in lines]
 
 
+def test_names_of_a_stranger_do_not_control_the_terminal() -> None:
+    results = [replace(one, model="a\x1b[2Jb", notes=("c\x1b[2Jd",)) for one in (make_result(), verification())]
+    assert "\x1b" not in "".join([*terminal_notes(results), terminal(results)])
+
+
 def terminal(results: list[Any]) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
     for table in terminal_tables(results):
