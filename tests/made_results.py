@@ -112,7 +112,7 @@ def verification(model: str = "one", benchmark: str = "IJB-C 1:1", shift: float 
         counts={"images": 1234, "damaged_images": 2, "pairs": 5678, "skipped_pairs": 17},
         options={"keep_norm": True},
         roc=RocPoints((0, 1e-4, 1e-2, 1), (0.1, 0.5, 0.9, 1)),
-        notes=("1,234 images where IJB-C has 469,375",),
+        departures=("1,234 images where IJB-C has 469,375",),
         intervals_by="bootstrap over 3,531 people, 2,000 draws",
     )
 

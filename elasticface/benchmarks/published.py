@@ -23,7 +23,7 @@ class Column:
     names: tuple[str, ...]  # of the benchmark, as :func:`canonical` gives them
     rate: str = ""  # the name of a results.Group; "" for the accuracy on pairs
     target: str = ""  # which of its rates
-    # Of the published lists, where results have no notes on them.
+    # Of the published lists, where results do not say in what they depart from these.
     counts: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -51,6 +51,7 @@ class LargeResult(abc.ABC):
     counts: dict[str, int]
     options: dict[str, bool]
     roc: RocPoints | None = None  # of a search `open_set` takes its place
+    departures: tuple[str, ...] = ()  # from the published lists, in words
     notes: tuple[str, ...] = ()
     enrolment: Enrolment | None = None  # images without a face, and damaged ones; None: it is not known
     intervals_by: str = ""  # how the intervals were found, in words

@@ -62,8 +62,8 @@ _MOST_COUNT = 1 << 53
 _HIGHEST_RANK = 1e9
 _MOST_DISTANCE = 4.0  # squared L2, of embeddings of unit length
 _ROUNDING = 1e-9  # of an end of an interval to what the samples give: rounded
-_ADDED = ("enrolment", "notes")
-"""Fields that results of the format had not from the start, the second one those on pairs."""
+_ADDED = ("enrolment", "notes", "departures")
+"""Fields that results of the format had not from the start, or not all of them."""
 
 References = list[dict[str, str] | None]
 
@@ -244,10 +244,9 @@ def _json_type(kind: str, result: type, elsewhere: Sequence[str]) -> Any:
     """The object in `results.json` for a class of results: all its fields but those that are kept ``elsewhere``."""
     hints = get_type_hints(result)
     named = [field for field in dataclasses.fields(result) if field.name not in elsewhere]
-    added = _ADDED if kind == PAIRS else _ADDED[:1]
-    fields = [(field.name, hints[field.name]) for field in named if field.name not in added]
+    fields = [(field.name, hints[field.name]) for field in named if field.name not in _ADDED]
     optional: list[tuple[str, Any, Any]] = [("stored", _Reference | None, None), ("threshold_cosine", Any, None)]
-    optional += [(field.name, hints[field.name], field.default) for field in named if field.name in added]
+    optional += [(field.name, hints[field.name], field.default) for field in named if field.name in _ADDED]
     return msgspec.defstruct(result.__name__, [*fields, *optional], tag_field="kind", tag=kind)
 
 

@@ -94,9 +94,9 @@ class Note:
 
 def remarks(result: "PairResult | LargeResult") -> tuple[str, ...]:
     """What is to be said of one result."""
-    if result.enrolment is not None:  # the notes have a sentence of it
-        return result.notes
-    return (*result.notes, *left_out(result))
+    departures = result.departures if isinstance(result, LargeResult) else ()
+    # Of an enrolment the notes have a sentence.
+    return (*departures, *result.notes, *(left_out(result) if result.enrolment is None else ()))
 
 
 def left_out(result: "PairResult | LargeResult") -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from elasticface.benchmarks.published import COLUMNS, ROWS, SOURCE, Column, columns_of
 from elasticface.benchmarks.results import LargeResult
-from elasticface.report.figures import Results, joined_notes, percent, remarks
+from elasticface.report.figures import Results, joined_notes, left_out, percent
 
 if TYPE_CHECKING:
     from elasticface.benchmarks.pairwise.pairs import PairResult
@@ -132,10 +132,11 @@ def departures(result: "PairResult | LargeResult", column: Column) -> tuple[str,
             among = "" if noisy is None else " with the noisy ones"
             other.append(f"{number:,} {what}{among} where {column.title} has {published:,}")
     if isinstance(result, LargeResult):
+        other += result.departures
         altered = [words for option, words in _ALTERED.items() if result.options.get(option) is False]
     else:
         other, altered = other[:1], _altered(result)  # of other pairs, others are genuine
-    return (*other, *remarks(result), *altered)
+    return (*other, *left_out(result), *altered)
 
 
 def _altered(result: "PairResult") -> list[str]:

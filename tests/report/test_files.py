@@ -98,7 +98,7 @@ def test_json_says_each_results_kind_and_all_of_it() -> None:
     one, many, search = made["results"][1], made["results"][2], made["results"][3]
     assert one["tar_at_far"]["nearest"]["0.0001"] == ALL[0].tar_at_far["nearest"]["0.0001"]  # type: ignore[union-attr]
     assert one["options"] == {"keep_norm": True}
-    assert one["notes"] == ["1,234 images where IJB-C has 469,375"]
+    assert one["departures"] == ["1,234 images where IJB-C has 469,375"]
     assert one["intervals_by"] == "bootstrap over 3,531 people, 2,000 draws"
     assert many["intervals"] == {"rank": {"5": [0.9633, 0.9811]}, "tpir_at_fpir": {}}
     assert many["galleries"][0]["intervals"]["rank"]["1"] == [0.94, 0.96]

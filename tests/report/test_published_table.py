@@ -20,7 +20,7 @@ make_result = partial(made_results.make_result, pairs=6000)  # as published
 
 
 def verification(model: str = "one", benchmark: str = "IJB-C 1:1") -> TemplateVerification:
-    return replace(made_results.verification(model, benchmark), counts={"pairs": 15_658_489}, notes=())
+    return replace(made_results.verification(model, benchmark), counts={"pairs": 15_658_489}, departures=())
 
 
 def megaface(model: str = "one", benchmark: str = "MegaFace") -> DistractorSearch:
@@ -125,7 +125,7 @@ def test_other_counts_of_cfp_are_its_own() -> None:
 
 def test_large_benchmarks_not_measured_as_published_are_marked() -> None:
     plain, options = verification("a"), {"keep_norm": False, "weigh_by_detector_score": False}
-    altered = replace(plain, model="b", notes=("few images",), counts={"damaged_images": 2}, options=options)
+    altered = replace(plain, model="b", departures=("few images",), counts={"damaged_images": 2}, options=options)
     alone = replace(megaface("b"), options={"add_mirror_image": False})
     few = replace(megaface("b", "MegaFace (R)"), counts={"probes": 90, "noisy_probes": 2, "distractors": 1_000_000})
     results = [plain, altered, megaface("a"), alone, megaface("a", "MegaFace (R)"), few]
@@ -140,6 +140,14 @@ def test_large_benchmarks_not_measured_as_published_are_marked() -> None:
         ("MegaFace", "b: image alone"),
         ("MegaFace (R)", "b: 92 probes with the noisy ones where MegaFace (R) has 3,530"),
     ]
+
+
+def test_remarks_are_no_departures() -> None:
+    remarks = ("2 pairs listed before already, and counted again", "no MegaFace (R)")
+    found = made([replace(one, notes=remarks) for one in (make_result(), megaface(), verification())])
+    assert found is not None
+    assert not any(cell.marked for _, cells in found.own for cell in cells)
+    assert found.marks == []
 
 
 def test_what_is_not_as_published_is_said_in_a_line_a_benchmark() -> None:

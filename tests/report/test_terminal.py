@@ -135,8 +135,8 @@ def test_where_nothing_could_be_drawn_nothing_is_said_of_draws() -> None:
 
 
 def test_what_all_models_share_is_said_once_and_the_rest_with_their_names() -> None:
-    a, b, c = (replace(verification(model), notes=("fewer", "other"), counts={}) for model in "abc")
-    other = replace(verification("b", "IJB-B 1:1"), notes=("fewer",), counts={})
+    a, b, c = (replace(verification(model), departures=("fewer",), notes=("other",), counts={}) for model in "abc")
+    other = replace(verification("b", "IJB-B 1:1"), departures=("fewer",), counts={})
     assert terminal_notes([a, b, c]) == ["IJB-C 1:1: fewer; other"]
     damaged = [replace(one, counts={"damaged_images": 2, "skipped_pairs": 3}) for one in (a, c)]
     assert terminal_notes([damaged[0], b, damaged[1], other, make_result("b")]) == [

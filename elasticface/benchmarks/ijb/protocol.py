@@ -267,7 +267,8 @@ def _verify(benchmark: IjbBenchmark, model: str, features: Features, pooled: Poo
         counts=counts,
         options=_options(benchmark.options, features.given),
         roc=RocPoints(tuple(fars.tolist()), tuple(at_most.tar[len(FARS) :].tolist())),
-        notes=(*_notes(files.kind, counts, ("images", "templates", "genuine", "impostor")), *said),
+        departures=_departures(files.kind, counts, ("images", "templates", "genuine", "impostor")),
+        notes=tuple(said),
         enrolment=told,
         intervals_by=drawn.said,
         samples=drawn.samples(digest),
@@ -345,7 +346,8 @@ def _identify(
         options=_options(benchmark.options, features.given),
         cmc=tuple(np.mean([metrics.rank_rates(one, ranks) for one in closed], axis=0).tolist()),
         open_set=RocPoints(tuple(fpirs.tolist()), tuple(metrics.mean_over_galleries(found, fpirs).tolist())),
-        notes=(*_notes(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)), *said),
+        departures=_departures(files.kind, {"images": len(files.names), **listed_counts}, ("images", *listed_counts)),
+        notes=tuple(said),
         enrolment=told,
         intervals_by=drawn.said,
         samples=drawn.samples(digest),
@@ -427,7 +429,7 @@ def _in_words(protocol: str, options: TemplateOptions, given: bool) -> str:
     )
 
 
-def _notes(kind: str, counts: dict[str, int], which: Sequence[str]) -> tuple[str, ...]:
+def _departures(kind: str, counts: dict[str, int], which: Sequence[str]) -> tuple[str, ...]:
     published = PUBLISHED[kind]
     return tuple(
         f"{counts[what]:,} {what} where {KINDS[kind]} has {published[what]:,}"

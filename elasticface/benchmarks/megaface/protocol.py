@@ -215,7 +215,8 @@ def figures(
         )
         told = None if given else _enrolment(benchmark, people, usable, refined)
         said = told.sentence(_REJECTED, "probes and distractors", "ordered mate pairs") if told else ""
-        made = dataclasses.replace(made, enrolment=told, notes=(*made.notes, *([said] if said else [])))
+        absent = files.noise_notes if files.noisy_probes is None else ()  # why there is no (R)
+        made = dataclasses.replace(made, enrolment=told, notes=(*absent, *([said] if said else [])))
         named = [
             [f"{which}/{names[row]}" for row in np.flatnonzero(shown)]
             for which, names, shown in zip(
@@ -347,18 +348,17 @@ def _result(
         counts=counts,
         options={} if given else {"add_mirror_image": benchmark.add_mirror_image},
         roc=_roc(found, len(people)),
-        notes=_notes(files, counts, refined),
+        departures=_departures(files, counts, refined),
         intervals_by=f"{drawn.said}; the distractors stay the same" if drawn.rates is not None else drawn.said,
     )
 
 
-def _notes(files: MegaFaceFiles, counts: dict[str, int], refined: bool) -> tuple[str, ...]:
-    """What is not as published: of (R) the lists of noise; of MegaFace its counts, and why there is no (R)."""
+def _departures(files: MegaFaceFiles, counts: dict[str, int], refined: bool) -> tuple[str, ...]:
+    """What is not as published: of (R) the lists of noise, of MegaFace its counts."""
     if refined:
         return files.noise_notes
-    others = tuple(
+    return tuple(
         f"{counts[what]:,} {what.replace('_', ' ')} where MegaFace has {number:,}"
         for what, number in PUBLISHED.items()
         if counts[what] != number
     )
-    return others + (files.noise_notes if files.noisy_probes is None else ())

@@ -288,11 +288,11 @@ def test_other_counts_than_the_published_ones_are_noted(tmp_path: Path) -> None:
     rows = write_ijb(tmp_path, pictures=False)
     features = Features(random_features(rows), np.ones(len(rows.faces), np.bool_), {})
     one, many = figures(open_ijb(tmp_path), "m", features)
-    assert f"{len(rows.faces):,} images where IJB-C has 469,375" in one.notes
-    assert "30 templates where IJB-C has 23,124" in one.notes
-    assert "20 genuine where IJB-C has 19,557" in one.notes
-    assert "20 probes where IJB-C has 19,593" in many.notes
-    assert "5 G1 where IJB-C has 1,772" in many.notes
+    assert f"{len(rows.faces):,} images where IJB-C has 469,375" in one.departures
+    assert "30 templates where IJB-C has 23,124" in one.departures
+    assert "20 genuine where IJB-C has 19,557" in one.departures
+    assert "20 probes where IJB-C has 19,593" in many.departures
+    assert "5 G1 where IJB-C has 1,772" in many.departures
 
 
 def test_the_roc_ends_where_everything_is_accepted(tmp_path: Path) -> None:

@@ -164,8 +164,8 @@ def test_results_of_the_refined_one_say_what_noise_was_not_found(tmp_path: Path)
     plain, refined = open_megaface(tmp_path).measure(FeatureFiles(tmp_path / "features"), tmp_path / "kept")
     assert refined.benchmark == "MegaFace (R)"
     assert (refined.counts["noisy_probes"], refined.counts["noisy_distractors"]) == (1, 1)
-    assert refined.notes == ("1 of 2 names of facescrub_noises.txt are in the list of probes",)
-    assert not any("noises" in note for note in plain.notes)
+    assert refined.departures == ("1 of 2 names of facescrub_noises.txt are in the list of probes",)
+    assert not any("noises" in note for note in plain.departures + plain.notes)
 
 
 @pytest.mark.parametrize("content", ["", "# none\n"])

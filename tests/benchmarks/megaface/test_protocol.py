@@ -396,9 +396,9 @@ def test_other_counts_than_the_published_ones_are_noted(tmp_path: Path) -> None:
     rows = write_megaface(tmp_path / "megaface")
     folder = write_features(tmp_path / "f", rows, *features(rows))
     found, refined = open_megaface(tmp_path / "megaface").measure(FeatureFiles(folder), tmp_path)
-    assert "60 distractors where MegaFace has 1,000,000" in found.notes
-    assert f"{len(rows.probes)} probes where MegaFace has 3,530" in found.notes
-    assert refined.notes == (
+    assert "60 distractors where MegaFace has 1,000,000" in found.departures
+    assert f"{len(rows.probes)} probes where MegaFace has 3,530" in found.departures
+    assert refined.departures == (
         "1 of 2 names of facescrub_noises.txt are in the list of probes",
         "2 of 3 names of megaface_noises.txt are in the list of distractors",
     )
