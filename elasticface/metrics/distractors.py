@@ -4,6 +4,7 @@ Scores are float32 (or float64) dot products that are never all there at once: o
 made in blocks, of which the best per probe and the few highest of all are kept. That is all the figures need, exactly.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,8 @@ def distractor_search(
 
     Identification: each probe is searched for each of its mates alone among all distractors, once for every ordered
     pair of images of a person. The rank of a mate is 1 + the number of distractors that score more: as the protocol has
-    it, a mate that ties with a distractor wins. Verification: genuine are all pairs of images of a person, impostors
+    it, a mate that ties with a distractor wins; scores tie within the rounding of their products, whose last bits
+    differ between matrices of different shapes. Verification: genuine are all pairs of images of a person, impostors
     all pairs of probe and distractor; TAR at FAR is read as by ``tar_at_far`` with the rule "at-most".
 
     Beside one chunk it holds some five million scores, and those that the largest FAR asks for.
@@ -119,6 +121,9 @@ class DistractorTally:
         ):
             raise ValueError(f"ranks must be ints in 1..{count}, the number of distractors; got {wanted.tolist()}")
         self._pairs, self._mate_scores = _mates(listed, people)
+        lengths = np.linalg.norm(listed.astype(np.float64), axis=1)  # [N]
+        rounding = float(np.finfo(listed.dtype).eps) * math.sqrt(listed.shape[1])
+        self._rounding = rounding * lengths[self._pairs].prod(axis=1)  # [M]
         failed = ~there[self._pairs].all(axis=1)
         self._mate_scores[failed] = -np.inf
         if failed.all() or missing == count:
@@ -162,7 +167,7 @@ class DistractorTally:
         compared = mate_scores > -np.inf
         # Rank k: at least the k-th best distractor's score, in ascending order at place -k.
         best, best_at = self._of_all(self._best.scores, -np.inf), self._of_all(self._best.at, 0)
-        reached = [compared & (mate_scores >= best[pairs[:, 0], -k]) for k in wanted.ravel()]
+        reached = [compared & (mate_scores + self._rounding >= best[pairs[:, 0], -k]) for k in wanted.ravel()]
         within = np.stack(reached or [[]])  # [ranks, M]
         hits = np.zeros(len(pairs), np.int64)
         for k, row in sorted(zip(wanted.ravel().tolist(), within, strict=False), key=lambda of: -of[0]):

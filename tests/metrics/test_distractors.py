@@ -95,6 +95,17 @@ def test_tar_at_a_rate_that_has_room_for_few_of_many():
         assert tar == np.mean(found.mate_scores.astype(np.float64) > rejected)
 
 
+def test_a_mate_that_is_a_distractor_byte_for_byte_wins():
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.normal(size=(80, 512)), 2, axis=0)
+    probes = (centres + rng.normal(size=(160, 512))).astype(np.float32)
+    probes /= np.linalg.norm(probes, axis=1, keepdims=True)
+    others = rng.normal(size=(20_000, 512)).astype(np.float32)
+    strangers = np.concatenate([others / np.linalg.norm(others, axis=1, keepdims=True), probes[1::2]])
+    found = distractor_search(probes, np.arange(160) // 2, chunks(strangers, [7_001]), len(strangers))
+    assert found.hits.tolist() == [1, 0] * 80  # the second ones score 1 with themselves
+
+
 def test_chunks_are_taken_once_and_let_go():
     probes, subjects, strangers = made_up(0, 50)
     taken = []
