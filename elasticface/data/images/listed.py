@@ -34,26 +34,42 @@ class Finder:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names, self._known = names, frozenset(names)
+        self._known = frozenset(names)
 
     def find(self, name: str) -> str | None:
-        """The photo that ``name`` means, or None."""
-        return name if name in self._known else self._by_stem.get(without_suffix(name))
+        """The photo that ``name`` means, or None.
+
+        Raises:
+            InputError: it is none by its full name, and several but for their suffixes.
+        """
+        if name in self._known:
+            return name
+        found = self._by_stem.get(without_suffix(name), [])
+        if len(found) > 1:
+            told = " and ".join(printable(one, _SHOWN) for one in found[:2])
+            raise InputError(f"{printable(name, _SHOWN)} may be {told}; keep the one that is meant")
+        return found[0] if found else None
 
     def require(self, name: str, where: str) -> str:
         """The photo that ``name`` means.
 
         Raises:
-            InputError: there is none; said of ``where``.
+            InputError: there is none, or there are several; said of ``where``.
         """
-        photo = self.find(name)
+        try:
+            photo = self.find(name)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
         if photo is None:
             raise InputError(f"{where}: no photo {printable(name, _SHOWN)} there; add it or take the row out")
         return photo
 
     @cached_property
-    def _by_stem(self) -> dict[str, str]:
-        return {without_suffix(name): name for name in self._names}
+    def _by_stem(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in sorted(self._known):
+            found.setdefault(without_suffix(name), []).append(name)
+        return found
 
 
 class ListedPhotos:
@@ -66,7 +82,7 @@ class ListedPhotos:
         names: the list [N], N >= 1.
 
     Raises:
-        InputError: not one of the listed photos is there.
+        InputError: not one of the listed photos is there, or several are by one name but for their suffixes.
     """
 
     def __init__(self, photos: Photos, names: Sequence[str]) -> None:

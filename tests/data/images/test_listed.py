@@ -115,9 +115,14 @@ def test_the_finder_is_the_longhand(there: list[str], name: str) -> None:
     def stem(text: str) -> str:
         return text.removesuffix(".jpg").removesuffix(".png")
 
-    found = Finder(there).find(name)
-    if name in there:
-        assert found == name
-    else:
-        alike = [other for other in there if stem(other) == stem(name)]
-        assert found in alike if alike else found is None
+    alike = [name] if name in there else sorted(other for other in there if stem(other) == stem(name))
+    if len(alike) < 2:
+        assert Finder(there).find(name) == (alike[0] if alike else None)
+        return
+    several = f"{name} may be {alike[0]} and {alike[1]}; keep the one that is meant"
+    with pytest.raises(InputError) as caught:
+        Finder(there).find(name)
+    assert str(caught.value) == several
+    with pytest.raises(InputError) as caught:
+        Finder(there).require(name, "pairs.txt, row 3")
+    assert str(caught.value) == f"pairs.txt, row 3: {several}"
