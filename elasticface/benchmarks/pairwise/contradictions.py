@@ -21,13 +21,13 @@ _LEAST = 10  # pairs of a fold, below which it may well be of one kind by chance
 
 
 def check_header(source: str, listed: int, folds: int, said: int, paths: bool) -> None:
-    """Refuse a list with another number of pairs than LFW's first line says: folds, and pairs of either kind in each.
+    """Refuse a list with another number of pairs than LFW's first line says: `folds pairs`, or `pairs` alone.
 
     Args:
         source: the list, for the message.
         listed: pairs.
-        folds: of the first line.
-        said: the number after it.
+        folds: of the first line; 1 where it has one number, which is of the whole list.
+        said: pairs of either kind in each fold, of the first line.
         paths: whether the rows are `path path 0|1`, where that number may also be of both kinds together.
 
     Raises:
@@ -38,8 +38,8 @@ def check_header(source: str, listed: int, folds: int, said: int, paths: bool) -
         return
     mend = "it is cut short, fetch it again" if listed < expected else "correct that row"
     raise InputError(
-        f"{source}: {listed:,} pairs in {folds} folds, where its first line says {said:,} genuine and as "
-        f"many impostor pairs in each, {expected:,} in all; {mend}"
+        f"{source}: {listed:,} pairs, where its first line says {said:,} genuine and as many impostor pairs"
+        f"{f' in each of {folds} folds' if folds > 1 else ''}, {expected:,} in all; {mend}"
     )
 
 

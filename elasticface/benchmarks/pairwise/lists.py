@@ -208,10 +208,11 @@ def _find_list(root: Path, beside: Path, photos: Photos) -> Path:
 def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
     """Pairs from LFW's format, from a list of paths, or from the two lines a pair of CALFW and CPLFW.
 
-    LFW (`folds<TAB>pairs` first, then `name n1 n2` for a genuine pair and `name1 n1 name2 n2` for an impostor pair)
-    means photo `name/name_0001` of any image suffix. A list of paths has lines `path1<TAB>path2<TAB>1` (or 0). Folds
-    are contiguous; ten unless the first line says otherwise. For the third kind see
-    :mod:`elasticface.benchmarks.pairwise.two_line_lists`. Photos may have another image suffix than in the list.
+    LFW (`folds<TAB>pairs` first, or the pairs of either kind in the whole list, then `name n1 n2` for a genuine pair
+    and `name1 n1 name2 n2` for an impostor pair) means photo `name/name_0001` of any image suffix. A list of paths has
+    lines `path1<TAB>path2<TAB>1` (or 0). Folds are contiguous; ten unless the first line says otherwise. For the third
+    kind see :mod:`elasticface.benchmarks.pairwise.two_line_lists`. Photos may have another image suffix than in the
+    list.
 
     Args:
         text: content of the file.
@@ -229,9 +230,11 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
         return pairs
     finder = Finder(names)
     rows = [(row, _cells(line)) for row, line in numbered_rows(text)]
-    folds, said = FOLDS, 0
+    folds, stretches, said = FOLDS, 1, 0
     if rows and 1 <= len(rows[0][1]) <= 2 and all(map(is_count, rows[0][1])):
-        folds, said = map(int, rows[0][1]) if len(rows[0][1]) == 2 else (FOLDS, 0)
+        *told, said = map(int, rows[0][1])
+        if told:
+            folds = stretches = told[0]
         rows = rows[1:]
     found: list[tuple[str, str, bool]] = []
     paths = True
@@ -252,7 +255,7 @@ def parse_pairs(text: str, source: str, names: Sequence[str]) -> Pairs:
     first, second, same = zip(*found, strict=True) if found else ((), (), ())
     pairs = checked(Pairs(first, second, np.array(same, np.bool_), folds), source)
     if said:
-        contradictions.check_header(source, len(found), folds, said, paths)
+        contradictions.check_header(source, len(found), stretches, said, paths)
     contradictions.check_kinds(pairs, source, [f"{source}, row {row}" for row, _ in rows])
     return pairs
 

@@ -31,22 +31,27 @@ def refused(rows: list[str]) -> str:
 
 
 def test_a_list_that_is_what_its_first_line_says_is_taken() -> None:
-    assert len(parse_pairs("\n".join(["2\t10", *LFW]), "pairs.txt", NAMES).same) == 40
+    for first in ("2\t10", "20"):  # folds and pairs of either kind in each; pairs of either kind
+        assert len(parse_pairs("\n".join([first, *LFW]), "pairs.txt", NAMES).same) == 40
     assert len(parse_pairs("\n".join(["2\t10", *as_paths(LFW)]), "pairs.txt", NAMES).same) == 40
     assert len(parse_pairs("\n".join(["2\t20", *as_paths(LFW)]), "pairs.txt", NAMES).same) == 40  # of both kinds
 
 
 @pytest.mark.parametrize("left", [39, 20, 30])
 def test_a_list_that_is_cut_short_is_refused(left: int) -> None:
-    said = f"pairs.txt: {left} pairs in 2 folds, where its first line says 10 genuine and as many impostor pairs"
+    said = (
+        f"pairs.txt: {left} pairs, where its first line says 10 genuine and as many impostor pairs in each of 2 folds"
+    )
     assert refused(["2\t10", *LFW[:left]]).startswith(said)
     assert "40 in all; it is cut short, fetch it again" in refused(["2\t10", *LFW[:left]])
     if left != 20:
         assert "cut short" in refused(["2\t10", *as_paths(LFW)[:left]])
+    said = f"pairs.txt: {left} pairs, where its first line says 20 genuine and as many impostor pairs, 40 in all"
+    assert refused(["20", *LFW[:left]]).startswith(said)
 
 
 def test_a_list_with_more_pairs_than_its_first_line_says_is_refused() -> None:
-    assert "40 pairs in 2 folds, where its first line says 9 " in refused(["2\t9", *LFW])
+    assert "40 pairs, where its first line says 9 " in refused(["2\t9", *LFW])
     assert "36 in all; correct that row" in refused(["2\t9", *LFW])
 
 

@@ -210,7 +210,7 @@ def test_pairs_with_a_byte_order_mark_are_read(people: Path, tmp_path: Path) -> 
 def test_explicit_pairs_go_over_those_in_the_folder(people: Path, tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text(lines("2\t1", "person_00\t1\t2", "person_00\t1\tperson_01\t1"))
     with pytest.raises(
-        InputError, match="2 pairs in 2 folds, where its first line says 1 genuine and as many impostor"
+        InputError, match="2 pairs, where its first line says 1 genuine and as many impostor pairs in each of 2 folds"
     ):
         open_pairs(people, pairs=tmp_path / "few.txt")
     rows = ["person_00\t1\t2", "person_00\t1\tperson_01\t1", "person_00\t1\t3", "person_00\t2\tperson_01\t1"]
