@@ -20,6 +20,7 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.benchmarks.enrolment import Undetected
+from elasticface.benchmarks.pairwise import slices
 from elasticface.benchmarks.pairwise.contradictions import check_kinds, notes_on
 from elasticface.benchmarks.pairwise.listed_faces import find_landmarks, left_out_of
 from elasticface.benchmarks.pairwise.lists import FOLDS, PairBenchmark, Pairs, checked
@@ -76,13 +77,15 @@ def open_cfp(
             if letter not in lists:
                 lists[letter] = _List.read(folder / LISTS[letter])
         pairs = _pairs(splits, (lists[kind[0]], lists[kind[1]]), finder)
-        points, without = find_landmarks(beside, landmarks, {*pairs.first, *pairs.second}, str(splits), left_out)
+        listed = {*pairs.first, *pairs.second}
+        points, without = find_landmarks(beside, landmarks, listed, str(splits), left_out)
         found.append(
             PairBenchmark(
                 name,
                 photos,
                 pairs,
                 landmarks=points,
+                metadata=slices.read_metadata(beside / slices.METADATA_FILE, listed),
                 undetected=undetected,
                 without_face=without,
                 notes=notes_on(pairs),

@@ -68,6 +68,20 @@ def cfp(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "cfp-dataset"))
 
 
+def test_what_is_in_the_photos_is_read(cfp: Path) -> None:
+    yaws = {
+        photo(person, kind, number): yaw
+        for person in range(PEOPLE)
+        for kind, count, yaw in (("frontal", FRONTAL, 5.0), ("profile", PROFILE, 90.0))
+        for number in range(count)
+    }
+    rows = [f"{name},{yaw}" for name, yaw in yaws.items()]
+    (cfp / "metadata.csv").write_text("\n".join(["file,yaw", *rows]) + "\n")
+    for benchmark in open_cfp(cfp):
+        listed = {*benchmark.pairs.first, *benchmark.pairs.second}
+        assert benchmark.metadata == {"yaw": {name: yaws[name] for name in listed}}
+
+
 def encoder() -> FaceEncoder:
     def patches(inputs: Tensor) -> Tensor:
         return functional.avg_pool2d(inputs, inputs.shape[2] // 7).flatten(1)
