@@ -56,8 +56,10 @@ def checked_rows(values: npt.ArrayLike, name: str) -> npt.NDArray[np.floating[An
     if rows.ndim != 2:
         raise ValueError(f"{name} must be [N, D], got shape {rows.shape}")
     if not np.isfinite(rows).all():
-        broken = int(np.count_nonzero(~np.isfinite(rows).all(axis=1)))
-        raise ValueError(f"{broken} of {len(rows)} rows of {name} hold NaN or inf")
+        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        raise ValueError(
+            f"{len(broken)} of {len(rows)} rows of {name} hold NaN or inf, the first is row {broken[0]}, from 0"
+        )
     return rows
 
 

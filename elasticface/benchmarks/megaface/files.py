@@ -40,6 +40,10 @@ Floats = NDArray[np.float32]
 class Rows(Protocol):
     """Features that are read as they are needed."""
 
+    @property
+    def source(self) -> str:
+        """Where they are, for messages."""
+
     def __len__(self) -> int:
         """N, how many there are."""
 
@@ -124,7 +128,7 @@ def open_feature_folder(path: Path, files: MegaFaceFiles, suffix: str | None) ->
     def of(which: str, names: list[str]) -> Rows:
         array = path / f"{which}.npy"
         if array.exists():
-            return ArrayRows(open_features(array, len(names), f"the list of {which}"))
+            return ArrayRows(open_features(array, len(names), f"the list of {which}"), printable(array))
         if (path / which).is_dir():
             return MatrixFiles(path / which, names, suffix)
         raise InputError(f"{printable(path)}: neither {which}.npy nor a folder {which} of .bin files in it")
@@ -137,6 +141,7 @@ class ArrayRows:
     """Features in one array, which may be a memory map."""
 
     array: Floats
+    source: str = "the features"  # where they are, for messages
 
     def __len__(self) -> int:
         return len(self.array)
@@ -178,6 +183,10 @@ class MatrixFiles:
             raise InputError(f"--suffix {printable(suffix)}: not a part of a file's name")
         self._suffix = suffix
         self._dimensions = len(read_matrix(self._path(0)))
+
+    @property
+    def source(self) -> str:
+        return printable(self._root)
 
     def __len__(self) -> int:
         return len(self._names)

@@ -8,7 +8,7 @@ all mate pairs and all pairs of probe and distractor. (R) is the same after the 
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from elasticface import metrics
 from elasticface.base import progress
 from elasticface.base.errors import InputError
+from elasticface.base.files import printable
 from elasticface.benchmarks.enrolment import Enrolment, Undetected
 from elasticface.benchmarks.megaface.files import (
     SETS,
@@ -133,7 +134,7 @@ class MegaFaceBenchmark:
         title = f"{self.name}: embedding {which}"
         flip = self.add_mirror_image
         made = embed_to(folder, encoder, names, face, what, flip=flip, title=title, before=lambda: self._photos)
-        return ArrayRows(made.rows), made.usable
+        return ArrayRows(made.rows, made.source), made.usable
 
 
 def open_megaface(
@@ -185,7 +186,7 @@ def figures(
     kept = [(everything[0], everything[1])]
     if files.noisy_probes is not None and files.noisy_distractors is not None:
         kept.append((everything[0] & ~files.noisy_probes, everything[1] & ~files.noisy_distractors))
-    features = _unit(probes.read(np.arange(len(probes))), "facescrub")
+    features = _unit(probes, np.arange(len(probes)), files.probes)
     people = np.unique(np.array(files.people), return_inverse=True)[1]
     tallies = []
     for rows, columns in kept:
@@ -202,7 +203,7 @@ def figures(
         except ValueError as error:
             raise InputError(f"{benchmark.name}: no mates, or no distractors, are left to judge ({error})") from error
         tallies.append((tally, rows, columns))
-    for numbers, block in _blocks(distractors, usable_distractors, len(features), features.shape[1]):
+    for numbers, block in _blocks(distractors, files.distractors, usable_distractors, *features.shape):
         for tally, _, columns in tallies:
             tally.see(block[columns[numbers]])
     lists = digest_of(files.probes, files.people, files.distractors)
@@ -286,7 +287,7 @@ def _roc(found: metrics.DistractorSearch, probes: int) -> RocPoints:
 
 
 def _blocks(
-    distractors: Rows, usable: Bools, probes: int, dimensions: int
+    distractors: Rows, names: Sequence[str], usable: Bools, probes: int, dimensions: int
 ) -> Iterator[tuple[NDArray[np.intp], Floats]]:
     """The distractors that have a feature: which, and their unit features; as many at a time as memory allows."""
     rows = np.flatnonzero(usable)
@@ -294,15 +295,19 @@ def _blocks(
     starts = range(0, len(rows), step)
     for start in progress.track(starts, "searching distractors", len(starts)):
         chosen = rows[start : start + step]
-        block = _unit(distractors.read(chosen), "megaface")
+        block = _unit(distractors, chosen, names)
         if block.shape[1] != dimensions:
             raise InputError(f"features of {block.shape[1]} numbers in megaface, of {dimensions} in facescrub")
         yield chosen, block
 
 
-def _unit(rows: Floats, which: str) -> Floats:
-    if not np.isfinite(rows).all():
-        raise InputError(f"the features of {which} hold NaN or infinity; compute them again")
+def _unit(features: Rows, chosen: NDArray[np.intp], names: Sequence[str]) -> Floats:
+    """The ``chosen`` features at unit length; ``names`` are those of all images."""
+    rows = features.read(chosen)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        name = printable(names[chosen[np.argmin(finite)]], 200)
+        raise InputError(f"{features.source}: the feature of {name} holds NaN or infinity; compute it again")
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     unit: Floats = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return unit

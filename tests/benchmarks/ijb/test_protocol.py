@@ -569,7 +569,7 @@ def test_features_that_are_no_numbers_are_refused_by_their_file(tmp_path: Path) 
     values = random_features(rows)
     values[3, 2] = np.nan
     np.save(tmp_path / "published.npy", values)
-    said = rf"published\.npy: 1 of {len(values)} rows of features hold NaN or inf; compute them again$"
+    said = rf"published\.npy: 1 of {len(values)} rows of features hold NaN or inf, the first is row 3, from 0; compute"
     with pytest.raises(InputError, match=said):
         open_ijb(tmp_path).measure(FeatureFiles(tmp_path / "published.npy"), tmp_path)
 

@@ -387,9 +387,10 @@ def test_features_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
 
     assert "features of 3 numbers in megaface, of 4 in facescrub" in refused(probes, distractors[:, :3])
     distractors[7, 1] = np.inf
-    assert "the features of megaface hold NaN or infinity" in refused(probes, distractors)
+    said = f"f/megaface: the feature of {rows.distractors[7]} holds NaN or infinity; compute it again"
+    assert said in refused(probes, distractors)
     probes[2, 2] = np.nan
-    assert "the features of facescrub hold NaN or infinity" in refused(probes, distractors)
+    assert "f/facescrub: the feature of " in refused(probes, distractors)
 
 
 def test_other_counts_than_the_published_ones_are_noted(tmp_path: Path) -> None:
