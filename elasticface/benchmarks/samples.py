@@ -19,7 +19,7 @@ from elasticface import metrics
 from elasticface.base import progress
 from elasticface.benchmarks.units import NOUNS, Units
 from elasticface.metrics.resampled_roc import accepted_shares, equal_error_rates, tars_at_fars, with_one_more
-from elasticface.metrics.resampling import CannotDraw, Counts, draw_people, interval
+from elasticface.metrics.resampling import CannotDraw, Counts, EqualNowhere, draw_people, interval
 
 DRAWS, SEED = 2000, 0
 ACCURACY, EER = "accuracy", "eer"
@@ -51,7 +51,7 @@ class Drawn:
     said: str  # how the intervals were found, in words
 
     def intervals(self, rates: Rates, counted: int, start: int = 0) -> Intervals:
-        """The 95 % intervals of figures that are numbers; none where nothing could be resampled.
+        """The 95 % intervals of figures that are numbers, in all resamples too; none where nothing could be resampled.
 
         The spread of a figure that is the same in every resample, such as one without any error, is unknown: it gets
         the exact binomial interval of as many trials as there are units that count in it.
@@ -67,7 +67,7 @@ class Drawn:
         return {
             target: interval_of(column, round(rate * counted), counted)
             for (target, rate), column in zip(rates.items(), columns, strict=False)
-            if not math.isnan(rate)
+            if not math.isnan(rate) and not np.isnan(column).any()
         }
 
     def samples(self, digest: str) -> Samples | None:
@@ -121,7 +121,8 @@ def of_pairs(
 ) -> Floats:
     """Figures of pairs in each resample, [R, 2 + 2 F].
 
-    Accuracy, TAR at each FAR by the rule "at-most", equal error rate, and TAR at each FAR by the rule "nearest".
+    Accuracy, TAR at each FAR by the rule "at-most", equal error rate, and TAR at each FAR by the rule "nearest". The
+    equal error rate is NaN in all if there is none in one of them, since too many pairs were not enrolled.
 
     Args:
         scores: [P] similarities; -inf of a pair that was not enrolled.
@@ -139,7 +140,11 @@ def of_pairs(
     right, enrolled = accepted == same, scores > -np.inf
     kinds = [accepted_shares(right[of], first[of], second[of], more) for of in (same, ~same)]
     share = float(same.mean())
-    accuracy, eer = share * kinds[0] + (1 - share) * kinds[1], equal_error_rates(scores, first, second, more, enrolled)
+    accuracy = share * kinds[0] + (1 - share) * kinds[1]
+    try:
+        eer = equal_error_rates(scores, first, second, more, enrolled)
+    except EqualNowhere:
+        eer = np.full(len(counts), np.nan)
     tars = tars_at_fars(scores, first, second, fars, more, enrolled=enrolled)
     return np.column_stack([accuracy, tars["at-most"], eer, tars["nearest"]])
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elasticface.metrics.checks import checked_rates, checked_trials, most_within
-from elasticface.metrics.resampling import CannotDraw, Counts, checked_people
+from elasticface.metrics.resampling import CannotDraw, Counts, EqualNowhere, checked_people
 
 Rule = Literal["at-most", "nearest"]
 
@@ -188,8 +188,8 @@ def equal_error_rates(
         enrolled: [P] bool, False for a pair that no threshold accepts, whatever its score. None: all are.
 
     Raises:
-        CannotDraw: a resample without pairs of one kind: there are too few people; or one in which the two rates are
-            equal nowhere, since too many pairs were not enrolled.
+        CannotDraw: a resample without pairs of one kind: there are too few people.
+        EqualNowhere: one in which the two rates are equal nowhere, since too many pairs were not enrolled.
         ValueError: shapes that disagree, NaN or inf scores, or a person outside 0..N-1.
     """
     from elasticface.metrics.roc_kernels import SAMPLES, find_crossings
@@ -213,7 +213,7 @@ def equal_error_rates(
         (far, tar), (next_far, next_tar) = (accepted[:, :samples] / pairs for accepted in (before, after))
         gap, next_gap = 1 - tar - far, 1 - next_tar - next_far
         if (gap == next_gap).any():
-            raise CannotDraw("so many pairs were not enrolled that in a resample the error rates are equal nowhere")
+            raise EqualNowhere("so many pairs were not enrolled that in a resample the error rates are equal nowhere")
         share = gap / (gap - next_gap)  # of the way to the point after
         found[some] = (1 - share) * far + share * next_far
     return found

@@ -30,6 +30,10 @@ class CannotDraw(ValueError):
     """There are too few people for the bootstrap: a resample has no trial that a figure could count."""
 
 
+class EqualNowhere(CannotDraw):
+    """So many pairs were not enrolled that in a resample there is no equal error rate."""
+
+
 def draw_people(people: int, draws: int = 2000, seed: int = 0) -> Counts:
     """How often each person is in each bootstrap resample, int32 [R, N]; every row sums to N.
 

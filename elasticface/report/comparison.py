@@ -302,9 +302,16 @@ def _on_pairs(rows: Sequence[PairResult], draws: int, seed: int, notes: list[str
             )
             for row in rows
         ]
-    except resampling.CannotDraw:
+    except resampling.CannotDraw as error:
         resampled, draws = [None] * len(rows), 0
-        notes.append(f"{name}: too few people to resample, so there are no intervals")
+        notes.append(f"{name}: {error}; so there are no intervals")
+    if nowhere := [
+        row.model
+        for row, drawn in zip(rows, resampled, strict=True)
+        if drawn is not None and math.isfinite(row.eer) and np.isnan(drawn[ON_PAIRS, EER]).any()
+    ]:
+        told = "so many pairs were not enrolled that in a resample the error rates are equal nowhere"
+        notes.append(f"{name}, {', '.join(nowhere)}: {told}; so the equal error rate has no intervals")
     measured = [
         _Measured(
             model=row.model,

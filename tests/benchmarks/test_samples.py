@@ -149,6 +149,19 @@ def test_a_sample_of_every_unit_once_has_the_figures_of_the_list() -> None:
     assert found.tolist() == [[0.5, 0.5, 1.0, 0.5, 0.5, 1.0]]
 
 
+def test_without_equal_error_rates_in_a_resample_the_other_figures_have_intervals() -> None:
+    people = np.arange(60, dtype=np.int32) // 2
+    same, scores = np.arange(60) % 2 == 0, np.full(60, -np.inf)
+    scores[:4] = [0.9, 0.1, 0.8, 0.2]
+    units = Units("people", people, np.where(same, people, (people + 1) % 30).astype(np.int32), "")
+    drawn = bootstrap(lambda counts: of_pairs(scores, same, scores > 0.5, units, [0.1], counts), 30, "people")
+    assert set(drawn.intervals({"accuracy": 0.5, "tar": 0.1, "eer": 0.4, "nearest": 0.1}, 30)) == {
+        "accuracy",
+        "tar",
+        "nearest",
+    }
+
+
 def test_pairs_at_no_far_have_accuracy_and_equal_error_rate() -> None:
     same = np.array([True, False])
     units = Units("pairs", np.array([0, 1], np.int32), np.array([0, 1], np.int32), "")

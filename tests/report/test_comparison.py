@@ -147,13 +147,13 @@ def test_why_there_is_no_borda_count_is_said() -> None:
     assert compare([of(ALL[0], "a"), of(ALL[0], "b")], DRAWS).notes == ()
 
 
-def nobody_drawn(results: list[PairResult]) -> None:
+def nobody_drawn(results: list[PairResult], why: str) -> None:
     made = compare(results, DRAWS)
     (contrast,) = made.contrasts
     assert {(d.interval, d.p_value) for d in contrast.differences} == {(None, None)}
     assert all(d.value == d.first - d.second for d in contrast.differences)
     assert contrast.draws == 0
-    assert made.notes == ("lfw: too few people to resample, so there are no intervals",)
+    assert made.notes == (f"lfw: too few people: {why}; so there are no intervals",)
 
 
 def of_units(result: PairResult, first: NDArray[Any], second: NDArray[Any]) -> PairResult:
@@ -164,13 +164,23 @@ def of_units(result: PairResult, first: NDArray[Any], second: NDArray[Any]) -> P
 def test_a_draw_without_pairs_of_one_kind_gives_no_interval_and_says_so() -> None:
     results = [make(model, seed=i) for i, model in enumerate(("one", "two"))]
     nobody = np.zeros(150)
-    nobody_drawn([of_units(result, nobody, ~result.same) for result in results])
+    nobody_drawn([of_units(result, nobody, ~result.same) for result in results], "a resample has no pair of one kind")
 
 
 def test_one_unit_alone_gives_no_interval_and_says_so() -> None:
     results = [make(model, "images", seed=i) for i, model in enumerate(("one", "two"))]
     nobody = np.zeros(150)
-    nobody_drawn([of_units(result, nobody, nobody) for result in results])
+    nobody_drawn([of_units(result, nobody, nobody) for result in results], "every resample is the same")
+
+
+def test_where_the_error_rates_of_a_resample_are_equal_nowhere_their_interval_alone_is_missing() -> None:
+    a, b = make("one"), make("two", seed=1)
+    lost = replace(b, scores=np.where(np.arange(150) % 15 > 1, -np.inf, b.scores))
+    made = compare([a, lost], DRAWS)
+    (contrast,) = made.contrasts
+    assert [d.figure for d in contrast.differences if d.interval is None] == ["eer"]
+    (note,) = made.notes
+    assert note.startswith("lfw, two: so many pairs were not enrolled that in a resample the error rates are equal")
 
 
 def test_figures_of_pairs_that_one_model_lacks_are_not_compared() -> None:
