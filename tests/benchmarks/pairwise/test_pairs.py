@@ -76,7 +76,7 @@ def test_lfws_format_is_read_in_its_order() -> None:
     assert found.folds == 2
 
 
-@pytest.mark.parametrize(("header", "folds"), [("2\t3", 2), ("3\t2", 3), ("3 2", 3), ("10", 10), ("600", 10)])
+@pytest.mark.parametrize(("header", "folds"), [("2\t3", 2), ("3\t2", 3), ("3 2", 3), ("6", 10)])
 def test_the_first_line_says_how_many_folds(header: str, folds: int) -> None:
     assert parse(lines(header, *LFW * 3), "pairs.txt", NAMES).folds == folds
 
