@@ -58,7 +58,7 @@ def replacing(path: Path, sync: bool = True, new: bool = False) -> Iterator[Path
         path: where the result goes; folders above it are made.
         sync: see to it that the content is on the disk before the name is. Without, a power cut can leave an empty
             file under the name: for many small files, whose writer calls ``os.sync()`` once after the last.
-        new: ``path`` is to be a folder that holds nothing before (:func:`check_new_folder`): so it is asked at the end.
+        new: refuse to replace a folder that holds something by then (:func:`check_new_folder`).
 
     Raises:
         InputError: ``path`` is a device, a pipe, a socket or a mounted disk, or has no name of its own, as "." and ".."

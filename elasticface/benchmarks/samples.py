@@ -51,7 +51,7 @@ class Drawn:
     said: str  # how the intervals were found, in words
 
     def intervals(self, rates: Rates, counted: int, start: int = 0) -> Intervals:
-        """The 95 % intervals of figures that are numbers, in all resamples too; none where nothing could be resampled.
+        """The 95 % intervals of figures that are numbers, also in every resample; none if nothing could be resampled.
 
         The spread of a figure that is the same in every resample, such as one without any error, is unknown: it gets
         the exact binomial interval of as many trials as there are units that count in it.

@@ -26,7 +26,6 @@ With --out, OUT/comparison.json has all figures, and OUT/report.html shows all m
 paper publishes where a benchmark is called lfw, agedb_30, calfw, cplfw, cfp_fp, IJB-B, IJB-C or MegaFace.
 After evaluate of two models, each with an --out of its own: elasticface compare results/arc+ results/arc --out both"""
 
-COMPARISON = "comparison.json"
 _MOST_DRAWS = 100_000
 
 
@@ -53,7 +52,7 @@ def run(options: Namespace) -> None:
     from elasticface.base import progress
     from elasticface.base.version import __version__
     from elasticface.report.comparison import compare, read_folders
-    from elasticface.report.files import REPORT, check_report, comparison_json
+    from elasticface.report.files import COMPARISON, REPORT, check_report, comparison_json
     from elasticface.report.page import write_report
     from elasticface.report.terminal import comparison_notes, comparison_tables
 

@@ -8,6 +8,7 @@ from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.benchmarks.enrolment import Undetected
 from elasticface.cli.parser import Parser
+from elasticface.data.sources import LARGEST_SIDE
 
 HELP = "a benchmark -> one .bin file"
 
@@ -45,8 +46,8 @@ def run(options: Namespace) -> None:
     out = Path(options.out)
     check_out(out, options.overwrite)
     files.check_writable(out.parent, out.name)
-    if not 1 <= options.size <= 4096:
-        raise InputError(f"--size must be 1 to 4096, not {options.size}")
+    if not 1 <= options.size <= LARGEST_SIDE:
+        raise InputError(f"--size must be 1 to {LARGEST_SIDE}, not {options.size}")
     found = open_benchmark(options.dir, options.pairs, options.landmarks, undetected=options.undetected)
     lists = [benchmark for benchmark in found if isinstance(benchmark, PairBenchmark)]
     if not lists:

@@ -1,5 +1,6 @@
 """An .onnx embedder of anybody's making, called like a network of ours."""
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,9 @@ class OnnxNetwork:
 
 def external_files(path: Path) -> list[str]:
     """Where an .onnx that can be loaded keeps weights outside itself: names of files below its folder, sorted."""
-    if b"location" not in files.read_bytes(path):  # the key under which it would name them
-        return []
+    with files.opened(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(b"location") < 0:  # the key under which it would name them
+            return []
     try:
         import onnx
     except ImportError as error:

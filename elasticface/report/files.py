@@ -21,6 +21,7 @@ from elasticface.benchmarks.results import (
     TemplateIdentification,
 )
 from elasticface.benchmarks.samples import ACCURACY, EER
+from elasticface.benchmarks.stored import RESULTS
 from elasticface.benchmarks.units import UNITS
 from elasticface.report.figures import FIGURES, RULES, Results, apart, cosine_threshold
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 INTERVAL_LEVEL = 0.95  # of all intervals
 COMPARISON_VERSION = 1  # of comparison.json
 
-REPORT = "report.html"
-_RECORDS = {"results.json": "an evaluation", "comparison.json": "a comparison", "select.json": "a selection"}
+REPORT, COMPARISON, SELECTION = "report.html", "comparison.json", "select.json"
+_RECORDS = {RESULTS: "an evaluation", COMPARISON: "a comparison", SELECTION: "a selection"}
 """The file beside each command's report."""
 
 _OF_RULE = {"at-most": "tar", "nearest": "nearest"}  # in the names of PairResult.intervals

@@ -11,10 +11,11 @@ from msgspec import Meta
 from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.report.files import REPORT, SELECTION
 from elasticface.selection.choice import Candidate, Stage
 from elasticface.training.config import Loss, TrainConfig
 
-RECORD, RUNS, CHOSEN, REPORT = "select.json", "runs", "chosen.yaml", "report.html"
+RECORD, RUNS, CHOSEN = SELECTION, "runs", "chosen.yaml"
 FIXED: dict[str, Loss] = {
     "elastic-arc": "arcface",
     "elastic-cos": "cosface",
