@@ -9,7 +9,8 @@ from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.base.locks import locked
 from elasticface.benchmarks.opening import Benchmark, Model, Result, measure, try_on
-from elasticface.benchmarks.stored import RESULTS, SCORES, References, forget_others, named_in, write_scores
+from elasticface.benchmarks.results import RESULTS
+from elasticface.benchmarks.stored import SCORES, References, forget_others, named_in, write_scores
 from elasticface.data.images.alignment import SIZE
 from elasticface.model.encoder import FaceEncoder
 from elasticface.report import page

@@ -10,7 +10,8 @@ from elasticface.benchmarks.samples import Intervals, Rates, Samples
 from elasticface.metrics.resampled_roc import Rule
 
 RULES: tuple[Rule, ...] = ("nearest", "at-most")
-FORMAT_VERSION = 2  # of results.json
+RESULTS = "results.json"
+FORMAT_VERSION = 2  # of it
 PAIRS = "pairs"  # the kind of a result on pairs, there
 PAIRS_ELSEWHERE: tuple[str, ...] = ("scores", "same", "accepted", "first", "second", "units")
 LARGE_ELSEWHERE: tuple[str, ...] = ("samples", "hardest")

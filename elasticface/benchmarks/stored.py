@@ -36,6 +36,7 @@ from elasticface.benchmarks.results import (
     LARGE_ELSEWHERE,
     PAIRS,
     PAIRS_ELSEWHERE,
+    RESULTS,
     DistractorSearch,
     LargeResult,
     RocPoints,
@@ -46,7 +47,7 @@ from elasticface.benchmarks.samples import ACCURACY, EER, Samples
 from elasticface.benchmarks.units import OF_PAIRS, OF_TRIALS, Units
 from elasticface.metrics.resampling import interval
 
-RESULTS, SCORES = "results.json", "scores"
+SCORES = "scores"
 AGAIN = "run `elasticface evaluate` again"
 
 _RECORD = np.dtype([("score", "<f4"), ("same", "?"), ("accepted", "?"), ("first", "<i4"), ("second", "<i4")])

@@ -61,7 +61,7 @@ def run(options: Namespace) -> None:
     from elasticface.benchmarks.opening import Model, is_features, open_benchmarks
     from elasticface.benchmarks.pairwise.baseline import whitened_pca
     from elasticface.benchmarks.reading.features import FeatureFiles
-    from elasticface.benchmarks.stored import RESULTS
+    from elasticface.benchmarks.results import RESULTS
     from elasticface.data import open_dataset
     from elasticface.evaluation import check_folder, evaluate
     from elasticface.model.shipped import located

@@ -24,9 +24,9 @@ from elasticface.base.files import printable
 from elasticface.benchmarks import samples
 from elasticface.benchmarks.pairwise.pairs import PairResult
 from elasticface.benchmarks.published import COLUMNS, canonical, columns_of
-from elasticface.benchmarks.results import LargeResult
+from elasticface.benchmarks.results import RESULTS, LargeResult
 from elasticface.benchmarks.samples import ACCURACY, DRAWS, EER, MOST_DRAWN
-from elasticface.benchmarks.stored import RESULTS, read_results
+from elasticface.benchmarks.stored import read_results
 from elasticface.benchmarks.units import Units
 from elasticface.metrics import resampling
 from elasticface.report.figures import apart, by_benchmark, grouped, left_out

@@ -17,11 +17,11 @@ from elasticface.benchmarks.results import (
     LARGE_ELSEWHERE,
     PAIRS,
     PAIRS_ELSEWHERE,
+    RESULTS,
     LargeResult,
     TemplateIdentification,
 )
 from elasticface.benchmarks.samples import ACCURACY, EER
-from elasticface.benchmarks.stored import RESULTS
 from elasticface.benchmarks.units import UNITS
 from elasticface.report.figures import FIGURES, RULES, Results, apart, cosine_threshold
 
