@@ -48,7 +48,7 @@ class Brows:
     apex: float  # where the apex is, 0 inner end .. 1 outer end
     tilt: float  # rise of the outer end over the inner one
     drop: float  # fall of the tail behind the apex, 0.1..0.5
-    thickness: float  # half the height of the hairs' band, 0.018..0.07
+    thickness: float  # half the height of the hairs' band, 0.022..0.1
     density: float  # share of the skin covered, 0.3..1
     joined: float  # density of hairs between the brows, mostly 0
 
@@ -83,7 +83,8 @@ class Person:
     melanin: float  # 0.05 pale .. 2.2 very dark
     haemoglobin: float  # redness of the skin, 0.15..0.6
     ruddiness: Floats  # [3] added redness of cheeks, nose, chin
-    eye_circles: Floats  # [3] darkness under the eyes and in the sockets over them, redness around them
+    eye_circles: Floats  # [3] darkness under the eyes and in the sockets over them, below 0 for light; redness around them
+    lids: Floats  # [3] fold of the upper lids: height over their edge in decimetres, depth, rise towards the outside
     freckles: float  # 0 none .. 0.6
     moles: Floats  # [N, 4] x, y, radius (decimetres), darkness
     scar: Floats | None  # x, y, angle, length, width, redness
@@ -134,13 +135,14 @@ def draw_person(seed: int, number: int, genes: int, asymmetries: int, heterogene
         melanin=melanin,
         haemoglobin=float(r.uniform(0.15, 0.6)),
         ruddiness=r.uniform(0, [0.45, 0.3, 0.2]),
-        eye_circles=r.uniform([0, 0.1, 0.05], [0.35, 0.4, 0.3]) * [1 + 0.5 * age, 1, 1],
+        eye_circles=r.uniform([0, -0.15, 0.05], [0.35, 0.2, 0.3]) * [1 + 0.5 * age, 1, 1],
+        lids=np.array([r.uniform(0.03, 0.10), max(0.0, r.normal(1.3, 0.8)), r.normal(0, 0.12)]),
         freckles=float(r.uniform(0.15, 0.6) if r.random() < (0.35 if fair else 0.08) else 0),
         moles=_moles(r),
         scar=r.uniform([-0.6, 6.4, 0, 0.05, 0.012, -0.35], [0.6, 7.9, 3.14, 0.16, 0.04, 0.6])
         if r.random() < 0.1
         else None,
-        lips=np.array([r.uniform(-0.1, 0.4) + 0.15 * melanin, r.uniform(0.15, 1.0)]),
+        lips=np.array([r.uniform(0.0, 0.6) + 0.15 * melanin, r.uniform(0.15, 1.2)]),
         roughness=float(r.uniform(0.3, 1)),
         wrinkles=r.uniform(0.1, 1, 8),
         blotches=float(r.uniform(0.5, 1.2) + 0.8 * age * r.uniform(0, 1)),
@@ -179,7 +181,7 @@ def _brows(r: np.random.Generator, sex: float) -> Brows:
         apex=float(r.uniform(0.55, 0.75)),
         tilt=float(r.normal(-0.012, 0.022)),
         drop=float(r.uniform(0.1, 0.5)),
-        thickness=float(r.uniform(0.022, 0.062) * (0.8 + 0.35 * sex)),
+        thickness=float(r.uniform(0.028, 0.085) * (0.8 + 0.35 * sex)),
         density=float(r.uniform(0.3, 1)),
         joined=float(r.uniform(0.1, 0.45) if r.random() < 0.1 else 0),
     )

@@ -179,7 +179,7 @@ def _head_attributes(places: Array, cover: Array) -> Array:
 @cache
 def _openness() -> Array:
     """Of the head's vertices, [V]: half hidden ones get less than half of the light from around."""
-    return np.asarray(asset.load().occlusion ** 1.3, np.float32)
+    return np.asarray(asset.load().occlusion ** 0.9, np.float32)
 
 
 def _mesh_attributes(places: Array, mesh: wear.Mesh) -> Array:

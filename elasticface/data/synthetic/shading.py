@@ -450,9 +450,11 @@ def _colour_eye(fragment: Any, materials: Any) -> None:  # pragma: no cover - co
     across = min(1.0, max(0.0, (angle - materials.pupil) / (iris - materials.pupil)))
     ring = 1 - 0.75 * max(0.0, (across - 0.75) / 0.25)
     inside = min(1.0, max(0.0, (angle - materials.pupil) / 0.05))
+    mirrored = 0.03  # of what is all around, in the cornea
     for c in range(3):
-        white = (0.56, 0.51, 0.47)[c] * materials.sclera * (0.5 + 0.5 * edge)
-        fragment[_ALBEDO + c] = (0.008 + inside * (materials.iris[c] * rays * ring - 0.008)) * (1 - edge) + white * edge
+        white = (0.40, 0.35, 0.32)[c] * materials.sclera * (0.5 + 0.5 * edge)
+        coloured = mirrored + inside * 1.3 * materials.iris[c] * rays * ring
+        fragment[_ALBEDO + c] = coloured * (1 - edge) + white * edge
         fragment[NORMAL + c] = normal[c]
     lid = min(1.0, max(0.35, 1.15 - 2.2 * max(0.0, up - 0.1)))  # the upper one's shadow
     fragment[OPENNESS] = (0.35 + 0.65 * fragment[OPENNESS]) * lid
@@ -478,7 +480,7 @@ def _describe(
             if kind == SKIN:
                 gloss, power, wrap = fragments[fragment, _GLOSS], 16, (0.34, 0.16, 0.10)
             else:
-                gloss, power, wrap = _f(1.2), 128, (0.2, 0.12, 0.1)
+                gloss, power, wrap = _f(0.7), 128, (0.3, 0.2, 0.18)
         elif kind == TEETH:
             # Too small for the shadow map: under the lips it is brighter than there.
             albedo, openness = (_f(0.8), _f(0.74), _f(0.63)), _f(0.75) + _f(0.25) * openness

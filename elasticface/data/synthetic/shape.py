@@ -29,7 +29,8 @@ _OPPOSITES = {
     "uncompress": "compress",
 }
 # One standard deviation of a gene, in the targets' own unit, where 1 is the most that its sculptor meant.
-_SPREAD = 0.36
+_SPREAD = 0.5
+_FARTHEST = 2.15  # standard deviations: beyond, heads fold into themselves
 # Where the full spread makes caricatures: the share of it that faces keep. The first pattern that matches counts.
 _DAMPING = (
     (r"^eyes/.*(corner|height|eyefold|bag)", 0.5),
@@ -57,7 +58,7 @@ _PROPORTIONS = {
     "mouth/mouth-trans-down": 0.25,
 }
 # The macro targets of weight shape the body; on the face it shows by this gene, in standard deviations a unit.
-_FAT, _PLUMPNESS = "head/head-fat-incr", 2.5
+_FAT, _PLUMPNESS = "head/head-fat-incr", 1.8
 _LEFT_OUT = re.compile(r"^(expr|macro|asym|neck)/|head-trans|ear-flap|(nose|mouth)-trans-(in|out)|head-age")
 
 
@@ -96,7 +97,7 @@ def neutral(person: Person) -> Vertices:
         for side in range(len(gene.positive)):
             deviation = sides[side] if len(gene.positive) == 2 else 0.0
             plump = _PLUMPNESS * person.weight if gene.name == _FAT else 0.0
-            weight = min(max(value + deviation + plump, -3.0), 3.0) * gene.spread
+            weight = min(max(value + deviation + plump, -_FARTHEST), _FARTHEST) * gene.spread
             targets = gene.positive if weight > 0 else gene.negative
             if targets:
                 weights[targets[side]] = abs(weight)

@@ -14,7 +14,7 @@ from elasticface.data.synthetic.renderer import Sitter, expose
 from elasticface.data.synthetic.scene import Scene, Variation, draw_scene
 
 SIZE = alignment.SIZE
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 """Goes up whenever the same (seed, identity, photo) gives another picture."""
 
 _KEPT = 8  # people

@@ -74,7 +74,7 @@ def draw_skin(person: Person, seed: int) -> Skin:
     np.clip(melanin, 0.02, 3, out=melanin)
     np.clip(haemoglobin, 0, 2.5, out=haemoglobin)
     surface = np.empty((*melanin.shape, 4), np.float32)
-    shade = 1 + 0.09 * np.clip(relief, -3, 1)
+    shade = 1 + 0.13 * np.clip(relief, -3, 1)
     for channel in range(3):
         absorbed = melanin * MELANIN[channel] + haemoglobin * HAEMOGLOBIN[channel]
         surface[..., channel] = BASE[channel] * np.exp(-absorbed) * shade
@@ -86,7 +86,7 @@ def draw_skin(person: Person, seed: int) -> Skin:
 
 
 def _melanin(person: Person, r: np.random.Generator) -> Map:
-    """Without marks and lips: uneven, more under the eyes and in their sockets."""
+    """Without marks and lips: uneven, more in the nostrils and under the eyes, more or less in their sockets."""
     # People's numbers as Python's, here and below: numpy's own would make float64 of all the maps.
     place, eye_circles = _places(), person.eye_circles.tolist()
     melanin: Map = (
@@ -98,6 +98,7 @@ def _melanin(person: Person, r: np.random.Generator) -> Map:
         * (
             _spot(0.29, 7.12, 0.14, 0.07) * eye_circles[0]
             + (_spot(0.29, 7.365, 0.23, 0.07) + 0.7 * _spot(0.44, 7.29, 0.09, 0.06)) * eye_circles[1]
+            + 0.9 * _spot(0.085, 6.855, 0.06, 0.022)
         )
     )
     return melanin
@@ -239,7 +240,7 @@ def _noise(r: np.random.Generator, level: int) -> Map:
 
 
 def _relief(person: Person, r: np.random.Generator) -> Map:
-    """Pores everywhere; with age, folds across the forehead, beside the mouth and under the eyes."""
+    """Pores everywhere; folds over and under the eyes and beside the mouth, and, with age, across the forehead."""
     place = _places()
     aged = float(_smooth(0.25, 0.9, person.age))
     pores = 0.14 * _noise(r, 0) + 0.14 * _noise(r, 1) + 0.12 * aged * _noise(r, 2)
@@ -259,7 +260,7 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     line = 7.12 + 0.96 * (across - 0.3) ** 2
     bags = _band(y - line, 0.016) + 0.7 * _band(y - (line - 0.05), 0.012)
     under_eyes = _spot(0.3, 7.12, 0.16, 0.1)[cheeks] * front
-    relief[cheeks] -= (0.2 + 1.4 * aged) * depths[5] * bags * under_eyes
+    relief[cheeks] -= (0.9 + 1.4 * aged) * depths[5] * bags * under_eyes
     corners = _region(7.0, 7.6, 1.2)
     across, y, front = place.across[corners], place.y[corners], place.front[corners]
     turn = np.arctan2(y - 7.27, across - 0.44)  # crow's feet are rays from the eyes' corners
@@ -268,6 +269,12 @@ def _relief(person: Person, r: np.random.Generator) -> Map:
     relief[corners] -= aged * 2 * depths[6] * rays * _smooth(0.03, 0.07, out) * _smooth(0.2, 0.1, out)
     between = _band(across - 0.045 - 0.02 * depths[7], 0.012) * _smooth(7.36, 7.42, y) * _smooth(7.6, 7.5, y)
     relief[corners] -= aged * 1.6 * depths[7] * between * front
+    lids = _region(7.2, 7.7, 0.9)
+    across, y, front = place.across[lids], place.y[lids], place.front[lids]
+    height, depth, rise = person.lids.tolist()
+    line = 7.345 + height - 2.2 * (across - 0.31) ** 2 + rise * (across - 0.31)
+    ends = _smooth(0.12, 0.2, across) * _smooth(0.58, 0.47, across)
+    relief[lids] -= 2.2 * depth * _band(y - line, 0.02) * ends * front
     return relief
 
 
@@ -290,7 +297,7 @@ def _draw_brows(
             x, up = across[row, column], y[row, column] - height
             t = (x - inner) / (outer - inner)
             middle = arch * (1 - ((t - apex) / apex) ** 2) + tilt * (t - 0.5) - drop * max(t - apex, 0.0) ** 2
-            width = half * thickness * (1.1 - 0.55 * min(max(t, 0.0), 1.0)) * (1 + 0.18 * hairs[row, column])
+            width = half * thickness * (1.1 - 0.55 * min(max(t, 0.0), 1.0)) * (1 + 0.12 * hairs[row, column])
             off = (up - middle) / max(width, 1e-3)
             cover = 0.0
             if abs(off) < 3 and -0.12 < t < 1.08:
@@ -299,7 +306,7 @@ def _draw_brows(
             if joined > 0 and abs(between) < 3 and x < inner + 0.08:
                 share = joined * density * _step(inner + 0.08, inner, x)
                 cover = max(cover, share * math.exp(-between * between))
-            cover *= min(max(dense * density + 0.22 * hairs[row, column], 0.0), 1.0) * front[row, column]
+            cover *= min(max(dense * density + 0.12 * hairs[row, column], 0.0), 1.0) * front[row, column]
             for c in range(3):
                 surface[row, column, c] += cover * (colour[c] - surface[row, column, c])
 

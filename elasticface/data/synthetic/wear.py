@@ -44,7 +44,7 @@ def glasses_on(glasses: Glasses, vertices: Points) -> tuple[Mesh, Mesh]:
     middle = (left + right) / 2
     apart = max(float(np.linalg.norm(left - right)) / 2 + 0.015, glasses.width + 0.045)
     # Far enough before the eyeballs, and where the bridge of the nose carries them.
-    front = max(float(vertices[head.left_eye, 2].max()), float(vertices[head.right_eye, 2].max())) + 0.06
+    front = max(float(vertices[head.left_eye, 2].max()), float(vertices[head.right_eye, 2].max())) + 0.075
     front = max(front, float(vertices[_bridge(), 2].max()) - 0.01)
 
     def wrap(x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
@@ -89,7 +89,7 @@ def mask_on(vertices: Points, key: int) -> Mesh:
         depth[1:-1, 1:-1] = np.maximum(depth[1:-1, 1:-1], mean)
     row = np.linspace(0, 1, _MASK_ROWS)[:, None]
     column = np.linspace(-1, 1, _MASK_COLUMNS)[None]
-    off = 0.055 + 0.03 * (1 - column**2) * np.sin(np.pi * row)
+    off = 0.06 + 0.03 * (1 - column**2) * np.sin(np.pi * row)
     pleats = 0.012 * np.sin(2 * np.pi * 3 * row + 0.3 * (key % 7)) * (np.abs(column) < 0.85)
     depth = depth + off + pleats
     points = np.stack([depth * np.sin(around), skin[..., 1], 0.3 + depth * np.cos(around)], axis=-1)

@@ -230,7 +230,7 @@ def test_a_fringe_hangs_into_the_forehead(sitters, scalp):
         front &= free[0, -1, :, 2] > 0.8
         moved = scalp[1](sitter.vertices)[1]
         assert front.sum() >= 2
-        assert np.abs(fringe[:, -1, front, 1] - 7.6 - moved).max() < 0.2
+        assert np.abs(fringe[:, -1, front, 1] - 7.6 - moved).max() < 0.3
         assert (fringe[:, -1, front, 1] < free[:, -1, front, 1]).all()
 
 
