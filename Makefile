@@ -24,7 +24,7 @@ PORT ?= 8000
 demo: install
 	$(BIN)/python tools/demo.py build/demo --port $(PORT)
 
-# The model in elasticface/model/default again, from nothing: some hours, and 18 GB for what is rendered. Stopped, it
+# The model in elasticface/model/default again, from nothing: three to four hours on two cores, and 18 GB for what is rendered. Stopped, it
 # resumes. Real photos only judge it: make default-model JUDGE="--lfw LFW --people ALIGNED"
 # With so many people and so strong augmentation a network from random weights stays at chance for long; it starts from
 # one that was trained on a few of these people in plain pictures.

@@ -295,12 +295,12 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{value:.1%}".replace("-", "−")
+    return f"{value:z.1%}".replace("-", "−")
 
 
 def points(value: float) -> str:
     """A difference of two rates in percentage points, with its sign: +0.31, −0.10."""
-    return f"{100 * value:+.2f}".replace("-", "−")
+    return f"{100 * value:+z.2f}".replace("-", "−")
 
 
 def from_to(low_high: tuple[float, float], form: Callable[[float], str] = percent) -> str:

@@ -193,7 +193,7 @@ def test_a_key_in_the_fragment_is_taken_and_leaves_the_address_bar(tab, service)
 def test_somebody_is_found_with_face_and_rate_and_a_stranger_is_nobody(page, album):
     panel = search(page, album / B)
     expect(said(panel)).to_contain_text("This is probably Ada Lind.")
-    expect(said(panel)).to_contain_text(re.compile(r"Similarity 0\.\d{3}; the threshold is 0\.617\."))
+    expect(said(panel)).to_contain_text(re.compile(r"Similarity 0\.\d{3}; the threshold is 0\.605\."))
     expect(said(panel)).to_contain_text("about 1\N{NO-BREAK SPACE}in\N{NO-BREAK SPACE}500 would be taken for somebody")
     expect(panel.get_by_role("img", name="the face that was searched for")).to_have_js_property("naturalWidth", 112)
     expect(panel.get_by_role("row", name=re.compile("Ada Lind"))).to_contain_text("at most 1")
