@@ -83,7 +83,7 @@ class Person:
     melanin: float  # 0.05 pale .. 2.2 very dark
     haemoglobin: float  # redness of the skin, 0.15..0.6
     ruddiness: Floats  # [3] added redness of cheeks, nose, chin
-    eye_circles: Floats  # [3] darkness under the eyes and in the sockets over them, below 0 for light; redness around them
+    eye_circles: Floats  # [3] darkness under the eyes, in the sockets over them (below 0: light); redness around
     lids: Floats  # [3] fold of the upper lids: height over their edge in decimetres, depth, rise towards the outside
     freckles: float  # 0 none .. 0.6
     moles: Floats  # [N, 4] x, y, radius (decimetres), darkness
