@@ -66,6 +66,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert "every search is exact" in done("gallery", "reindex", "--drop", *there)
     assert done("gallery", "stats", "--audit", *there).splitlines()[0] == "time,role,action,collection,person,faces"
     assert "give one of them" in refused("gallery", "remove", "x", "--everyone", *there)
+    assert "leave --no-erase out" in refused("gallery", "remove", "--everyone", "--no-erase", *there)
     assert done("gallery", "remove", "--everyone", *there) == "people removed: 3 (6 faces)\n"
     assert done("gallery", "remove", *there) == "people removed: 0 (0 faces)\n"  # after a kill it would erase them
     assert "no collection yet" in done("gallery", "stats", *there)

@@ -15,9 +15,9 @@ DESCRIPTION = """Remove people by name, or --everyone and the collection too.
 
 Their embeddings are deleted, the files that held them are written afresh, and the database's log of them is ended, so
 that their bytes are gone; searches wait meanwhile. --no-erase leaves that for later: nobody finds them any more, but
-bytes of theirs stay in freed space until `gallery remove` is given without names. Where they are to be erased and bytes
-stay, the exit code is 1. What no removal reaches, such as backups, says docs/gallery.md. The audit log keeps a line for
-each person: a number, no name."""
+bytes of theirs stay in freed space until `gallery remove` is given without names (a whole collection's files always go
+at once). Where they are to be erased and bytes stay, the exit code is 1. What no removal reaches, such as backups, says
+docs/gallery.md. The audit log keeps a line for each person: a number, no name."""
 
 
 def add_options(parser: Parser) -> None:
@@ -36,6 +36,8 @@ def run(options: Namespace) -> None:
 
     if options.everyone and options.people:
         raise InputError("names and --everyone: give one of them")
+    if options.everyone and not options.erase:
+        raise InputError("--everyone removes the collection's files with it: leave --no-erase out")
     if not (options.people or options.everyone or options.erase):
         raise InputError("nothing to do: give names, or --everyone, or leave --no-erase out")
     with closing(Database(options.database, create=False)) as database:
