@@ -141,16 +141,6 @@ def discriminants(rows: NDArray[np.float64], labels: NDArray[np.int64], count: i
     return result
 
 
-def mean_colour(benchmark: PairBenchmark) -> dict[str, Any]:
-    """What the distance of two photos' mean colours is worth."""
-    pairs = benchmark.pairs
-    colours = {name: benchmark.face(name).mean((0, 1)) for name in {*pairs.first, *pairs.second}}
-    away = [np.linalg.norm(colours[a] - colours[b]) for a, b in zip(pairs.first, pairs.second, strict=True)]
-    distances = np.array(away) * (3.99 / max(away))  # the protocol's thresholds go to 3.99
-    judged = metrics.accuracy_from_distances(distances, pairs.same, pairs.folds)
-    return figures(judged.accuracy, -distances, pairs.same, judged.accepted)
-
-
 # ---------------------------------------------------------------------------------------------- raw results
 
 
@@ -160,21 +150,16 @@ def judge(encoder: FaceEncoder, benchmark: PairBenchmark) -> dict[str, Any]:
 
 
 def of_result(result: PairResult) -> dict[str, Any]:
+    """For JSON: the figures of a result, and for each pair a bit: was it judged right?"""
     if result.counts["skipped_pairs"] or not result.enrolled.all():
         raise InputError(f"{result.benchmark}: photos are damaged or without a face; a study needs all of them")
-    return figures(result.accuracy, result.scores, result.same, result.accepted)
-
-
-def figures(
-    accuracy: float, scores: NDArray[Any], same: NDArray[np.bool_], accepted: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """For JSON: three figures, and for each pair a bit: was it judged right?"""
+    scores, same = result.scores, result.same
     return {
-        "accuracy": accuracy,
+        "accuracy": result.accuracy,
         "eer": metrics.equal_error_rate(scores, same).rate,
         "tar": float(metrics.tar_at_far(scores, same, FAR)),
         "tar_at_1e-3": float(metrics.tar_at_far(scores, same, 1e-3)),
-        "correct": pack(np.packbits(same == accepted)),
+        "correct": pack(np.packbits(same == result.accepted)),
     }
 
 

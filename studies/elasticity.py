@@ -6,10 +6,10 @@ Stated before the runs:
   the four sets: elastic-arc − arcface, elastic-arc+ − arcface, and elastic-arc with expected draws − elastic-arc with
   random ones. A fourth is the paper's argument: elastic-arc − arcface on people of heterogeneity 1, less that on people
   of heterogeneity 0. Their intervals are for 1 − .05/4 (Bonferroni), so that all four hold together with 95 %.
-- **What they could detect**: differences between losses in an earlier study (docs/synthetic.md) had standard deviations
-  of .05 to .7 points from seed to seed. These runs are shorter, so .8 is assumed: ten seeds on four sets bring it to
-  .8/√40 = .13 points; with z = 2.50 for four contrasts and .84 for a power of 80 %, a true effect of **.42 points** is
-  detected. Which people a set happens to have is common to both losses, and cancels for the most part.
+- **What they could detect**: differences between losses in an earlier study, of three seeds each, had standard
+  deviations of .05 to .7 points from seed to seed. These runs are shorter, so .8 is assumed: ten seeds on four sets
+  bring it to .8/√40 = .13 points; with z = 2.50 for four contrasts and .84 for a power of 80 %, a true effect of **.42
+  points** is detected. Which people a set happens to have is common to both losses, and cancels for the most part.
 - All else (other losses, other figures, single sets) is for orientation, with plain 95 % intervals.
 
 A seed fixes centres, weights, order and augmentation, so that a contrast compares runs that differ in the loss alone;

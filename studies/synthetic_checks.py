@@ -54,7 +54,6 @@ from elasticface.data.images.photos import identity_of
 from elasticface.data.synthetic.look import Appearance
 from elasticface.data.synthetic.scene import Variation
 from elasticface.data.synthetic.studio import Studio
-from elasticface.data.synthetic.write import write_faces
 from elasticface.metrics import resampling
 from elasticface.metrics.resampling import interval
 from elasticface.model.encoder import FaceEncoder
@@ -66,7 +65,6 @@ from elasticface.training.run_files import MODEL
 
 SIMILAR = 0.1  # melanin of two people, which is 0.05 to 2.2
 KEPT = 0.85  # of the lead over chance, at least, when hair, glasses and make-up are drawn anew for each photo
-LARGE = "large-set"
 _STEPS = 32767  # of a cosine from 0 to 1, as it is stored
 
 
@@ -82,9 +80,6 @@ def study(
     lfw: Path | None = None,
     lfw_pairs: Path | None = None,
     lfw_train: Path | None = None,
-    large_people: int = 2000,
-    large_photos: int = 20,
-    large_epochs: int = 10,
     workers: int = 2,
     out: Path = RESULTS / "synthetic_checks.json",
     page: Path = PAGE,
@@ -104,9 +99,6 @@ def study(
         lfw: LFW, for the carry-over: a folder or tar of photos, aligned or with landmarks5.csv.
         lfw_pairs: its list of pairs, where it is not `pairs.txt` beside the photos.
         lfw_train: folder of aligned real faces that a PCA is fitted on, to be shown beside the models.
-        large_people: people of the larger set that the carry-over is also measured with.
-        large_photos: of each.
-        large_epochs: of its run.
         workers: processes that render.
         out: JSON file of the results.
         page: where the tables go.
@@ -148,9 +140,8 @@ def study(
     print(checks_table(results), end="\n\n")
 
     if lfw is not None:
-        large = replace(size, people=large_people, photos=large_photos, epochs=large_epochs)
         first = model(faces, training, recipe(epochs))
-        carry_over(results, out, faces, first, large, open_pairs(lfw, lfw_pairs), lfw_train, workers)
+        carry_over(results, out, training, first, open_pairs(lfw, lfw_pairs), lfw_train)
         print(carry_over_table(results))
 
 
@@ -363,19 +354,13 @@ def _signed(value: float) -> str:
 def carry_over(
     results: dict[str, Any],
     out: Path,
-    faces: Path,
+    training: Path,
     first: FaceEncoder,
-    size: Size,
     lfw: PairBenchmark,
     lfw_train: Path | None,
-    workers: int,
 ) -> None:
     """Models that never saw a real face on LFW's pairs, beside PCA; one entry each in ``results["real"]``."""
-    large = faces / LARGE
-    write_faces(large, identities=size.people, images_per_identity=size.photos, seed=SEED, workers=workers)
-    config = recipe(size.epochs)
-    made_with = {"people": size.people, "photos": size.photos, "recipe": asdict(config)}
-    made_with |= {"bytes": fingerprint([large]), "benchmark": lfw.name}
+    made_with = {"bytes": fingerprint([training]), "benchmark": lfw.name}
     described = describe_pairs(lfw.pairs)
     require_same(out, results.get("real_settings", made_with), made_with)
     require_same(out, results.get("real_pairs", described), described)
@@ -386,7 +371,7 @@ def carry_over(
         files.write_json(out, results)
 
     done = {entry["model"] for entry in results["real"]}
-    source = open_dataset(large)
+    source = open_dataset(training)
     if lfw_train is not None and "PCA of real faces" not in done:
         real = open_dataset(lfw_train)
         shared = len({*real.class_names} & {*people_of(lfw)})
@@ -397,8 +382,6 @@ def carry_over(
         judged("PCA + LDA", pca_lda(source))
     if "quickstart" not in done:
         judged("quickstart", first)
-    if "large" not in done:
-        judged("large", model(faces, large, config))
 
 
 def carry_over_table(results: dict[str, Any]) -> str:
@@ -406,18 +389,15 @@ def carry_over_table(results: dict[str, Any]) -> str:
     if not results["real"]:
         return "Not measured: give `--lfw`."
     samples = Bootstrap(results["real_pairs"])
-    size, made_with = results["settings"]["size"], results["real_settings"]
-    small = f"{size['people']:,} rendered people × {size['photos']}"
-    large = f"{made_with['people']:,} rendered people × {made_with['photos']}"
-    epochs = made_with["recipe"]["epochs"]
+    size = results["settings"]["size"]
+    rendered = f"{size['people']:,} rendered people × {size['photos']}"
     rows, shared = [], ""
     for entry in results["real"]:
         trained_on = {
             "PCA of real faces": ("whitened PCA", f"{entry.get('people', 0):,} real people"),
-            "PCA": ("whitened PCA", large),
-            "PCA + LDA": ("PCA + LDA", large),
-            "quickstart": ("net of the quickstart", f"{small}, {size['epochs']} epochs"),
-            "large": ("the same net", f"{large}, {epochs} epochs"),
+            "PCA": ("whitened PCA", rendered),
+            "PCA + LDA": ("PCA + LDA", rendered),
+            "quickstart": ("net of the quickstart", f"{rendered}, {size['epochs']} epochs"),
         }[entry["model"]]
         around = from_to(interval(samples.accuracies([entry])))
         rows.append([*trained_on, percent(entry["accuracy"]), around, percent(entry["tar"]), percent(entry["eer"])])
