@@ -105,14 +105,20 @@ class Materials(NamedTuple):
 
 _compiled = numba.njit(cache=True, error_model="numpy")
 _inlined = numba.njit(cache=True, error_model="numpy", inline="always")
-_ONLY_COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True}
+_ONLY_COMPILED: dict[str, Any] = {
+    "cache": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,  # what Python needs to call a function takes as long to compile as the function
+    # Compiled by itself and within its caller, a function rounds differently. Without this the process that compiles
+    # calls the former, and those that read the compiler's cache the latter.
+    "forceinline": True,
+}
 _f = np.float32
 
 
 def _inner(function: _Function) -> _Function:
-    """For compiled code alone: what Python needs to call a function takes as long to compile as the function.
-
-    Sums and products may be taken in any order, without which the compiler would not take eight fragments at a time.
+    """For compiled code alone. Sums and products may be taken in any order, without which the compiler would not take
+    eight fragments at a time.
     """
     compiled: _Function = numba.njit(**_ONLY_COMPILED, fastmath=True)(function)
     return compiled

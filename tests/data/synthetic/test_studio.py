@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -81,6 +82,22 @@ def test_another_process_takes_the_same_photos(taken):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout.split() == [digest(taken[photo]) for photo in PHOTOS]
+
+
+def test_the_process_that_compiles_the_renderer_draws_the_bits_of_those_that_find_it_compiled(tmp_path):
+    """To the last bit of the light, which a photo has seldom."""
+    program = (
+        "import hashlib; from elasticface.data.synthetic.renderer import expose\n"
+        "from elasticface.data.synthetic.studio import Studio\n"
+        "studio = Studio(0); light = expose(studio.sitter(7), studio.scene(7, 8), 112)\n"
+        "print(hashlib.sha256(light.tobytes()).hexdigest())"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    compiled, found = (
+        subprocess.check_output([sys.executable, "-c", program], env=environment, text=True, timeout=300)
+        for _ in range(2)
+    )
+    assert compiled == found
 
 
 def test_a_photo_is_the_scene_taken(taken, studio):
