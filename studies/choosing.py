@@ -42,6 +42,8 @@ def main(work: str | None = None, out: Path | None = None, workers: int = 1) -> 
     if work is None:
         write_page(read_results(OUT))
         return
+    people = {"seed of the people": SEED, "renderer": RENDERER_VERSION}
+    stored = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
     folders = render(Path(work), workers)
     benchmarks = {unseen.name: name for name, (_, unseen) in folders.items()}
     config = replace(recipe(LOSS), validate=[str(unseen) for _, unseen in folders.values()])
@@ -55,8 +57,6 @@ def main(work: str | None = None, out: Path | None = None, workers: int = 1) -> 
         }
         for each in selection.runs
     ]
-    people = {"seed of the people": SEED, "renderer": RENDERER_VERSION}
-    stored = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
     files.write_json(OUT, stored | {"grid": asdict(GRID), "runs": runs})
 
 

@@ -140,11 +140,11 @@ def main(
         part: of the runs, this process's: 0 to parts − 1.
         parts: processes that share the runs.
     """
+    people = {"seed of the people": SEED, "renderer": RENDERER_VERSION}
+    results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
     folders = render(work, workers)
     if lfw:
         folders[LFW] = (Path(lfw) / "train", Path(lfw) / "heldout")
-    people = {"seed of the people": SEED, "renderer": RENDERER_VERSION}
-    results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
     photos = {name: fingerprint(of_set) for name, of_set in folders.items()}
     for name, of_set in folders.items():
         described = describe_pairs(open_pairs(of_set[1]).pairs)

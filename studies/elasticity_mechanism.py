@@ -53,9 +53,9 @@ def main(work: Path, seeds: int = 3, workers: int = 1) -> None:
         seeds: runs of each loss.
         workers: processes that render.
     """
-    training, unseen = render(work, workers)[name_of(HETEROGENEITY)]
     people = {"heterogeneity": HETEROGENEITY, "seed of the people": SEED, "renderer": RENDERER_VERSION}
     results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
+    training, unseen = render(work, workers)[name_of(HETEROGENEITY)]
     runs = results.setdefault("runs", [])
     for seed, loss in itertools.product(range(seeds), WATCHED):
         if any((entry["loss"], entry["seed"]) == (loss, seed) for entry in runs):

@@ -43,7 +43,7 @@ LEVELLING = "synthetic:identities=1000,images=16,seed=1000001"  # the people to 
 ABOUT = {
     "init": "the same network, trained on plain pictures of 1,000 of these people: `make default-model`",  # no path
     "good_for": "trying out, tests, demonstrations, a start for fine-tuning",
-    "not_for": "access control, or any decision about a person: too many errors on real faces, see `figures`",
+    "not_for": "access control, or any decision about a person: too many errors on real faces",
     "faces": "rendered from CC0 geometry; no photo of anyone in training, weights or statistics. `figures` and the "
     "calibration's thresholds were measured on LFW",
     "licence": "Apache-2.0",

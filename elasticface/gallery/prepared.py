@@ -56,7 +56,11 @@ def prepare(data: bytes | NDArray[np.uint8], name: str, finder: FaceFinder, rule
     if not faces:
         return Prepared(name, digest, reason="no face was found in it")
     if len(faces) > 1 and rules.faces == "single":
-        return Prepared(name, digest, reason=f"{len(faces)} faces are in it; cut one out, or choose with faces=largest")
+        return Prepared(
+            name,
+            digest,
+            reason=f"{len(faces)} faces are in it; cut one out, or have the largest taken (faces: largest)",
+        )
     choice = "largest" if rules.faces == "single" else rules.faces
     face = faces[choose(faces, choice, photo.shape[1], photo.shape[0])[0]]
     width = float(face.box[2] - face.box[0])

@@ -1,7 +1,9 @@
 """A run begins with a backbone that was trained before: `init` names a model folder, a run or public weights."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,9 +15,9 @@ from elasticface.model import Preprocessing, checkpoint_folder, load, weights
 from elasticface.model.checkpoint_weights import read_tensors
 from elasticface.model.shipped import located
 from elasticface.training import classes
-from elasticface.training.config import TrainConfig
+from elasticface.training.config import TrainConfig, read_config
 from elasticface.training.identities import Identities, take_centres
-from elasticface.training.run_files import CHECKPOINTS, CLASSES, MODEL
+from elasticface.training.run_files import CHECKPOINTS, CLASSES, CONFIG, MODEL
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
@@ -56,11 +58,16 @@ def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: Run
     """Fill the backbone, and the centres. Returns how many of all classes have a centre of the other run."""
     config = run.config
     if checkpoint is None:
-        tensors = _weights_of(path, config)
+        tensors, network = _model(path, config)
     else:  # the moving average, where that run kept one
         tensors = read_tensors(checkpoint, "average.") or read_tensors(checkpoint, "backbone.")
+        network = _Network.of(read_config(path / CONFIG))
     wanted = f"{config.backbone} of size {config.embedding_size}"
-    state.backbone.load_state_dict(weights.fitted(tensors, state.backbone, checkpoint or path, wanted))
+    try:
+        fitted = weights.fitted(tensors, state.backbone, checkpoint or path, wanted)
+    except InputError as error:
+        raise InputError(f"{error}{network.options_for(config)}") from None
+    state.backbone.load_state_dict(fitted)
     if checkpoint is not None:
         there, centres = Identities.of_checkpoint(checkpoint), read_tensors(checkpoint, "head.")["weight"]
     elif (path / MODEL).is_dir() and (path / CLASSES).is_dir():
@@ -70,8 +77,26 @@ def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: Run
     return take_centres(state, run.identities, there, centres)
 
 
-def _weights_of(path: Path, config: TrainConfig) -> dict[str, Tensor]:
-    """The backbone of a model that takes what training gives."""
+@dataclass(frozen=True)
+class _Network:
+    """What a model says of its network."""
+
+    backbone: str | None
+    embedding_size: int | None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "_Network":
+        return cls(told.get("backbone"), told.get("embedding_size"))
+
+    def options_for(self, config: TrainConfig) -> str:
+        """The options that a run lacks to begin with this network, for the end of a message."""
+        own, of_run = asdict(self), asdict(_Network.of(vars(config)))
+        lacking = [f"--{name.replace('_', '-')} {own[name]}" for name in own if own[name] not in (None, of_run[name])]
+        return f"; give {printable(' '.join(lacking), 120)}" if lacking else ""
+
+
+def _model(path: Path, config: TrainConfig) -> tuple[dict[str, Tensor], _Network]:
+    """The weights of a model that takes what training gives, and its network."""
     if path.is_file() and weights.suffix_of(path) is not None:
         encoder = load(path, config.backbone, embedding_size=config.embedding_size)
     else:  # a model folder may only name a backbone of the user's own
@@ -84,4 +109,4 @@ def _weights_of(path: Path, config: TrainConfig) -> dict[str, Tensor]:
             f"{printable(path)}: takes images that training does not give: {', '.join(differences)}; "
             "start from a model of the usual input"
         )
-    return encoder.network.state_dict()
+    return encoder.network.state_dict(), _Network.of(vars(encoder.card))

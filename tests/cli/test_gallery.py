@@ -30,7 +30,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert out.splitlines() == ["faces enrolled: 6", "in the collection people: 3 people, 6 faces", "r.csv"]
     assert len(Path("r.csv").read_text().splitlines()) == 7
     ann = ("gallery", "enrol", album / "two.png", *there, "--model", model, "--person", "Ann")
-    assert refused(*ann).endswith("two.png: 2 faces are in it; cut one out, or choose with faces=largest")
+    assert refused(*ann).endswith("two.png: 2 faces are in it; cut one out, or have the largest taken (faces: largest)")
     told = json.loads(done("gallery", "enrol", album / "people", *there, "--model", model, "--json"))
     assert told.pop("already") == [f"person {n}/{photo}.png" for n in range(3) for photo in range(2)]
     assert told == {"enrolled": [], "refused": {}, "collection": "people", "people": 3, "faces": 6}

@@ -43,7 +43,7 @@ def test_a_folder_is_enrolled_once_however_often(gallery: Gallery, album: Path, 
     assert again.enrolled == []
     assert len(again.already) == 7
     assert again.refused == {
-        "Ann.png": "2 faces are in it; cut one out, or choose with faces=largest",
+        "Ann.png": "2 faces are in it; cut one out, or have the largest taken (faces: largest)",
         "person 1/nobody.png": "no face was found in it",
         "person 1/not me.png": "the same photo is enrolled as person 0",
         "person 2/damaged.jpg": again.refused["person 2/damaged.jpg"],

@@ -40,7 +40,7 @@ def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
     assert [photo["reason"] for photo in told] == [
         None,
         "not a JPEG, PNG, WebP or HEIC file; convert it to one of these",
-        "2 faces are in it; cut one out, or choose with faces=largest",
+        "2 faces are in it; cut one out, or have the largest taken (faces: largest)",
         "no face was found in it",
         None,
         "the file is empty",

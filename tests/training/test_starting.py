@@ -208,6 +208,7 @@ def other_backbone(folder: Path) -> Path:
     [
         (other_input, r"bgr: takes images that training does not give: channels RGB -> BGR"),
         (other_size, r"small: does not fit own_parts:shrunk of size 16: .*; fc.weight is \[8, 784\] where \[16, 784\]"),
+        (other_size, r" is needed; give --embedding-size 8$"),
         (other_backbone, r"ours/model\.json: its backbone is tiny; leave the other one out"),
         (lambda folder: folder / "absent", r"absent: no such model"),
         (lambda folder: folder, r"not a model folder"),
@@ -219,6 +220,14 @@ def test_what_a_run_cannot_start_from_is_refused_and_leaves_nothing(
     with pytest.raises(InputError, match=told):
         train(people, tmp_path / "run", replace(SMALL, init=str(make(tmp_path))))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_network_is_refused_with_the_options_that_fit(
+    before: Path, people: Path, tmp_path: Path
+) -> None:
+    config = replace(SMALL, backbone="tiny", embedding_size=8, init=str(before))
+    with pytest.raises(InputError, match=r"; give --backbone own_parts:shrunk --embedding-size 16$"):
+        train(people, tmp_path / "run", config)
 
 
 def test_a_damaged_best_checkpoint_is_named_and_the_last_one_taken(

@@ -170,7 +170,7 @@ def draw_pairs(images: Sequence[NDArray[np.int64]], per_fold: int, folds: int, s
             raise InputError(
                 f"the {len(images)} people held out, with {counts.sum()} images, have {available[0]} genuine and "
                 f"{available[1]} impostor pairs: enough for {possible} pairs in {folds} folds, not for "
-                f"{2 * per_fold * folds}; ask for fewer pairs, or hold out more people"
+                f"{2 * per_fold * folds}; ask for fewer with --pairs, or hold out more people"
             )
         groups = [np.arange(len(images))]
     drawn = Folds([], [], disjoint)

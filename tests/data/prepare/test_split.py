@@ -239,7 +239,7 @@ def test_links_in_the_folder_become_images_and_copies_stand_in_for_links(faces, 
         (
             {"people": 2, "pairs": 600_000},
             r"the 2 people held out, with \d+ images, have \d+ genuine and \d+ impostor pairs: enough for \d+ pairs in "
-            r"10 folds, not for 600000; ask for fewer pairs, or hold out more people",
+            r"10 folds, not for 600000; ask for fewer with --pairs, or hold out more people",
         ),
     ],
 )
