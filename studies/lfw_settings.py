@@ -26,7 +26,7 @@ SMALL = "small, from scratch"
 START = "{start}"  # in a setting: the model to start from
 SETTINGS: dict[str, dict[str, Any]] = {
     SCRATCH: {},
-    "from the model of rendered faces": {"init": START},
+    "from quickstart's model": {"init": START},
     "from scratch, head products in bfloat16": {"head_products": "bfloat16"},
     SMALL: {"backbone": "small"},
     "from the model that comes with the package": {"backbone": "small", "init": "default"},
