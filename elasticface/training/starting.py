@@ -1,7 +1,7 @@
 """A run begins with a backbone that was trained before: `init` names a model folder, a run or public weights."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,15 @@ def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: Run
     """Fill the backbone, and the centres. Returns how many of all classes have a centre of the other run."""
     config = run.config
     if checkpoint is None:
-        tensors, network = _model(path, config)
+        tensors, told = _model(path, config)
     else:  # the moving average, where that run kept one
         tensors = read_tensors(checkpoint, "average.") or read_tensors(checkpoint, "backbone.")
-        network = _Network.of(read_config(path / CONFIG))
+        told = read_config(path / CONFIG) if (path / CONFIG).is_file() else {}
     wanted = f"{config.backbone} of size {config.embedding_size}"
     try:
         fitted = weights.fitted(tensors, state.backbone, checkpoint or path, wanted)
     except InputError as error:
-        raise InputError(f"{error}{network.options_for(config)}") from None
+        raise InputError(f"{error}{_options_for(told, config)}") from None
     state.backbone.load_state_dict(fitted)
     if checkpoint is not None:
         there, centres = Identities.of_checkpoint(checkpoint), read_tensors(checkpoint, "head.")["weight"]
@@ -77,26 +77,15 @@ def _start_from(path: Path, checkpoint: Path | None, state: TrainState, run: Run
     return take_centres(state, run.identities, there, centres)
 
 
-@dataclass(frozen=True)
-class _Network:
-    """What a model says of its network."""
-
-    backbone: str | None
-    embedding_size: int | None
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "_Network":
-        return cls(told.get("backbone"), told.get("embedding_size"))
-
-    def options_for(self, config: TrainConfig) -> str:
-        """The options that a run lacks to begin with this network, for the end of a message."""
-        own, of_run = asdict(self), asdict(_Network.of(vars(config)))
-        lacking = [f"--{name.replace('_', '-')} {own[name]}" for name in own if own[name] not in (None, of_run[name])]
-        return f"; give {printable(' '.join(lacking), 120)}" if lacking else ""
+def _options_for(told: Mapping[str, Any], config: TrainConfig) -> str:
+    """The options that a run lacks to begin with the network that a model tells of, for the end of a message."""
+    own = {name: told.get(name) for name in ("backbone", "embedding_size")}
+    lacking = [f"--{name.replace('_', '-')} {own[name]}" for name in own if own[name] not in (None, vars(config)[name])]
+    return f"; give {printable(' '.join(lacking), 120)}" if lacking else ""
 
 
-def _model(path: Path, config: TrainConfig) -> tuple[dict[str, Tensor], _Network]:
-    """The weights of a model that takes what training gives, and its network."""
+def _model(path: Path, config: TrainConfig) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The weights of a model that takes what training gives, and what its card tells."""
     if path.is_file() and weights.suffix_of(path) is not None:
         encoder = load(path, config.backbone, embedding_size=config.embedding_size)
     else:  # a model folder may only name a backbone of the user's own
@@ -109,4 +98,4 @@ def _model(path: Path, config: TrainConfig) -> tuple[dict[str, Tensor], _Network
             f"{printable(path)}: takes images that training does not give: {', '.join(differences)}; "
             "start from a model of the usual input"
         )
-    return encoder.network.state_dict(), _Network.of(vars(encoder.card))
+    return encoder.network.state_dict(), vars(encoder.card)
