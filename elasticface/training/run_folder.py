@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from elasticface.base import environment, files, progress, records
@@ -26,7 +28,7 @@ from elasticface.base.errors import InputError, Stopped
 from elasticface.base.locks import locked
 from elasticface.data import Source
 from elasticface.distributed.agreement import print_only_in_first, process_count, rank, run_in_first
-from elasticface.model import Card, FaceEncoder, checkpoint_folder
+from elasticface.model import Card, FaceEncoder, checkpoint_folder, weights
 from elasticface.model.checkpoint_folder import Validation
 from elasticface.model.encoder import CARD_FORMAT
 from elasticface.model.storing import CARD, WEIGHTS
@@ -87,7 +89,6 @@ class RunFolder:
         )
         # Made once a run and not per checkpoint: there may be millions of names.
         self._records = {IDENTITIES: asdict(self.identities), CARD: {"format": CARD_FORMAT, **asdict(self._card)}}
-        self._began_at = 0  # the step that the run was begun or resumed at
         self._board: SummaryWriter | None = None
         self._weights: bytes | None = None  # the file of class weights
         self._to_close = contextlib.ExitStack()
@@ -108,7 +109,6 @@ class RunFolder:
         The validation line of that very step is dropped, too, where its checkpoint has no result yet: the model will
         be validated again.
         """
-        self._began_at = state.step
         if rank() > 0:
             return
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
@@ -191,7 +191,8 @@ class RunFolder:
     def finish(self, state: TrainState) -> FaceEncoder:
         """Write the class centres and the model of a run that is done. Collective.
 
-        A model that is there already, since the run was done before it was resumed, stays: it may have been calibrated.
+        A model that is there already with the same weights, since the run was done before it was resumed, keeps its
+        calibration.
 
         Raises:
             Stopped: no step of it made an update.
@@ -207,21 +208,20 @@ class RunFolder:
         classes.write(self.path / CLASSES, self.identities, state.head.weight.detach())
         state.network.eval()
         encoder = self.encoder(state)
-        if not run_in_first(lambda: self._has_model(state)):
-            run_in_first(lambda: encoder.save(self.model_path))
+        run_in_first(lambda: self._write_model(encoder, state.network))
         progress.say(f"the model is in {self.model_path}")
         return encoder
 
-    def _has_model(self, state: TrainState) -> bool:
-        """Whether the model that is there is the one of this state."""
-        if state.step != self._began_at or not (self.model_path / WEIGHTS).is_file():
-            return False
+    def _write_model(self, encoder: FaceEncoder, network: nn.Module) -> None:
+        card = self.model_path / CARD
         try:
-            there = records.read_object(self.model_path / CARD)
+            calibration = records.read_object(card).get("calibration")
         except InputError:  # missing or damaged
-            return False
-        card = json.loads(json.dumps(self._records[CARD]))  # lists for tuples, as in the file
-        return {**there, "calibration": None} == {**card, "calibration": None}
+            calibration = None
+        if calibration is not None and _holds(self.model_path / WEIGHTS, network):
+            files.write_json(card, {**self._records[CARD], "calibration": calibration})
+        else:
+            encoder.save(self.model_path)
 
     def _lock_and_check(self, resume: bool) -> None:
         with contextlib.ExitStack() as stack:
@@ -242,6 +242,19 @@ class RunFolder:
                     f"those are in {CLASS_WEIGHTS} there: put them back, or remove that file to take the new ones"
                 )
             self._to_close = stack.pop_all()
+
+
+def _holds(file: Path, network: nn.Module) -> bool:
+    """Whether the file has the network's weights; of those that layers share it has one copy."""
+    try:
+        stored = weights.read(file)
+    except (InputError, OSError):  # missing or damaged
+        return False
+    state = network.state_dict()
+    return all(
+        name in state and state[name].dtype == value.dtype and torch.equal(state[name].cpu(), value)
+        for name, value in stored.items()
+    )
 
 
 def _to_pass_on(config: TrainConfig) -> dict[str, Any]:
