@@ -6,6 +6,7 @@ draw the images, flips, augmentations and margins that one would; only dropout, 
 the parts of `accumulate` depend on N.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from elasticface.base import interrupts, progress
+from elasticface.base.errors import InputError
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.data import Source, require_identities
 from elasticface.data.feed.own_augmentation import OwnAugmentation
@@ -75,6 +77,8 @@ def train(
             newest checkpoint.
     """
     interrupts.require_main_thread()
+    if not os.fspath(out):
+        raise InputError("the run folder must have a name, got ''")
     out = Path(out)
     sets = data if isinstance(data, list) else [data]
     resume_command = resume_command or _resume_command(sets, out)

@@ -10,10 +10,11 @@ from elasticface.base import progress
 from elasticface.base.errors import InputError, first_line
 from elasticface.data.feed.sampler import steps_per_epoch
 from elasticface.distributed.agreement import print_only_in_first, run_in_first
+from elasticface.model import checkpoint_folder
 from elasticface.training import checkpoint
 from elasticface.training.config import TrainConfig, read_config
 from elasticface.training.identities import ByName, Identities
-from elasticface.training.run_files import BAD_ITEMS, CONFIG
+from elasticface.training.run_files import BAD_ITEMS, CHECKPOINTS, CONFIG
 from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
@@ -21,7 +22,7 @@ _COMPARED_STEPS = 100  # at which two curves of the learning rate are compared
 
 
 def restore(state: TrainState, run: RunFolder, data_changed: bool, schedule_changed: bool) -> None:
-    """Load the newest whole checkpoint, where there is one. Collective.
+    """Load the newest whole checkpoint, where there is one; a run that was stopped before its first begins. Collective.
 
     Args:
         state: of this run, as it is created.
@@ -32,10 +33,12 @@ def restore(state: TrainState, run: RunFolder, data_changed: bool, schedule_chan
 
     Raises:
         InputError: other data without ``data_changed``, or with names that tell nothing of who was in the data before;
-            another curve without ``schedule_changed``.
+            another curve without ``schedule_changed``; a model without the checkpoints that it came from; fewer steps
+            in all than are done.
     """
     newest = run.newest = checkpoint.newest(run.checkpoints, progress.say)
     if newest is None:
+        run_in_first(lambda: _require_unfinished(run))
         return
     before = run_in_first(lambda: Identities.of_checkpoint(newest))
     difference = before.first_difference(run.identities)
@@ -52,6 +55,12 @@ def restore(state: TrainState, run: RunFolder, data_changed: bool, schedule_chan
         )
         raise print_only_in_first(InputError(message))
     checkpoint.load(newest, ByName(state, before.names, run.identities.names) if difference else state)
+    if state.step > state.total_steps or (difference and state.step == state.total_steps):
+        message = (
+            f"{run.path}: step {state.step:,} is done, and the run would have {state.total_steps:,} in all; give more "
+            "--epochs or --max-steps"
+        )
+        raise print_only_in_first(InputError(message))
     change = run_in_first(
         lambda: _change_of_schedule(state, run, steps_per_epoch(before.images, run.config.batch_size))
     )
@@ -64,6 +73,15 @@ def restore(state: TrainState, run: RunFolder, data_changed: bool, schedule_chan
     if change is not None:
         progress.say(change)
     progress.say(f"resuming after step {state.step}")
+
+
+def _require_unfinished(run: RunFolder) -> None:
+    """Refuse to begin a run anew that is done, and whose checkpoints were removed. With damaged ones it begins anew."""
+    if run.model_path.exists() and not checkpoint_folder.newest_first(run.checkpoints):
+        raise InputError(
+            f"{run.path}: holds a model and no checkpoint to resume from; put its {CHECKPOINTS}/ back, or train into "
+            f"another folder, with --init {run.path} for the backbone"
+        )
 
 
 def _set_bad_items_aside(run: RunFolder) -> None:

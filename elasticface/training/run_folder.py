@@ -60,7 +60,8 @@ class RunFolder:
         config: the settings.
         sets: where the training images are, for the record.
         source: the training images.
-        resume: the run that is there is to be resumed. Without it a folder that holds something is refused.
+        resume: the run that is there is to be resumed. Without it a folder that holds something is refused, with it one
+            that holds something else than a run.
         resume_command: what to type to resume the run.
 
     Raises:
@@ -226,11 +227,11 @@ class RunFolder:
     def _lock_and_check(self, resume: bool) -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.path))
-            if files.holds_something(self.path) and not resume:
-                raise InputError(
-                    f"{self.path}: holds something already; resume it with --resume, or give another folder"
-                )
             config = self.path / CONFIG
+            is_run = config.exists() or self.checkpoints.exists()
+            if files.holds_something(self.path) and not (resume and is_run):
+                told = "; resume it with --resume, or give" if is_run else ", and no run to resume; give"
+                raise InputError(f"{self.path}: holds something already{told} another folder")
             if config.exists() and (changed := differences(read_config(config), self.config)):
                 raise InputError(
                     f"{self.path}: was started with other settings: {', '.join(changed)}; resume with the same"

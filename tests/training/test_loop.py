@@ -230,11 +230,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(people: Path, tmp_path: Path) -
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_a_used_folder_is_refused_and_left_alone(people: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_used_folder_is_refused_and_left_alone(resume: bool, people: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="--resume"):
-        train(people, tmp_path, SMALL)
+    with pytest.raises(InputError, match="holds something already, and no run to resume; give another folder"):
+        train(people, tmp_path, SMALL, resume=resume)
     assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_run_is_not_trained_over_by_mistake(unbroken: Path, people: Path) -> None:
+    with pytest.raises(InputError, match="holds something already; resume it with --resume"):
+        train(people, unbroken, SMALL)
+
+
+def test_a_run_without_a_folder_is_refused(people: Path) -> None:
+    with pytest.raises(InputError, match="the run folder must have a name, got ''"):
+        train(people, "", SMALL)
 
 
 def test_resuming_with_other_settings_is_refused(unbroken: Path, people: Path) -> None:

@@ -251,6 +251,27 @@ def test_a_checkpoint_without_its_identities_is_damaged(run: Path, faces: Path) 
     assert [line["step"] for line in read_metrics(run)] == [1]
 
 
+def test_a_run_that_is_done_is_not_begun_anew_without_its_checkpoints(run: Path, faces: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    before = everything(run)
+    with pytest.raises(InputError, match="holds a model and no checkpoint to resume from; put its checkpoints/ back"):
+        train(faces, run, SMALL, resume=True)
+    assert everything(run) == before
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "change"), [(2, lambda faces: None), (3, rename)], ids=["fewer than are done", "none on other data"]
+)
+def test_a_run_of_no_more_steps_is_refused(
+    max_steps: int, change: Callable[[Path], None], run: Path, faces: Path
+) -> None:
+    change(faces)
+    before = everything(run)
+    with pytest.raises(InputError, match=rf"step 3 is done, and the run would have {max_steps} in all; give more"):
+        train(faces, run, replace(SMALL, max_steps=max_steps), resume=True, data_changed=True)
+    assert everything(run) == before
+
+
 @pytest.mark.parametrize(
     ("config", "changed"),
     [
