@@ -56,10 +56,11 @@ def standard_hooks(
     # Torchrun sends SIGTERM to all processes once one has ended: the handlers outlast the bar, whose last line is
     # written when it closes.
     with Interrupts() as interrupts, progress.bar(*columns) as bar:
-        validation = [Validate(benchmarks, config)] if benchmarks else []
+        log = Log(bar, state, config)
+        validation = [Validate(benchmarks, config, log)] if benchmarks else []
         for validate in validation:
             validate.before_training(state, run)
-        yield [Log(bar, state, config), Checkpoint(config), *validation, *user_hooks, Stop(interrupts, config)]
+        yield [log, Checkpoint(config), *validation, *user_hooks, Stop(interrupts, config)]
 
 
 class Log:
@@ -85,6 +86,10 @@ class Log:
             texts |= {"loss": f"{state.outcome.loss:.3f}", "cosine": f"{state.outcome.target_cosine:.3f}"}
             texts |= {"norm": f"{state.gradient_norm:.2f}", "lr": f"{state.lr:.4f}"}
         self._bar.update(self._task, completed=state.step, description=f"epoch {state.last_epoch + 1}", **texts)
+
+    def leave_out(self, seconds: float) -> None:
+        """These were no training: the speed is without them."""
+        self._since += seconds
 
     def _write(self, state: TrainState, run: RunFolder) -> str:
         """Write the line; return its images a second, as the bar shows them."""
@@ -144,20 +149,28 @@ class Validate:
     Of several benchmarks the mean accuracy says which checkpoint is the best, or that of ``best_by`` alone.
     """
 
-    def __init__(self, benchmarks: Sequence[PairBenchmark], config: TrainConfig) -> None:
-        self._benchmarks, self._every, self._best_by = benchmarks, config.validate_every, config.best_by
+    def __init__(self, benchmarks: Sequence[PairBenchmark], config: TrainConfig, log: Log) -> None:
+        self._benchmarks, self._every, self._log = benchmarks, config.validate_every, log
+        self._deciding = sorted(one.name for one in benchmarks if config.best_by in (None, one.name))
+        self._mean = f"mean of {', '.join(self._deciding)}" if len(self._deciding) > 1 else self._deciding[0]
 
     def before_training(self, state: TrainState, run: RunFolder) -> None:
-        """Embed a few photos, so that a bad benchmark fails early; make up a validation that an interruption missed."""
+        """Embed a few photos, so that a bad benchmark fails early; make up a validation that is missing.
+
+        An interruption prevented it, or the newest checkpoint was validated on other benchmarks.
+        """
         for benchmark in self._benchmarks:
             run_in_first(partial(lambda one: try_pairs(run.encoder(state), one), benchmark))
-        if not run_in_first(lambda: run.is_validated):
+        if not run_in_first(lambda: run.is_validated_on(self._mean)):
+            run.forget_validation(state.step, [benchmark.name for benchmark in self._benchmarks])
             self(state, run)
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
         due = state.ends_epoch and (state.ends_run or (state.last_epoch + 1) % self._every == 0)
         if due and not state.skipped_in_row:
+            begun = time.perf_counter()
             run.add_validation(run_in_first(lambda: self._measure(state, run)))
+            self._log.leave_out(time.perf_counter() - begun)
 
     def _measure(self, state: TrainState, run: RunFolder) -> Validation:
         encoder = run.encoder(state)
@@ -169,12 +182,11 @@ class Validate:
             run.log(state.step, {"epoch": state.last_epoch, "benchmark": result.benchmark, **figures})
             accuracy = f"{result.accuracy:.2%} ± {result.accuracy_std:.2%}"
             progress.say(f"epoch {state.last_epoch + 1}: {result.benchmark} accuracy {accuracy}")
-        deciding = [result for result in results if self._best_by in (None, result.benchmark)]
-        mean = sum(result.accuracy for result in deciding) / len(deciding)
-        name = ", ".join(result.benchmark for result in deciding)
-        if len(deciding) > 1:
+        accuracies = [result.accuracy for result in results if result.benchmark in self._deciding]
+        mean = sum(accuracies) / len(accuracies)
+        if len(accuracies) > 1:
             progress.say(f"epoch {state.last_epoch + 1}: mean accuracy {mean:.2%}")
-        return Validation(f"mean of {name}" if len(deciding) > 1 else name, mean)
+        return Validation(self._mean, mean)
 
 
 class Stop:

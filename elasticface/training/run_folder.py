@@ -13,7 +13,7 @@ RUN/config.yaml                 all settings
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -105,11 +105,7 @@ class RunFolder:
         self._to_close.close()
 
     def start_logging(self, state: TrainState) -> None:
-        """Write the settings, and drop log lines after the state's step.
-
-        The validation line of that very step is dropped, too, where its checkpoint has no result yet: the model will
-        be validated again.
-        """
+        """Write the settings, and drop log lines after the state's step."""
         if rank() > 0:
             return
         files.remove_temporaries(self.path)  # of a run that was killed; nobody writes here now
@@ -120,12 +116,7 @@ class RunFolder:
         described = {"data": data, "processes": process_count(), **environment.describe()}
         files.write_json(self.path / ENVIRONMENT, described)
 
-        def is_kept(line: dict[str, Any]) -> bool:
-            validated_again = line["step"] == state.step and "benchmark" in line and not self.is_validated
-            return line["step"] <= state.step and not validated_again
-
-        kept = filter(is_kept, read_metrics(self.path))
-        files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+        self._keep_lines(lambda line: line["step"] <= state.step)
         self._board = SummaryWriter(self.path / TENSORBOARD, purge_step=state.step + 1)
         self._to_close.callback(self._board.close)
 
@@ -145,6 +136,15 @@ class RunFolder:
         for name, value in figures.items():
             if isinstance(value, int | float):
                 self._board.add_scalar(f"{group}/{name}", value, step)
+
+    def forget_validation(self, step: int, benchmarks: Collection[str]) -> None:
+        """Drop the log lines of these benchmarks at ``step``: they are to be measured again."""
+        if rank() == 0:
+            self._keep_lines(lambda line: line["step"] != step or line.get("benchmark") not in benchmarks)
+
+    def _keep_lines(self, is_kept: Callable[[dict[str, Any]], bool]) -> None:
+        kept = filter(is_kept, read_metrics(self.path))
+        files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
 
     def save(self, state: TrainState) -> None:
         """Begin to save a checkpoint, unless there is one or the last step was skipped: its state is not to be trusted.
@@ -168,10 +168,10 @@ class RunFolder:
             writing, self._writing = self._writing, None
             self.newest = writing.finish()
 
-    @property
-    def is_validated(self) -> bool:
-        """Whether the newest checkpoint has a validation result."""
-        return self.newest is not None and checkpoint_folder.validation_of(self.newest) is not None
+    def is_validated_on(self, benchmark: str) -> bool:
+        """Whether the newest checkpoint has a validation result of that name."""
+        result = checkpoint_folder.validation_of(self.newest) if self.newest is not None else None
+        return result is not None and result.benchmark == benchmark
 
     def add_validation(self, validation: Validation) -> None:
         """Add the result to the newest checkpoint, and see which is the best now. Collective."""

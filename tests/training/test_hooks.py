@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -142,12 +144,44 @@ def test_the_mean_of_several_benchmarks_or_a_named_one_says_which_is_best(
     accuracies = [(faces["accuracy"], other["accuracy"]) for faces, other in zip(lines[::2], lines[1::2], strict=True)]
     checkpoints = checkpoint_folder.newest_first(tmp_path / "run" / "checkpoints")[::-1]
     for path, both in zip(checkpoints, accuracies, strict=True):
-        expected = checkpoint_folder.Validation("mean of faces, benchmark", sum(both) / 2)
+        expected = checkpoint_folder.Validation("mean of benchmark, faces", sum(both) / 2)
         assert checkpoint_folder.validation_of(path) == expected
 
     train(people, tmp_path / "named", replace(settings, best_by="benchmark"))
     newest = checkpoint_folder.newest_first(tmp_path / "named" / "checkpoints")[0]
     assert checkpoint_folder.validation_of(newest) == checkpoint_folder.Validation("benchmark", accuracies[-1][1])
+
+
+def test_a_run_that_is_resumed_is_validated_on_benchmarks_of_other_names_at_once(
+    people: Path, benchmark: Path, tmp_path: Path
+) -> None:
+    run, settings = tmp_path / "run", replace(SMALL, max_steps=3)
+    measured: list[list[str]] = []
+    for validate in ([benchmark], [people, benchmark], [benchmark, people]):
+        train(people, run, replace(settings, validate=[str(path) for path in validate]), resume=True)
+        measured.append([line["benchmark"] for line in read_metrics(run) if "benchmark" in line])
+    assert measured == [["benchmark"], ["faces", "benchmark"], ["faces", "benchmark"]]
+    newest = checkpoint_folder.newest_first(run / "checkpoints")[0]
+    result = checkpoint_folder.validation_of(newest)
+    assert result is not None
+    assert result.benchmark == "mean of benchmark, faces"
+
+
+def test_images_a_second_are_without_the_time_of_a_validation(
+    people: Path, benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, lost = hooks.evaluate_pairs, 0.0
+
+    def slow(*given: Any, **options: Any) -> Any:
+        nonlocal lost
+        lost += 1e6
+        return evaluate(*given, **options)
+
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + lost, monotonic=time.monotonic)
+    monkeypatch.setattr(hooks, "time", clock)
+    monkeypatch.setattr(hooks, "evaluate_pairs", slow)
+    train(people, tmp_path / "run", replace(SMALL, epochs=2, validate=str(benchmark)))
+    assert min(line["images_per_second"] for line in read_metrics(tmp_path / "run") if "loss" in line) > 0.1
 
 
 def test_a_validation_that_fails_in_its_second_benchmark_is_made_up_for_once(
