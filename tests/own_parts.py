@@ -83,6 +83,11 @@ def noisy(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[n
     return image // 2 + noise
 
 
+def halved_in_place(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    image //= 2
+    return image
+
+
 def smaller(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
     return image[::2, ::2]
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 import elasticface
 from elasticface.base.errors import InputError, Stopped
+from elasticface.data.feed.own_augmentation import OwnAugmentation
 from elasticface.model.loading import load
 from elasticface.training.loop import train
 from elasticface.training.run_files import read_metrics
@@ -61,6 +62,13 @@ def test_the_augmentation_changes_what_is_learnt(run: Path, people: Path, tmp_pa
     train(people, tmp_path / "run", replace(OWN, augmentation=None))
     losses = [[line["loss"] for line in read_metrics(path)] for path in (run, tmp_path / "run")]
     assert losses[0] != losses[1]
+
+
+def test_an_augmentation_that_works_in_place_leaves_the_source_alone() -> None:
+    image = np.full((112, 112, 3), 200, np.uint8)
+    augment = OwnAugmentation.find("own_parts:halved_in_place", seed=0).of_epoch(0)
+    assert (augment(image, 0) == 100).all()
+    assert (image == 200).all()
 
 
 def test_another_augmentation_is_another_run(run: Path, people: Path) -> None:

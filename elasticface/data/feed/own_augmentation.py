@@ -53,7 +53,8 @@ class OwnAugmentation:
         return partial(self._augmented, epoch)
 
     def _augmented(self, epoch: int, image: NDArray[np.uint8], place: int) -> NDArray[np.uint8]:
-        result = self.function(image, keyed.generator(self.seed, "own augmentation", epoch, place))
+        # Of a copy: it may work in place, and a source may hold its images in memory.
+        result = self.function(image.copy(), keyed.generator(self.seed, "own augmentation", epoch, place))
         if not _is_like(result, image):  # in a worker process, whose errors come with their traceback
             raise TypeError(self._refusal(result, image))
         return result
