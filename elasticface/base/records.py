@@ -5,9 +5,10 @@ choices. It takes no bool for a number, no float for an int, and no NaN where a 
 `__post_init__` is an error of that field. What is checked here in addition: size, nesting and unknown fields.
 """
 
+import contextlib
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +61,17 @@ def parse_object(text: str, where: str, most: int = MOST) -> dict[str, Any]:
     if len(text) > most:
         raise InputError(f"{where}: more than {most:,} characters")
     return convert(_parsed(text, where, ""), dict[str, Any], where)
+
+
+def read_lines(path: Path, most: int | None = None) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a file that has one a line; what else a kill or a power cut made of lines is left out.
+
+    Raises:
+        InputError: the file cannot be read, is larger than ``most`` bytes, or is no text.
+    """
+    for line in files.read_text(path, most=most).splitlines():
+        with contextlib.suppress(InputError):
+            yield parse_object(line, printable(path))
 
 
 def convert(value: Any, kind: type[T], where: str, advice: str = "") -> T:

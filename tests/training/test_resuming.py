@@ -90,7 +90,8 @@ def test_damaged_settings_of_a_run_are_named(run: Path, faces: Path) -> None:
 
 
 def test_of_a_log_only_damaged_lines_are_lost(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + "[" * 100_000 + '\n7\n{"step": 2}\n{"step": ')
+    damaged = "[" * 100_000 + '\n7\n{"note": "mine"}\n{"step": null}\n\0\0\n'
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{damaged}{{"step": 2}}\n{{"step": ')
     assert read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from elasticface.base import files
+from elasticface.base import files, records
 from elasticface.base.errors import InputError
 from elasticface.base.interrupts import held_back
 from elasticface.data.feed.own_augmentation import Augment
@@ -40,11 +40,10 @@ class DamagedItems:
         self.path, self.share, self.most, self.writes = path, share, int(round(share * len(source), 6)), writes
         self.found: set[int] = set()
         if path.exists():
-            # A kill may have cut the last line short: without it, or the next one would be written to its end.
-            lines = [line for line in files.read_text(path).splitlines(keepends=True) if line.endswith("\n")]
-            if writes:
-                files.write_text(path, "".join(lines))
-            self.found = {json.loads(line)["index"] for line in lines}
+            items = [item for item in records.read_lines(path) if item.get("index") in range(len(source))]
+            if writes:  # without damaged lines: the next one would be written to the end of one that is cut short
+                files.write_text(path, "".join(json.dumps(item) + "\n" for item in items))
+            self.found = {item["index"] for item in items}
             if len(self.found) > self.most:  # the run was stopped for that
                 self.found = {index for index in self.found if _is_damaged(source, index)}
             if len(self.found) > self.most:

@@ -188,8 +188,11 @@ def test_a_resumed_run_reads_back_what_was_found_before(tmp_path: Path, quiet: N
     assert [item["index"] for item in listed(tmp_path)] == [3, 1999, 4]
 
 
-def test_a_list_cut_short_by_a_kill_is_read_up_to_the_cut(tmp_path: Path, quiet: None) -> None:
-    (tmp_path / "bad_items.jsonl").write_text('{"index": 3, "reason": "three"}\n{"index": 19, "rea')
+@pytest.mark.parametrize(
+    "damaged", ['{"index": 19, "rea', "\0\0\0\n", '{"reason": "x"}\n', '{"index": "x"}\n', '{"index": 2000}\n', "[]\n"]
+)
+def test_damaged_lines_of_the_list_are_left_out(damaged: str, tmp_path: Path, quiet: None) -> None:
+    (tmp_path / "bad_items.jsonl").write_text(f'{{"index": 3, "reason": "three"}}\n{damaged}')
     resumed = damaged_items(tmp_path, 2000)
     assert resumed.found == {3}
     resumed.add([(4, "four")])
