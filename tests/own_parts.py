@@ -62,6 +62,28 @@ def for_small_images(embedding_size: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, embedding_size))
 
 
+def that_asserts(embedding_size: int) -> nn.Module:
+    class Sized(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.shape[2] == 224, f"height {images.shape[2]}, not 224"
+            return images
+
+    return Sized()
+
+
+def that_is_unknown(embedding_size: int) -> nn.Module:
+    makers: dict[str, nn.Module] = {}
+    return makers["convnext_tinny"]
+
+
+def without_parameters(embedding_size: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.AdaptiveAvgPool1d(embedding_size))
+
+
+def frozen(embedding_size: int) -> nn.Module:
+    return Pooled(embedding_size, 0.0).requires_grad_(False)
+
+
 def several_outputs(embedding_size: int) -> nn.Module:
     class Two(nn.Module):
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

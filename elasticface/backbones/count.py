@@ -18,7 +18,7 @@ def multiply_adds(module: nn.Module, size: int = 112) -> int:
     """
     # On the meta device only shapes flow; and a batch norm in training refuses a batch of one.
     net = copy.deepcopy(module).to("meta").eval()
-    image = torch.empty(1, 3, size, size, device="meta", dtype=next(net.parameters()).dtype)
+    image = torch.empty(1, 3, size, size, device="meta", dtype=next((p.dtype for p in net.parameters()), None))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(image)
     return int(counter.get_total_flops()) // 2  # it counts a multiplication and an addition as two

@@ -30,7 +30,10 @@ def create_own(function: Callable[..., nn.Module], embedding_size: int = 512, **
     except (TypeError, ValueError) as error:  # a ValueError where there is no signature
         call = ", ".join(f"{key}={value!r}" for key, value in given.items())
         raise InputError(f"backbone {name}: cannot be called with ({call}): {first_line(error)}") from error
-    network = function(**given)
+    try:
+        network = function(**given)
+    except Exception as error:  # whatever a function of the user's raises
+        raise InputError(f"backbone {name}: cannot be made: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"backbone {name}: makes a {type(network).__name__} where a torch.nn.Module is needed")
     _check_output(network, name, embedding_size)
@@ -48,8 +51,9 @@ def _check_output(network: nn.Module, name: str, embedding_size: int) -> None:
     try:
         with torch.no_grad():  # in eval mode, so that no running statistics see the images
             found: Any = network.eval()(torch.zeros(_IMAGES))
-    except RuntimeError as error:  # of shapes that do not fit, for one
-        raise InputError(f"backbone {name}: fails on images {list(_IMAGES)}: {first_line(error)}") from error
+    except Exception as error:  # of shapes that do not fit, for one
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"backbone {name}: fails on images {list(_IMAGES)}: {told}") from error
     network.train(was_training)
     if not isinstance(found, Tensor) or found.shape != (_IMAGES[0], embedding_size):
         given = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"

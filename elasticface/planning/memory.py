@@ -65,8 +65,8 @@ def footprint(make: Callable[[], nn.Module], batch: int, precision: str = "32", 
             with torch.autocast("cpu", _HALF.get(precision, torch.bfloat16), enabled=precision in _HALF):
                 embeddings = net(images)
             held = live.bytes
-            gradient = torch.empty_like(embeddings)
-            embeddings.backward(gradient)
+            if embeddings.requires_grad:  # not of a network that is frozen
+                embeddings.backward(torch.empty_like(embeddings))
     return Footprint(held, live.peak)
 
 

@@ -49,6 +49,11 @@ def test_says_whether_it_fits() -> None:
     assert "GiB too much" in done(*SMALL, "--memory-gib", "0.001")
 
 
+@pytest.mark.parametrize("backbone", ["without_parameters", "frozen"])
+def test_a_backbone_that_is_not_trained_is_counted(backbone: str) -> None:
+    assert "GiB" in done(*SMALL, "--backbone", f"own_parts:{backbone}", "--embedding-size", "16")
+
+
 def test_times_come_with_the_speeds_alone() -> None:
     assert "images/s" not in done(*SMALL, "--images", "1000")
     out = done(*SMALL, "--images", "1000", "--tflops", "1")
