@@ -80,6 +80,20 @@ def without_parameters(embedding_size: int) -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.AdaptiveAvgPool1d(embedding_size))
 
 
+def unpooling(embedding_size: int) -> nn.Module:
+    """Without a deterministic kernel, in training alone."""
+
+    class Unpooled(Pooled):
+        def forward(self, images: Tensor) -> Tensor:
+            if self.training:
+                pooled, at = nn.functional.max_pool2d(images, 2, return_indices=True)
+                images = nn.functional.max_unpool2d(pooled, at, 2)
+            embeddings: Tensor = super().forward(images)
+            return embeddings
+
+    return Unpooled(embedding_size, 0.0)
+
+
 def frozen(embedding_size: int) -> nn.Module:
     return Pooled(embedding_size, 0.0).requires_grad_(False)
 

@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from elasticface.base.allocator import keep_freed_memory
 from elasticface.base.errors import InputError, Stopped, first_line
+from elasticface.distributed.agreement import print_only_in_first
 from elasticface.distributed.communication import Group
 from elasticface.heads.products import problem_with
 from elasticface.training.config import TrainConfig
@@ -83,10 +84,11 @@ class Launch:
 def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
     """Choose the device, make torch deterministic, and connect the processes.
 
-    In the body torch's error about a lost process becomes one line, which tells the user to type ``resume_command``.
+    In the body torch's error about a lost process becomes one line, which tells the user to type ``resume_command``; so
+    does its error about an operation that cannot be made deterministic.
 
     Raises:
-        InputError: a device that is not there, or processes that cannot work together.
+        InputError: a device that is not there, processes that cannot work together, or such an operation.
         Stopped: another process has ended or cannot be reached.
     """
     launch = read_launch(os.environ)
@@ -95,7 +97,8 @@ def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
     if device.type == "cpu":
         keep_freed_memory()
     if launch.size == 1:
-        yield World(device)
+        with _named_operation():
+            yield World(device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -109,7 +112,8 @@ def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
                 "that to train()"
             )
         mesh, background = init_device_mesh(device.type, (launch.size,)), distributed.new_group(backend="gloo")
-        yield World(device, launch.rank, launch.size, mesh, background)
+        with _named_operation():
+            yield World(device, launch.rank, launch.size, mesh, background)
     except RuntimeError as error:
         if isinstance(error, Stopped) or not _is_of_a_lost_process(error):
             raise
@@ -121,11 +125,24 @@ def connect(config: TrainConfig, resume_command: str) -> Iterator[World]:
         distributed.destroy_process_group()
 
 
+@contextlib.contextmanager
+def _named_operation() -> Iterator[None]:
+    """An operation without a deterministic kernel, in a backbone of the user's own, is an InputError with its name."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+        if found is None:
+            raise
+        message = f"{found[1]} has no deterministic kernel for this device; give --no-deterministic"
+        raise print_only_in_first(InputError(message)) from error
+
+
 def read_launch(environment: Mapping[str, str]) -> Launch:
     """Which one of how many processes this is, as torchrun or SLURM's srun says it.
 
     Raises:
-        InputError: nodes with different numbers of processes.
+        InputError: nodes with different numbers of processes, or another launcher.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -141,6 +158,11 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
         if tasks % nodes:
             raise InputError(f"SLURM has {tasks} tasks on {nodes} nodes; give --ntasks-per-node")
         return Launch(int(environment["SLURM_PROCID"]), tasks, int(environment["SLURM_LOCALID"]), tasks // nodes)
+    if environment.get("WORLD_SIZE", "1") != "1":
+        raise InputError(
+            f"WORLD_SIZE is {environment['WORLD_SIZE']}, but neither torchrun nor srun has started this process; start "
+            "all of them by one of these"
+        )
     return Launch()
 
 

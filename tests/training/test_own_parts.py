@@ -155,6 +155,12 @@ def test_what_is_wrong_with_a_part_is_said_in_one_line(
     assert message in refused("train", people, "--out", "run", *SMALL, "--max-steps", "1", *options.split())
 
 
+def test_an_operation_that_cannot_be_made_deterministic_is_named(people: Path, tmp_path: Path) -> None:
+    config = replace(OWN, backbone="own_parts:unpooling", dropout=None)
+    with pytest.raises(InputError, match=r"max_unpooling2d\w+ has no deterministic kernel for .* --no-deterministic"):
+        train(people, tmp_path / "run", config)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_augmentation_that_fails_later_is_told_with_its_name(workers: int, people: Path, tmp_path: Path) -> None:
     config = replace(OWN, augmentation="own_parts:right_for_noise", workers=workers)

@@ -75,6 +75,7 @@ def test_more_processes_of_torchrun_than_gpus_are_refused(monkeypatch: pytest.Mo
     ("environment", "told"),
     [
         (TORCHRUN | {"WORLD_SIZE": "5"}, "as many on every node"),
+        ({"RANK": "1", "WORLD_SIZE": "8", "MASTER_ADDR": "node"}, "WORLD_SIZE is 8, but neither torchrun nor srun"),
         (SLURM | {"SLURM_STEP_NUM_TASKS": "7"}, "--ntasks-per-node"),
     ],
 )
