@@ -283,8 +283,9 @@ def create(loss: str, num_classes: int, embedding_size: int = 512, **options: An
     known = _options(head)
     for name in options:
         if name not in known:
-            setting = ", the setting margin" if name == "m" else ""
-            raise InputError(f"loss {loss!r} has no option {name!r}{setting}; there is {', '.join(known)}")
+            # As settings of a training; "+" is in the loss's name, and a mesh of processes is none.
+            there = [_setting(option) for option in known if option not in ("plus", "mesh")]
+            raise InputError(f"loss {loss!r} has no option {_setting(name)}; there is {', '.join(there)}")
     try:
         return head(num_classes, embedding_size, **{**defaults, **options})
     except (TypeError, ValueError) as error:
@@ -299,7 +300,7 @@ def centres_per_class(loss: str, given: int | None = None) -> int:
     """
     own = inspect.signature(LOSSES[loss][0]).parameters.get("centres_per_class")
     if own is None and given is not None:
-        raise InputError(f"loss {loss!r} has no option 'centres_per_class'")
+        raise InputError(f"loss {loss!r} has no option centres_per_class")
     return 1 if own is None else given or int(own.default)
 
 
@@ -309,6 +310,11 @@ def _options(head: type[MarginHead]) -> list[str]:
     own = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     passed_on = [(get_args(p.annotation) or (Elastic,))[0] for p in parameters if p.kind is p.VAR_KEYWORD]
     return own + [name for options in passed_on for name in options.__annotations__]
+
+
+def _setting(option: str) -> str:
+    """A head's option under its name among the settings of a training, too."""
+    return "m (--margin)" if option == "m" else option
 
 
 def _fixed(options: Common) -> Common:

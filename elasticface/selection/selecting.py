@@ -132,7 +132,7 @@ def _check(config: TrainConfig, grid: Grid) -> None:
 def _candidate(config: TrainConfig, margin: float, std: float | None = None) -> TrainConfig:
     """The settings of its runs; without ``std`` those of the fixed margin. Their seed is still to be given."""
     if std is None:
-        config = replace(config, loss=FIXED[config.loss], draws="random")  # which it has no draws to choose among
+        config = replace(config, loss=FIXED[config.loss], draws="random", order="paper")  # which has no draws
     return replace(config, margin=margin, std=std, validate=None, best_by=None)
 
 

@@ -194,6 +194,8 @@ class TrainConfig:
                 names = get_args(setting.type)
                 known = getattr(self, setting.name) in names or (setting.name == "loss" and _is_of_ones_own(self.loss))
                 self._check(setting.name, known, f"one of {', '.join(names)}")
+        has_order = self.loss.endswith("+") or self.loss not in get_args(Loss)  # one's own says so itself
+        self._check("order", self.order == "paper" or has_order, f'paper for {self.loss}, a loss without "+"')
         ours = get_args(Backbone)
         is_own = own_parts.is_reference(self.backbone)
         self._check("backbone", self.backbone in ours or is_own, f"one of {', '.join(ours)}, or {own_parts.WANTED}")
@@ -281,7 +283,7 @@ class TrainConfig:
         options = {name: getattr(self, name) for name in names}
         own = {"m": self.margin} | {name: getattr(self, name) for name in _OF_SOME_LOSSES}
         options |= {name: value for name, value in own.items() if value is not None}
-        options |= {"order": self.order} if self.loss.endswith("+") else {}
+        options |= {"order": self.order} if self.order != "paper" else {}
         return options | ({"draws": self.draws} if self.draws != "random" else {})
 
     def backbone_options(self) -> dict[str, Any]:

@@ -30,11 +30,11 @@ def test_a_losses_own_options_reach_its_head(loss: str, people: Path, here: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--loss adaface --l-a 3", "loss 'adaface' has no option 'l_a'; there is m, h, t_alpha, "),
-        ("--loss magface --h 3", "loss 'magface' has no option 'h'; there is l_a, u_a, "),
-        ("--loss magface --margin 0.3", "loss 'magface' has no option 'm', the setting margin; there is l_a, u_a, "),
-        ("--loss arcface --t-alpha 0.1", "loss 'arcface' has no option 't_alpha'; there is m, "),
-        ("--loss elastic-arc --centres-per-class 3", "loss 'elastic-arc' has no option 'centres_per_class'"),
+        ("--loss adaface --l-a 3", "loss 'adaface' has no option l_a; there is m (--margin), h, t_alpha, "),
+        ("--loss magface --h 3", "loss 'magface' has no option h; there is l_a, u_a, "),
+        ("--loss magface --margin 0.3", "loss 'magface' has no option m (--margin); there is l_a, u_a, "),
+        ("--loss arcface --t-alpha 0.1", "loss 'arcface' has no option t_alpha; there is m (--margin), "),
+        ("--loss elastic-arc --centres-per-class 3", "loss 'elastic-arc' has no option centres_per_class"),
         ("--loss magface --l-a 30 --u-a 20", "loss 'magface': u_a must be above l_a, 30.0, got 20.0"),
         ("--loss subcenter-arcface --centres-per-class 0", "centres_per_class must be at least 1, got 0"),
     ],

@@ -408,7 +408,7 @@ def test_kept_cosines_and_the_working_chunk_stay_within_the_budget_together(loss
 @pytest.mark.parametrize("option", ["momentum", "l_b"])
 @pytest.mark.parametrize("loss", COMPARED)
 def test_an_option_that_a_loss_does_not_have_is_named(loss, option):
-    with pytest.raises(InputError, match=rf"^loss '{loss}' has no option '{option}'; there is .*\bscale\b"):
+    with pytest.raises(InputError, match=rf"^loss '{loss}' has no option {option}; there is .*\bscale\b"):
         heads.create(loss, CLASSES, **{option: 0.9})
 
 

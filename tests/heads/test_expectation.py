@@ -233,7 +233,7 @@ def test_given_margins_and_weights_are_taken():
 @pytest.mark.parametrize(
     ("loss", "options", "message"),
     [
-        ("arcface", {}, "a fixed margin has no option 'draws'|has no option 'draws'"),
+        ("arcface", {}, "a fixed margin has no option 'draws'|has no option draws"),
         ("curricularface", {"std": 0.05}, "where the negatives depend on the drawn margin"),
         ("elastic-arc", {"draws": "mean"}, 'draws must be "random" or "expected", got \'mean\''),
         ("elastic-cos", {"std": 1.5}, r"scale·std must be at most 64, got 96"),

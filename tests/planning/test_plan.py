@@ -97,7 +97,7 @@ def test_sub_centres_are_counted_each(given: int | None, each: int) -> None:
 
 
 def test_sub_centres_of_a_loss_that_has_none_are_refused() -> None:
-    with pytest.raises(InputError, match="loss 'arcface' has no option 'centres_per_class'"):
+    with pytest.raises(InputError, match="loss 'arcface' has no option centres_per_class"):
         plan.plan(config(loss="arcface", centres_per_class=3), 100)
 
 

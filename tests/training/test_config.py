@@ -26,6 +26,7 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
         ({"nesterov": True, "momentum": 0.0}, r"nesterov must be off without SGD and its momentum, got True"),
         ({"nesterov": True, "optimizer": "adamw"}, r"nesterov must be off without SGD and its momentum, got True"),
         ({"order": None}, r"order must be one of paper, release, got None"),
+        ({"loss": "elastic-arc", "order": "release"}, r"order must be paper for elastic-arc, a loss without"),
         ({"embedding_size": LONGEST_EMBEDDING + 1}, r"embedding_size must be at most 65,536, got 65537"),
         ({"validate": "a.bin,,b.bin"}, r"validate must be paths of benchmarks, none of them empty, got \['a.bin', ''"),
         ({"images_per_identity": 3}, r"images_per_identity must be a divisor of the batch size, 512, got 3"),
