@@ -13,10 +13,10 @@ import numpy as np
 from common import RESULTS, console, machine, markdown, rounded, run, save, spread
 
 from elasticface.base.errors import InputError
+from elasticface.base.values import read
 from elasticface.benchmarks.opening import open_benchmark
 from elasticface.benchmarks.pairwise.lists import PairBenchmark
 from elasticface.benchmarks.pairwise.pairs import evaluate_pairs
-from elasticface.cli.values import read
 from elasticface.model import FaceEncoder, export, load
 
 OUT = RESULTS / "export.json"

@@ -14,7 +14,7 @@ import numpy as np
 from common import RESULTS, console, machine, markdown, run, save, spread
 
 from elasticface.base.files import printable
-from elasticface.cli.values import read
+from elasticface.base.values import read
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import decode
 from elasticface.data.images.photos import Photos

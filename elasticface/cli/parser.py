@@ -1,4 +1,4 @@
-"""The parser of all commands: jsonargparse's, with values that :mod:`elasticface.cli.values` reads."""
+"""The parser of all commands: jsonargparse's, with values that :mod:`elasticface.base.values` reads."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from elasticface.base.errors import InputError
-from elasticface.cli.values import placeholder, read
+from elasticface.base.values import placeholder, read
 
 _MISSING = "the following arguments are required: "
 

@@ -1,13 +1,15 @@
 """Settings of a training from a file: a YAML, or a recipe by its name."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from elasticface.base.errors import InputError
-from elasticface.cli.values import read
+from elasticface.base.values import read
 from elasticface.training.config import RECIPES, TrainConfig, read_config
 
 RECIPE_NAMES = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+_OF_THE_COMMAND = {"data": list[str], "out": str, "resume": bool}  # what a YAML may say beside a run's settings
 CONFIG_HELP = "YAML of settings, or the name of a recipe"
 
 
@@ -29,9 +31,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: a name that is no setting of ours, or a wrong value.
     """
-    hints = {**get_type_hints(TrainConfig), "data": str, "out": str, "resume": bool}
-    settings = read_config(path)
-    for name in settings:
-        if name not in hints:
+    settings, names = read_config(path), {setting.name for setting in fields(TrainConfig)}
+    for name in [name for name in settings if name not in names]:
+        if name not in _OF_THE_COMMAND:
             raise InputError(f"{path}: no setting {name!r}; `elasticface train --help` names them all")
-    return {name: read(value, hints[name], f"{path}: {name}") for name, value in settings.items()}
+        settings[name] = read(settings[name], _OF_THE_COMMAND[name], f"{path}: {name}")
+    return settings

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from elasticface.base.values import read
 from elasticface.cli.parser import Parser
-from elasticface.cli.values import read
 
 HELP = "hold people out, with pairs to verify on"
 

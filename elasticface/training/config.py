@@ -2,11 +2,11 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args
 
-from elasticface.base import files, own_parts
+from elasticface.base import files, own_parts, values
 from elasticface.base.errors import InputError
 from elasticface.base.limits import LONGEST_EMBEDDING
 
@@ -112,7 +112,7 @@ class TrainConfig:
         keep_best: with validate, the checkpoint of the best accuracy stays, too, however old
 
     Raises:
-        InputError: a value out of its range.
+        InputError: a value of another type, or out of its range.
     """
 
     loss: Loss = "elastic-arc+"
@@ -190,10 +190,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            if get_origin(setting.type) is Literal:
-                names = get_args(setting.type)
-                known = getattr(self, setting.name) in names or (setting.name == "loss" and _is_of_ones_own(self.loss))
-                self._check(setting.name, known, f"one of {', '.join(names)}")
+            value = _read(getattr(self, setting.name), setting, setting.name)
+            object.__setattr__(self, setting.name, value)
         has_order = self.loss.endswith("+") or self.loss not in get_args(Loss)  # one's own says so itself
         self._check("order", self.order == "paper" or has_order, f'paper for {self.loss}, a loss without "+"')
         ours = get_args(Backbone)
@@ -229,16 +227,14 @@ class TrainConfig:
         divides = each is None or (each >= 1 and self.batch_size % each == 0)
         self._check("images_per_identity", divides, f"a divisor of the batch size, {self.batch_size}")
         self._check("embedding_size", self.embedding_size <= LONGEST_EMBEDDING, f"at most {LONGEST_EMBEDDING:,}")
-        if isinstance(self.validate, str):  # one path, or as on the command line
-            object.__setattr__(self, "validate", self.validate.split(","))
         self._check("validate", self.validate is None or all(self.validate), "paths of benchmarks, none of them empty")
         self._check("best_by", self.best_by is None or bool(self.validate), "given with validate")
         together = self.compile and self.checkpoint_activations
         self._check("checkpoint_activations", not together, "off with compile, which recomputes only what it fuses")
-        object.__setattr__(self, "checkpoint_every", str(self.checkpoint_every))  # a number of steps in YAML
         every = re.fullmatch(_CHECKPOINT_EVERY, self.checkpoint_every)
         self._check("checkpoint_every", bool(every and float(every[1])), "a number of steps, or of minutes as in 10min")
-        self._check("milestones", self.milestones == sorted(self.milestones), "in rising order")
+        rising = self.milestones == sorted(self.milestones) and min(self.milestones, default=0) >= 0
+        self._check("milestones", rising, "in rising order, none below 0")
 
     def _check(self, name: str, in_range: bool, wanted: str) -> None:
         if not in_range:
@@ -292,11 +288,14 @@ class TrainConfig:
         return {name: value for name, value in options.items() if value is not None}
 
 
-def _is_of_ones_own(loss: str) -> bool:
-    """Whether a loss was added to the known ones (docs/own-loss.md)."""
-    from elasticface.heads import LOSSES
+def _read(value: Any, setting: Field[Any], name: str) -> Any:
+    """The value as the setting's type; ``name`` is for the message. A loss may have been added (docs/own-loss.md)."""
+    if setting.name == "loss" and isinstance(value, str) and value not in get_args(Loss):
+        from elasticface.heads import LOSSES
 
-    return isinstance(loss, str) and loss in LOSSES
+        if value in LOSSES:
+            return value
+    return values.read(value, setting.type, name)
 
 
 def _ramp(step: int, warmup: float) -> float:
@@ -305,10 +304,10 @@ def _ramp(step: int, warmup: float) -> float:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a YAML, under today's names; a name that is no setting is left in.
+    """The settings in a YAML, under today's names and by their types; a name that is no setting is left in.
 
     Raises:
-        InputError: not a YAML of settings.
+        InputError: not a YAML of settings, or a value of another type.
     """
     import yaml
 
@@ -322,7 +321,11 @@ def read_config(path: Path) -> dict[str, Any]:
     for old, new in _RENAMED.items():
         if old in content and new not in content:
             content[new] = content.pop(old)
-    return content
+    known = {setting.name: setting for setting in fields(TrainConfig)}
+    return {
+        name: _read(value, known[name], f"{path}: {name}") if name in known else value
+        for name, value in content.items()
+    }
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -99,7 +99,7 @@ def _change_of_schedule(state: TrainState, run: RunFolder, per_epoch: int) -> st
     stored = read_config(run.path / CONFIG)
     try:
         before = TrainConfig(**{name: stored[name] for name in asdict(run.config) if name in stored})
-    except (TypeError, ValueError) as error:
+    except InputError as error:
         raise InputError(f"{run.path / CONFIG}: damaged: {first_line(error)}; put back the one of the run") from error
     ends = before.total_steps(per_epoch), state.total_steps
     for step in np.linspace(state.step, max(state.step, min(ends) - 1), _COMPARED_STEPS, dtype=int).tolist():

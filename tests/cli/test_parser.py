@@ -10,8 +10,8 @@ import pytest
 from command_line import refused
 from torch.distributed.run import get_args_parser
 
+from elasticface.base.values import placeholder, wanted
 from elasticface.cli import main
-from elasticface.cli.values import placeholder, wanted
 from elasticface.training.config import TrainConfig
 
 PARSERS = main.parsers()

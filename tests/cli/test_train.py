@@ -119,6 +119,13 @@ def test_values_of_every_kind_are_taken() -> None:
     assert settings("--milestones", "")["milestones"] == []
 
 
+@pytest.mark.parametrize("data", ["FACES", "[FACES]"])
+def test_a_config_may_name_the_data_and_the_run(data: str, people: Path, here: Path) -> None:
+    (here / "some.yaml").write_text(f"data: {data.replace('FACES', str(people))}\nout: run\n")
+    done("train", "--config", "some.yaml", *SMALL, "--max-steps", "1")
+    assert (here / "run" / "model").is_dir()
+
+
 def test_null_takes_back_what_a_config_gives(here: Path) -> None:
     (here / "some.yaml").write_text("margin: 0.4\n")
     assert settings("--config", "some.yaml", "--margin", "null")["margin"] is None

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +26,14 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
         ({"ema": 1.0}, r"ema must be above 0 and below 1, got 1.0"),
         ({"nesterov": True, "momentum": 0.0}, r"nesterov must be off without SGD and its momentum, got True"),
         ({"nesterov": True, "optimizer": "adamw"}, r"nesterov must be off without SGD and its momentum, got True"),
-        ({"order": None}, r"order must be one of paper, release, got None"),
+        ({"order": None}, r"order must be one of paper, release, got null"),
+        ({"batch_size": 8.5}, r"batch_size must be a whole number, got 8.5"),
+        ({"batch_size": True}, r"batch_size must be a whole number, got true"),
+        ({"lr": "x"}, r"lr must be a number, got 'x'"),
+        ({"backbone": 5.5}, r"backbone must be text, got 5.5"),
+        ({"backbone": object}, r"backbone must be text, got <class 'object'>"),
+        ({"milestones": None}, r"milestones must be numbers separated by commas, got null"),
+        ({"milestones": [-1, 2]}, r"milestones must be in rising order, none below 0, got \[-1.0, 2.0\]"),
         ({"loss": "elastic-arc", "order": "release"}, r"order must be paper for elastic-arc, a loss without"),
         ({"embedding_size": LONGEST_EMBEDDING + 1}, r"embedding_size must be at most 65,536, got 65537"),
         ({"validate": "a.bin,,b.bin"}, r"validate must be paths of benchmarks, none of them empty, got \['a.bin', ''"),
@@ -52,8 +60,26 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert TrainConfig(**read_config(tmp_path / "config.yaml")) == config
 
 
-def test_a_text_of_benchmarks_is_a_list_of_them() -> None:
-    assert TrainConfig(validate="a.bin,b.bin").validate == ["a.bin", "b.bin"]  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "given", "taken"),
+    [
+        ("validate", "a.bin,b.bin", ["a.bin", "b.bin"]),
+        ("milestones", (1, 2), [1.0, 2.0]),
+        ("precision", 32, "32"),
+        ("checkpoint_every", 10, "10"),
+        ("seed", np.int64(3), 3),
+        ("lr", np.float32(0.5), 0.5),
+    ],
+)
+def test_settings_are_of_their_type_however_they_are_given(name: str, given: Any, taken: Any) -> None:
+    value = getattr(TrainConfig(**{name: given}), name)
+    assert (value, type(value)) == (taken, type(taken))
+
+
+def test_settings_of_a_file_are_compared_by_their_type(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("lr: 1e-1\nprecision: 32\n")  # to YAML 1.1 text and a number
+    assert differences(read_config(path), TrainConfig()) == []
 
 
 def test_an_older_run_has_its_margin_as_m(tmp_path: Path) -> None:

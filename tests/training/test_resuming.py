@@ -82,10 +82,14 @@ def test_other_data_are_refused_by_their_first_difference_and_nothing_is_touched
     assert everything(run) == before
 
 
-def test_damaged_settings_of_a_run_are_named(run: Path, faces: Path) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "told"),
+    [("many", "epochs must be a whole number, got 'many'"), ("0", "damaged: epochs must be at least 1")],
+)
+def test_damaged_settings_of_a_run_are_named(epochs: str, told: str, run: Path, faces: Path) -> None:
     path = run / "config.yaml"
-    path.write_text(path.read_text().replace(f"epochs: {SMALL.epochs}\n", "epochs: many\n"))
-    with pytest.raises(InputError, match=r"config\.yaml: damaged"):
+    path.write_text(path.read_text().replace(f"epochs: {SMALL.epochs}\n", f"epochs: {epochs}\n"))
+    with pytest.raises(InputError, match=rf"config\.yaml: {told}"):
         train(faces, run, SMALL, resume=True)
 
 

@@ -1,10 +1,12 @@
-"""Values from the command line and from YAML files, read by type hint and refused without a Python type in the message.
+"""Values of options and settings, read by type hint and refused without a Python type in the message.
 
-`--epochs 26` is text, `epochs: 26` a number, and `precision: 32` a number that stands for a name. One reader takes all
-of them, for every command.
+`--epochs 26` is text, in a YAML `epochs: 26` is a number, and `precision: 32` a number that stands for a name; in
+Python milestones may be a tuple. One reader takes all of them, for every command and setting.
 """
 
+import contextlib
 import math
+import numbers
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -18,7 +20,8 @@ def read(value: Any, hint: Any, name: str) -> Any:
     """``value`` as the type that ``hint`` is.
 
     Args:
-        value: text of the command line, or what a YAML file holds. A list may be text: words separated by commas.
+        value: text of the command line, or what a YAML file or a caller in Python gives. A list may be a tuple, or
+            text: words separated by commas.
         hint: str, int, float, bool, a Literal of names, a list of one of them, or one of them or None ("null").
         name: of the option or the setting, for the message.
 
@@ -64,7 +67,7 @@ def _read(value: Any, hint: Any) -> Any:
         if isinstance(value, str):
             words = value.removeprefix("[").removesuffix("]")
             value = words.split(",") if words else []
-        return [_read(word, get_args(hint)[0]) for word in (value if isinstance(value, list) else [value])]
+        return [_read(word, get_args(hint)[0]) for word in (value if isinstance(value, list | tuple) else [value])]
     if get_origin(hint) is Literal:
         name = _read(value, str)
         if name not in get_args(hint):
@@ -74,7 +77,8 @@ def _read(value: Any, hint: Any) -> Any:
         if (word := str(value).lower()) not in _SWITCH:
             raise ValueError
         return _SWITCH[word]
-    if isinstance(value, bool) or not isinstance(value, str | int | float if hint is float else str | int):
+    number = numbers.Real if hint is float else numbers.Integral  # NumPy's, too
+    if isinstance(value, bool) or not isinstance(value, str | number):
         raise ValueError
     found = hint(value)
     if (hint is float and not math.isfinite(found)) or (hint is str and "\0" in found):
@@ -95,6 +99,9 @@ def _shown(value: Any) -> str:
     """``value`` as one writes it: in quotes if it is text, else as YAML does."""
     import yaml
 
-    told = repr(value) if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    told = repr(value)
+    if not isinstance(value, str):
+        with contextlib.suppress(yaml.YAMLError):  # an object that YAML does not know
+            told = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
     told = told.splitlines()[0]
     return told if len(told) <= _MOST_SHOWN else f"{told[:_MOST_SHOWN]}…"

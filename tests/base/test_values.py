@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from elasticface.base.errors import InputError
-from elasticface.cli.values import read
+from elasticface.base.values import read
 
 Order = Literal["paper", "release"]
 Precision = Literal["32", "bf16"]
