@@ -338,6 +338,7 @@ def to_yaml(config: TrainConfig) -> str:
 # These settings may differ when a run is resumed: how long and where it runs and what it reports, not what it computes.
 FREE_ON_RESUME = frozenset(
     {"epochs", "max_steps", "workers", "device", "compile", "deterministic", "tf32", "checkpoint_activations"}
+    | {"max_logits_bytes"}
     | {"validate", "best_by", "validate_every", "log_every", "checkpoint_every", "keep_checkpoints", "keep_best"}
     | {"max_damaged", "max_skipped"}
     | {"merge_identities"}  # the identities that come of it are compared

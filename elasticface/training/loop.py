@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from elasticface.model import FaceEncoder
 from elasticface.training import launching, processes
 from elasticface.training.batches import batches
 from elasticface.training.class_weights import class_weights
-from elasticface.training.config import TrainConfig
+from elasticface.training.config import Loss, TrainConfig
 from elasticface.training.hooks import Hook, open_validation, standard_hooks
 from elasticface.training.processes import World
 from elasticface.training.resuming import restore
@@ -66,7 +67,7 @@ def train(
         data_changed: resume on other data than before; class centres are taken over by the identities' names.
         schedule_changed: resume with another curve of the learning rate than before.
         resume_command: the shell command that messages tell the user to type to resume; by default that of
-            `elasticface train`.
+            `elasticface train`, or, with a source or a loss of your own, which that does not take, what to call.
 
     Returns:
         The encoder after the last step, which is also in `out/model`.
@@ -81,7 +82,7 @@ def train(
         raise InputError("the run folder must have a name, got ''")
     out = Path(out)
     sets = data if isinstance(data, list) else [data]
-    resume_command = resume_command or _resume_command(sets, out)
+    resume_command = resume_command or _resume_command(sets, out, config)
     with processes.connect(config, resume_command) as world:  # a process that is lost becomes Stopped
         source, weights, augmentation, benchmarks = run_in_all(lambda: _open_and_check(sets, config, world))
         state = TrainState.create(config, source, world)
@@ -118,8 +119,8 @@ def _open_and_check(
     return source, class_weights(config, source), augmentation, open_validation(config)
 
 
-def _resume_command(sets: list[AnySet], out: Path) -> str:
-    if all(isinstance(one, str | Path) for one in sets):
+def _resume_command(sets: list[AnySet], out: Path, config: TrainConfig) -> str:
+    if all(isinstance(one, str | Path) for one in sets) and config.loss in get_args(Loss):
         return launching.resume_command(list(map(str, sets)), str(out))
     return "the same call of train(), with resume=True"
 

@@ -1,6 +1,8 @@
 """A loss of one's own: a subclass of MarginHead that gives its formulas alone; the page that builds one."""
 
+import os
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ from heads.test_compared import assert_same, batch_of
 from torch import Tensor
 
 from elasticface import heads
-from elasticface.base.errors import InputError
+from elasticface.base.errors import InputError, Stopped
 from elasticface.heads import chunks
 from elasticface.heads.margins import arc_margin
 from elasticface.heads.softmax import Target
 from elasticface.training.config import TrainConfig
+from elasticface.training.loop import train
+from elasticface.training.state import TrainState
 
 PAGE = Path(__file__).parents[2] / "docs" / "own-loss.md"
 BATCH, CLASSES, SIZE = 6, 11, 8
@@ -70,6 +74,16 @@ def test_a_loss_of_one_s_own_trains_and_resumes(
 ) -> None:
     config = replace(small_run.SMALL, loss="mv-softmax", margin=0.2, std=0.05, max_steps=12, epochs=100, milestones=[])
     small_run.assert_learns_and_resumes(people, tmp_path, config)
+
+
+def test_a_stopped_run_with_a_loss_of_one_s_own_is_resumed_in_python(
+    of_the_page: type[heads.MarginHead], people: Path, tmp_path: Path
+) -> None:
+    def stop(state: TrainState, run: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match=r"resume with: the same call of train\(\), with resume=True"):
+        train(people, tmp_path / "run", replace(small_run.SMALL, loss="mv-softmax"), [stop])
 
 
 def test_a_loss_that_nobody_added_is_refused() -> None:
