@@ -292,18 +292,6 @@ def create(loss: str, num_classes: int, embedding_size: int = 512, **options: An
         raise InputError(f"loss {loss!r}: {error}") from error
 
 
-def centres_per_class(loss: str, given: int | None = None) -> int:
-    """K of a loss by its name: what is ``given``, or its default; 1 where it has no sub-centres.
-
-    Raises:
-        InputError: given to a loss without sub-centres.
-    """
-    own = inspect.signature(LOSSES[loss][0]).parameters.get("centres_per_class")
-    if own is None and given is not None:
-        raise InputError(f"loss {loss!r} has no option centres_per_class")
-    return 1 if own is None else given or int(own.default)
-
-
 def _options(head: type[MarginHead]) -> list[str]:
     """The keywords of a head: its own, and those that it passes on to :class:`MarginHead`."""
     parameters = inspect.signature(head).parameters.values()

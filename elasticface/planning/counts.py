@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from elasticface import backbones
+from elasticface import backbones, heads
 from elasticface.heads import chunks, vectors
-from elasticface.heads.head import centres_per_class
 from elasticface.planning.memory import footprint
 from elasticface.training.config import TrainConfig
 from elasticface.training.optim import piece_bytes
@@ -71,7 +70,8 @@ class Sizes:
         positives = min(images_at_once, centres)
         sampled = positives + math.ceil(config.sample_rate * (centres - positives))
         itemsize = vectors.wide_enough(torch.float32, config.scale, identities).itemsize
-        size, each = config.embedding_size, centres_per_class(config.loss, config.centres_per_class)
+        size = config.embedding_size
+        each = heads.create(config.loss, 2, 2, **config.head_options()).centres_per_class
         budget = config.max_logits_bytes
         chunk, kept = chunks.chunking(sampled, embeddings * each, size * each, itemsize, budget, device)
         return cls(

@@ -18,12 +18,14 @@ CUDA context, workspaces of cuDNN and cuBLAS, NCCL's buffers, and what an alloca
 import math
 from dataclasses import dataclass
 
-from elasticface import backbones, heads
+from elasticface import backbones
 from elasticface.base.errors import InputError
 from elasticface.data.feed.sampler import steps_per_epoch
 from elasticface.planning import counts
 from elasticface.planning.counts import Item, Moment, total
 from elasticface.training.config import TrainConfig
+from elasticface.training.processes import check_precision
+from elasticface.training.step import check_batch_size
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def plan(
         network_gbit: 10⁹ bits a second that a node's network sustains in each direction.
 
     Raises:
-        InputError: numbers out of their range, a backbone or loss that is not there.
+        InputError: numbers out of their range, a backbone or loss that is not there, or what no run takes: options that
+            the loss does not have, too few images for a process, a precision that the device does not have.
     """
     if per_node is None:
         per_node = min(processes, 8)
@@ -160,8 +163,8 @@ def plan(
         raise InputError(f"images must be at least 1, got {images}")
     if config.precision == "64":
         raise InputError("precision 64 is for telling rounding from mistakes; plan counts 32, bf16 and fp16")
-    if config.loss not in heads.LOSSES:
-        raise InputError(f"unknown loss {config.loss!r}: choose one of {', '.join(heads.LOSSES)}")
+    check_precision(config, device)
+    check_batch_size(config, config.batch_size if images is None else images, processes)
 
     sizes = counts.Sizes.of(config, identities, processes, device)
     multiply_adds = backbones.multiply_adds(sizes.network)

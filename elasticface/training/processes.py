@@ -166,6 +166,12 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
     return Launch()
 
 
+def check_precision(config: TrainConfig, device: str) -> None:
+    """Raise an InputError where a device of this kind does not compute in the precision."""
+    if config.precision == "fp16" and device == "cpu":
+        raise InputError("precision fp16 needs a GPU; use bf16 or 32 on the CPU")
+
+
 def _device(config: TrainConfig, launch: Launch) -> torch.device:
     available = ["cpu"]
     available += ["cuda"] if torch.cuda.is_available() else []
@@ -175,8 +181,7 @@ def _device(config: TrainConfig, launch: Launch) -> torch.device:
         kind = "cuda" if "cuda" in available else "cpu"
     if kind not in available:
         raise InputError(f"no device {kind!r} here; there is {', '.join(available)}")
-    if config.precision == "fp16" and kind == "cpu":
-        raise InputError("precision fp16 needs a GPU; use bf16 or 32 on the CPU")
+    check_precision(config, kind)
     problem = problem_with(config.head_products, torch.device(kind))
     if problem:
         raise InputError(problem)

@@ -9,6 +9,7 @@ from command_line import done, refused
 from elasticface.training.config import TrainConfig
 
 SMALL = "plan --backbone tiny --identities 1000 --batch 16".split()
+SUB_CENTRES = [*SMALL, "--loss", "subcenter-arcface", "--centres-per-class"]
 
 
 def test_batch_of_one_process_and_of_all_say_the_same() -> None:
@@ -73,7 +74,12 @@ def test_times_come_with_the_speeds_alone() -> None:
             ["backbone must be one of iresnet18, ", "got 'vit'"],
             ["plan", "--identities", "10", "--batch", "8", "--backbone", "vit"],
         ),
-        (["two images"], ["plan", "--identities", "10", "--batch", "1", "--backbone", "tiny"]),
+        (["fewer than 2 images per part"], ["plan", "--identities", "10", "--batch", "1", "--backbone", "tiny"]),
+        (["fewer than 2 images per part"], [*SMALL, "--gpus", "8", "--images", "15"]),
+        (["loss 'subcenter-arcface'", "at least 1, got 0"], [*SUB_CENTRES, "0"]),
+        (["loss 'subcenter-arcface'", "at least 1, got -2"], [*SUB_CENTRES, "-2"]),
+        (["scale must be above 0 and at most 512"], [*SMALL, "--scale", "600"]),
+        (["precision fp16 needs a GPU"], [*SMALL, "--device", "cpu", "--precision", "fp16"]),
         (["sample_rate", "(0, 1]"], [*SMALL, "--sample-rate", "2"]),
         (["--memory-gib", "above 0"], [*SMALL, "--memory-gib", "0"]),
         (["--json .", "a folder"], [*SMALL, "--json", "."]),

@@ -311,7 +311,7 @@ def test_steps_are_those_of_training() -> None:
         ("tflops must be above 0", (10,), {"tflops": 0.0}),
         ("network_gbit must be above 0", (10,), {"network_gbit": math.nan}),
         ("images must be at least 1", (10,), {"images": 0}),
-        ("two images a part", (10, 64), {"per_node": 8}),
+        ("fewer than 2 images per part", (10, 64), {"per_node": 8}),
     ],
 )
 def test_numbers_out_of_their_range_are_refused(message: str, arguments: tuple[int, ...], options: Any) -> None:
