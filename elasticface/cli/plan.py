@@ -2,13 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import Namespace
 
 from elasticface.base import files
 from elasticface.base.errors import InputError
 from elasticface.cli.parser import Parser
+from elasticface.cli.settings import CONFIG_HELP, config_file, read_settings
 from elasticface.planning.shown import SETTINGS, as_json, lines, tables
 from elasticface.training.config import TrainConfig
 
@@ -17,10 +18,10 @@ HELP = "identities, GPUs -> memory, traffic and work of a run"
 DESCRIPTION = """What a run would take, before there is a cluster to run it on: memory of each process, traffic, work.
 
 Counted by formulas, which docs/scaling.md explains; the backbone's activations by walking through its very code with
-tensors that have no content. Nothing is measured, nothing is downloaded, no GPU is needed. The options are those of
-train, of the same names and defaults. Two ways to say the batch: --batch is of one process, --batch-size, as in train,
-of all together. Times are given where the speeds are: --tflops is what a GPU sustains in the backbone, not what its
-data sheet says.
+tensors that have no content. Nothing is measured, nothing is downloaded, no GPU is needed. Of train's options those
+that are counted are here, of the same names and defaults, and may come from --config as there. Two ways to say the
+batch: --batch is of one process, --batch-size, as in train, of all together. Times are given where the speeds are:
+--tflops is what a GPU sustains in the backbone, not what its data sheet says.
 Ten seconds for two million people: elasticface plan --identities 2000000 --gpus 32 --batch 128 --sample-rate 0.1"""
 
 
@@ -31,6 +32,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--gpus-per-node", type=int | None, default=None, help="of one machine; 8 at most unless given")
     parser.add_argument("--batch", type=int | None, default=None, help="images a step of one process")
     parser.add_argument("--batch-size", type=int | None, default=None, help="images a step of all, as train has it")
+    parser.add_argument("--config", type=str | None, default=None, help=CONFIG_HELP)
     others = {setting.name for setting in dataclasses.fields(TrainConfig)} - set(SETTINGS)
     parser.add_class_arguments(TrainConfig, as_group=False, skip=others)
     parser.add_argument("--images", type=int | None, default=None, help="how many the data has: for steps and hours")
@@ -43,6 +45,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--bandwidth-gbyte", type=float | None, default=None, help="GB/s of a GPU's memory, sustained")
     parser.add_argument("--network-gbit", type=float | None, default=None, help="of a node's network, each direction")
     parser.add_argument("--json", type=str | None, default=None, help="file for all figures")
+    parser.settings = _settings
 
 
 def run(options: Namespace) -> None:
@@ -72,9 +75,17 @@ def run(options: Namespace) -> None:
     if options.json:
         files.write_json(Path(options.json), as_json(made))
     Console().print(*tables(made), sep="\n")
-    print("\n".join(lines(made, options.memory_gib)))
+    print("\n".join(lines(made, options.memory_gib, options.config, TrainConfig(**_settings(options)))))
     if options.json:
         print(options.json)
+
+
+def _settings(options: Namespace) -> dict[str, Any]:
+    """What the file of --config says of the settings that there are here."""
+    if options.config is None:
+        return {}
+    taken = {*SETTINGS} | ({"batch_size"} if options.batch is None else set())
+    return {name: value for name, value in read_settings(config_file(options.config)).items() if name in taken}
 
 
 def config(options: Namespace) -> TrainConfig:

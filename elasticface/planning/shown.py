@@ -72,8 +72,10 @@ def _add_total(table: "Table", what: str, count: int) -> None:
     table.add_row(what, "", mebibytes(count), style="bold")
 
 
-def lines(made: "Plan", memory_gib: float | None) -> list[str]:
-    """What is no table: work, steps, times, and the command."""
+def lines(
+    made: "Plan", memory_gib: float | None, config_file: str | None = None, base: TrainConfig | None = None
+) -> list[str]:
+    """What is no table: work, steps, times, and the command, whose settings in ``config_file`` are ``base``."""
     config, work, seconds = made.config, made.work, made.seconds
     told = [
         f"c {made.centres:,} · b {made.images_of_process:,} · k {made.sampled:,} · P {made.parameters:,} · "
@@ -108,21 +110,28 @@ def lines(made: "Plan", memory_gib: float | None) -> list[str]:
         if made.steps:
             hours = made.steps[1] / 3600
             told.append(f"{low * hours:,.1f} to {high * hours:,.1f} hours of {config.epochs} epochs")
-    return [*told, command(made)]
+    return [*told, command(made, config_file, base or TrainConfig())]
 
 
-def command(made: "Plan") -> str:
+def command(made: "Plan", config_file: str | None, base: TrainConfig) -> str:
     """What starts such a run, on every node."""
     start = ["elasticface"]
     if made.processes > 1:
         start = torchrun(made.per_node, made.processes // made.per_node)
-    words = [f"--batch-size {made.config.batch_size}"]
-    for name in SETTINGS:
-        value, default = getattr(made.config, name), getattr(TrainConfig(), name)
-        if value != default:
-            option = f"--{name.replace('_', '-')}"
-            words.append(option if value is True else f"{option} {shlex.quote(str(value))}")
+    words = [f"--config {shlex.quote(config_file)}"] if config_file else []
+    words.append(f"--batch-size {made.config.batch_size}")
+    settings = ((name, getattr(made.config, name)) for name in SETTINGS)
+    words += [_option(name, value) for name, value in settings if value != getattr(base, name)]
+    words += ["--device cpu"] if made.device == "cpu" else []
     return f"{shlex.join(start)} train DATA --out RUN {' '.join(words)}"
+
+
+def _option(name: str, value: Any) -> str:
+    """A setting as train's command line has it."""
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option} {shlex.quote('null' if value is None else str(value))}"
 
 
 def mebibytes(count: int) -> str:

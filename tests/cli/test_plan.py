@@ -40,6 +40,14 @@ def test_command_of_one_process_one_node_and_many() -> None:
     assert "--batch-size 256 --loss elastic-arc --backbone tiny --sync-batchnorm" in many
 
 
+def test_a_config_is_read_as_train_reads_it_and_named_in_the_command(tmp_path: Path) -> None:
+    (tmp_path / "some.yaml").write_text("backbone: tiny\nbatch_size: 32\nema: 0.9\nsync_batchnorm: true\nlr: 0.2\n")
+    plan = ["plan", "--identities", "1000", "--config", tmp_path / "some.yaml"]
+    assert done(*plan).splitlines()[-1].endswith(f"--out RUN --config {tmp_path / 'some.yaml'} --batch-size 32")
+    last = done(*plan, "--batch", "16", "--no-sync-batchnorm", "--ema", "null", "--device", "cpu").splitlines()[-1]
+    assert last.endswith("--batch-size 16 --no-sync-batchnorm --ema null --device cpu")
+
+
 def test_command_leaves_out_what_is_trains_default() -> None:
     last = done(*SMALL, "--epochs", str(TrainConfig().epochs)).splitlines()[-1]
     assert "--epochs" not in last
