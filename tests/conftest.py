@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import embedded
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,12 @@ from elasticface.data.images import decoding
 if TYPE_CHECKING:
     from elasticface.gallery.database import Database
     from elasticface.model.encoder import FaceEncoder
+
+# How long an example takes says nothing on a machine that has other work.
+hypothesis.settings.register_profile(
+    "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any speed")
 
 LONGEST_FIRST = ("test_loop_processes.py", "test_faults.py", "training", "heads")
 """Files and folders whose tests take longest: two workers end together where no long file comes last."""

@@ -74,7 +74,7 @@ def value_of(word: bytes, column: Column) -> Any:
 
 
 @pytest.mark.parametrize("columns", TABLES, ids=lambda columns: " ".join(column.kind.__name__ for column in columns))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from([64, 1 << 22]))
 def test_what_is_read_is_what_the_longhand_reads(
     tmp_path: Path, columns: list[Column], data: st.DataObject, block: int

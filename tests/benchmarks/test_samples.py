@@ -117,7 +117,7 @@ def test_samples_are_all_columns_with_the_digest() -> None:
 # ---------------------------------------------------------------------------------------------- pairs
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(OF_PAIRS), st.integers(0, 10**6), st.sampled_from([1, 2]))
 def test_figures_of_pairs_are_those_of_the_pairs_written_out_one_by_one(kind: str, seed: int, digits: int) -> None:
     rng = np.random.default_rng(seed)

@@ -203,7 +203,7 @@ def test_a_box_without_area_hides_no_face():
     assert finder._one_a_face([flat, face]) == [face]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 400),
     width=st.integers(1, 400),

@@ -13,7 +13,7 @@ from torch import nn
 from elasticface.heads import centres
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.integers(1, 3000), st.sampled_from([16, 64, 1 << 20]))
 def test_own_numbers_are_those_that_one_normal_draws(data, total, at_once):
     start = data.draw(st.integers(0, total))
@@ -33,7 +33,7 @@ def test_one_process_starts_with_torchs_own_normal():
     assert torch.equal(weight, nn.init.normal_(torch.empty(9, 4), std=0.3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.integers(0, 60), st.integers(0, 60), st.floats(1e-6, 1, exclude_min=True))
 def test_a_sample_is_all_positives_here_and_a_share_of_the_rest(data, before, length, rate):
     after = data.draw(st.integers(0, 60))

@@ -125,7 +125,7 @@ def test_heads_are_names_of_the_package(loss):
 
 
 @pytest.mark.parametrize("loss", COMPARED)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(dtype=st.sampled_from([torch.float32, torch.float64]), data=st.data())
 def test_loss_and_gradients_equal_longhand(loss, dtype, data):
     batch, classes, size = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(4, 16)))
@@ -175,7 +175,7 @@ def test_gradcheck(loss, budget):
     assert torch.autograd.gradcheck(of, (embeddings, head.weight))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.floats(-0.999, 0.999), st.floats(-0.3, 1.5), st.floats(-1, 1), st.sampled_from(["monotone", "paper"]))
 def test_adaptive_margin_and_its_slope_are_those_of_the_acos_form(c, m, quality, past_pi):
     cosine, m, quality = (torch.tensor([v], dtype=torch.float64) for v in (c, m, quality))
@@ -193,7 +193,7 @@ def test_adaptive_margin_and_its_slope_are_those_of_the_acos_form(c, m, quality,
     torch.testing.assert_close(mine, slope, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.floats(-0.999, 0.999), st.floats(0, 3), st.sampled_from(["monotone", "paper"]))
 def test_the_slope_by_the_margin_is_the_gradient_of_the_acos_form(c, m, past_pi):
     assume(abs(math.acos(c) + m - math.pi) > 1e-6)

@@ -78,7 +78,7 @@ def test_the_names_are_all_there_are():
     assert list(heads.LOSSES)[: len(PAPER)] == list(PAPER)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dtype=st.sampled_from([torch.float32, torch.float64]), data=st.data())
 def test_loss_and_gradients_equal_longhand(dtype, data):
     loss = data.draw(st.sampled_from(list(PAPER)))

@@ -35,14 +35,14 @@ def spearman(a: Tensor, b: Tensor) -> float:
 # cos(θ + m), its slope and what comes past π.
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(cosines, arc_margins, st.sampled_from(PAST_PI))
 def test_arc_value_is_cos_of_angle_plus_margin(c, m, past_pi):
     value, _ = arc_margin(f64(c), f64(m), past_pi)
     torch.testing.assert_close(value, longhand.arc(f64(c), f64(m), past_pi), rtol=0, atol=1e-13)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.floats(-0.999, 0.999), arc_margins, st.sampled_from(PAST_PI))
 def test_arc_slope_is_the_gradient_of_the_acos_form(c, m, past_pi):
     if past_pi == "monotone":
@@ -66,7 +66,7 @@ def test_arc_is_right_at_both_ends_where_the_acos_form_has_no_gradient(dtype, pa
         torch.testing.assert_close(value.double(), expected, rtol=0, atol=4 * torch.finfo(dtype).eps)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(cosines, min_size=2, max_size=30), arc_margins)
 def test_monotone_arc_never_falls_as_the_cosine_grows(values, m):
     value, slope = arc_margin(f64(*sorted(values)), torch.full((len(values),), m, dtype=torch.float64))
@@ -92,7 +92,7 @@ def test_bare_arc_turns_upwards_past_pi():
     assert (slope < 0).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cosines, st.sampled_from(PAST_PI))
 def test_arc_without_margin_changes_nothing(c, past_pi):
     value, slope = arc_margin(f64(c), f64(0), past_pi)
@@ -100,7 +100,7 @@ def test_arc_without_margin_changes_nothing(c, past_pi):
     assert slope.item() == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(-0.999, 0.999), st.floats(-1, 0))
 def test_arc_takes_the_negative_margin_that_a_wide_draw_may_give(c, m):
     torch.testing.assert_close(arc_margin(f64(c), f64(m))[0], (f64(c).acos() + m).cos(), rtol=0, atol=1e-13)

@@ -114,7 +114,7 @@ def test_loss_and_gradients_of_a_real_size_are_within_their_bounds(place, traine
     assert_within(actual, expected, LOSS if expected[0] > SMALL else OF_SMALL)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data(), st.integers(8, 64), st.integers(100, 600), st.sampled_from(PLACES), st.sampled_from(list(TRAINED)))
 def test_bounds_hold_whatever_the_shape_and_the_memory(data, batch, classes, place, trained):
     embeddings, weight, labels = problem(batch, classes, 128, data.draw(seeds), *TRAINED[trained])

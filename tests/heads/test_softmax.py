@@ -101,13 +101,13 @@ def check_against_longhand(data: st.DataObject, dtype: torch.dtype, smallest: in
     return actual, expected_of(embeddings, weight, labels, **options)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_float64_equals_longhand(data):
     assert_same(*check_against_longhand(data, torch.float64, smallest=2, furthest=0.999), 1e-12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_float32_equals_longhand_in_float64(data):
     assert_same(*check_against_longhand(data, torch.float32, smallest=4, furthest=0.95), 1e-5)
@@ -122,7 +122,7 @@ def test_many_chunks_of_their_real_size_equal_longhand(budget):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data(), st.integers(1, 9), st.integers(2, 40), st.sampled_from(DTYPES))
 def test_kept_and_recomputed_probabilities_agree(data, batch, classes, dtype):
     embeddings, weight, labels = problem(batch, classes, 8, data.draw(seeds), dtype)

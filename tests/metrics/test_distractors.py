@@ -30,7 +30,7 @@ def chunks(rows, sizes):
         turn += 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seeds,
     st.integers(3, 90),
@@ -64,7 +64,7 @@ def test_streamed_figures_equal_those_of_all_scores_at_once(seed, count, sizes, 
     assert found.distractors == count
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 900), st.sampled_from([0, 1 << 16]))
 def test_the_highest_scores_are_kept_with_whose_they_are(seed, sizes, keep, spare):
     probes, subjects, strangers = made_up(seed, 60)

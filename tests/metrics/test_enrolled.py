@@ -42,7 +42,7 @@ def longhand_roc(scores: NDArray[Any], same: Bools, enrolled: Bools) -> list[tup
     return points
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.sampled_from([None, 1, 4]))
 def test_the_roc_is_that_of_the_definition(seed: int, lost: float, levels: int | None) -> None:
     scores, same, enrolled = made_up(seed, lost=lost, levels=levels)
@@ -67,7 +67,7 @@ def test_with_everybody_accepted_who_was_not_enrolled_still_is_not() -> None:
     assert roc(scores, same, [True, True, True, False]).far[-1] == 0.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 0.5, 0.9]))
 def test_nearest_is_read_off_the_points_that_there_are(seed: int, lost: float) -> None:
     scores, same, enrolled = made_up(seed, lost=lost)
@@ -82,7 +82,7 @@ def test_nearest_is_read_off_the_points_that_there_are(seed: int, lost: float) -
         assert got == min(kept, key=lambda point: (abs(point[0] - far), -point[0], -point[1]))[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 0.4, 0.8]))
 def test_equal_error_rate_is_where_the_rates_meet_or_nowhere(seed: int, lost: float) -> None:
     scores, same, enrolled = made_up(seed, lost=lost)
@@ -97,7 +97,7 @@ def test_equal_error_rate_is_where_the_rates_meet_or_nowhere(seed: int, lost: fl
     assert found == pytest.approx(far + share * (next_far - far), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 10), st.sampled_from([0.1, 0.5]))
 def test_a_fold_is_judged_with_its_failures_by_the_threshold_of_the_others(seed: int, folds: int, lost: float) -> None:
     rng = np.random.default_rng(seed)
@@ -119,7 +119,7 @@ def test_a_fold_is_judged_with_its_failures_by_the_threshold_of_the_others(seed:
         assert not result.accepted[~enrolled].any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([None, 4]))
 @example(1271, None)  # error rates that are equal nowhere
 def test_a_resample_has_the_figures_of_its_pairs_written_out(seed: int, levels: int | None) -> None:

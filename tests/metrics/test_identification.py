@@ -60,7 +60,7 @@ def searched(draw, everybody=False):
     return scores.astype(draw(st.sampled_from([np.float32, np.float64]))), probes, gallery
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(searched(), st.sampled_from([1, 10, 1 << 22]))
 def test_searches_hold_best_mate_best_other_and_rank(case, cells):
     scores, probes, gallery = case
@@ -75,7 +75,7 @@ def test_searches_hold_best_mate_best_other_and_rank(case, cells):
     assert outcome.mate.dtype == scores.dtype
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(searched(everybody=True))
 def test_rank_k_is_the_share_of_probes_with_fewer_than_k_others_ahead(case):
     ranks = [1, 2, 5, 10, 100]
@@ -83,7 +83,7 @@ def test_rank_k_is_the_share_of_probes_with_fewer_than_k_others_ahead(case):
     assert closed_set_rank(*case, ranks).tolist() == [np.mean([r <= k for r in found]) for k in ranks]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(searched(), st.sampled_from([None, 1, 2]), st.lists(st.floats(0, 1), max_size=3))
 def test_tpir_is_the_largest_of_any_threshold_within_fpir(case, rank, more):
     fpirs = FPIRS + more
@@ -91,7 +91,7 @@ def test_tpir_is_the_largest_of_any_threshold_within_fpir(case, rank, more):
     assert tpir_at_fpir(*case, fpirs, rank=rank).tolist() == want
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 20, 1 << 22]))
 def test_search_of_templates_equals_search_of_their_scores(seed, cells):
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def test_interval_equals_the_tables(successes, trials, low, high):
     assert got_high == pytest.approx(high, abs=digits)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 120), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
 def test_interval_ends_put_half_the_rest_in_the_binomial_tails(trials, share, level):
     successes = round(share * trials)
@@ -59,7 +59,7 @@ def test_interval_refuses_arguments_out_of_range(successes, trials, level):
         binomial_interval(successes, trials, level)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_is_twice_the_binomial_tail_at_one_half(only_first, only_second):
     fewer, of = min(only_first, only_second), only_first + only_second

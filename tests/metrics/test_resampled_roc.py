@@ -48,7 +48,7 @@ def longhand_nearest(scores: NDArray[Any], same: NDArray[np.bool_], target: floa
     return min(points, key=lambda point: (abs(point[0] - target), -point[0], -point[1]))[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(8, 30), st.sampled_from([None, 1, 4]), st.sampled_from([1, 7, 1024]))
 def test_tars_are_those_of_the_resampled_list_of_pairs(seed: int, people: int, levels: int | None, block: int) -> None:
     scored = scores, first, second, same = made_up(seed, people, levels=levels)
@@ -63,7 +63,7 @@ def test_tars_are_those_of_the_resampled_list_of_pairs(seed: int, people: int, l
         np.testing.assert_array_equal(found["nearest"][number], longhand)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(8, 30), st.sampled_from([None, 1, 4]), st.sampled_from([4, 70]))
 def test_equal_error_rates_are_those_of_the_resampled_list_of_pairs(
     seed: int, people: int, levels: int | None, draws: int
@@ -142,7 +142,7 @@ def test_wrong_arguments_are_refused() -> None:
         tars_at_fars([0.0, 1], [0, 1], [0, 2], [0.1], counts, impostors=[1])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(8, 30))
 def test_shares_are_those_of_the_resampled_list_of_pairs(seed: int, people: int) -> None:
     scored = _, first, second, same = made_up(seed, people)

@@ -37,7 +37,7 @@ def test_draws_do_not_depend_on_how_many_are_made_at_a_time(at_a_time: int, monk
     assert abs(counts.mean(axis=0) - 1).max() < 0.6  # four standard errors
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(10, 40))
 def test_accuracies_are_those_of_the_resampled_list_of_pairs(seed: int, people: int):
     first, second, same, right = made_up(seed, people)
@@ -154,7 +154,7 @@ def test_wrong_arguments_are_refused():
         compare(1, 0, [], [])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(2, 12), st.sampled_from([1, 30, 1 << 22]))
 def test_shares_of_units_are_those_of_their_trials(seed: int, number: int, at_a_time: int):
     rng = np.random.default_rng(seed)

@@ -63,7 +63,7 @@ def block(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("block")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scored_pairs())
 def test_roc_has_one_point_per_distinct_score(pairs):
     curve = roc(*pairs)
@@ -73,7 +73,7 @@ def test_roc_has_one_point_per_distinct_score(pairs):
         assert got.dtype == np.float64
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(scored_pairs(), st.lists(st.floats(0, 1), max_size=5))
 def test_tar_at_most_is_largest_tar_of_any_threshold_within_far(pairs, more):
     scores, same = pairs
@@ -85,7 +85,7 @@ def test_tar_at_most_is_largest_tar_of_any_threshold_within_far(pairs, more):
 
 
 @pytest.mark.usefixtures("block")
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scored_pairs(), st.lists(st.floats(0, 1), max_size=5))
 def test_tar_nearest_equals_the_scripts_of_the_field(pairs, more):
     scores, same = pairs
@@ -93,7 +93,7 @@ def test_tar_nearest_equals_the_scripts_of_the_field(pairs, more):
     np.testing.assert_array_equal(tar_at_far(scores, same, fars, rule="nearest"), script_tar_at_far(*pairs, fars))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(scored_pairs(), st.lists(st.floats(0, 1), max_size=5))
 def test_operating_point_is_the_last_point_of_the_curve_within_far(pairs, more):
     fars = np.array(more or [FARS, FARS[::-1]])
@@ -128,7 +128,7 @@ def test_figures_hold_on_many_scores_most_of_them_tied_or_none(dtype):
     np.testing.assert_array_equal(tar_at_far(levels, same, FARS, "nearest"), script_tar_at_far(levels, same, FARS))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.integers(1, 40), st.integers(1, 40))
 def test_tar_at_most_holds_on_targets_that_are_observed_fars(seed, mates, impostors):
     rng = np.random.default_rng(seed)
@@ -168,7 +168,7 @@ def test_tar_has_the_shape_of_fars(rule, fars):
     assert got.dtype == np.float64
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(scored_pairs())
 def test_equal_error_rate_is_the_crossing_of_far_and_frr_on_the_interpolated_roc(pairs):
     far, tar, thresholds = longhand_roc(*pairs)

@@ -32,7 +32,7 @@ def longhand_pool(features, templates, media, mirrored=None, detector_scores=Non
     return ids, np.array(pooled)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     seeds,
     st.integers(1, 60),
@@ -142,7 +142,7 @@ def test_pooling_finds_nan_whatever_the_options(keep_norms):
 # Scores of listed pairs.
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seeds, st.integers(1, 40), st.integers(1, 200), st.integers(0, 50), st.sampled_from([64, 1 << 12, 1 << 20]))
 def test_pair_scores_are_dot_products_in_the_order_of_the_list(seed, templates, size, pairs, block_bytes):
     rng = np.random.default_rng(seed)
@@ -207,7 +207,7 @@ def test_pair_scores_name_what_is_wrong_with_their_input():
 # Ids to rows.
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.integers(-1000, 10**12), min_size=1), st.data())
 def test_template_rows_find_each_id(ids, data):
     ascending = np.array(sorted(ids))
@@ -215,7 +215,7 @@ def test_template_rows_find_each_id(ids, data):
     np.testing.assert_array_equal(ascending[template_rows(ascending, wanted)], wanted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.integers(-128, 127), min_size=1), st.sampled_from([np.int8, np.int64]), st.integers(0, 2**16))
 def test_template_rows_find_each_id_where_many_are_wanted(ids, kind, seed):
     ascending = np.array(sorted(ids), kind)

@@ -27,7 +27,7 @@ def longhand_accuracy(distances, same, folds):
     return np.array(accuracies), np.array(chosen)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(2, 60), st.integers(2, 12), st.sampled_from([None, 100, 20, 1]), st.floats(0, 1))
 def test_accuracy_equals_the_double_loop_over_thresholds_and_folds(seed, pairs, folds, levels, share):
     folds = min(folds, pairs)
@@ -47,7 +47,7 @@ def test_accuracy_equals_the_double_loop_over_thresholds_and_folds(seed, pairs, 
     assert result.accepted.tolist() == [bool(d < t) for d, t in zip(distances, of_pairs, strict=True)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds, st.integers(10, 60), st.sampled_from([np.float32, np.float64]))
 def test_verification_accuracy_is_accuracy_of_squared_distance_between_unit_embeddings(seed, pairs, dtype):
     rng = np.random.default_rng(seed)

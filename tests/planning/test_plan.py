@@ -106,7 +106,7 @@ def test_without_momentum_there_is_none() -> None:
     assert item(made.always, "their momentum") == item(made.always, "backbone: momentum") == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 10**7), st.integers(1, 32), st.sampled_from([1.0, 0.1, 0.003]), st.integers(1, 1 << 31))
 def test_the_head_is_shared_out_and_sampled_as_the_formulas_say(
     identities: int, processes: int, rate: float, budget: int

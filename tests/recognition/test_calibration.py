@@ -316,7 +316,7 @@ def test_too_few_people_have_no_likelihood_ratio() -> None:
     assert "too few people" in note
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=8))
 def test_folders_of_any_shape_are_counted_right(sizes: Sequence[int]) -> None:
     if max(sizes) < 2:

@@ -47,7 +47,7 @@ TYPES = st.sampled_from(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), path=st.sampled_from(["", "/friends/faces", "/friends/search"]))
 def test_every_form_of_a_gallery_is_answered(friends, photos, data, path):
     body = b"\r\n".join(data.draw(st.lists(parts(photos["a"]), max_size=4))) + b"\r\n--b--\r\n"
@@ -59,7 +59,7 @@ def test_every_form_of_a_gallery_is_answered(friends, photos, data, path):
     assert friends.app.state.work._at_work == 0
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), path=ROUTES, kind=TYPES, end=st.sampled_from([b"\r\n--b--\r\n", b"--b--", b""]))
 def test_every_form_is_answered(client, photos, data, path, kind, end):
     body = b"\r\n".join(data.draw(st.lists(parts(photos["a"]), max_size=4))) + end
@@ -70,7 +70,7 @@ def test_every_form_is_answered(client, photos, data, path, kind, end):
     assert client.app.state.work._at_work == 0
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
 def test_every_damaged_photo_is_answered(client, photos, at, byte, cut):
     photo = bytearray(photos["a"])

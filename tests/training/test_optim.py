@@ -76,7 +76,7 @@ def test_rows_in_any_order_and_more_than_once_are_added_up(rows):
     torch.testing.assert_close(torch.zeros(6, 5).index_copy(0, found, sums), gradient.to_dense())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1, max_size=6), st.sampled_from([0.0, 0.9]))
 def test_rows_follow_the_rule_when_they_are_sampled_and_stay_when_not(samples, momentum):
     weight = weight_of(dtype=torch.float64)
@@ -194,7 +194,7 @@ def test_adamw_is_torchs_where_all_rows_have_a_gradient(sparse, piece):
     assert mine.state[ours].keys() == torchs.state[theirs].keys() == {"step", "exp_avg", "exp_avg_sq"}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1, max_size=6))
 def test_rows_follow_adamws_rule_when_they_are_sampled_and_stay_when_not(samples):
     weight = weight_of(dtype=torch.float64)

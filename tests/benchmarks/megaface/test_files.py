@@ -23,7 +23,7 @@ from elasticface.benchmarks.megaface.files import (
 from elasticface.benchmarks.megaface.protocol import open_megaface
 from elasticface.benchmarks.reading.features import FeatureFiles
 
-FREELY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FREELY = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_the_lists_are_read_in_their_order(tmp_path: Path) -> None:

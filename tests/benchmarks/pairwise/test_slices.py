@@ -75,7 +75,7 @@ def longhand_groups(factor: str, first: list[str], second: list[str], metadata: 
 # ---------------------------------------------------------------------------------------------- figures
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.integers(10, 200))
 def test_slices_are_the_longhand_counts(seed: int, pairs: int) -> None:
     first, second, metadata = made_up(seed, pairs=pairs)

@@ -19,7 +19,7 @@ from elasticface.benchmarks.reading.rows import read_media, read_pairs, read_poi
 IDS = st.integers(0, 2**31 - 1)
 BLANKS = st.sampled_from([" ", "\t", "  ", " \t"])
 ENDS = st.sampled_from(["\n", "\r\n", " \n"])
-FREELY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FREELY = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 POINTS = "1.5 2 3 4 5 6 7 8 9 10 0.99"
 
 
@@ -54,7 +54,7 @@ SHORT_IDS = st.integers(0, 10**7 - 1)
 ROW = re.compile(rb"[ \t]*(\d+)[ \t]+(\d+)[ \t]+0*([01])[ \t]*\r?")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(SHORT_IDS, SHORT_IDS, st.integers(0, 1)), min_size=3, max_size=12),
     st.integers(0, 2**16),

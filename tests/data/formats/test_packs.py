@@ -87,7 +87,7 @@ def test_every_flavour_of_python_3_is_read(
     assert read(path, pickle.dumps(content, protocol)) == (IMAGES, SAME)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     pairs=st.lists(st.tuples(st.binary(max_size=400), st.binary(max_size=400), st.booleans()), min_size=1),
     of_images=st.sampled_from(sorted(OF_IMAGES)),

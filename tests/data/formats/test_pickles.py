@@ -59,7 +59,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(value=PLAIN, protocol=st.sampled_from(PROTOCOLS), python=st.booleans())
 def test_plain_values_are_read_as_pickle_reads_them(path: Path, value: Any, protocol: int, python: bool) -> None:
     if python:  # the pickler written in Python chooses other opcodes here and there

@@ -111,7 +111,7 @@ def test_of_several_labels_the_first_counts(tmp_path: Path) -> None:
 pieces = st.lists(st.sampled_from([MAGIC, b"\0" * 4, b"abcd", b"x", MAGIC[:3]]), max_size=9).map(b"".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(pieces, st.sampled_from([0.0, 1.0, (1.0,), (2.0, 3.0)])), min_size=1, max_size=5))
 def test_data_that_hold_the_magic_word_anywhere_come_back(
     tmp_path_factory: pytest.TempPathFactory, images: list[tuple[bytes, float]]

@@ -26,7 +26,7 @@ def longhand(faces: list[tuple[bytes, int]], identities: int) -> tuple[bytes, st
     return content, rows
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(images, st.integers(0, 3)), min_size=1, max_size=8), st.data())
 def test_files_are_the_longhands_however_often_writing_was_stopped(
     tmp_path_factory: pytest.TempPathFactory, faces: list[tuple[bytes, int]], data: st.DataObject

@@ -164,7 +164,7 @@ def test_what_is_no_image_is_refused_in_one_line_with_its_name(data, reason):
     assert isinstance(caught.value, InputError)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(JPEGS)), st.floats(0, 1, exclude_max=True))
 def test_a_jpeg_cut_anywhere_is_refused(kind, share):
     whole = JPEGS[kind]
@@ -179,7 +179,7 @@ def test_a_jpeg_that_lacks_its_last_bytes_is_refused(kind, missing):
         decode(JPEGS[kind][:-missing], kind)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(JPEGS)),
     st.floats(0.05, 1, exclude_max=True),
@@ -201,7 +201,7 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm(kind, trailing):
     np.testing.assert_array_equal(decode(JPEGS[kind] + trailing, kind), decode(JPEGS[kind], kind))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([kind for kind in ENCODED if "JPEG" not in kind]), st.floats(0, 1, exclude_max=True), st.booleans()
 )
@@ -245,13 +245,13 @@ MAGIC = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(MAGIC), st.binary(max_size=300))
 def test_random_bytes_become_an_image_or_a_damaged_image_and_nothing_else(magic, noise):
     decoded_or_damaged(magic + noise)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(sorted(ENCODED)),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5),
@@ -367,7 +367,7 @@ def test_suffixes_are_lower_case_with_a_dot():
     assert {".jpg", ".jpeg", ".png", ".webp", ".bmp"} <= IMAGE_SUFFIXES
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(sorted(JPEGS)),
     st.lists(

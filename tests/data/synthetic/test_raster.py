@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elasticface.data.synthetic.raster import buffers, cast_shadows, project, rasterise, rotate
@@ -91,7 +91,6 @@ def test_each_pixel_equals_a_brute_force_z_buffer(seed, facing):
     assert (weights[hidden] == 55).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(-12, 36)] * 6), min_size=1, max_size=6), st.sampled_from([0, 1, -1]))
 def test_triangles_with_corners_on_a_grid_are_exact(corners, facing):
     """Quarters of a pixel, edges through centres included, are exact in float32: an edge belongs to its triangle."""
@@ -276,7 +275,6 @@ def test_new_buffers_show_nothing_and_everything_is_nearer():
 # ---------------------------------------------------------------------------------------------- points
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_rotate_is_a_product_with_the_transposed_frame(seed):
     r = np.random.default_rng(seed)
@@ -288,7 +286,6 @@ def test_rotate_is_a_product_with_the_transposed_frame(seed):
     assert np.array_equal(points, before)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_project_is_a_pinhole_camera_before_an_affine_map(seed):
     r = np.random.default_rng(seed)

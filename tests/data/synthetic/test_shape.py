@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elasticface.data.synthetic import asset, shape
@@ -138,7 +138,6 @@ def test_asymmetries_are_the_one_sided_targets():
 # ---------------------------------------------------------------------------------------------- vertices
 
 
-@settings(deadline=None)  # the first example waits for the compiler
 @given(st.dictionaries(st.integers(0, len(HEAD.target_names) - 1), st.floats(-3, 3, width=32), max_size=12))
 def test_a_blend_is_the_dense_sum(weights):
     before = HEAD.vertices.copy()
@@ -283,7 +282,6 @@ def test_normals_of_a_head_equal_longhand(sitters):
     np.testing.assert_allclose(found[clear], total[clear] / length[clear, None], rtol=0, atol=2e-3)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_normals_of_any_triangles_equal_longhand(seed):
     r = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elasticface.data.synthetic import asset, hair
@@ -100,7 +100,6 @@ def test_a_ray_that_misses_takes_the_place_of_the_nearest_node(head, nothing):
         assert (np.abs(neighbours - points[node]).max(-1) == 0).any()
 
 
-@settings(deadline=None)
 @given(st.floats(0.5, 2, width=32), st.tuples(*[st.floats(-5, 5, width=32)] * 3))
 def test_a_patch_follows_a_head_that_is_scaled_and_moved(scale, shift):
     head = asset.load()
