@@ -103,7 +103,7 @@ def test_an_output_folder_in_use_is_refused(people: Path, here: Path) -> None:
     (here / "used").mkdir()
     (here / "used" / "notes.txt").write_text("mine")
     write_landmarks(here / "five.csv", ["person_00/person_00_0001.png"])
-    assert "resume it with --resume" in refused("train", people, "--out", "used", *SMALL)
+    assert "no run to resume; give another folder" in refused("train", people, "--out", "used", *SMALL)
     assert "holds something already" in refused("align", people, "used", "--landmarks", "five.csv")
     assert "holds something already" in refused("split", people, "used", "--people", "2", "--pairs", "20")
 
