@@ -24,6 +24,7 @@ highlight_language = "text"  # code without a language is what one types into a 
 default_role = "code"  # `x` in a docstring
 
 myst_heading_anchors = 4  # as on GitHub
+myst_disable_syntax = ["myst_line_comment"]  # a line that begins with "%" is text, as on GitHub
 
 html_theme = "furo"
 html_title = f"elasticface {release}"
