@@ -161,16 +161,19 @@ class Validate:
         """
         for benchmark in self._benchmarks:
             run_in_first(partial(lambda one: try_pairs(run.encoder(state), one), benchmark))
-        if not run_in_first(lambda: run.is_validated_on(self._mean)):
+        if self._is_due(state) and not run_in_first(lambda: run.is_validated_on(self._mean)):
             run.forget_validation(state.step, [benchmark.name for benchmark in self._benchmarks])
             self(state, run)
 
     def __call__(self, state: TrainState, run: RunFolder) -> None:
-        due = state.ends_epoch and (state.ends_run or (state.last_epoch + 1) % self._every == 0)
-        if due and not state.skipped_in_row:
+        if self._is_due(state):
             begun = time.perf_counter()
             run.add_validation(run_in_first(lambda: self._measure(state, run)))
             self._log.leave_out(time.perf_counter() - begun)
+
+    def _is_due(self, state: TrainState) -> bool:
+        ends = state.ends_epoch and (state.ends_run or (state.last_epoch + 1) % self._every == 0)
+        return ends and not state.skipped_in_row
 
     def _measure(self, state: TrainState, run: RunFolder) -> Validation:
         encoder = run.encoder(state)
