@@ -1,7 +1,9 @@
-"""Kill a writer or the server while people are enrolled and removed: ``python tests/crashes.py --kills 100``.
+"""Kill writers or the server while people are enrolled and removed: ``python tests/crashes.py kills --kills 100``; fill
+the disk meanwhile: ``python tests/crashes.py full FOLDER``.
 
 A writer says each change that was acknowledged, on a pipe, before it begins the next. After every kill each of these is
-in the database, and of the one that was on its way all or nothing: a person's three faces or none.
+in the database, and of those that were on their way all or nothing: a person's three faces or none. Two writers work at
+the same time, on people of their own.
 """
 
 import contextlib
@@ -17,11 +19,14 @@ import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import auto_cli
 from unit_vectors import made_up
 
+from elasticface.base import environment
 from elasticface.base.errors import Stopped
+from elasticface.base.files import write_json
 from elasticface.gallery import collection as collections
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import NewFace
@@ -33,6 +38,8 @@ FACES = 3  # of each person
 DIMENSIONS = 64
 COLLECTION = "crashes"
 MESSAGES = 40  # of a writer before it is killed, at most
+WRITERS = 2  # at the same time
+BALLAST = 16  # MiB that are on the disk before it is filled, and removed afterwards: room to start the server again
 
 
 def write(folder: Path, first: int, said: Connection) -> None:
@@ -43,15 +50,20 @@ def write(folder: Path, first: int, said: Connection) -> None:
 
 def go_on(gallery: Gallery, first: int, said: Connection) -> None:
     said.send(("begun", first))
-    for number in range(first, sys.maxsize):
+    for number in range(first, sys.maxsize, WRITERS):
         said.send(("enrolling", number))
-        faces = made_up(1, FACES, DIMENSIONS, seed=number)
-        gallery.enrol_embeddings([NewFace(str(number), face.embedding, face.source) for face in faces])
+        gallery.enrol_embeddings(faces_of(number))
         said.send(("enrolled", number))
         if not number % 5:
             said.send(("removing", number))
             gallery.remove(str(number), erase=not number % 25)
             said.send(("removed", number))
+
+
+def faces_of(number: int) -> list[NewFace]:
+    """Those of a person."""
+    faces = made_up(1, FACES, DIMENSIONS, seed=number)
+    return [NewFace(str(number), face.embedding, face.source) for face in faces]
 
 
 class Writer:
@@ -84,13 +96,8 @@ class Writer:
         return self.said
 
 
-def crash(folder: Path, kills: int, seed: int, longest: float) -> dict[str, int]:
-    """Kill so many times at random moments, and compare after each. Returns what was counted.
-
-    Raises:
-        AssertionError: an acknowledged change is not there, or half of one is.
-    """
-    chance = random.Random(seed)
+def made(folder: Path) -> Database:
+    """A database with the collection, of nobody yet."""
     database = Database(folder)
     collections.insert(
         database,
@@ -102,40 +109,81 @@ def crash(folder: Path, kills: int, seed: int, longest: float) -> dict[str, int]
         detector="none",
         aggregation="best",
     )
+    return database
+
+
+def crash(folder: Path, kills: int, seed: int, longest: float) -> list[dict[str, Any]]:
+    """Kill so many times at random moments, and compare after each. Returns what each kill met.
+
+    Raises:
+        AssertionError: an acknowledged change is not there, or half of one is.
+    """
+    chance = random.Random(seed)
+    database = made(folder)
     enrolled: set[int] = set()
-    counted = {"writer": 0, "server": 0, "both": 0, "acknowledged": 0}
+    met: list[dict[str, Any]] = []
     first = 0
     for kill in range(kills):
-        writer = Writer(folder, first)
-        writer.wait_for(chance.randint(1, MESSAGES))
+        writers = [Writer(folder, first + number) for number in range(WRITERS)]
+        writers[0].wait_for(chance.randint(1, MESSAGES))
         time.sleep(chance.uniform(0, longest))
-        what = ("writer", "server", "both")[kill % 3]
+        what = ("writers", "server", "both")[kill % 3]
         if what != "server":
-            writer.process.kill()
-        if what != "writer":
+            for writer in writers:
+                writer.process.kill()
+        if what != "writers":
             os.kill(int((folder / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-        said = writer.ended()
-        on_its_way: set[int] = set()
-        for state, number in said:
-            first = number + 1
+        acknowledged = 0
+        on_their_way: set[int] = set()
+        for state, number in (message for writer in writers for message in writer.ended()):
+            first = max(first, number + 1)
             if state in ("enrolled", "removed"):
-                counted["acknowledged"] += 1
-                on_its_way.discard(number)
+                acknowledged += 1
+                on_their_way.discard(number)
                 (enrolled.add if state == "enrolled" else enrolled.discard)(number)
             else:
-                on_its_way.add(number)
+                on_their_way.add(number)
         database.disconnect()
-        if what != "writer":
+        if what != "writers":
             database.close()
             database = Database(folder)
         there = faces(database)
         assert all(number == FACES for number in there.values()), there
-        assert {*there} ^ enrolled <= on_its_way, (sorted({*there} ^ enrolled), on_its_way)
+        assert {*there} ^ enrolled <= on_their_way, (sorted({*there} ^ enrolled), on_their_way)
+        done = len({number for number in on_their_way if (number in there) != (number in enrolled)})
         enrolled = {*there}
-        counted[what] += 1
-        print(f"kill {kill + 1}: {what}, {len(said):,} messages, {len(there):,} people there", file=sys.stderr)
+        met.append({"killed": what, "acknowledged": acknowledged, "begun": len(on_their_way), "done": done})
+        print(f"kill {kill + 1}: {met[-1]}, {len(there):,} people there", file=sys.stderr)
     database.close()
-    return counted
+    return met
+
+
+def fill(folder: Path) -> dict[str, Any]:
+    """Enrol until the disk of ``folder`` is full, make room, and compare. Returns what was met.
+
+    Raises:
+        AssertionError: an acknowledged change is not there, or half of one is.
+    """
+    ballast = folder / "ballast"
+    ballast.write_bytes(bytes(BALLAST * 2**20))
+    database = made(folder / "db")
+    gallery = Gallery(COLLECTION, database=database)
+    enrolled: set[int] = set()
+    said = ""
+    while not said:
+        try:
+            gallery.enrol_embeddings(faces_of(len(enrolled)))
+            enrolled.add(len(enrolled))
+        except Stopped as error:
+            said = str(error)
+    database.close()
+    ballast.unlink()
+    database = Database(folder / "db")
+    there = faces(database)
+    database.close()
+    assert all(number == FACES for number in there.values()), there
+    assert {*there} ^ enrolled <= {len(enrolled)}, sorted({*there} ^ enrolled)
+    return {"bytes": shutil.disk_usage(folder).total, "acknowledged": len(enrolled), "there": len(there), "said": said}
 
 
 def faces(database: Database) -> dict[int, int]:
@@ -157,21 +205,41 @@ def faces(database: Database) -> dict[int, int]:
     return {int(name): number for name, number, *_ in rows}
 
 
-def main(kills: int = 100, seed: int = 0, longest: float = 0.2) -> None:
-    """Kill, compare, and say what was counted.
+def kills(kills: int = 100, seed: int = 0, longest: float = 0.2, out: Path | None = None) -> None:
+    """Kill, and compare.
 
     Args:
-        kills: at random moments, of the writer, the server and both in turn.
+        kills: at random moments, of the writers, the server and all of them in turn.
         seed: of the moments.
         longest: seconds between a writer's last message and its end, at most.
+        out: JSON file for what each kill met.
     """
     place = Path(tempfile.mkdtemp(prefix="gallery-", dir="/tmp"))
     place.chmod(0o711)
     try:
-        print(json.dumps(crash(place / "db", kills, seed, longest)))
+        keep(out, {"writers": WRITERS, "kills": crash(place / "db", kills, seed, longest)})
     finally:
         shutil.rmtree(place)
 
 
+def full(folder: Path, out: Path | None = None) -> None:
+    """Enrol until a disk is full, make room again, and compare.
+
+    Args:
+        folder: an empty one, all of a small disk: ``mount -t tmpfs -o size=110m,mode=711 tmpfs FOLDER``.
+        out: JSON file for what was met.
+    """
+    if any(folder.iterdir()):
+        sys.exit(f"{folder}: is not empty")
+    keep(out, fill(folder))
+
+
+def keep(out: Path | None, met: dict[str, Any]) -> None:
+    """Print what was met, and write it if it is to be kept."""
+    print(json.dumps(met))
+    if out is not None:
+        write_json(out, {"environment": environment.describe(), **met})
+
+
 if __name__ == "__main__":
-    auto_cli(main)
+    auto_cli([kills, full])

@@ -39,7 +39,8 @@ _VERSION = "18"  # of PostgreSQL
 _MAJOR = f"pginstall{_VERSION}"  # its folder in the wheel
 _PORT = 5432  # in the name of the socket alone
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path that Linux takes; macOS takes 103
-_PATIENCE = 600  # seconds for a start, which may have a crash to recover from, and for a stop
+_PATIENCE = 600  # seconds for a start, which may have a crash to recover from
+_STOPPING = 30  # seconds for a stop that writes everything to the tables; after that, or amid a recovery, one without
 _RETRIES = 20.0  # seconds in which a killed server's children may still hold its memory
 
 _SETTINGS = {
@@ -110,7 +111,7 @@ class Server:
         atexit.unregister(self.close)
         with client, self._alone():
             if _flock(client, "exclusive, or not at all"):
-                self._run("pg_ctl", "stop", "-D", self._data, "-m", "fast", "-w", "-t", _PATIENCE)
+                self._stop()
 
     def restart(self) -> None:
         """Start the server again if it does not run: it was killed, or ended by somebody.
@@ -158,8 +159,7 @@ class Server:
     def _start(self) -> None:
         """Have the server running, and the database there."""
         import psycopg
-        from psycopg.conninfo import make_conninfo
-        from psycopg.pq import PGconn, Ping
+        from psycopg.pq import Ping
 
         deadline = time.monotonic() + _RETRIES
         while True:
@@ -170,7 +170,7 @@ class Server:
                         connection.execute(f"CREATE DATABASE {USER}")
                 return
             except psycopg.OperationalError as error:
-                answer = PGconn.ping(make_conninfo(**self.address).encode())
+                answer = self._answer()
                 if answer == Ping.OK:  # all its connections are taken, say
                     raise Stopped(
                         f"{printable(self.folder)}: no connection to the database: {first_line(error)}"
@@ -191,6 +191,22 @@ class Server:
                 raise Stopped(f"{printable(self.folder)}: PostgreSQL does not start: {_reason(started.stderr)}")
             if started.returncode:
                 time.sleep(0.3)
+
+    def _stop(self) -> None:
+        """Stop the server. One that recovers from a crash may never end by "fast" (PostgreSQL 18 waits for processes
+        that it has not told to end); "immediate" leaves the recovery to the next start, and loses nothing."""
+        from psycopg.pq import Ping
+
+        for mode in ("fast", "immediate") if self._answer() == Ping.OK else ("immediate",):
+            if not self._run("pg_ctl", "stop", "-D", self._data, "-m", mode, "-w", "-t", _STOPPING).returncode:
+                return
+
+    def _answer(self) -> int:
+        """What psycopg's ``Ping`` has for a server that takes connections, takes none yet, or does not answer."""
+        from psycopg.conninfo import make_conninfo
+        from psycopg.pq import PGconn
+
+        return PGconn.ping(make_conninfo(**self.address).encode())
 
     def _run(self, program: str, *words: Any, **variables: str) -> "subprocess.CompletedProcess[str]":
         # The server inherits no pipe: a caller that reads it would wait for as long as the server runs.

@@ -1,5 +1,7 @@
 """The embedded server: in a folder that nobody else may enter, shared by its users, stopped by the last one."""
 
+import os
+import signal
 from pathlib import Path
 from unittest import mock
 
@@ -115,6 +117,21 @@ def test_a_server_that_is_recovering_is_waited_for_and_one_that_is_full_is_said(
     with pytest.raises(Stopped, match="no connection to the database: FATAL"):
         opened.server.restart()
     assert refused.call_count == 3
+
+
+def test_a_server_is_stopped_although_it_recovers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_STOPPING", 3)
+    database = Database(place / "crashed")
+    with database.transaction() as cursor:
+        cursor.execute("CREATE TABLE much AS SELECT generate_series(1, 100000)")
+        (backend,) = cursor.execute("SELECT pg_backend_pid()").fetchone() or ()
+    os.kill(backend, signal.SIGKILL)  # as the system does that has no memory: all others end, and it recovers
+    database.close()
+    assert not (place / "crashed" / "data" / "postmaster.pid").exists()
+    database = Database(place / "crashed")
+    with database.transaction() as cursor:
+        assert cursor.execute("SELECT count(*) FROM much").fetchone() == (100_000,)
+    database.close()
 
 
 def test_who_only_uses_a_database_makes_none(place: Path) -> None:
