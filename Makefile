@@ -50,6 +50,7 @@ lint: install
 	MYPYPATH=studies:. $(BIN)/mypy --explicit-package-bases studies tools
 	MYPYPATH=benches:tests:. $(BIN)/mypy --explicit-package-bases --follow-imports silent benches
 	$(BIN)/lint-imports
+	$(BIN)/python benches/write_docs.py --check
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -1,9 +1,10 @@
 """What the programs beside this one have stored, as pages of the docs: ``python benches/write_docs.py``.
 
-docs/performance.md is made as a whole, of docs/scaling.md, docs/training.md, docs/export.md and docs/faces.md
-what is between markers.
+docs/performance.md is made as a whole; of docs/scaling.md, docs/training.md, docs/export.md, docs/faces.md,
+docs/gallery.md and docs/service.md what is between markers.
 """
 
+import sys
 from pathlib import Path
 
 import backbones
@@ -13,6 +14,7 @@ import equality
 import export
 import faults
 import gallery
+import gallery_crashes
 import gpu
 import head
 import head_processes
@@ -25,7 +27,7 @@ import reading
 import service
 import synthetic
 import training
-from common import RESULTS, machine, stored
+from common import RESULTS, machine, run, stored
 
 from elasticface.base.files import write_text
 
@@ -119,17 +121,17 @@ remains of it when worker processes send batches.
 
 """
 
-SCALING, TRAINING, EXPORT, FACES, SERVICE = (
-    PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export", "faces", "service")
+SCALING, TRAINING, EXPORT, FACES, GALLERY, SERVICE = (
+    PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export", "faces", "gallery", "service")
 )
 
 
-def fill(path: Path, texts: dict[str, str]) -> None:
-    """Put each text between the markers of its name."""
+def filled(path: Path, texts: dict[str, str]) -> str:
+    """The page with each text between the markers of its name."""
     page = path.read_text("utf-8")
     for name, text in texts.items():
         page = between(page, name, text)
-    write_text(path, page)
+    return page
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -142,7 +144,8 @@ def between(page: str, name: str, text: str) -> str:
     return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
-def main() -> None:
+def pages() -> dict[Path, str]:
+    """Each page as the stored results have it."""
     names = "head.json", "backbones.json", "benchmarks.json", "reading.json", "synthetic.json"
     heads, nets, figures, files, faces = (stored(RESULTS / name) for name in names)
     page = TEXT.format(
@@ -157,22 +160,37 @@ def main() -> None:
         reading=reading.table(files),
         data=READING.format(table=data.table(stored(data.OUT))),
         synthetic=synthetic.table(faces),
-        gallery=gallery.table(stored(gallery.OUT)) if gallery.OUT.exists() else "Not run to its end yet.",
+        gallery=gallery.table(stored(gallery.OUT)),
         training=training.table(stored(training.OUT)),
         gpu=gpu.table(stored(gpu.OUT)) if gpu.OUT.exists() else "Not run on a GPU yet.",
     )
-    write_text(PAGE, page)
-    parts = {"equality": equality.table(stored(equality.OUT))}
-    for program in (million, processes):
-        if program.OUT.exists():
-            parts[program.OUT.stem] = program.table(stored(program.OUT))
-    fill(SCALING, parts | plan.parts(stored(plan.OUT)))
-    fill(TRAINING, {"faults": faults.table()})
-    fill(EXPORT, {"export": export.table(stored(export.OUT))})
-    fill(FACES, {"photos": photos.table(stored(photos.OUT))})
-    if service.OUT.exists():
-        fill(SERVICE, {"service": service.table(stored(service.OUT))})
+    parts = {program.OUT.stem: program.table(stored(program.OUT)) for program in (equality, million, processes)}
+    crashes = gallery_crashes.table(stored(gallery_crashes.KILLS), stored(gallery_crashes.FULL))
+    return {
+        PAGE: page,
+        SCALING: filled(SCALING, parts | plan.parts(stored(plan.OUT))),
+        TRAINING: filled(TRAINING, {"faults": faults.table()}),
+        EXPORT: filled(EXPORT, {"export": export.table(stored(export.OUT))}),
+        FACES: filled(FACES, {"photos": photos.table(stored(photos.OUT))}),
+        GALLERY: filled(GALLERY, {"crashes": crashes}),
+        SERVICE: filled(SERVICE, {"service": service.table(stored(service.OUT))}),
+    }
+
+
+def main(check: bool = False) -> None:
+    """Write the pages.
+
+    Args:
+        check: write nothing, and end with 1 if a page is not as the stored results have it.
+    """
+    others = {path: text for path, text in pages().items() if path.read_text("utf-8") != text}
+    if not check:
+        for path, text in others.items():
+            write_text(path, text)
+    elif others:
+        names = ", ".join(path.name for path in others)
+        sys.exit(f"{names}: not as the stored results have it; run python benches/write_docs.py")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -39,7 +39,7 @@ DIMENSIONS = 64
 COLLECTION = "crashes"
 MESSAGES = 40  # of a writer before it is killed, at most
 WRITERS = 2  # at the same time
-BALLAST = 16  # MiB that are on the disk before it is filled, and removed afterwards: room to start the server again
+BALLAST = 48  # MiB that are on the disk before it is filled, and removed afterwards: room to recover in
 
 
 def write(folder: Path, first: int, said: Connection) -> None:
@@ -183,7 +183,12 @@ def fill(folder: Path) -> dict[str, Any]:
     database.close()
     assert all(number == FACES for number in there.values()), there
     assert {*there} ^ enrolled <= {len(enrolled)}, sorted({*there} ^ enrolled)
-    return {"bytes": shutil.disk_usage(folder).total, "acknowledged": len(enrolled), "there": len(there), "said": said}
+    return {
+        "bytes": shutil.disk_usage(folder).total,
+        "acknowledged": len(enrolled),
+        "there": len(there),
+        "said": said.replace(str(folder), "FOLDER"),
+    }
 
 
 def faces(database: Database) -> dict[int, int]:
@@ -226,7 +231,7 @@ def full(folder: Path, out: Path | None = None) -> None:
     """Enrol until a disk is full, make room again, and compare.
 
     Args:
-        folder: an empty one, all of a small disk: ``mount -t tmpfs -o size=110m,mode=711 tmpfs FOLDER``.
+        folder: an empty one, all of a small disk: ``mount -t tmpfs -o size=200m,mode=711 tmpfs FOLDER``.
         out: JSON file for what was met.
     """
     if any(folder.iterdir()):
@@ -235,9 +240,10 @@ def full(folder: Path, out: Path | None = None) -> None:
 
 
 def keep(out: Path | None, met: dict[str, Any]) -> None:
-    """Print what was met, and write it if it is to be kept."""
-    print(json.dumps(met))
-    if out is not None:
+    """Write what was met, or print it."""
+    if out is None:
+        print(json.dumps(met))
+    else:
         write_json(out, {"environment": environment.describe(), **met})
 
 

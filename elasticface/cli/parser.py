@@ -47,7 +47,8 @@ class Parser(ArgumentParser):
         hint = options.pop("type", None)
         if hasattr(options.get("action"), "_typehint"):  # how add_class_arguments gives most hints
             hint = options.pop("action")._typehint
-        names = tuple(name.replace("_", "-") for name in names if not name.endswith("+"))
+        if options.get("help") is not argparse.SUPPRESS:  # jsonargparse's own, which it looks for by their names
+            names = tuple(name.replace("_", "-") for name in names if not name.endswith("+"))
         if hint is bool:
             options["action"] = ActionYesNo(no_prefix="no-")
         elif hint is not None:

@@ -1,6 +1,7 @@
 """Gallery: a collection of people, as one thing that is enrolled into, searched and removed from."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,7 @@ from elasticface.gallery.prepared import prepare
 from elasticface.gallery.rules import Rules
 from elasticface.gallery.search import USUAL_FPIR, Answer, Found, Recall, decide
 from elasticface.gallery.search import search as search_collection
+from elasticface.gallery.stats import Stats, audit, stats_of
 from elasticface.model.encoder import FaceEncoder
 from elasticface.recognition.verification import Threshold, check_embedding, choose_face, name_of, threshold_of
 
@@ -92,17 +94,41 @@ class Gallery:
         from elasticface.model.loading import load
 
         encoder, finder = encoder or load("default"), finder or FaceFinder()
-        opened = database if isinstance(database, Database) else Database(database)
-        try:
+        with _opened(database) as opened:
             collections.create(opened, name, encoder, finder, aggregation)
             made = cls(collections.checked_name(name, "collection"), database=opened, finder=finder)
             made.encoder = encoder  # which is not compared with itself: that reads all weights
-        except BaseException:
-            if opened is not database:
-                opened.close()
-            raise
         made._owned = opened is not database
         return made
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        name: str | None = None,
+        encoder: FaceEncoder | None = None,
+        *,
+        database: str | Path | Database | None = None,
+        finder: FaceFinder | None = None,
+    ) -> "tuple[Gallery, Enrolment]":
+        """Enrol what :meth:`export` wrote, into a new collection or one of the same model; see :func:`.exchange.load`.
+
+        Args:
+            folder: that was written.
+            name: of the collection; None: as it was called.
+            encoder, database, finder: as of the class.
+
+        Returns:
+            The collection, and what became of every face.
+
+        Raises:
+            InputError: a damaged export, which changes nothing, or what the class raises.
+        """
+        with _opened(database) as opened:
+            found, done = exchange.load(opened, Path(folder), name)
+            loaded = cls(found.name, encoder, database=opened, finder=finder)
+        loaded._owned = opened is not database
+        return loaded, done
 
     def __enter__(self) -> "Gallery":
         return self
@@ -201,6 +227,14 @@ class Gallery:
         """The most similar people of each embedding, float [Q, D]; see :func:`.search.search`."""
         return search_collection(self.database, self._opened, np.asarray(embeddings), most, exact=exact)
 
+    def stats(self) -> Stats:
+        """Its size on the disk, and how it is searched."""
+        return stats_of(self.database, self._opened)
+
+    def audit(self) -> list[tuple[Any, ...]]:
+        """What was done to collections of its name, oldest first; see :func:`.stats.audit`."""
+        return audit(self.database, self.name)
+
     def people(self) -> list[Person]:
         """Everybody who is enrolled, by name."""
         return everybody(self.database, self._opened)
@@ -234,3 +268,15 @@ class Gallery:
         if self.encoder is None:
             raise InputError(f"collection {printable(self.name)}: photos need the model; open it with its encoder")
         return self.encoder
+
+
+@contextlib.contextmanager
+def _opened(database: str | Path | Database | None) -> Iterator[Database]:
+    """The database, made if need be; one that was opened here is closed if the body fails."""
+    opened = database if isinstance(database, Database) else Database(database)
+    try:
+        yield opened
+    except BaseException:
+        if opened is not database:
+            opened.close()
+        raise

@@ -24,13 +24,13 @@ USUAL_FPIR = 0.01
 """How many of the searches for strangers may name somebody, unless the operator says otherwise."""
 
 EXACT_UP_TO = 100_000
-"""Vectors that are all compared even where there is an index: 0.07 s of one core, at 0.7 µs for 512 numbers."""
+"""Vectors that are all compared even where there is an index: 0.06 s of a core for 256 numbers (benches/gallery.py)."""
 
 CANDIDATES = 1000
 """Vectors that the index gives for a search, and `hnsw.ef_search`: the more, the higher the recall, and the slower.
 
-As many as pgvector allows: of 200 people among a million random embeddings of 256 numbers, 200 candidates hold 83 %,
-400 hold 95 %, and 1,000 all of them, in four times the time of 200 and a fifth of that of the exact search.
+As many as pgvector allows: they hold each of 200 people among a million random embeddings of 256 numbers, in a fifth of
+the time of the exact search (benches/gallery.py).
 """
 
 

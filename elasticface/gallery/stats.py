@@ -29,14 +29,23 @@ class Stats:
             return f"exact, up to {EXACT_UP_TO:,} vectors; its index: {self.recall}"
         return f"approximate, {self.recall}"
 
+    @property
+    def advice(self) -> str | None:
+        """What would make its searches faster, in a large collection without an index."""
+        if self.recall is not None or is_small(self.collection):
+            return None
+        return f"every search compares with {self.collection.searched:,} vectors; an index: elasticface gallery reindex"
+
     def lines(self) -> list[str]:
         """For the terminal."""
         found = self.collection
+        advice = [] if self.advice is None else [f"  {self.advice}"]
         return [
             f"{printable(found.name)}: {found.people:,} people, {found.faces:,} faces, {self.size / 1e6:,.1f} MB",
             f"  model {printable(found.model)} ({found.fingerprint.hex()[:16]}…), {found.dimensions} numbers a face, "
             f"detector {printable(found.detector)}",
             f"  several faces of a person: {found.aggregation}; search: {self.search}",
+            *advice,
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -56,14 +65,14 @@ def stats(database: Connections) -> list[Stats]:
     return [_stats(database, found) for found in collections.every(database)]
 
 
-def stats_of(database: Connections, name: str) -> Stats:
+def stats_of(database: Connections, which: str | Collection) -> Stats:
     """Of one collection.
 
     Raises:
-        NoCollection: there is none of that name.
+        NoCollection: it is not there.
     """
     with database.transaction() as cursor:
-        found = collections.read(cursor, database, name)
+        found = collections.read(cursor, database, which)
     return _stats(database, found)
 
 
@@ -77,8 +86,17 @@ def _stats(database: Connections, found: Collection) -> Stats:
         return Stats(found, int(row[0] or 0) if row else 0, read_recall(cursor, found))
 
 
-def audit(database: Connections) -> list[tuple[Any, ...]]:
-    """The lines of the audit log, oldest first, as ``AUDIT_COLUMNS`` says; times in ISO 8601."""
+def audit(database: Connections, collection: str | None = None) -> list[tuple[Any, ...]]:
+    """The lines of the audit log, oldest first, as ``AUDIT_COLUMNS`` says; times in ISO 8601.
+
+    Args:
+        database: where.
+        collection: a name: only lines of collections that had it; None: all.
+    """
     with database.transaction() as cursor:
-        cursor.execute("SELECT time, role, action, collection, person, faces FROM audit ORDER BY id")
+        cursor.execute(
+            "SELECT time, role, action, collection, person, faces FROM audit "
+            "WHERE collection = coalesce(%s::text, collection) ORDER BY id",
+            [collection],
+        )
         return [(time.isoformat(), *others) for time, *others in cursor.fetchall()]

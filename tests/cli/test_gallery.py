@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from album import NOBODY
+from calibrated import calibrated
 from command_line import done, refused, run
 from unit_vectors import made_up
 
-from elasticface.gallery import removal
+from elasticface.gallery import removal, search
 from elasticface.gallery.gallery import Gallery
+from elasticface.model.loading import load
 
 if TYPE_CHECKING:
     from elasticface.gallery.database import Database
@@ -125,3 +127,25 @@ def test_its_help_names_every_command() -> None:
     for command in "create enrol search people remove stats export import reindex".split():
         assert f"\n    {command} " in out
         assert "--database" in done("gallery", command, "--help")
+
+
+def test_fpir_decides_who_is_named(
+    album: Path, model: Path, database: "Database", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert database.server is not None
+    encoder = load(model)
+    calibrated(encoder, (1e-2, 0.9), (1e-4, 1.5)).save(tmp_path / "calibrated")
+    there = ("--database", database.server.folder, "--model", tmp_path / "calibrated")
+    done("gallery", "create", *there)
+    done("gallery", "enrol", album / "people", *there, "--workers", "1")
+    photo = album / "people/person 1/0.png"
+    rates = {}
+    for fpir in ("0.1", "0.01"):
+        told = json.loads(done("gallery", "search", photo, *there, "--json", "--fpir", fpir))
+        rates[fpir] = told["person"], told["unknown"], told["threshold"]
+    assert rates == {"0.1": ("person 1", False, 0.9), "0.01": (None, True, 1.5)}
+    assert done("gallery", "search", photo, *there, "--fpir", "0.01").startswith("unknown: nobody is at or above")
+    assert "fpir" in refused("gallery", "search", photo, *there, "--fpir", "1")
+    monkeypatch.setattr(search, "EXACT_UP_TO", 5)
+    _, _, err = run("gallery", "enrol", album / "people", *there, "--workers", "1")
+    assert "note: every search compares with 6 vectors; an index: elasticface gallery reindex" in err

@@ -40,6 +40,11 @@ def hint(action: argparse.Action) -> Any:
     return action.type.keywords["hint"]
 
 
+def test_a_parser_is_used_again() -> None:
+    options = [PARSERS["plan"].parse_args(["--identities", number]).identities for number in ("10", "20")]
+    assert options == [10, 20]
+
+
 def test_commands_of_options_that_are_checked_here_are_all() -> None:
     assert len(PARSERS) == 28
     assert {command for command, _ in READ} == PARSERS.keys()

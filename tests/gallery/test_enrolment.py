@@ -13,6 +13,7 @@ from album import NOBODY
 from unit_vectors import made_up, unit
 
 from elasticface.base.errors import InputError
+from elasticface.gallery import enrolment
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import ALREADY, NewFace
 from elasticface.gallery.gallery import Gallery
@@ -57,6 +58,30 @@ def test_a_folder_is_enrolled_once_however_often(gallery: Gallery, album: Path, 
     assert len(rows) == 11
     assert gallery.enrol_folder(folder, rules=Rules("largest"), workers=1).enrolled == ["Ann.png"]
     assert (gallery.collection.people, gallery.collection.faces) == (4, 7)
+
+
+def test_an_enrolment_that_is_broken_off_goes_on_with_the_rest(
+    gallery: Gallery, album: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(enrolment, "CHUNK", 2)
+    store, calls = enrolment.store_prepared, iter(range(3))
+
+    def broken_off(*arguments: Any) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return store(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(enrolment, "store_prepared", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            gallery.enrol_folder(album / "people", workers=1)
+    assert faces_of(gallery) == {"person 0": 2}
+    capsys.readouterr()
+    again = gallery.enrol_folder(album / "people", workers=1)
+    assert (len(again.enrolled), len(again.already), again.refused) == (4, 2, {})
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "enrolling 0/6"
+    assert last.startswith("enrolling 6/6  not enrolled 0  done in ")
 
 
 def test_faces_that_are_small_or_of_a_low_score_are_refused(gallery: Gallery, album: Path) -> None:

@@ -14,6 +14,7 @@ from elasticface.gallery.collection import Aggregation, every
 from elasticface.gallery.database import Database
 from elasticface.gallery.exchange import EMBEDDINGS, FACES, HEADER, load
 from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.stats import audit
 from elasticface.model.encoder import FaceEncoder
 
 
@@ -25,9 +26,14 @@ def test_what_comes_back_is_what_was_there(
     gallery.enrol_embeddings(made_up(20, 3))
     assert gallery.export(tmp_path / "out") == 60
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
-    found, done = load(database, tmp_path / "out", "others")
+    others, done = Gallery.load(tmp_path / "out", "others", encoder, database=database)
+    found = others.stats().collection
     assert (found.people, found.faces, found.aggregation, len(done.enrolled)) == (20, 60, aggregation, 60)
-    others = Gallery("others", encoder, database=database)
+    assert [(action, faces) for _, _, action, name, _, faces in others.audit() if name == "others"][-1] == (
+        "import",
+        60,
+    )
+    assert len(gallery.audit()) + len(others.audit()) == len(audit(database))
     probes = unit(np.random.default_rng(3).normal(size=(5, 16)))
     for one, other in zip(gallery.search_embeddings(probes, 20), others.search_embeddings(probes, 20), strict=True):
         assert {c.person: c.similarity for c in one.candidates} == {c.person: c.similarity for c in other.candidates}

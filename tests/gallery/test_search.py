@@ -8,18 +8,17 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from calibrated import calibrated, calibration
 from unit_vectors import made_up, unit
 
 from elasticface.base import progress
 from elasticface.base.errors import InputError
-from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import index, search
 from elasticface.gallery.collection import Aggregation, Collection
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
-from elasticface.model.calibration import Calibration, OperatingPoint, gallery_fmr
+from elasticface.model.calibration import gallery_fmr
 from elasticface.model.encoder import FaceEncoder
-from elasticface.recognition import conditions_of
 
 HALF = 1e-3  # of an inner product: what rounding both vectors to halves costs, at most
 
@@ -28,16 +27,6 @@ def filled(database: Database, encoder: FaceEncoder, aggregation: Aggregation = 
     gallery = Gallery.create("friends", encoder, database=database, aggregation=aggregation)
     gallery.enrol_embeddings(made_up(people, 3))
     return gallery
-
-
-def point(fmr: float, threshold: float) -> OperatingPoint:
-    return OperatingPoint(fmr, threshold, fmr, (fmr / 2, fmr * 2), 0.9, (0.8, 0.95), 1000)
-
-
-def calibrated(encoder: FaceEncoder, *points: OperatingPoint) -> FaceEncoder:
-    conditions = conditions_of(encoder, FaceFinder().name)
-    calibration = Calibration(conditions, points, None, ("made up",), "people", 100, 3000, 3000)
-    return FaceEncoder(encoder.network, replace(encoder.card, calibration=calibration))
 
 
 @pytest.mark.parametrize("aggregation", ["best", "mean"])
@@ -89,8 +78,10 @@ def test_an_approximate_search_says_so_with_its_recall(
     gallery.enrol_embeddings(made_up(160, 3)[-3:])  # the index is kept up to date
     (found,) = gallery.search_embeddings(made_up(160, 3)[-1].embedding[None], most=1)
     assert found.candidates[0].person == "person 159"
+    assert gallery.stats().advice is None
     gallery.drop_index()
     assert gallery.search_embeddings(probes)[0].recall is None
+    assert "an index: elasticface gallery reindex" in str(gallery.stats().advice)
 
 
 @pytest.mark.parametrize("enough", [True, False])
@@ -129,8 +120,8 @@ def test_a_decision_is_by_the_highest_calibrated_rate_that_the_gallery_allows(
     database: Database, encoder: FaceEncoder
 ) -> None:
     gallery = filled(database, encoder)
-    points = point(1e-2, 0.3), point(1e-4, 0.5), point(1e-6, 0.7)
-    validity = search.Threshold(None, calibrated(encoder, *points).card.calibration)
+    made = calibration(encoder, (1e-2, 0.3), (1e-4, 0.5), (1e-6, 0.7))
+    points, validity = made.points, search.Threshold(None, made)
     (found,) = gallery.search_embeddings(made_up(1, 1)[0].embedding[None], most=60)
     assert found.comparisons == 180
     answer = search.decide(gallery.collection, found, validity, 0.05)
@@ -162,7 +153,7 @@ def test_without_a_decision_the_fpir_that_gives_one_is_named(
     encoder: FaceEncoder, lowest: float, comparisons: int
 ) -> None:
     kept = (1, "friends", "small", b"", 16, {}, "yunet", "best", 2, comparisons, datetime.now(UTC))
-    validity = search.Threshold(None, calibrated(encoder, point(lowest, 0.5)).card.calibration)
+    validity = search.Threshold(None, calibration(encoder, (lowest, 0.5)))
     found = search.Found([], comparisons, comparisons, None)
     for asked in (lowest / 2, gallery_fmr(lowest, comparisons) * 0.999):
         reason = str(search.decide(Collection(*kept), found, validity, asked).reason)
@@ -178,7 +169,7 @@ def test_means_of_several_faces_are_not_decided_by_a_calibration_of_single_ones(
     database: Database, encoder: FaceEncoder
 ) -> None:
     gallery = filled(database, encoder, "mean")
-    validity = search.Threshold(None, calibrated(encoder, point(1e-6, 0.5)).card.calibration)
+    validity = search.Threshold(None, calibration(encoder, (1e-6, 0.5)))
     (found,) = gallery.search_embeddings(made_up(1, 1)[0].embedding[None])
     answer = search.decide(gallery.collection, found, validity, 0.05)
     assert answer.unknown is None
@@ -188,7 +179,7 @@ def test_means_of_several_faces_are_not_decided_by_a_calibration_of_single_ones(
 def test_a_photo_is_searched_and_without_a_calibration_nothing_is_decided(
     database: Database, encoder: FaceEncoder, album: Path
 ) -> None:
-    gallery = Gallery.create("friends", calibrated(encoder, point(1e-4, 0.9)), database=database)
+    gallery = Gallery.create("friends", calibrated(encoder, (1e-4, 0.9)), database=database)
     nobody = gallery.search(album / "people/person 0/0.png")
     assert (nobody.unknown, nobody.found.candidates) == (True, [])  # nobody is enrolled
     gallery.enrol_folder(album / "people", workers=1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from calibrated import calibrated, calibration, having
 
 from elasticface import backbones
 from elasticface.base import files
@@ -15,29 +16,15 @@ from elasticface.data.images.decoding import decode, encode
 from elasticface.data.images.photos import Photos
 from elasticface.faces import FaceFinder, align_faces, choose
 from elasticface.faces.landmarks import read_faces
-from elasticface.model.calibration import Calibration, LikelihoodRatio, OperatingPoint, gallery_fmr
+from elasticface.model.calibration import gallery_fmr
 from elasticface.model.encoder import FaceEncoder
 from elasticface.recognition import embed_folder
-from elasticface.recognition.conditions import conditions_of
 from elasticface.recognition.embed_folder import embed_photos
 from elasticface.recognition.page import write_verification
 from elasticface.recognition.search import find
 from elasticface.recognition.verification import check_embedding, verify
 
 WRITTEN = ("embeddings.npy", "faces.csv", "embed.json")
-
-
-def calibrated(encoder, *thresholds, detector="yunet-2023mar/1"):
-    points = tuple(
-        OperatingPoint(fmr, threshold, fmr / 2, (fmr / 4, fmr * 2), 0.9, (0.8, 0.95), 10_000)
-        for fmr, threshold in thresholds
-    )
-    likelihood = LikelihoodRatio(10.0, -4.0, 0.2, 50, 50)
-    return Calibration(conditions_of(encoder, detector), points, likelihood, ("lfw",), "people", 100, 3000, 3000)
-
-
-def having(encoder, calibration):
-    return FaceEncoder(encoder.network, replace(encoder.card, calibration=calibration))
 
 
 @pytest.fixture(scope="session")
@@ -56,14 +43,14 @@ def test_the_similarity_is_the_cosine_of_the_aligned_faces(pair, encoder):
 
 def test_the_decision_is_by_the_threshold_of_the_rate_that_is_asked_for(pair, encoder):
     similarity = verify(*pair, encoder).similarity
-    calibration = calibrated(encoder, (1e-1, similarity - 0.01), (1e-3, similarity), (1e-4, similarity + 0.01))
+    given = calibration(encoder, (1e-1, similarity - 0.01), (1e-3, similarity), (1e-4, similarity + 0.01))
     for fmr, same in ((1e-1, True), (1e-3, True), (1e-4, False), (None, True)):
-        found = verify(*pair, having(encoder, calibration), fmr=fmr)
+        found = verify(*pair, having(encoder, given), fmr=fmr)
         assert found.same is same
         assert found.threshold.point.fmr == (fmr or 1e-3)
     assert found.llr == pytest.approx(10 * similarity - 4)
     with pytest.raises(InputError, match=r"no threshold for a false match rate of 0.01, but for 0.1, 0.001, 0.0001"):
-        verify(*pair, having(encoder, calibration), fmr=1e-2)
+        verify(*pair, having(encoder, given), fmr=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +62,9 @@ def test_the_decision_is_by_the_threshold_of_the_rate_that_is_asked_for(pair, en
     ],
 )
 def test_a_calibration_under_other_conditions_is_void(pair, encoder, change, reason):
-    calibration = calibrated(encoder, (1e-3, 0.0))
-    calibration = replace(calibration, conditions=replace(calibration.conditions, **change))
-    found = verify(*pair, having(encoder, calibration))
+    given = calibration(encoder, (1e-3, 0.0))
+    given = replace(given, conditions=replace(given.conditions, **change))
+    found = verify(*pair, having(encoder, given))
     assert found.same is None
     assert found.threshold.reason.startswith(f"the model's calibration is void: {reason}")
 
@@ -100,7 +87,7 @@ def test_an_embedding_that_says_nothing_is_refused(values, reason):
 
 
 def test_the_json_has_the_keys_that_scripts_rely_on(pair, encoder):
-    found = verify(*pair, having(encoder, calibrated(encoder, (1e-3, 2.0))), names=("a", "b"))
+    found = verify(*pair, calibrated(encoder, (1e-3, 2.0)), names=("a", "b"))
     told = json.loads(json.dumps(found.as_json()))
     assert {*told} >= {"similarity", "same", "threshold", "fmr", "fmr_interval"}
     assert (told["same"], told["threshold"], told["fmr"], told["fmr_interval"]) == (False, 2.0, 1e-3, [2.5e-4, 2e-3])
@@ -109,8 +96,8 @@ def test_the_json_has_the_keys_that_scripts_rely_on(pair, encoder):
 
 
 def test_the_page_stands_alone_and_escapes_names(pair, encoder, tmp_path):
-    for calibration in (None, calibrated(encoder, (1e-1, 0.1), (1e-3, 0.2))):
-        found = verify(*pair, having(encoder, calibration), names=("<b>a</b>.png", "b.png"))
+    for given in (None, calibration(encoder, (1e-1, 0.1), (1e-3, 0.2))):
+        found = verify(*pair, having(encoder, given), names=("<b>a</b>.png", "b.png"))
         write_verification(tmp_path / "page.html", found, "small")
         page = (tmp_path / "page.html").read_text()
         assert "&lt;b&gt;a&lt;/b&gt;.png" in page
@@ -121,12 +108,12 @@ def test_the_page_stands_alone_and_escapes_names(pair, encoder, tmp_path):
 
 def test_the_most_similar_person_comes_first_and_strangers_are_unknown(album, encoder):
     photo = album / "people/person 1/0.png"
-    found = find(photo, album / "people", having(encoder, calibrated(encoder, (1e-3, 0.999))), workers=1)
+    found = find(photo, album / "people", calibrated(encoder, (1e-3, 0.999)), workers=1)
     assert (found.person, found.people, found.comparisons) == ("person 1", 3, 6)
     assert found.candidates[0].photo == "person 1/0.png"
     assert found.candidates[0].similarity == pytest.approx(1, abs=1e-5)
     assert found.false_positive_rate == pytest.approx(1 - (1 - 1e-3) ** 6)
-    unknown = find(photo, album / "people", having(encoder, calibrated(encoder, (1e-3, 1.5))), workers=1)
+    unknown = find(photo, album / "people", calibrated(encoder, (1e-3, 1.5)), workers=1)
     assert unknown.person is None
     assert unknown.as_json()["unknown"] is True
     assert find(photo, album / "people", encoder, workers=1).as_json()["unknown"] is None
@@ -136,7 +123,7 @@ def test_the_most_similar_person_comes_first_and_strangers_are_unknown(album, en
 
 
 def test_nobody_is_named_at_a_rate_that_nobody_asked_for_if_most_strangers_would_be(album, encoder):
-    photo, model = album / "people/person 1/0.png", having(encoder, calibrated(encoder, (0.2, 0.5)))
+    photo, model = album / "people/person 1/0.png", calibrated(encoder, (0.2, 0.5))
     found = find(photo, album / "people", model, workers=1)
     assert found.false_positive_rate == pytest.approx(1 - 0.8**6)
     assert found.false_positive_interval == pytest.approx((1 - 0.95**6, 1 - 0.6**6))

@@ -1,20 +1,17 @@
 """What the tests of the service share: photos of rendered people, a small model, and the application around it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from album import NOBODY
+from calibrated import calibrated as made_calibrated
 from gallery_requests import create
 from starlette.testclient import TestClient
 
-from elasticface.faces import FaceFinder
 from elasticface.gallery.database import Database
-from elasticface.model.calibration import Calibration, LikelihoodRatio, OperatingPoint
 from elasticface.model.encoder import FaceEncoder
-from elasticface.recognition.conditions import conditions_of
 from elasticface.service.app import create_app
 from elasticface.service.keys import new_key
 from elasticface.service.limits import Limits
@@ -30,14 +27,7 @@ def photos(album: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def calibrated(encoder: FaceEncoder) -> FaceEncoder:
     """Names everybody at a false match rate of 0.1, and nobody at 1e-4."""
-    points = tuple(
-        OperatingPoint(fmr, threshold, fmr / 2, (fmr / 4, fmr * 2), 0.9, (0.8, 0.95), 10_000)
-        for fmr, threshold in ((1e-1, -1.0), (1e-3, 0.5), (1e-4, 1.5))
-    )
-    conditions = conditions_of(encoder, FaceFinder().name)
-    likelihood = LikelihoodRatio(10.0, -4.0, 0.2, 50, 50)
-    calibration = Calibration(conditions, points, likelihood, ("lfw",), "people", 100, 3000, 3000)
-    return FaceEncoder(encoder.network, replace(encoder.card, calibration=calibration))
+    return made_calibrated(encoder, (1e-1, -1.0), (1e-3, 0.5), (1e-4, 1.5))
 
 
 @pytest.fixture(scope="session")

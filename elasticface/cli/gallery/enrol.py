@@ -57,7 +57,7 @@ def run(options: Namespace) -> None:
             done.add(options.photos, gallery.enrol(options.person, options.photos, rules=rules))
         else:
             done = gallery.enrol_folder(options.photos, rules=rules, person=options.person, workers=options.workers)
-        found = gallery.collection
+        found = gallery.stats()
     if report is not None:
         done.write(report)
     if one and done.refused:

@@ -1,8 +1,5 @@
 """`elasticface gallery import`: what `export` wrote into a database."""
 
-from contextlib import closing
-from pathlib import Path
-
 from jsonargparse import Namespace
 
 from elasticface.cli.gallery.options import add_database, print_enrolment
@@ -26,9 +23,8 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Do it, and say what was enrolled."""
-    from elasticface.gallery.database import Database
-    from elasticface.gallery.exchange import load
+    from elasticface.gallery.gallery import Gallery
 
-    with closing(Database(options.database)) as database:
-        found, done = load(database, Path(options.folder), options.collection)
-    print_enrolment(done, found, options.json)
+    gallery, done = Gallery.load(options.folder, options.collection, database=options.database)
+    with gallery:
+        print_enrolment(done, gallery.stats(), options.json)

@@ -10,9 +10,9 @@ from elasticface.cli.parser import Parser
 from elasticface.cli.photos import add_finder_options, open_finder
 
 if TYPE_CHECKING:
-    from elasticface.gallery.collection import Collection
     from elasticface.gallery.enrolment import Enrolment
     from elasticface.gallery.gallery import Gallery
+    from elasticface.gallery.stats import Stats
 
 
 def add_database(parser: Parser) -> None:
@@ -52,11 +52,14 @@ def open_gallery(options: Namespace, with_model: bool = False) -> "Gallery":
     return Gallery(options.collection, database=options.database)
 
 
-def print_enrolment(done: "Enrolment", collection: "Collection", as_json: bool) -> None:
+def print_enrolment(done: "Enrolment", found: "Stats", as_json: bool) -> None:
     """What became of every photo, and who is in the collection now."""
+    from elasticface.base import progress
     from elasticface.base.files import printable
 
-    name, people, faces = collection.name, collection.people, collection.faces
+    name, people, faces = found.collection.name, found.collection.people, found.collection.faces
+    if found.advice is not None:
+        progress.say(f"note: {found.advice}")
     if as_json:
         print(json.dumps({**vars(done), "collection": name, "people": people, "faces": faces}))
         return
