@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from common import RESULTS, console, machine, markdown, printed, run, save, start_peak, status_bytes
+from jsonargparse import Namespace
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
@@ -35,6 +36,23 @@ EXAMPLE = (
     "elasticface plan --identities 2000000 --gpus 32 --batch 128 --sample-rate 0.1 --precision bf16 "
     "--images 42000000 --memory-gib 32"
 )
+
+# The rows of the paper's table, and the runs that chose m and σ: what `elasticface train` is given.
+MS1MV2, CASIA = "--identities 85742 --images 5822653", "--identities 10572 --images 490623"
+PAPER = {
+    "ArcFace": ("--config ms1mv2-elastic-arc --loss arcface", MS1MV2),
+    "CurricularFace": ("--config ms1mv2-elastic-arc --loss curricularface", MS1MV2),
+    "MagFace, MagFace+": ("--config ms1mv2-elastic-arc --loss magface", MS1MV2),
+    "ElasticFace-Arc": ("--config ms1mv2-elastic-arc", MS1MV2),
+    "ElasticFace-Cos": ("--config ms1mv2-elastic-cos", MS1MV2),
+    "ElasticFace-Arc+": ("--config ms1mv2-elastic-arc-plus", MS1MV2),
+    "ElasticFace-Cos+": ("--config ms1mv2-elastic-cos-plus", MS1MV2),
+    "choosing m and σ, each run": ("--config casia-iresnet50", CASIA),
+}
+SPEEDS = {
+    "float32, 15 TFLOP/s": "--tflops 15 --head-tflops 15",
+    "bfloat16, 150 TFLOP/s": "--precision bf16 --tflops 150 --head-tflops 15",
+}
 
 # What others have measured on 8 Tesla V100 of 32 GB, MB of one GPU by gpustat or as they say: (identities, without
 # sampling, sampled at 0.1). The second table's page names the network and the batch, the first one's doesn't.
@@ -261,12 +279,36 @@ def example() -> str:
     """What the command line prints for :data:`EXAMPLE`."""
     from rich.console import Console
 
-    options = main.parsers()["plan"].parse_args(shlex.split(EXAMPLE)[2:])
-    made: Plan = plan(config(options), options.identities, options.gpus, images=options.images)
+    options, made = planned(EXAMPLE)
     text = io.StringIO()
     Console(file=text, width=110).print(*tables(made), sep="\n")
     told = [*text.getvalue().splitlines(), *lines(made, options.memory_gib)]
     return "\n".join(["```", f"$ {EXAMPLE}", *(line.rstrip() for line in told), "```"])
+
+
+def planned(command: str) -> tuple[Namespace, Plan]:
+    """The options of a command line, and its plan."""
+    options = main.parsers()["plan"].parse_args(shlex.split(command)[2:])
+    speeds = {"tflops": options.tflops, "head_tflops": options.head_tflops}
+    return options, plan(config(options), options.identities, options.gpus, images=options.images, **speeds)
+
+
+def paper() -> str:
+    """What each row of the paper's table costs: work, hours and memory of a GPU, with one and with four."""
+    rows = []
+    for name, (recipe, data) in PAPER.items():
+        cells = []
+        for gpus in (1, 4):
+            for speed in SPEEDS.values():
+                made = planned(f"elasticface plan {recipe} {data} --gpus {gpus} {speed}")[1]
+                assert made.steps is not None
+                assert made.seconds.step is not None
+                work = (made.work.backbone + made.work.head) * gpus * made.steps[1]
+                hours = made.seconds.step[1] * made.steps[1] / 3600
+                cells.append(f"{hours:.3g} h, {made.peak / 2**30:.0f} GiB")
+        rows.append([name, f"{work / 1e18:.3g}", *cells])
+    columns = [f"{gpus} GPU{'s' if gpus > 1 else ''}: {speed}" for gpus in (1, 4) for speed in SPEEDS]
+    return markdown(["row", "EFLOP", *columns], rows)
 
 
 def parts(figures: dict[str, Any]) -> dict[str, str]:

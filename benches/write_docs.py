@@ -1,7 +1,7 @@
 """What the programs beside this one have stored, as pages of the docs: ``python benches/write_docs.py``.
 
 docs/performance.md is made as a whole; of docs/scaling.md, docs/training.md, docs/export.md, docs/faces.md,
-docs/gallery.md and docs/service.md what is between markers.
+docs/gallery.md, docs/service.md and docs/paper.md what is between markers.
 """
 
 import sys
@@ -121,8 +121,8 @@ remains of it when worker processes send batches.
 
 """
 
-SCALING, TRAINING, EXPORT, FACES, GALLERY, SERVICE = (
-    PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export", "faces", "gallery", "service")
+SCALING, TRAINING, EXPORT, FACES, GALLERY, SERVICE, PAPER = (
+    PAGE.with_name(f"{name}.md") for name in ("scaling", "training", "export", "faces", "gallery", "service", "paper")
 )
 
 
@@ -173,6 +173,7 @@ def pages() -> dict[Path, str]:
         EXPORT: filled(EXPORT, {"export": export.table(stored(export.OUT))}),
         FACES: filled(FACES, {"photos": photos.table(stored(photos.OUT))}),
         GALLERY: filled(GALLERY, {"crashes": crashes}),
+        PAPER: filled(PAPER, {"paper": plan.paper()}),
         SERVICE: filled(SERVICE, {"service": service.table(stored(service.OUT))}),
     }
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import SphinxError
 
 from elasticface import __version__
 from elasticface.model import Card, Preprocessing
@@ -57,9 +59,9 @@ nitpick_ignore = [  # what one is given and passes on
 ]
 
 # Names that are imported where they are first used are not found by looking at a package: they are imported here.
-for _package in ("", ".data", ".faces", ".gallery", ".recognition", ".selection", ".training"):
-    _module = import_module(f"elasticface{_package}")
-    for _name in _module.__all__:
+PACKAGES = [import_module(f"elasticface.{page.stem}") for page in Path(__file__).parent.glob("api/[!i]*.md")]
+for _module in [import_module("elasticface"), *PACKAGES]:
+    for _name in getattr(_module, "__all__", ()):
         getattr(_module, _name)
 
 # Of a value's type and range, as msgspec checks it, the type.
@@ -70,6 +72,11 @@ for _class in (Calibration, Conditions, LikelihoodRatio, OperatingPoint, Card, P
 # Pages that are made of files above this folder, and where links to those lead.
 MADE_OF = {"index": "README.md", "contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
 PAGES = {ROOT / source: f"/{page}.md" for page, source in MADE_OF.items()}
+LOADED = re.compile(
+    r"""<(?:script|link|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data|srcset)\s*=\s*["']?(?:https?:)?//[^>]*>"""
+    r"""|url\(\s*["']?(?:https?:)?//[^)]*\)|@import\s+["'](?:https?:)?//[^;]*""",
+    re.IGNORECASE,
+)
 LINK = re.compile(r"(!?\[[^\]]*\])\(([^)#\s:]+)(#[^)\s]*)?\)")
 
 
@@ -100,7 +107,24 @@ def sign(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, sign
     return signature and signature.replace("<factory>", "..."), result
 
 
+def check_names(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Every public name has its entry."""
+    there = env.domaindata["py"]["objects"]
+    names = [f"{module.__name__}.{name}" for module in PACKAGES for name in getattr(module, "__all__", ())]
+    if missing := [name for name in names if name not in there]:
+        raise SphinxError(f"not in the reference: {', '.join(missing)}")
+
+
+def check_hosts(app: Sphinx, error: Exception | None) -> None:
+    """A page loads nothing from another host."""
+    for path in [] if error else [*app.outdir.rglob("*.html"), *app.outdir.rglob("*.css")]:
+        if found := LOADED.search(path.read_text("utf-8")):
+            raise SphinxError(f"{path}: loads from another host: {found[0]}")
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls it."""
+    app.connect("env-check-consistency", check_names)
+    app.connect("build-finished", check_hosts)
     app.connect("autodoc-process-signature", sign)
     app.connect("source-read", read)

@@ -1,9 +1,9 @@
-"""Try what `make dist` made: the wheel, then the sdist, in an empty environment.
+"""Try what `make dist` made: the wheel and the sdist, each in an empty environment.
 
     python tools/check_dist.py dist
 
 Every file of the package that is in git must be in both; then the command line starts, and the model that comes with
-the package loads and embeds a face.
+the package loads and embeds a face, and the gallery and the service have what their extras bring.
 """
 
 import subprocess
@@ -21,6 +21,9 @@ assert not missing, f"not in it: {missing}"
 face = numpy.zeros((1, 112, 112, 3), numpy.uint8)
 print(elasticface.__version__, elasticface.load("default").embed(face).shape, folder)
 print(elasticface.detect(numpy.zeros((64, 64, 3), numpy.uint8)))
+import elasticface.gallery.server, fastapi, pgvector, prometheus_client, psycopg, uvicorn
+from elasticface.service import create_app
+assert (elasticface.gallery.server.programs() / "postgres").is_file() and create_app
 """
 
 
@@ -29,17 +32,18 @@ def main(dist: str) -> None:
     (wheel,) = Path(dist).glob("*.whl")
     (sdist,) = Path(dist).glob("*.tar.gz")
     files = subprocess.run(["git", "ls-files", "elasticface"], cwd=ROOT, check=True, capture_output=True, text=True)
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = f"{folder}/bin/python"
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        pinned = ["-c", str(ROOT / "constraints.txt")]
-        for what in ([*pinned, "torch==2.13.0"], [*pinned, str(wheel)], ["--force-reinstall", "--no-deps", str(sdist)]):
-            subprocess.run([*install, *what], check=True)
-            if what[-1].startswith("torch"):
-                continue
-            print(what[-1])
-            subprocess.run([f"{folder}/bin/elasticface", "--help"], check=True, stdout=subprocess.DEVNULL)
+    for made in (wheel, sdist):
+        with tempfile.TemporaryDirectory() as folder:
+            venv.create(folder, with_pip=True)
+            python = f"{folder}/bin/python"
+            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pinned = ["-c", str(ROOT / "constraints.txt")]
+            for what in ("torch==2.13.0", f"{made}[gallery,service]"):
+                subprocess.run([*install, *pinned, what], check=True)
+            print(made)
+            for words in ([], ["gallery"], ["serve"]):
+                command = [f"{folder}/bin/elasticface", *words, "--help"]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             subprocess.run([python, "-I", "-c", TRY], cwd=folder, check=True, input=files.stdout, text=True)
 
 

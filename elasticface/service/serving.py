@@ -50,7 +50,7 @@ def serve(app: FastAPI, listening: socket.socket, limits: Limits) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then finish those that are there, and take no new ones.
 
     Args:
-        app: of :func:`elasticface.service.app.create_app`.
+        app: of :func:`create_app`.
         listening: of :func:`listen`; closed at the end.
         limits: the application's.
     """
