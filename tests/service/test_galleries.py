@@ -11,6 +11,7 @@ from service_problems import problem
 from elasticface.data.images.decoding import decode
 from elasticface.faces import align_faces
 from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.index import reindex
 from elasticface.gallery.removal import Removal
 
 
@@ -84,11 +85,25 @@ def test_a_search_names_somebody_nobody_or_says_why_it_cannot(enrolling, calibra
     assert (answer["unknown"], answer["person"]) == (unknown, person)
     assert (answer["reason"] is None) == (unknown is not None)
     assert answer["candidates"][0]["similarity"] == pytest.approx(1, abs=1e-3)
-    outcome = {False: "named", True: "unknown", None: "undecided"}[unknown]
     figures = client.get("/metrics").text
+    assert search(client, photos["a"], fpir=str(answer["lowest_fpir"])).json()["reason"] is None
+    outcome = {False: "named", True: "unknown", None: "undecided"}[unknown]
     assert f'elasticface_searches_total{{outcome="{outcome}"}} 1.0' in figures
     assert 'elasticface_photos_enrolled_total{outcome="enrolled"} 1.0' in figures
     assert "Ann" not in figures
+
+
+def test_an_approximate_search_says_what_it_is_worth(friends, database, photos, monkeypatch):
+    for person, name in (("Ann", "a"), ("Bo", "other")):
+        enrol(friends, person, photos[name])
+    recall = reindex(database, "friends")
+    assert search(friends, photos["b"]).json()["recall"] is None  # few enough for an exact search
+    monkeypatch.setattr("elasticface.gallery.search.EXACT_UP_TO", 0)
+    answer = search(friends, photos["b"]).json()
+    assert answer["search"] == "approximate"
+    assert answer["recall"]["interval"] == list(recall.interval)
+    assert answer["candidates"][0]["person"] == "Ann"
+    assert "recall" in friends.get(FRIENDS).json()["search"]
 
 
 def test_a_search_of_an_empty_collection_and_one_with_few_candidates(friends, photos):
