@@ -1,5 +1,6 @@
 """The page in a real Chromium: what a person sees, hears and presses. Skipped, with the reason, where there is none."""
 
+import json
 import re
 import shutil
 import signal
@@ -207,7 +208,7 @@ def test_somebody_is_found_with_face_and_rate_and_a_stranger_is_nobody(page, alb
     expect(panel.get_by_role("row", name=re.compile("Ada Lind"))).to_contain_text("at most 1")
     search(page, album / STRANGER)
     expect(said(panel)).to_contain_text("Nobody of the 2 people here, as far as photos tell.")
-    expect(said(panel)).to_contain_text("reach this threshold; the others are missed")
+    expect(said(panel)).to_contain_text("This threshold misses about")
 
 
 def test_two_photos_are_compared_beside_both_faces(page, album):
@@ -588,9 +589,9 @@ def test_sentences_say_what_was_decided_and_what_was_not(tab):
         text.replace(" ", "\N{NO-BREAK SPACE}") for text in ("1 in 160", "1 in 1,000,000", "50 in 100", "none")
     ]
     answer = """{ person: null, unknown: null, people: 9, reason: 'the model is not calibrated: see `calibrate`',
-        threshold: null, false_positive_rate: null, false_positive_interval: null, acceptance: null,
+        lowest_fpir: null, threshold: null, false_positive_rate: null, false_positive_interval: null, acceptance: null,
         candidates: [{ person: 'Ada', similarity: -0.0314 }] }"""
-    found = tab.evaluate(words.replace("{}", f"words.searched({answer})"))
+    found = tab.evaluate(words.replace("{}", f"words.searched({answer}, [0.01])"))
     assert found["kind"] == "undecided"
     assert found["sentence"] == ["No decision."]
     assert found["more"][0] == ["The most similar is ", {"name": "Ada"}, ", with −0.031", "."]
@@ -600,9 +601,50 @@ def test_sentences_say_what_was_decided_and_what_was_not(tab):
     assert "has 3 faces; the largest one was taken" in remarks
     assert "the face is 31 pixels wide" in remarks
     assert "not sure that this is a face (score 0.65)" in remarks
-    answer = "{ same: false, similarity: 0.5, threshold: 0.6, fmr: 1e-3, fmr_interval: null, acceptance: 0.3, llr: 1 }"
-    (unlike,) = tab.evaluate(words.replace("{}", f"words.compared({answer})"))["sentence"]
-    assert unlike == "Not similar enough to say that it is one person."
+
+
+COMPARED = "similarity: 0.5, threshold: 0.6, fmr: 1e-3, fmr_interval: null, acceptance: 0.3, llr: 1"
+UNDECIDED = "person: null, people: 1e5, reason: 'in its words', fpir: 0.01, comparisons: 2e5, candidates: []"
+APPROXIMATE = (
+    "search: 'approximate', aggregation: 'best', recall: { rate: 0.984, interval: [0.9687, 1], searches: 500 }"
+)
+
+
+@pytest.mark.parametrize(
+    ("called", "told"),
+    [
+        (f"compared({{ {COMPARED}, same: false }})", "Not similar enough to say that it is one person."),
+        (f"compared({{ {COMPARED}, same: false, llr: -1 }})", "These are probably two people."),
+        (f"compared({{ {COMPARED}, same: true, llr: -1 }})", "Similar enough for this setting, but more like two peo"),
+        (f"compared({{ {COMPARED}, same: true, llr: null }})", "This is probably one person."),
+        (f"compared({{ {COMPARED}, same: false }})", "misses about 70 in 100 pairs of photos of one person."),
+        (f"compared({{ {COMPARED}, same: false, acceptance: 0.9972 }})", "misses about 1 in 360 pairs"),
+        (f"compared({{ {COMPARED}, same: false, acceptance: 0.004 }})", "misses about all but 1 in 250 pairs"),
+        ("oneIn(0.997)", "all but 1 in 330"),
+        ("oneIn(1)", "all"),
+        (f"searched({{ {UNDECIDED}, lowest_fpir: null }}, [0.01])", "In its words."),
+        (
+            f"searched({{ {UNDECIDED}, lowest_fpir: 0.182 }}, [0.5, 0.2, 0.01])",
+            "Among 200,000 faces the model’s strictest threshold names somebody for about 18 in 100 strangers: "
+            "choose at most 20 in 100, or calibrate the model with more people.",
+        ),
+        (f"searched({{ {UNDECIDED}, lowest_fpir: 0.632 }}, [0.5, 0.01])", "63 in 100 strangers: calibrate the model"),
+        (f"how({{ {APPROXIMATE} }})", "found the most similar in 98.4 % of 500 searches that measured it"),
+        (f"how({{ {APPROXIMATE} }})", "(95 % interval: 96.9 % to 100 %)"),
+    ],
+)
+def test_a_sentence_says_neither_more_nor_less_than_was_measured(tab, called, told):
+    load(tab, "/page/icon.svg")
+    found = tab.evaluate(f"import('/page/words.js').then((words) => words.{called})")
+    assert told in json.dumps(found, ensure_ascii=False).replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize("acceptance", [0, 1])
+def test_a_rate_that_too_few_pairs_have_measured_is_left_out(tab, acceptance):
+    load(tab, "/page/icon.svg")
+    answer = f"{{ {COMPARED}, same: false, acceptance: {acceptance} }}"
+    found = tab.evaluate(f"import('/page/words.js').then((words) => words.compared({answer}))")
+    assert "misses" not in str(found)
 
 
 LIGHT, DARK = ("light", 1280), ("dark", 320)
