@@ -189,6 +189,21 @@ def test_the_key_is_entered_once_kept_in_the_tab_and_forgotten(tab, service):
     assert tab.evaluate(kept) == [0, "", 0]
 
 
+def test_a_browser_that_refuses_to_keep_anything_has_the_key_until_the_page_is_left(window, service):
+    page = window.context.new_page()
+    refused = "() => { throw new DOMException('access is denied', 'SecurityError') }"
+    page.add_init_script(f"Object.defineProperty(window, 'sessionStorage', {{ get: {refused} }})")
+    load(page, "/")
+    expect(page.get_by_text("This browser lets pages keep nothing")).to_be_visible()
+    page.get_by_label("API key", exact=True).fill(service[1])
+    page.get_by_role("button", name="Open").click()
+    page.get_by_label("Collection", exact=True).select_option("others")
+    expect(page.locator("#search .about")).to_have_text("Nobody is enrolled in others yet.")
+    page.get_by_role("button", name="Forget the key").click()
+    expect(page.get_by_label("API key", exact=True)).to_be_focused()
+    page.close()
+
+
 def test_a_key_in_the_fragment_is_taken_and_leaves_the_address_bar(tab, service):
     _, key, log = service
     before = tab.evaluate("history.length")
@@ -467,6 +482,22 @@ def test_an_error_of_the_service_is_shown_in_its_words_with_its_id(page, album):
     expect(panel.locator(".answer [role=alert]")).to_contain_text("the service does not answer")
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"status": 200, "body": "<!doctype html><title>Log in</title>"}, "a proxy may ask you to log in"),
+        ({"status": 502, "body": "<html>Bad gateway</html>"}, "the service answered with status 502"),
+        ({"status": 502, "json": None, "body": "null"}, "the service answered with status 502"),
+        ({"status": 400, "json": {"detail": [{"loc": ["body"]}], "type": 7}}, "the service answered with status 400"),
+    ],
+)
+def test_an_answer_that_is_not_the_services_is_told_in_plain_words(page, album, answer, told):
+    page.route("**/search", lambda route: route.fulfill(**answer))
+    panel = search(page, album / A)
+    expect(panel.locator(".answer [role=alert]")).to_contain_text(told)
+    expect(panel.locator(".answer [role=alert]")).not_to_contain_text("Error")
+
+
 def test_a_photo_beyond_the_limits_is_refused_in_the_page(page, tmp_path):
     from elasticface.data.images.decoding import encode, np
 
@@ -510,6 +541,10 @@ def test_everything_can_be_done_with_the_keyboard(tab, service, album):
     keys.press("Shift+Tab")
     while not tab.get_by_role("tab", name="Search").evaluate("element => element === document.activeElement"):
         keys.press("Shift+Tab")
+    for modifier in ("alt", "ctrl", "meta", "shift"):
+        options = f"{{ key: 'ArrowLeft', {modifier}Key: true, bubbles: true, cancelable: true }}"
+        pressed = f"new KeyboardEvent('keydown', {options})"
+        assert tab.evaluate(f"document.activeElement.dispatchEvent({pressed})")  # the browser's own: Alt+Left goes back
     keys.press("End")
     expect(tab.get_by_role("tab", name="People")).to_be_focused()
     expect(tab.get_by_role("tab", name="People")).to_have_attribute("aria-selected", "true")
