@@ -103,7 +103,7 @@ def load(tab, address):
 def page(tab, service):
     """The page, with the key and a collection."""
     load(tab, f"/#key={service[1]}")
-    expect(tab.locator("#search form")).to_have_js_property("inert", False)
+    expect(tab.locator("#search .about")).to_contain_text("in friends")  # the collections were read: all is there
     return tab
 
 
@@ -135,6 +135,17 @@ def enrolled(page, person, photos):
     panel.get_by_role("button", name="Enrol", exact=True).click()
     expect(panel.get_by_role("progressbar")).to_have_js_property("value", len(photos))
     return panel
+
+
+def paste(page, *names):
+    page.evaluate(
+        """names => {
+        const clipboardData = new DataTransfer();
+        for (const name of names) clipboardData.items.add(new File(["x"], name));
+        document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+    }""",
+        names,
+    )
 
 
 def held(page, url, method="GET"):
@@ -410,13 +421,7 @@ def test_the_focus_stays_where_a_button_goes(page, album):
     until(page, lambda: len(enrolling) == 1)
     expect(button).to_be_focused()
     expect(group).to_have_js_property("disabled", True)  # no photo is chosen that would be lost
-    page.evaluate(
-        """() => {
-        const clipboardData = new DataTransfer();
-        clipboardData.items.add(new File(["x"], "pasted"));
-        document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
-    }"""
-    )
+    paste(page, "pasted")
     panel.get_by_role("button", name="Stop after this photo").focus()
     page.keyboard.press("Enter")
     photo = {"outcome": "already", "reason": None, "face": None}
@@ -458,6 +463,17 @@ def test_of_photos_that_are_looked_at_at_one_time_the_last_one_counts(page, albu
         page.evaluate("late(); late = null")
         page.wait_for_timeout(50)
         expect(group.get_by_role("status")).to_have_text(told)
+
+
+def test_a_field_says_which_photo_it_has_to_those_who_come_back_to_it_too(page):
+    field = page.get_by_role("group", name="Photo", exact=True).locator("input")
+    paste(page, "a.jpg", "b.jpg")
+    expect(field).to_have_accessible_description("a.jpg (of 2 photos the first alone is used)")
+    paste(page, "c.jpg")
+    expect(field).to_have_accessible_description("c.jpg")
+    field = part(page, "Enrol").get_by_role("group", name="Photos of this person").locator("input")
+    paste(page, "a.jpg", "b.jpg")
+    expect(field).to_have_accessible_description("2 photos chosen")
 
 
 def test_a_hostile_name_is_shown_as_it_is_spelt(page, album):
