@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 from itertools import count
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import embedded
 import httpx
@@ -385,6 +385,53 @@ def test_a_removal_is_not_sent_twice_and_the_list_says_what_became_of_it(page, a
     expect(panel.get_by_role("status")).to_have_text(told)
     expect(panel.locator(".unusable")).to_contain_text("There is no collection yet")
     assert removing == []
+
+
+def test_a_list_of_people_that_cannot_be_read_is_tried_again(page):
+    waiting = held(page, "**/people?*")
+    panel = part(page, "People")
+    until(page, lambda: len(waiting) == 1)
+    expect(panel.get_by_role("status")).to_have_text("The list is being read …")
+    waiting[0].fulfill(status=500, json={"detail": "the service fails"})
+    expect(panel.get_by_role("alert")).to_have_text("The service fails.")
+    again = panel.get_by_role("button", name="Try again")
+    again.focus()
+    page.unroute_all()
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("button", name="Remove Ada Lind")).to_be_focused()
+    expect(panel.get_by_role("alert")).to_have_count(0)
+    expect(again).to_have_count(0)
+
+
+def test_people_are_found_by_name_among_those_that_are_not_shown_yet(page):
+    asked = []
+
+    def listed(route):
+        query = {name: int(value) for name, (value,) in parse_qs(urlsplit(route.request.url).query).items()}
+        asked.append(route.request.url)
+        first, last = query["after"] + 1, min(query["after"] + query["most"], 2500)
+        names = {7: "Zoë Björk", 2400: "Zoe Björkman"}
+        some = {"faces": 1, "enrolled": "2026-11-29T20:15:31Z"}
+        people = [{"id": number, "name": names.get(number, "Ann"), **some} for number in range(first, last + 1)]
+        route.fulfill(json={"people": people, "next": last if last < 2500 else None})
+
+    page.route("**/people?*", listed)
+    panel = part(page, "People")
+    rows = panel.locator("tbody").get_by_role("row")
+    expect(rows).to_have_count(100)
+    panel.get_by_label("Find a name").fill(" bjork")
+    expect(rows).to_have_count(2)
+    expect(panel.get_by_role("status")).to_contain_text("; 2 found.")
+    assert len(asked) == 1 + 3
+    assert "jork" not in "".join(asked)  # proxies log addresses
+    panel.get_by_label("Find a name").fill("ann")
+    expect(rows).to_have_count(999)
+    expect(panel.get_by_role("status")).to_contain_text("; 999 found so far.")
+    panel.get_by_role("button", name="Show more").click()
+    expect(rows).to_have_count(1999)
+    page.get_by_label("Collection", exact=True).select_option("others")
+    expect(panel.get_by_label("Find a name")).to_have_value("")
+    expect(rows).to_have_count(100)
 
 
 def test_a_key_that_is_refused_is_asked_for_before_any_dialog(page, service):
