@@ -161,7 +161,7 @@ class EnrolledPhoto(BaseModel):
 
     outcome: Literal["enrolled", "already", "refused"]
     reason: Annotated[str | None, Field(description="why it was refused")]
-    face: Annotated[ChosenFace | None, Field(description="null: there is none to enrol")]
+    face: Annotated[ChosenFace | None, Field(description="that was chosen, refused or not; null: none was found")]
 
 
 class Enrolled(BaseModel):

@@ -8,7 +8,7 @@ import pytest
 from gallery_requests import FRIENDS, create, enrol, outcomes, people, search
 from service_problems import problem
 
-from elasticface.data.images.decoding import decode
+from elasticface.data.images.decoding import decode, encode
 from elasticface.faces import align_faces
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.index import reindex
@@ -32,13 +32,18 @@ def test_a_collection_is_made_shown_and_removed(friends):
     problem(friends.get("/v1/collections/Zo\u00eb's"), 404, "no-collection")
 
 
+def reduced(photo):
+    return encode(np.ascontiguousarray(decode(photo, "photo")[::4, ::4]), ".png")
+
+
 def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
-    answer = enrol(friends, " Ann ", photos["a"], noise, photos["two"], photos["nobody"], photos["a"], b"")
+    sent = (photos["a"], noise, photos["two"], photos["nobody"], photos["a"], b"", reduced(photos["a"]))
+    answer = enrol(friends, " Ann ", *sent, crops="yes")
     person, told = answer.json()["person"], answer.json()["photos"]
     assert (person["name"], person["faces"]) == ("Ann", 1)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*(Z|\+00:00)", person["enrolled"])
-    assert outcomes(answer) == ["enrolled", "refused", "refused", "refused", "already", "refused"]
-    assert [photo["reason"] for photo in told] == [
+    assert outcomes(answer) == ["enrolled", "refused", "refused", "refused", "already", "refused", "refused"]
+    assert [photo["reason"] for photo in told[:-1]] == [
         None,
         "not a JPEG, PNG, WebP or HEIC file; convert it to one of these",
         "2 faces are in it; cut one out, or have the largest taken (faces: largest)",
@@ -46,10 +51,13 @@ def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
         None,
         "the file is empty",
     ]
-    assert [photo["face"] is not None for photo in told] == [True, False, False, False, True, False]
-    assert told[0]["face"]["found"] == 1
-    assert told[0]["face"]["crop"] is None
-    assert outcomes(enrol(friends, "Ann", photos["a"])) == ["already"]
+    assert re.fullmatch(r"its face is \d\d pixels wide, less than 40", told[-1]["reason"])
+    assert [photo["face"] and photo["face"]["found"] for photo in told] == [1, None, 2, None, 1, None, 1]
+    for photo in told:  # the face is seen wherever there is one, that one can tell what is wrong with it
+        assert photo["face"] is None or decode(base64.b64decode(photo["face"]["crop"]), "crop").shape == (112, 112, 3)
+    again = enrol(friends, "Ann", photos["a"])
+    assert outcomes(again) == ["already"]
+    assert again.json()["photos"][0]["face"]["crop"] is None
     other = enrol(friends, "Bo", photos["a"]).json()
     assert other["person"] is None
     assert other["photos"][0]["reason"] == "the same photo is enrolled as Ann"
