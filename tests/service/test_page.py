@@ -626,7 +626,7 @@ def test_everything_can_be_done_with_the_keyboard(tab, service, album):
     expect(tab.get_by_role("tab", name="Search")).to_be_focused()
 
 
-def test_the_camera_gives_a_still_as_it_is(page):
+def test_the_camera_gives_a_still_that_is_sent_as_it_is(page):
     page.evaluate(
         """() => {
         const open = MediaDevices.prototype.getUserMedia;
@@ -650,6 +650,9 @@ def test_the_camera_gives_a_still_as_it_is(page):
     expect(taken).to_have_js_property("naturalWidth", size[0])
     expect(taken).to_have_js_property("naturalHeight", size[1])
     assert page.evaluate(ended)
+    panel.get_by_role("button", name="Search").click()
+    told = f"photo: no face was found in {size[0]}x{size[1]} pixels"  # of the browser's camera for tests, as it came
+    expect(panel.locator(".answer [role=alert]")).to_contain_text(told)
     panel.get_by_role("button", name="Use the camera").click()
     dialog.get_by_role("button", name="Cancel").click()  # and the camera opens thereafter
     expect(dialog).to_have_count(0)
