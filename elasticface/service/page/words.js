@@ -83,11 +83,11 @@ export function remarks(face, choice, photo = "The photo") {
 /** A clause of the service as a sentence. */
 export const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-/** A rate that is no small one; near 1 what it leaves out is counted. */
+/** A rate that is no small one, with as many digits as tell it from all. */
 function share(rate) {
-  if (rate === 1) return "all";
-  const hundredths = Math.round(100 * rate);
-  return hundredths === 100 ? `all but ${oneIn(1 - rate)}` : `${hundredths}\u00a0in\u00a0100`;
+  const rest = 100 * (1 - rate);
+  const digits = rest > 1e-4 && rest < 1 ? Math.ceil(-Math.log10(rest)) : 0;
+  return `${(100 * rate).toFixed(digits)}\u00a0in\u00a0100`;
 }
 
 function between(interval) {
