@@ -21,7 +21,6 @@ export function makePeople(part, state) {
   let loading = false;
   let removing = 0; // people, at this time
   let news = nothing; // what became of the last removal
-
   let typing = null;
 
   more.addEventListener("click", load);
@@ -97,7 +96,8 @@ export function makePeople(part, state) {
     const { people, faces } = state.collection;
     const shown = rows.children.length;
     const all = `${plural(people, "person", "people")}, ${plural(faces, "face")}`;
-    if (sought.value.trim()) tell(told, [...news(), `${all}; ${count(shown)} found${next === null ? "" : " so far"}.`]);
+    const found = `${count(shown)} found${more.hidden ? "" : " so far"}`;
+    if (sought.value.trim()) tell(told, [...news(), `${all}; ${found}.`]);
     else if (people) tell(told, [...news(), shown < people ? `${all}; ${count(shown)} are shown.` : `${all}.`]);
     else tell(told, [...news(), "Nobody is enrolled here yet."]);
   }
