@@ -10,31 +10,37 @@ from elasticface.base.files import printable
 from elasticface.data.images.alignment import align
 from elasticface.data.images.decoding import DamagedImage, decode
 from elasticface.faces.choice import choose
+from elasticface.faces.detector import Face
 from elasticface.faces.finder import FaceFinder
 from elasticface.gallery.rules import Rules
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What was found in one photo: an aligned face, or why there is none to enrol.
+    """What was found in one photo: the chosen face, and why it is not one to enrol.
 
     Attributes:
         name: of the photo.
         photo: SHA-256 of its bytes.
-        aligned: uint8 [size, size, 3] RGB; None where there is no face to enrol.
+        face: aligned, uint8 [size, size, 3] RGB, be it one to enrol or not; None where none was found.
         box: x1, y1, x2, y2 in whole pixels.
         score: the detector's.
         found: how many faces the photo has.
-        reason: why there is none to enrol.
+        reason: why there is none to enrol; "" where there is.
     """
 
     name: str
     photo: bytes = b""
-    aligned: NDArray[np.uint8] | None = None
+    face: NDArray[np.uint8] | None = None
     box: tuple[int, ...] = ()
     score: float | None = None
     found: int = 0
     reason: str = ""
+
+    @property
+    def aligned(self) -> NDArray[np.uint8] | None:
+        """The face to enrol; None where there is none."""
+        return None if self.reason else self.face
 
 
 def prepare(data: bytes | NDArray[np.uint8], name: str, finder: FaceFinder, rules: Rules, size: int) -> Prepared:
@@ -55,23 +61,23 @@ def prepare(data: bytes | NDArray[np.uint8], name: str, finder: FaceFinder, rule
     faces = finder.find(photo)
     if not faces:
         return Prepared(name, digest, reason="no face was found in it")
-    if len(faces) > 1 and rules.faces == "single":
-        return Prepared(
-            name,
-            digest,
-            reason=f"{len(faces)} faces are in it; cut one out, or have the largest taken (faces: largest)",
-        )
     choice = "largest" if rules.faces == "single" else rules.faces
     face = faces[choose(faces, choice, photo.shape[1], photo.shape[0])[0]]
-    width = float(face.box[2] - face.box[0])
-    if width < rules.smallest:
-        return Prepared(name, digest, reason=f"its face is {width:.0f} pixels wide, less than {rules.smallest}")
-    if face.score < rules.least_score:
-        return Prepared(
-            name, digest, reason=f"the detector's score of its face is {face.score:.2f}, below {rules.least_score:g}"
-        )
     box = tuple(int(edge) for edge in face.box.round())
-    return Prepared(name, digest, align(photo, face.points, size), box, float(face.score), len(faces))
+    aligned = align(photo, face.points, size)
+    return Prepared(name, digest, aligned, box, float(face.score), len(faces), _refusal(face, len(faces), rules))
+
+
+def _refusal(face: Face, found: int, rules: Rules) -> str:
+    """Why the chosen one of so many faces is not good enough; "" where it is."""
+    width = float(face.box[2] - face.box[0])
+    if found > 1 and rules.faces == "single":
+        return f"{found} faces are in it; cut one out, or have the largest taken (faces: largest)"
+    if width < rules.smallest:
+        return f"its face is {width:.0f} pixels wide, less than {rules.smallest}"
+    if face.score < rules.least_score:
+        return f"the detector's score of its face is {face.score:.2f}, below {rules.least_score:g}"
+    return ""
 
 
 def digest_of(data: bytes | NDArray[np.uint8]) -> bytes:

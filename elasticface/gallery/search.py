@@ -14,7 +14,7 @@ from elasticface.base.files import printable
 from elasticface.gallery.collection import Aggregation, Collection, if_there, read
 from elasticface.gallery.database import Connections
 from elasticface.metrics import binomial_interval
-from elasticface.model.calibration import OperatingPoint, gallery_fmr
+from elasticface.model.calibration import Calibration, OperatingPoint, gallery_fmr
 from elasticface.recognition.verification import ChosenFace, Threshold, share
 
 if TYPE_CHECKING:
@@ -156,6 +156,12 @@ class Answer:
         low, high = point.fmr_interval
         return gallery_fmr(low, self.found.comparisons), gallery_fmr(high, self.found.comparisons)
 
+    @property
+    def lowest_fpir(self) -> float | None:
+        """As :func:`lowest_fpir`; None where the model is not calibrated for this use."""
+        calibration = self.threshold.calibration
+        return None if calibration is None else lowest_fpir(calibration, self.found.comparisons)
+
     def lines(self) -> list[str]:
         """For the terminal: the answer, how often it is wrong, how it was found, and the most similar people."""
         found, point = self.found, self.threshold.point
@@ -188,6 +194,7 @@ class Answer:
             "person": self.person,
             "unknown": self.unknown,
             "fpir": self.fpir,
+            "lowest_fpir": self.lowest_fpir,
             **self.threshold.as_json(),
             "false_positive_rate": self.false_positive_rate,
             "false_positive_interval": self.false_positive_interval,
@@ -351,7 +358,7 @@ def decide(
     allowed = [point for point in calibration.points if gallery_fmr(point.fmr, found.comparisons) <= fpir]
     if not allowed:
         lowest = min(point.fmr for point in calibration.points)
-        possible = _rounded_up(gallery_fmr(lowest, found.comparisons))
+        possible = lowest_fpir(calibration, found.comparisons)
         reason = (
             f"the lowest false match rate that the model is calibrated for, {lowest}, names somebody in "
             f"{100 * possible:.3g} % of the searches for strangers among {found.comparisons:,}, more than an fpir of "
@@ -362,8 +369,9 @@ def decide(
     return Answer(found, collection.aggregation, fpir, Threshold(point, calibration), face)
 
 
-def _rounded_up(rate: float) -> float:
-    """To three digits, and not below ``rate``: a rate to show that is accepted when it is given."""
+def lowest_fpir(calibration: Calibration, comparisons: int) -> float:
+    """The lowest ``fpir`` with a decision, rounded up to three digits: it is accepted; 1: none has a decision."""
+    rate = gallery_fmr(min(point.fmr for point in calibration.points), comparisons)
     return float(Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(rate))
 
 

@@ -161,7 +161,7 @@ class EnrolledPhoto(BaseModel):
 
     outcome: Literal["enrolled", "already", "refused"]
     reason: Annotated[str | None, Field(description="why it was refused")]
-    face: Annotated[ChosenFace | None, Field(description="null: there is none to enrol")]
+    face: Annotated[ChosenFace | None, Field(description="that was chosen, refused or not; null: none was found")]
 
 
 class Enrolled(BaseModel):
@@ -199,6 +199,9 @@ class Searched(BaseModel):
     person: Annotated[str | None, Field(description="null: unknown, or no decision")]
     unknown: Annotated[bool | None, Field(description="null: no decision; see reason")]
     fpir: Annotated[float, Field(description="share of the searches for strangers that may name somebody")]
+    lowest_fpir: Annotated[
+        float | None, Field(description="the lowest fpir with a decision here; 1: none has one; null: not calibrated")
+    ]
     threshold: float | None
     fmr: Annotated[float | None, Field(description="false match rate that the threshold was calibrated for")]
     fmr_interval: Interval | None

@@ -13,10 +13,12 @@ from album import NOBODY
 from unit_vectors import made_up, unit
 
 from elasticface.base.errors import InputError
+from elasticface.faces import FaceFinder, align_faces
 from elasticface.gallery import enrolment
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import ALREADY, NewFace
 from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.prepared import prepare
 from elasticface.gallery.rules import Rules
 from elasticface.model.encoder import FaceEncoder
 
@@ -93,6 +95,28 @@ def test_faces_that_are_small_or_of_a_low_score_are_refused(gallery: Gallery, al
     assert gallery.enrol("Ann", photo.read_bytes()) == ALREADY
     with pytest.raises(InputError, match="least score lie in 0 to 1"):
         Rules(least_score=2)
+
+
+@pytest.mark.parametrize(
+    ("photo", "rules", "why"),
+    [
+        ("people/person 0/0.png", Rules(), ""),
+        ("people/person 0/0.png", Rules(smallest=200), "wide, less than 200"),
+        ("people/person 0/0.png", Rules(least_score=1.0), "below 1"),
+        ("two.png", Rules(), "2 faces are in it"),
+        ("two.png", Rules("largest", smallest=200), "wide, less than 200"),
+        ("nobody.png", Rules(), "no face was found in it"),
+    ],
+)
+def test_a_refused_photo_has_the_face_that_was_looked_at(album: Path, photo: str, rules: Rules, why: str) -> None:
+    found = prepare((album / photo).read_bytes(), photo, FaceFinder(), rules, 112)
+    assert why in found.reason
+    assert (found.reason == "") == (found.aligned is not None)
+    faces = align_faces(album / photo, faces="all")
+    assert found.found == len(faces)
+    assert (found.face is None) == (len(faces) == 0)
+    for largest in faces[:1]:
+        np.testing.assert_array_equal(found.face, largest)
 
 
 def test_names_are_data(gallery: Gallery, database: Database) -> None:

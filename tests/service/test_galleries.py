@@ -8,9 +8,10 @@ import pytest
 from gallery_requests import FRIENDS, create, enrol, outcomes, people, search
 from service_problems import problem
 
-from elasticface.data.images.decoding import decode
+from elasticface.data.images.decoding import decode, encode
 from elasticface.faces import align_faces
 from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.index import reindex
 from elasticface.gallery.removal import Removal
 
 
@@ -31,13 +32,18 @@ def test_a_collection_is_made_shown_and_removed(friends):
     problem(friends.get("/v1/collections/Zo\u00eb's"), 404, "no-collection")
 
 
+def reduced(photo):
+    return encode(np.ascontiguousarray(decode(photo, "photo")[::4, ::4]), ".png")
+
+
 def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
-    answer = enrol(friends, " Ann ", photos["a"], noise, photos["two"], photos["nobody"], photos["a"], b"")
+    sent = (photos["a"], noise, photos["two"], photos["nobody"], photos["a"], b"", reduced(photos["a"]))
+    answer = enrol(friends, " Ann ", *sent, crops="yes")
     person, told = answer.json()["person"], answer.json()["photos"]
     assert (person["name"], person["faces"]) == ("Ann", 1)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*(Z|\+00:00)", person["enrolled"])
-    assert outcomes(answer) == ["enrolled", "refused", "refused", "refused", "already", "refused"]
-    assert [photo["reason"] for photo in told] == [
+    assert outcomes(answer) == ["enrolled", "refused", "refused", "refused", "already", "refused", "refused"]
+    assert [photo["reason"] for photo in told[:-1]] == [
         None,
         "not a JPEG, PNG, WebP or HEIC file; convert it to one of these",
         "2 faces are in it; cut one out, or have the largest taken (faces: largest)",
@@ -45,10 +51,13 @@ def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
         None,
         "the file is empty",
     ]
-    assert [photo["face"] is not None for photo in told] == [True, False, False, False, True, False]
-    assert told[0]["face"]["found"] == 1
-    assert told[0]["face"]["crop"] is None
-    assert outcomes(enrol(friends, "Ann", photos["a"])) == ["already"]
+    assert re.fullmatch(r"its face is \d\d pixels wide, less than 40", told[-1]["reason"])
+    assert [photo["face"] and photo["face"]["found"] for photo in told] == [1, None, 2, None, 1, None, 1]
+    for photo in told:  # the face is seen wherever there is one, that one can tell what is wrong with it
+        assert photo["face"] is None or decode(base64.b64decode(photo["face"]["crop"]), "crop").shape == (112, 112, 3)
+    again = enrol(friends, "Ann", photos["a"])
+    assert outcomes(again) == ["already"]
+    assert again.json()["photos"][0]["face"]["crop"] is None
     other = enrol(friends, "Bo", photos["a"]).json()
     assert other["person"] is None
     assert other["photos"][0]["reason"] == "the same photo is enrolled as Ann"
@@ -84,11 +93,25 @@ def test_a_search_names_somebody_nobody_or_says_why_it_cannot(enrolling, calibra
     assert (answer["unknown"], answer["person"]) == (unknown, person)
     assert (answer["reason"] is None) == (unknown is not None)
     assert answer["candidates"][0]["similarity"] == pytest.approx(1, abs=1e-3)
-    outcome = {False: "named", True: "unknown", None: "undecided"}[unknown]
     figures = client.get("/metrics").text
+    assert search(client, photos["a"], fpir=str(answer["lowest_fpir"])).json()["reason"] is None
+    outcome = {False: "named", True: "unknown", None: "undecided"}[unknown]
     assert f'elasticface_searches_total{{outcome="{outcome}"}} 1.0' in figures
     assert 'elasticface_photos_enrolled_total{outcome="enrolled"} 1.0' in figures
     assert "Ann" not in figures
+
+
+def test_an_approximate_search_says_what_it_is_worth(friends, database, photos, monkeypatch):
+    for person, name in (("Ann", "a"), ("Bo", "other")):
+        enrol(friends, person, photos[name])
+    recall = reindex(database, "friends")
+    assert search(friends, photos["b"]).json()["recall"] is None  # few enough for an exact search
+    monkeypatch.setattr("elasticface.gallery.search.EXACT_UP_TO", 0)
+    answer = search(friends, photos["b"]).json()
+    assert answer["search"] == "approximate"
+    assert answer["recall"]["interval"] == list(recall.interval)
+    assert answer["candidates"][0]["person"] == "Ann"
+    assert "recall" in friends.get(FRIENDS).json()["search"]
 
 
 def test_a_search_of_an_empty_collection_and_one_with_few_candidates(friends, photos):

@@ -8,6 +8,7 @@ import { forgetKey, keepKey, readKey } from "./key.js";
 import { makePeople } from "./people.js";
 import { makeSearch } from "./search.js";
 import { ask } from "./service.js";
+import { lasts, session } from "./session.js";
 import { makeTabs } from "./tabs.js";
 import { turns } from "./turns.js";
 
@@ -86,7 +87,7 @@ document.addEventListener("key-refused", ({ detail }) => {
   enter(detail);
 });
 $("#forget").addEventListener("click", () => {
-  window.addEventListener("pagehide", () => sessionStorage.clear()); // the last that is done: answers may come until then
+  window.addEventListener("pagehide", () => session.clear()); // the last that is done: answers may come until then
   location.reload(); // and with it goes everything that was shown
 });
 for (const kind of ["dragover", "drop"]) {
@@ -97,4 +98,5 @@ for (const button of document.querySelectorAll("dialog .cancel")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
 
+if (!lasts) $("#keeps").textContent = "This browser lets pages keep nothing: loaded anew, this one asks for it again.";
 start();

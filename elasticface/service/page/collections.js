@@ -2,6 +2,7 @@
 
 import { $, complain, element, nameOf, tell } from "./dom.js";
 import { ask } from "./service.js";
+import { session } from "./session.js";
 import { turns } from "./turns.js";
 import { plural, sentence } from "./words.js";
 
@@ -17,7 +18,7 @@ export function makeCollections(changed) {
   const dialog = $("#new");
   const [readings, makings] = [turns(), turns()];
   let all = null; // as the service lists them; null until it has
-  let name = sessionStorage.getItem(CHOSEN); // of the chosen one
+  let name = session.getItem(CHOSEN); // of the chosen one
   let reading = false;
   let offered = "";
 
@@ -28,7 +29,7 @@ export function makeCollections(changed) {
     const before = chosen()?.name;
     all = list;
     name = choice ?? (all?.find((one) => one.usable) ?? all?.[0])?.name ?? null;
-    if (chosen()) sessionStorage.setItem(CHOSEN, name);
+    if (chosen()) session.setItem(CHOSEN, name);
     show();
     changed(chosen()?.name !== before);
   }

@@ -1,6 +1,8 @@
 // The API key: in this tab's session, which copies of the tab have too, and the tab itself when it is closed and opened
 // again. It may come in the address's fragment, which browsers never send.
 
+import { session } from "./session.js";
+
 const ITEM = "elasticface key";
 
 /** The key; null where there is none. One in the fragment is taken, out of the address bar and the tab's history. */
@@ -10,9 +12,9 @@ export function readKey() {
     history.replaceState(null, "", location.pathname + location.search);
     keepKey(given);
   }
-  return sessionStorage.getItem(ITEM);
+  return session.getItem(ITEM);
 }
 
-export const keepKey = (key) => sessionStorage.setItem(ITEM, key.trim());
+export const keepKey = (key) => session.setItem(ITEM, key.trim());
 
-export const forgetKey = () => sessionStorage.removeItem(ITEM);
+export const forgetKey = () => session.removeItem(ITEM);

@@ -1,4 +1,4 @@
-// Who is enrolled, page by page; and removal, for good.
+// Who is enrolled, page by page, or those of a name; and removal, for good.
 
 import { $, element, nameOf, tell } from "./dom.js";
 import { ask } from "./service.js";
@@ -6,10 +6,14 @@ import { turns } from "./turns.js";
 import { count, plural, sentence } from "./words.js";
 
 const PAGE = 100; // people at a time
+const MOST = 1000; // of a request, while a name is sought (MOST_PEOPLE in elasticface/service/limits.py)
+const PAUSE = 200; // ms without a key, after which a name is sought
 
 export function makePeople(part, state) {
-  const [told, problem, table, more] = [".about", ".problem", "table", ".more"].map((selector) => $(selector, part));
-  const rows = $("tbody", part);
+  const [told, problem, find, table, unread, more] = [".about", ".problem", ".find", "table", ".unread", ".more"].map(
+    (selector) => $(selector, part),
+  );
+  const [rows, sought] = [$("tbody", part), $("input", find)];
   const turn = turns();
   const nothing = () => [];
   let listed = null; // the collection whose people these are: its name, and the path of them
@@ -17,8 +21,13 @@ export function makePeople(part, state) {
   let loading = false;
   let removing = 0; // people, at this time
   let news = nothing; // what became of the last removal
+  let typing = null;
 
   more.addEventListener("click", load);
+  sought.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(show, PAUSE);
+  });
 
   /** Read the list anew, if it is looked at. */
   function show() {
@@ -26,11 +35,13 @@ export function makePeople(part, state) {
     if (rows.contains(document.activeElement)) part.focus();
     rows.replaceChildren();
     next = null;
+    unread.textContent = "";
     table.hidden = more.hidden = true;
     listed = state.collection && { name: state.collection.name, path: state.path("people") };
-    loading = !part.hidden && listed !== null;
+    find.hidden = listed === null;
+    loading = false;
     if (part.hidden && removing === 0) saidEnough();
-    if (loading) load();
+    if (!part.hidden && listed !== null) load();
     else say();
   }
 
@@ -39,24 +50,37 @@ export function makePeople(part, state) {
     problem.textContent = "";
   }
 
+  /**
+   * Show a page more. Names are in no address, which proxies log: where one is sought all are read until there are as many
+   * people of that name.
+   */
   async function load() {
     const newest = turn();
-    const query = new URLSearchParams(next === null ? { most: PAGE } : { most: PAGE, after: next });
     const { name, path } = listed;
     const shown = rows.children.length;
+    const wanted = spelling(sought.value.trim());
+    loading = true;
+    unread.textContent = "";
+    say();
     try {
-      const page = await ask("GET", `${path}?${query}`);
-      if (!newest()) return;
-      rows.append(...page.people.map((person) => row(person, name, `${path}/${person.id}`)));
-      next = page.next;
+      do {
+        const query = new URLSearchParams({ most: wanted ? MOST : PAGE, after: next ?? 0 });
+        const page = await ask("GET", `${path}?${query}`);
+        if (!newest()) return;
+        const people = page.people.filter((person) => spelling(person.name).includes(wanted));
+        rows.append(...people.map((person) => row(person, name, `${path}/${person.id}`)));
+        table.hidden = rows.children.length === 0;
+        next = page.next;
+      } while (wanted && next !== null && rows.children.length < shown + PAGE);
     } catch (error) {
       if (!newest()) return;
-      problem.textContent = String(error);
+      unread.textContent = sentence(String(error));
     }
     loading = false;
-    table.hidden = rows.children.length === 0;
-    if (next === null && document.activeElement === more) focusOn(rows.children[shown]);
-    more.hidden = next === null;
+    const failed = unread.textContent !== "";
+    if (next === null && !failed && document.activeElement === more) focusOn(rows.children[shown]);
+    more.hidden = next === null && !failed;
+    more.textContent = failed ? "Try again" : "Show more";
     say();
   }
 
@@ -67,11 +91,15 @@ export function makePeople(part, state) {
 
   /** Say what was removed, and how many there are once the list and the counts are there. */
   function say() {
-    if (listed === null || loading || state.reading) return tell(told, news());
+    if (listed === null) return tell(told, news());
+    if (loading || state.reading) return tell(told, [...news(), "The list is being read …"]);
     const { people, faces } = state.collection;
-    const shown = rows.children.length < people ? `; ${count(rows.children.length)} are shown` : "";
-    const all = `${plural(people, "person", "people")}, ${plural(faces, "face")}${shown}.`;
-    tell(told, [...news(), people ? all : "Nobody is enrolled here yet."]);
+    const shown = rows.children.length;
+    const all = `${plural(people, "person", "people")}, ${plural(faces, "face")}`;
+    const found = `${count(shown)} found${more.hidden ? "" : " so far"}`;
+    if (sought.value.trim()) tell(told, [...news(), `${all}; ${found}.`]);
+    else if (people) tell(told, [...news(), shown < people ? `${all}; ${count(shown)} are shown.` : `${all}.`]);
+    else tell(told, [...news(), "Nobody is enrolled here yet."]);
   }
 
   function row(person, collection, path) {
@@ -119,11 +147,14 @@ export function makePeople(part, state) {
     /** The list of collections was read; perhaps another one is chosen. */
     follow(another) {
       if (!another) return say();
-      problem.textContent = "";
+      problem.textContent = sought.value = "";
       show();
     },
   };
 }
+
+/** A name as it is sought: without case and accents. */
+const spelling = (name) => name.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase();
 
 function confirmed({ name, faces }) {
   const dialog = $("#remove");

@@ -23,13 +23,14 @@ export async function tooLarge(photo, limits) {
 export function photoField(place, limits) {
   const many = "many" in place.dataset;
   const problem = element("p", { className: "problem", role: "alert", id: `photo-problem-${++made}` });
-  const input = element("input", { type: "file", accept: TYPES, multiple: many, "aria-describedby": problem.id });
+  const chosen = element("span", { role: "status", id: `photo-chosen-${made}` });
+  const described = { "aria-describedby": `${problem.id} ${chosen.id}` }; // the input itself is empty: it says of no photo
+  const input = element("input", { type: "file", accept: TYPES, multiple: many, ...described });
   const name = element("span", { className: "name" }, place.ariaLabel);
   const choose = element("b", {}, many ? "Choose photos" : "Choose a photo");
   const drop = element("label", { className: "drop" }, name, input, element("span", {}, choose, ", drop or paste"));
   const camera = element("button", { type: "button", className: "quiet" }, "Use the camera");
   const clear = element("button", { type: "button", className: "quiet", hidden: true }, "Clear");
-  const chosen = element("span", { role: "status" });
   place.append(drop, element("div", { className: "row" }, camera, clear, chosen), problem);
 
   const turn = turns();
@@ -48,6 +49,7 @@ export function photoField(place, limits) {
     if (!newest()) return;
     field.show(refused ? [] : [photos[0]]);
     complain(input, problem, refused ?? "");
+    if (photos.length > 1) chosen.append(` (of ${count(photos.length)} photos the first alone is used)`);
   }
 
   const field = {

@@ -4,7 +4,7 @@ import { answerIn, decision, scale } from "./answer.js";
 import { $, crop, element, nameOf } from "./dom.js";
 import { photoField } from "./photos.js";
 import { ask } from "./service.js";
-import { figure, oneIn, remarks, searched } from "./words.js";
+import { figure, how, oneIn, remarks, searched } from "./words.js";
 
 export function makeSearch(part, state) {
   const form = $("form", part);
@@ -22,10 +22,12 @@ export function makeSearch(part, state) {
   function tell(found, { photo: sent, faces }) {
     photo.mark(sent, found.face.box);
     const searchedFor = crop(found.face, "the face that was searched for");
-    const told = decision(searched(found), searchedFor, remarks(found.face, faces));
+    const fpirs = [...form.elements.fpir.options].map((option) => Number(option.value));
+    const told = decision(searched(found, fpirs), searchedFor, remarks(found.face, faces));
     if (found.candidates.length === 0) return answer.show([told]);
     const similarities = found.candidates.map((one) => one.similarity);
-    answer.show([told], scale(similarities, found.threshold), candidates(found), how(found));
+    const hint = element("p", { className: "hint" }, how(found));
+    answer.show([told], scale(similarities, found.threshold), candidates(found), hint);
   }
 
   return answer;
@@ -46,13 +48,4 @@ function candidates(found) {
   const heads = ["Most similar", "Similarity", "Strangers who reach it"];
   const head = element("tr", {}, heads.map((text) => element("th", { scope: "col" }, text)));
   return element("table", {}, element("thead", {}, head), element("tbody", {}, rows));
-}
-
-function how(found) {
-  const { search, recall, aggregation } = found;
-  const percent = recall && Math.round(1000 * recall.rate) / 10;
-  const approximate = `approximate: the most similar was found in ${percent} % of the searches that measured it`;
-  const of = aggregation === "best" ? "the most similar of the person’s faces" : "the mean of the person’s faces";
-  const said = `The search is ${search === "exact" ? "exact" : approximate}. A person is as similar as ${of}.`;
-  return element("p", { className: "hint" }, said);
 }

@@ -3,6 +3,7 @@
 import { readKey } from "./key.js";
 
 const TRIES = 5; // where the service is busy
+const NO_ANSWER = "the service does not answer; see whether it runs, and whether you are connected";
 const NOT_BEGUN = "queue-full"; // the kind of problem of a request that was not even read
 
 /** What is wrong, in the service's words (RFC 9457). */
@@ -27,7 +28,7 @@ export async function ask(method, path, fields = null, { once = false, waits = (
   for (let tries = 1; ; tries++) {
     const key = readKey();
     const response = await send(method, path, fields, key);
-    if (response.ok) return response.json();
+    if (response.ok) return answerOf(response);
     const problem = await problemOf(response);
     const seconds = Number(response.headers.get("Retry-After"));
     const again = response.status === 503 && seconds > 0 && (!once || problem.kind === NOT_BEGUN);
@@ -52,7 +53,16 @@ async function send(method, path, fields, key) {
   try {
     return await fetch(path, { method, headers, body: fields && form(fields), cache: "no-store" });
   } catch {
-    throw new Problem("the service does not answer; see whether it runs, and whether you are connected");
+    throw new Problem(NO_ANSWER);
+  }
+}
+
+async function answerOf(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw new Problem(NO_ANSWER); // it broke off
+    throw new Problem("the answer is not the service's: a proxy may ask you to log in; load the page anew");
   }
 }
 
@@ -65,7 +75,8 @@ function form(fields) {
 }
 
 async function problemOf(response) {
-  const said = await response.json().catch(() => ({}));
-  const detail = said.detail ?? `the service answered with status ${response.status}`; // a proxy, say
-  return new Problem(detail, said.type?.split(":").pop(), response.status, said.request_id);
+  const said = Object(await response.json().catch(() => null)); // of a proxy it may be anything
+  const text = (value) => (typeof value === "string" ? value : null);
+  const detail = text(said.detail) || `the service answered with status ${response.status}`;
+  return new Problem(detail, text(said.type)?.split(":").pop(), response.status, text(said.request_id));
 }

@@ -17,6 +17,7 @@ export function makeTabs(list, opened) {
 
   list.addEventListener("click", ({ target }) => target.role === "tab" && open(target.getAttribute("aria-controls")));
   list.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return; // the browser's, such as Alt+Left: back
     const shown = usable();
     const at = shown.indexOf(document.activeElement);
     const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: shown.length - 1 }[event.key];

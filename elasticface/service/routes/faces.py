@@ -64,8 +64,8 @@ async def enrol(request: Request, name: CollectionName) -> Enrolled:
 
             outcomes, found = await galleries.run(store)
             for one, outcome in zip(prepared, outcomes, strict=True):
-                if crops and outcome.face is not None and one.aligned is not None:
-                    outcome.face.crop = await work.crop(one.aligned)
+                if crops and outcome.face is not None and one.face is not None:
+                    outcome.face.crop = await work.crop(one.face)
     return Enrolled(person=None if found is None else answers.Person.model_validate(vars(found)), photos=outcomes)
 
 
@@ -84,7 +84,7 @@ async def _prepared(work: Work, photo: bytes, name: str, rules: Rules) -> Prepar
 
 def _told(photo: Prepared, reason: str | None) -> EnrolledPhoto:
     face = None
-    if photo.aligned is not None and photo.score is not None:
+    if photo.face is not None and photo.score is not None:
         face = ChosenFace(box=[float(edge) for edge in photo.box], score=photo.score, found=photo.found)
     if reason is None:
         return EnrolledPhoto(outcome="enrolled", reason=None, face=face)
