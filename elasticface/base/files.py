@@ -71,7 +71,7 @@ def replacing(path: Path, sync: bool = True, new: bool = False) -> Iterator[Path
         yield temporary
         if sync:
             for file in [*sorted(temporary.rglob("*")), temporary] if temporary.is_dir() else [temporary]:
-                _sync(file)
+                to_disk(file)
         if new:
             check_new_folder(path)
         before = temporary.with_suffix(".old.tmp")
@@ -83,7 +83,7 @@ def replacing(path: Path, sync: bool = True, new: bool = False) -> Iterator[Path
         else:
             before.unlink(missing_ok=True)
         if sync:
-            _sync(path.parent)
+            to_disk(path.parent)
     except BaseException:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -351,7 +351,8 @@ def _nearest(path: Path) -> Path:
     return next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
 
 
-def _sync(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

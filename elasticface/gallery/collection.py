@@ -25,6 +25,9 @@ Aggregation = Literal["best", "mean"]
 
 _TABLES: dict[Aggregation, tuple[str, ...]] = {"best": ("person", "face"), "mean": ("person", "template", "face")}
 
+UNIT = 1e-3
+"""How far the length of an embedding may be from 1: what halves of 512 numbers lose is less."""
+
 LONGEST_NAME = 255
 """Bytes of the name of a person or a collection."""
 

@@ -194,7 +194,9 @@ def connect(address: dict[str, Any], shown: str) -> "Connection[Any]":
     from pgvector.psycopg import register_vector
 
     try:
-        connection: Connection[Any] = psycopg.connect(**{**_PATIENCE, **address}, autocommit=True)
+        connection: Connection[Any] = psycopg.connect(
+            **{**_PATIENCE, **address, "client_encoding": "UTF8"}, autocommit=True
+        )
     except psycopg.Error as error:
         raise Unreachable(f"{shown}: no connection to the database: {first_line(error)}") from error
     try:

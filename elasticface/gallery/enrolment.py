@@ -22,7 +22,7 @@ from elasticface.data.images.photos import Photos, person_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import Collection, as_kept, checked_name, is_text, note_people, read
+from elasticface.gallery.collection import UNIT, Collection, as_kept, checked_name, is_text, note_people, read
 from elasticface.gallery.database import Connections
 from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import Rules
@@ -39,7 +39,6 @@ ALREADY = "is enrolled already"
 
 _YEARS = range(1900, 9000)  # no time zone brings these to a year that Python does not have
 _DIGEST = hashlib.sha256().digest_size
-_UNIT = 1e-3  # how far the length of an embedding may be from 1: what halves of 512 numbers lose is less
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,7 +343,7 @@ def check(dimensions: int, face: NewFace) -> str:
     if shape != (dimensions,):
         raise InputError(f"{name}: an embedding of {list(shape)} where the collection has {dimensions}")
     length = float(np.linalg.norm(np.asarray(face.embedding, np.float64)))
-    if not abs(length - 1) <= _UNIT:
+    if not abs(length - 1) <= UNIT:
         raise InputError(f"{name}: an embedding of length {length:.4g}; it must be 1")
     if not is_text(face.source) or len(face.source.encode()) > LONGEST_SOURCE:
         raise InputError(

@@ -64,6 +64,7 @@ class Gallery:
         try:
             # From now on this very one is meant, whatever has its name later.
             self._opened = found = self.collection
+            self.name = found.name  # as it is kept
             if encoder is not None:
                 collections.check_model(found, encoder, self.finder)
         except BaseException:

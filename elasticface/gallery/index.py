@@ -85,8 +85,8 @@ def measure(database: Database, which: str | Collection, probes: int = PROBES, s
             probe = embedding.to_numpy().astype(np.float32)
             exact = nearest(cursor, collection, probe, 1, approximate=False, without=person)
             near = nearest(cursor, collection, probe, 1, approximate=True, without=person)
-            # Of equally similar people either will do.
-            found += not exact or bool(near and near[0].similarity >= exact[0].similarity)
+            # Of equally similar people either will do; where the index names nobody else, the search is exact.
+            found += not exact or not near or near[0].similarity >= exact[0].similarity
         if drawn:
             cursor.execute(
                 "INSERT INTO measured_index (collection, vectors, found, searches) VALUES (%s, %s, %s, %s) "

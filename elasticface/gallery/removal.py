@@ -1,8 +1,9 @@
 """People out of a collection, for good: their rows, the bytes of these in the files, and what the log has of them.
 
 PostgreSQL's DELETE marks rows, and VACUUM frees their space without overwriting it. So the tables that held them are
-written afresh (VACUUM FULL), after which the old files are deleted, and the write-ahead log is brought to a new
-segment, after which the old ones are deleted. docs/gallery.md says what that does not reach.
+written afresh (VACUUM FULL), after which the old files are deleted; so are those that a crash has left, and the
+write-ahead log is brought to a new segment, after which the old ones are deleted. docs/gallery.md says what that does
+not reach.
 """
 
 import contextlib
@@ -12,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from elasticface.base import progress
+from elasticface.base.errors import Stopped
 from elasticface.base.files import printable
-from elasticface.gallery import index
+from elasticface.gallery import index, orphans
 from elasticface.gallery.collection import Collection, NoCollection, as_kept, checked_name, note, note_people, read
 from elasticface.gallery.database import Database, NotAllowed
 from elasticface.gallery.enrolment import count
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """Seconds that a removal waits for other transactions to end."""
 
+_OPEN = "another transaction of the database was open all the time; end it"
 _ASK, _PAUSE = 5.0, 0.5  # seconds for which it asks for a table, and lets others have it
 
 
@@ -66,7 +69,7 @@ def remove(database: Database, which: str | Collection, people: Sequence[str | i
         InputError: no such collection or person.
     """
     collection, removed = delete(database, which, people)
-    return _rewrite(database, collection, removed) if erase else _vacuum(database, collection, removed)
+    return _erased(database, collection, removed) if erase else _vacuum(database, collection, removed)
 
 
 def delete(database: Database, which: str | Collection, people: Sequence[str | int]) -> tuple[Collection, Removal]:
@@ -120,7 +123,7 @@ def delete(database: Database, which: str | Collection, people: Sequence[str | i
 def drop(database: Database, which: str | Collection) -> Removal:
     """Remove a collection with everybody in it. Raises what :func:`remove` does."""
     collection, removed = delete_collection(database, which)
-    return _rewrite(database, collection, removed)
+    return _erased(database, collection, removed)
 
 
 def delete_collection(database: Database, which: str | Collection) -> tuple[Collection, Removal]:
@@ -160,6 +163,14 @@ def erase(database: Database, which: str | Collection, *, shown: bool = True) ->
     return _rewrite(database, collection, Removal(0, 0), shown)
 
 
+def _erased(database: Database, collection: Collection, removed: Removal) -> Removal:
+    """As :func:`_rewrite`; who was removed is told even where the database ends meanwhile."""
+    try:
+        return _rewrite(database, collection, removed)
+    except Stopped:
+        return replace(removed, remains=_remains("the database ended meanwhile; see that its disk has room"))
+
+
 def _rewrite(database: Database, collection: Collection | None, removed: Removal, shown: bool = True) -> Removal:
     """``removed``, and what remains when the tables that held people were written afresh, and the log was ended."""
     remains = []
@@ -171,6 +182,10 @@ def _rewrite(database: Database, collection: Collection | None, removed: Removal
             remains += [_write_afresh(database, cursor, collection, table) for table in collection.tables]
         with contextlib.suppress(NoCollection):
             index.measure_again(database, collection, shown)
+    if database.server is not None:
+        with database.no_transaction() as cursor:
+            if not orphans.remove(cursor, database.server.folder / "data", PATIENCE):
+                remains.append(_remains(_OPEN))
     left = [*dict.fromkeys(filter(None, remains))]
     ended, log = _end_log(database)
     return replace(removed, erased=ended and not left, remains="; ".join(filter(None, [*left, log])))
@@ -255,7 +270,7 @@ def _wait_for_snapshots(cursor: "Cursor[Any]", xid: str) -> str:
         if row is None or not row[0]:
             return ""
         if time.monotonic() > deadline:
-            return _remains("another transaction of the database was open all the time; end it")
+            return _remains(_OPEN)
         time.sleep(0.05)
 
 
@@ -277,6 +292,7 @@ def _end_log(database: Database) -> tuple[bool, str]:
         )
     if database.server is None:
         return True, (
-            "replicas, archives of the write-ahead log and backups of the server are its own, and are not reached"
+            "replicas, archives of the write-ahead log, backups, and files that a crash of the server has left are its "
+            "own, and are not reached"
         )
     return True, ""

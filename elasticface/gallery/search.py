@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
-from elasticface.gallery.collection import Aggregation, Collection, if_there, read
+from elasticface.gallery.collection import UNIT, Aggregation, Collection, if_there, read
 from elasticface.gallery.database import Connections
 from elasticface.metrics import binomial_interval
 from elasticface.model.calibration import Calibration, OperatingPoint, gallery_fmr
@@ -222,7 +222,7 @@ def search(
         exact: compare with every vector, however many there are.
 
     Raises:
-        InputError: no such collection; embeddings of another length, or with NaN or infinity; ``most`` below 1.
+        InputError: no such collection; embeddings of another length or size; ``most`` below 1.
     """
     if most < 1:
         raise InputError(f"most must be at least 1, not {most}")
@@ -230,18 +230,25 @@ def search(
         collection = read(cursor, database, which)
         if np.ndim(embeddings) != 2 or np.shape(embeddings)[1] != collection.dimensions:
             raise InputError(f"embeddings must be [Q, {collection.dimensions}], not {list(np.shape(embeddings))}")
-        with np.errstate(over="ignore"):
-            halves = np.asarray(embeddings, np.float16)
-        if not np.isfinite(halves).all():
-            raise InputError("embeddings must be of length 1; these hold NaN, infinity, or numbers beyond float16")
+        lengths = np.linalg.norm(np.asarray(embeddings, np.float64), axis=1)
+        if wrong := [float(length) for length in lengths if not abs(length - 1) <= UNIT]:
+            raise InputError(f"embeddings must be of length 1, not {wrong[0]:.4g}")
         most = min(most, max(collection.people, 1))
         recall = None if exact or is_small(collection) else read_recall(cursor, collection)
         with if_there(collection):
-            found = [
-                nearest(cursor, collection, embedding, most, approximate=recall is not None)
-                for embedding in np.asarray(embeddings, np.float32)
+            return [
+                _found(cursor, collection, embedding, most, recall) for embedding in np.asarray(embeddings, np.float32)
             ]
-    return [Found(candidates, collection.people, collection.searched, recall) for candidates in found]
+
+
+def _found(
+    cursor: "Cursor[Any]", collection: Collection, embedding: NDArray[Any], most: int, recall: Recall | None
+) -> Found:
+    """By the index where it has a recall; exactly where its candidates are too few people: one may have them all."""
+    candidates = nearest(cursor, collection, embedding, most, approximate=recall is not None)
+    if recall is not None and len(candidates) < most:
+        candidates, recall = nearest(cursor, collection, embedding, most, approximate=False), None
+    return Found(candidates, collection.people, collection.searched, recall)
 
 
 def is_small(collection: Collection) -> bool:

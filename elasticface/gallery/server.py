@@ -43,6 +43,20 @@ _PATIENCE = 600  # seconds for a start, which may have a crash to recover from
 _STOPPING = 30  # seconds for a stop that writes everything to the tables; after that, or amid a recovery, one without
 _RETRIES = 20.0  # seconds in which a killed server's children may still hold its memory
 
+# How to connect, whatever the PG… variables of the shell say: they are of other servers.
+_OWN = {
+    "hostaddr": "",
+    "port": str(_PORT),
+    "user": USER,
+    "dbname": USER,
+    "options": "",
+    "require_auth": "",
+    "sslmode": "disable",
+    "gssencmode": "disable",
+    "channel_binding": "disable",
+    "target_session_attrs": "any",
+}
+
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -89,7 +103,7 @@ class Server:
             )
         self._user = _unprivileged()
         _make_private(self.folder, self._user)
-        self.address: dict[str, Any] = {"host": str(self._data), "port": str(_PORT), "user": USER, "dbname": USER}
+        self.address: dict[str, Any] = {**_OWN, "host": str(self._data)}
         self._client: IO[bytes] | None = None
         with self._alone():
             client = _lock_file(self.folder / "clients.lock")

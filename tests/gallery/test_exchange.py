@@ -33,6 +33,7 @@ def test_what_comes_back_is_what_was_there(
         "import",
         60,
     )
+    assert Gallery(" friends ", database=database).audit() == gallery.audit()
     assert len(gallery.audit()) + len(others.audit()) == len(audit(database))
     probes = unit(np.random.default_rng(3).normal(size=(5, 16)))
     for one, other in zip(gallery.search_embeddings(probes, 20), others.search_embeddings(probes, 20), strict=True):

@@ -1,5 +1,7 @@
 """Removal: the bytes of an embedding are in no file of the database any more, and the audit log has a line."""
 
+import os
+import signal
 from pathlib import Path
 from typing import LiteralString
 
@@ -193,3 +195,37 @@ def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(
     ]
     assert NAME not in str(told)
     assert np.array_equal([row[1] for row in told], ["elasticface"] * 5)
+
+
+def test_what_a_crash_left_of_a_rewriting_is_erased(
+    place: Path, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is written when the server is killed is no table afterwards, and its file stays."""
+    database = Database(place / "orphan")
+    assert database.server is not None
+    gallery = Gallery.create("friends", encoder, database=database)
+    faces = made_up(4, 2)
+    gallery.enrol_embeddings(faces)
+    mine = faces[0].halves.tobytes()
+    with psycopg.connect(**database.address) as other:
+        other.execute("CREATE TABLE copy (embedding bytea)")
+        other.execute("INSERT INTO copy VALUES (%b)", [mine])
+        monkeypatch.setattr(removal, "PATIENCE", 0.2)
+        told = gallery.remove("person 1")  # whose table it is, cannot be seen
+        assert not told.erased
+        assert told.remains.startswith(
+            "bytes of theirs stay in the files: another transaction of the database was open"
+        )
+        with database.no_transaction() as cursor:
+            cursor.execute("CHECKPOINT")
+        assert len(files_with(database, mine)) == 2  # in the collection's table and in that one
+        os.kill(int((database.server.folder / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        other.close()
+    database.disconnect()
+    monkeypatch.undo()
+    removed = gallery.remove("person 0")
+    assert (removed.erased, removed.remains) == (True, "")
+    assert files_with(database, mine) == []
+    assert len(gallery.people()) == 2
+    gallery.drop()
+    database.close()

@@ -16,6 +16,7 @@ from elasticface.base.errors import InputError
 from elasticface.gallery import index, search
 from elasticface.gallery.collection import Aggregation, Collection
 from elasticface.gallery.database import Database
+from elasticface.gallery.enrolment import NewFace
 from elasticface.gallery.gallery import Gallery
 from elasticface.model.calibration import gallery_fmr
 from elasticface.model.encoder import FaceEncoder
@@ -82,6 +83,25 @@ def test_an_approximate_search_says_so_with_its_recall(
     gallery.drop_index()
     assert gallery.search_embeddings(probes)[0].recall is None
     assert "an index: elasticface gallery reindex" in str(gallery.stats().advice)
+
+
+def test_somebody_of_more_faces_than_the_index_gives_hides_nobody(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "CANDIDATES", 20)
+    monkeypatch.setattr(search, "EXACT_UP_TO", 10)
+    gallery = Gallery.create("friends", encoder, database=database)
+    (film,) = made_up(1, 1)
+    frames = unit(film.embedding + 0.01 * np.random.default_rng(1).normal(size=(100, 16)))
+    gallery.enrol_embeddings([NewFace("film", frame, str(n)) for n, frame in enumerate(frames)])
+    gallery.enrol_embeddings(made_up(20, 1, seed=5))
+    recall = gallery.reindex(probes=120)
+    assert recall is not None
+    assert recall.found == recall.searches == 120
+    (found,) = gallery.search_embeddings(film.embedding[None])
+    assert (len(found.candidates), found.recall) == (5, None)  # as all of the index's candidates are of one person
+    (found,) = gallery.search_embeddings(film.embedding[None], most=1)
+    assert (found.candidates[0].person, found.recall) == ("film", recall)
 
 
 @pytest.mark.parametrize("enough", [True, False])
@@ -203,6 +223,6 @@ def test_numbers_out_of_range_are_bounded_or_refused(database: Database, encoder
     assert recall.searches == 6
     with pytest.raises(InputError, match="workers must be at most 1,024, not 1025"):
         gallery.reindex(workers=1025)
-    for number in (np.nan, np.inf, 1e9):
-        with pytest.raises(InputError, match="these hold NaN, infinity, or numbers beyond float16"):
+    for number in (np.nan, np.inf, 1e9, 1.0, 0.0):
+        with pytest.raises(InputError, match="embeddings must be of length 1, not "):
             gallery.search_embeddings(np.full((1, 16), number))

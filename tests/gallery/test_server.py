@@ -32,6 +32,30 @@ def test_the_last_of_its_users_stops_it(place: Path) -> None:
         psycopg.connect(**first.address)
 
 
+def test_variables_of_other_servers_do_not_reach_it(opened: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened.server is not None
+    variables = {
+        "PGHOST": "nowhere",
+        "PGHOSTADDR": "127.0.0.1",
+        "PGPORT": "1",
+        "PGDATABASE": "none",
+        "PGUSER": "nobody",
+        "PGOPTIONS": "-c nonsense=1",
+        "PGCLIENTENCODING": "SQL_ASCII",
+        "PGTARGETSESSIONATTRS": "read-only",
+        "PGREQUIREAUTH": "scram-sha-256",
+        "PGSSLMODE": "require",
+        "PGCHANNELBINDING": "require",
+        "PGGSSENCMODE": "require",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    database = Database(opened.server.folder)
+    with database.transaction() as cursor:
+        assert cursor.execute("SELECT 'Zoë 日本'").fetchone() == ("Zoë 日本",)
+    database.close()
+
+
 def test_nobody_else_may_enter_its_folder(opened: Database) -> None:
     assert opened.server is not None
     folder = opened.server.folder
