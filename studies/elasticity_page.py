@@ -62,9 +62,13 @@ class Resampled:
         resampled = [np.array([self._accuracy(name, loss, seed) for seed in seeds]) for loss in (one, other)]
         return runs[0] - runs[1], self._over_seeds(resampled[0] - resampled[1])
 
-    def interval(self, name: str, loss: str) -> tuple[float, float]:
-        seeds = self.seeds(name, loss)
-        return interval(self._over_seeds(np.array([self._accuracy(name, loss, seed) for seed in seeds])))
+    def over_sets(self, loss: str) -> NDArray[np.float64]:
+        """[R] means of the accuracy over all sets."""
+        of_sets = [
+            np.array([self._accuracy(name, loss, seed) for seed in self.seeds(name, loss)]) for name in self.sets
+        ]
+        means: NDArray[np.float64] = np.mean([self._over_seeds(of_set) for of_set in of_sets], 0)
+        return means
 
     def _accuracy(self, name: str, loss: str, seed: int) -> NDArray[np.float64]:
         """[R], by people."""
@@ -146,17 +150,18 @@ def contrasts_table(resampled: Resampled) -> str:
 
 
 def losses_table(resampled: Resampled) -> str:
+    """Each loss that has run on every set: means over the sets, and the accuracy on each."""
     rows = []
-    for name, loss in itertools.product(resampled.sets, LOSSES):
-        runs = resampled.runs.get((name, loss), {}).values()
-        if not runs:
-            continue
-        mean = {figure: float(np.mean([entry[figure] for entry in runs])) for figure in ("accuracy", "eer", *TARS)}
-        around = from_to(resampled.interval(name, loss))
-        rates = [percent(mean[figure]) for figure in (*TARS, "eer")]
-        rows.append([name, loss, percent(mean["accuracy"]), around, *rates, str(len(runs))])
-    columns = ["people", "loss", "accuracy", "95 %", "TAR at FAR 1e-2", "TAR at FAR 1e-3", "EER", "seeds"]
-    return markdown(columns, rows)
+    for loss in (loss for loss in LOSSES if all((name, loss) in resampled.runs for name in resampled.sets)):
+        runs = [resampled.runs[name, loss].values() for name in resampled.sets]
+        figures = ("accuracy", *TARS, "eer")
+        means = {figure: [float(np.mean([run[figure] for run in of_set])) for of_set in runs] for figure in figures}
+        accuracy, *rates = (percent(float(np.mean(means[figure]))) for figure in figures)
+        around = from_to(interval(resampled.over_sets(loss)))
+        seeds = "–".join(str(count) for count in sorted({min(map(len, runs)), max(map(len, runs))}))
+        rows.append([loss, f"{accuracy} ({around})", *rates, *map(percent, means["accuracy"]), seeds])
+    columns = ["loss", "accuracy, mean of the four sets (95 %)", "TAR at FAR 1e-2", "TAR at FAR 1e-3", "EER"]
+    return markdown([*columns, *resampled.sets, "seeds"], rows)
 
 
 def pairs_table(resampled: Resampled) -> str:
