@@ -59,7 +59,7 @@ def test_numbers_out_of_bounds_and_those_of_other_collections(friends, database,
     problem(friends.delete(f"{FRIENDS}/people/{2**63 - 1}"), 404, "no-person")
     for number in (2**63, 10**30, "9" * 5000, 0, -1, "x", "1.5", "1%00"):
         problem(friends.delete(f"{FRIENDS}/people/{number}"), 422, "wrong-value")
-    for query in ("most=0", "most=1001", "most=x", "after=-1", f"after={2**63}", "most=1&most=2000"):
+    for query in ("most=0", "most=1001", "most=x", "after=-1", f"after={2**63}"):
         problem(friends.get(f"{FRIENDS}/people?{query}"), 422, "wrong-value")
     assert friends.get(f"{FRIENDS}/people?after={2**63 - 1}").json() == {"people": [], "next": None}
     for fields in ({"most": "0"}, {"most": "101"}, {"most": "1e2"}, {"most": "²"}, {"fpir": "0"}, {"fpir": "inf"}):
