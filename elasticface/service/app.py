@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
@@ -14,6 +15,7 @@ from starlette.routing import Match
 from elasticface.base.version import __version__
 from elasticface.faces.finder import FaceFinder
 from elasticface.model.encoder import FaceEncoder
+from elasticface.service.description import completed
 from elasticface.service.galleries import Galleries
 from elasticface.service.gate import Gate
 from elasticface.service.keys import Key
@@ -43,7 +45,8 @@ _DESCRIPTION = (
     "Photos in, answers out: faces, decisions, embeddings, and who it is among people who were enrolled. Photos come "
     "as file uploads alone, and are not kept. "
     "All but /healthz, /readyz, /docs, /openapi.json and the page at / need the API key in the header X-API-Key. What "
-    "is wrong is answered as application/problem+json (RFC 9457)."
+    "is wrong is answered as application/problem+json (RFC 9457); a method that a path does not have with 405, and the "
+    "header Allow has those that it has."
 )
 
 
@@ -82,8 +85,7 @@ def create_app(
         title="elasticface",
         version=__version__,
         description=_DESCRIPTION,
-        docs_url=None,  # FastAPI's pages load scripts from other hosts
-        redoc_url=None,
+        openapi_url=None,  # it is a route of routes/docs.py, and FastAPI's pages load scripts from other hosts
         redirect_slashes=False,
         lifespan=lifespan,
     )
@@ -96,6 +98,7 @@ def create_app(
     for router in _OTHERS:
         app.include_router(router)
     app.add_middleware(Gate, key=key, limits=limits, metrics=metrics)
+    app.openapi = cache(lambda: completed(FastAPI.openapi(app)))  # type: ignore[method-assign]
     return app
 
 

@@ -39,7 +39,10 @@ def test_security_headers_are_on_every_answer(client, path):
 @pytest.mark.parametrize(
     ("path", "route", "status"),
     [
-        *((path, path, 200) for path in ("/", "/healthz", "/readyz", "/docs", "/metrics", "/v1/service")),
+        *(
+            (path, path, 200)
+            for path in ("/", "/healthz", "/readyz", "/docs", "/openapi.json", "/metrics", "/v1/service")
+        ),
         *(("/page/app.js", "/page/{name}", 200), ("/nothing", "-", 404), ("/v1/verify", "/v1/verify", 405)),
     ],
 )

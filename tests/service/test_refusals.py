@@ -65,6 +65,7 @@ def test_no_such_page(client):
         ("/v1/detect", "POST"),
         ("/v1/collections", "GET, HEAD, POST"),
         ("/v1/collections/x", "DELETE, GET, HEAD"),
+        ("/openapi.json", "GET, HEAD"),
     ],
 )
 def test_another_method_is_answered_with_those_of_the_path(client, path, allowed):
