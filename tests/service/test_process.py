@@ -126,6 +126,8 @@ def test_wrong_options_are_one_line(tmp_path, monkeypatch):
     assert "cannot listen there" in refused("serve", "--host", "256.0.0.1", "--key-folder", "keys")
     for port in (-1, 1 << 16, 70_000, 1 << 40):
         assert f"--port {port}: there is none" in refused("serve", f"--port={port}", "--key-folder", "keys")
+    assert "--key-folder must be text, got ''" in refused("serve", "--key-folder", "")
+    assert "nowhere: no such model" in refused("serve", "--port", "0", "--model", "nowhere", "--key-folder", "keys")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "cannot listen there: Address already in use" in refused("serve", "--port", port, "--key-folder", "keys")
