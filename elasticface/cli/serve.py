@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from elasticface.base.errors import InputError
+from elasticface.base.interrupts import ended_by_sigterm
 from elasticface.cli.gallery.options import add_database
 from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
@@ -68,6 +69,11 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Serve until it is stopped."""
+    with ended_by_sigterm():  # while the model loads; then the server answers it
+        _serve(options)
+
+
+def _serve(options: Namespace) -> None:
     limits = Limits(**{field.name: options[field.name] for field in fields(Limits)})
     # OpenCV reads it when it is imported: its decoders hold to the bound, too, whatever a header has said.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(limits.pixels))

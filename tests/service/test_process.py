@@ -14,6 +14,8 @@ from gallery_requests import create, enrol, outcomes, search
 from served import started
 from service_problems import problem
 
+from elasticface.cli import serve
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
@@ -102,6 +104,15 @@ def test_people_are_enrolled_in_the_database_that_is_named(tmp_path, photos, pla
     assert not (place / "served/data/postmaster.pid").exists()
     assert "Ann Secret" in done("gallery", "people", "--database", place / "served", "--collection", "friends")
     assert "Secret" not in (tmp_path / "log").read_text()
+
+
+def test_sigterm_ends_a_service_that_still_loads_its_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(serve, "load_model", lambda options: signal.raise_signal(signal.SIGTERM))
+    assert run("serve", "--port", "0", "--key-folder", "keys") == (0, "", "")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_new_key_is_printed_and_kept_as_its_hash(tmp_path, monkeypatch):
