@@ -18,9 +18,11 @@ from elasticface.cli import serve
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory, calibrated):
     folder = tmp_path_factory.mktemp("process")
-    with started(folder, "--upload-seconds", "5", "--no-gallery") as (process, address, key):
+    calibrated.save(folder / "model")
+    options = ("--model", folder / "model", "--upload-seconds", "5", "--no-gallery")
+    with started(folder, *options) as (process, address, key):
         yield process, address, key, folder
 
 
@@ -64,6 +66,7 @@ def test_a_pair_is_verified_and_sigterm_ends_with_what_was_begun_answered(servic
     assert stat.S_IMODE((folder / "keys").stat().st_mode) == 0o700
     files = {"first": photos["a"], "second": photos["b"]}
     with httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60) as client:
+        assert client.get("/v1/service").json()["model"] == "small"  # --model
         assert client.post("/v1/verify", files=files).json()["same"] in (True, False)
         begun, found = threading.Event(), []
 
