@@ -9,6 +9,7 @@ strangers, lie in OUT/photos-to-try. Stopped and started again it goes on with w
 
 import dataclasses
 import math
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -52,10 +53,11 @@ def demo(out: Path, port: int = 8000) -> None:
         out: folder for photos, database and key.
         port: to listen at; 0 takes any free one.
     """
-    render(out / "people", out / "photos-to-try")
-    encoder = elasticface.load("default")
-    enrol(out / "database", out / "people", encoder)
-    serve(out, encoder, port)
+    with listen("127.0.0.1", port) as listening:  # first: a port that is taken is said before all the work
+        render(out / "people", out / "photos-to-try")
+        encoder = elasticface.load("default")
+        enrol(out / "database", out / "people", encoder)
+        serve(out, encoder, listening)
 
 
 def render(enrolled: Path, left_out: Path) -> None:
@@ -87,10 +89,9 @@ def enrol(database: Path, people: Path, encoder: FaceEncoder) -> None:
         print(*begin(COLLECTION, encoder, database=opened).enrol_folder(people).lines(), sep="\n")
 
 
-def serve(out: Path, encoder: FaceEncoder, port: int) -> None:
-    """Serve until it is stopped."""
+def serve(out: Path, encoder: FaceEncoder, listening: socket.socket) -> None:
+    """Serve until it is stopped, with a new key."""
     key, text = new_key(out / "key")
-    listening = listen("127.0.0.1", port)
     app = create_app(encoder, key, database=out / "database")
     print(f"photos to try: {(out / 'photos-to-try').resolve()}")
     print(f"http://127.0.0.1:{listening.getsockname()[1]}/#key={text}", flush=True)

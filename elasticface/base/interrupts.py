@@ -38,6 +38,22 @@ class Interrupts:
             self.number, self._came = number, time.monotonic()
 
 
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises SystemExit(0) in the body. By itself it would not end the first process of a container, which gets
+    only the signals that it has handlers for. It is called in the main thread.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def require_main_thread() -> None:
     """Refuse another thread, where no signal can be answered.
 

@@ -18,7 +18,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
     """Hold ``folder`` against other processes, and against other calls in this one, while the body runs.
 
     The operating system releases the lock of a process that ends in any way, a kill included. The lock is on
@@ -27,13 +27,14 @@ def locked(folder: Path) -> Iterator[None]:
 
     Args:
         folder: it is made if it is not there, and removed again if the body leaves it empty.
+        wait: seconds for another process to be done.
 
     Raises:
-        InputError: another process holds the folder, or it cannot be written to.
+        InputError: another process still holds the folder, or it cannot be written to.
     """
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     path = folder / files.LOCK
-    lock = FileLock(path, blocking=False, fallback_to_soft=False)
+    lock = FileLock(path, timeout=wait, blocking=wait > 0, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

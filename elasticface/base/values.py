@@ -81,7 +81,8 @@ def _read(value: Any, hint: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | number):
         raise ValueError
     found = hint(value)
-    if (hint is float and not math.isfinite(found)) or (hint is str and "\0" in found):
+    # Empty text is a shell's variable that is not set, and no path or name: it must not pass for "not given".
+    if (hint is float and not math.isfinite(found)) or (hint is str and (not found or "\0" in found)):
         raise ValueError
     return found
 

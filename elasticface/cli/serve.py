@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from elasticface.base.errors import InputError
+from elasticface.base.interrupts import ended_by_sigterm
 from elasticface.cli.gallery.options import add_database
 from elasticface.cli.models import MODEL_HELP, add_model_options, load_model
 from elasticface.cli.parser import Parser
@@ -68,6 +69,11 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Serve until it is stopped."""
+    with ended_by_sigterm():  # while the model loads; then the server answers it
+        _serve(options)
+
+
+def _serve(options: Namespace) -> None:
     limits = Limits(**{field.name: options[field.name] for field in fields(Limits)})
     # OpenCV reads it when it is imported: its decoders hold to the bound, too, whatever a header has said.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(limits.pixels))
@@ -79,23 +85,17 @@ def run(options: Namespace) -> None:
         if (error.name or "").partition(".")[0] not in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
             raise
         raise InputError(f"the service needs {error.name}: pip install elasticface[service]") from error
-    folder = Path(options.key_folder) if options.key_folder else keys.default_folder()
+    folder = keys.default_folder() if options.key_folder is None else Path(options.key_folder)
     if options.new_key:
         print(keys.new_key(folder)[1])
         return
     listening = serving.listen(options.host, options.port)
     with listening:
-        key, text = keys.open_key(folder)
+        encoder, finder = load_model(options), open_finder(options)
+        key, text = keys.open_key(folder)  # now that nothing else is wrong: a new one is shown once
         if text is not None:
             print(f"API key, shown this once: {text}", flush=True)
-        made = app.create_app(
-            load_model(options),
-            key,
-            open_finder(options),
-            limits,
-            gallery=options.gallery,
-            database=options.database,
-        )
+        made = app.create_app(encoder, key, finder, limits, gallery=options.gallery, database=options.database)
         host, port = listening.getsockname()[:2]
         if not serving.is_local(listening):
             progress.say(

@@ -15,7 +15,7 @@ from elasticface.gallery.collection import UNIT, Aggregation, Collection, if_the
 from elasticface.gallery.database import Connections
 from elasticface.metrics import binomial_interval
 from elasticface.model.calibration import Calibration, OperatingPoint, gallery_fmr
-from elasticface.recognition.verification import ChosenFace, Threshold, share
+from elasticface.recognition.verification import ChosenFace, Threshold, cosine, share
 
 if TYPE_CHECKING:
     from psycopg import Cursor, sql
@@ -313,7 +313,7 @@ def nearest(
         ),
         {"probe": probe, "most": most, "candidates": CANDIDATES},
     )
-    return [Candidate(person, float(similarity), *others) for person, similarity, *others in cursor.fetchall()]
+    return [Candidate(person, cosine(similarity), *others) for person, similarity, *others in cursor.fetchall()]
 
 
 def read_recall(cursor: "Cursor[Any]", collection: Collection) -> Recall | None:

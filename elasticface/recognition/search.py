@@ -23,6 +23,7 @@ from elasticface.recognition.verification import (
     Threshold,
     check_embedding,
     choose_face,
+    cosine,
     name_of,
     share,
     threshold_of,
@@ -184,6 +185,6 @@ def find(
     best: dict[str, Candidate] = {}
     for photo, similarity in sorted(zip(names, similarities.tolist(), strict=True), key=lambda item: -item[1]):
         person = person_of(photo)
-        best.setdefault(person, Candidate(person, similarity, photo))
+        best.setdefault(person, Candidate(person, cosine(similarity), photo))
     unusable = done.left_out | done.damaged | dict.fromkeys(done.without_face, "no face was found in it")
     return Search(face, list(best.values())[:most], threshold, len(best), len(names), unusable, fmr is not None)

@@ -187,7 +187,12 @@ def compared(
     """
     for face, embedding in zip(faces, embeddings, strict=True):
         check_embedding(embedding, face.name, model)
-    return Verification(float(embeddings[0] @ embeddings[1]), threshold, faces)
+    return Verification(cosine(float(embeddings[0] @ embeddings[1])), threshold, faces)
+
+
+def cosine(product: float) -> float:
+    """An inner product of vectors of unit length, −1 to 1: what their rounding adds beyond that is cut off."""
+    return min(max(product, -1.0), 1.0)
 
 
 def check_embedding(embedding: NDArray[np.float32], name: str, model: str) -> None:

@@ -18,7 +18,8 @@ from elasticface.service.limits import FIELD_BYTES, Limits
 from elasticface.service.problems import Problem
 
 _DIGITS = 18  # of a number that is read
-_SHOWN = 60  # characters of a name that the client has made up
+SHOWN = 60
+"""Characters of a name that the client has made up."""
 
 
 @dataclass
@@ -94,7 +95,8 @@ async def read_form(request: Request, limits: Limits, photos: Mapping[str, int],
         raise Problem(415, "encoded-body", "a body with a Content-Encoding is not taken; send it as it is")
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
-        raise Problem(415, "no-form", "send a form, Content-Type multipart/form-data, with the photos as file uploads")
+        with_photos = ", with the photos as file uploads" if photos else ""
+        raise Problem(415, "no-form", f"send a form, Content-Type multipart/form-data{with_photos}")
     if not options.get(b"boundary"):
         raise Problem(400, "broken-form", "the Content-Type has no boundary")
     parts = _Parts(limits, photos, fields)
@@ -124,6 +126,11 @@ async def read_form(request: Request, limits: Limits, photos: Mapping[str, int],
 def too_large(limits: Limits) -> Problem:
     """A request has too many bytes."""
     return Problem(413, "request-too-large", f"the request has more than {limits.request_bytes:,} bytes; send less")
+
+
+def repeated(name: str) -> Problem:
+    """A field is given more than once."""
+    return Problem(422, "repeated-field", f"{name}: given more than once")
 
 
 class _Parts:
@@ -169,9 +176,9 @@ class _Parts:
                 raise Problem(422, "too-many-photos", f"{name}: more than {self._most[name]}; send fewer at a time")
         elif name not in self._known:
             known = ", ".join([*self._most, *self._known])
-            raise Problem(422, "unknown-field", f"{printable(name, _SHOWN)}: no such field; there are {known}")
+            raise Problem(422, "unknown-field", f"{printable(name, SHOWN)}: no such field; there are {known}")
         elif name in self.fields:
-            raise Problem(422, "repeated-field", f"{name}: given more than once")
+            raise repeated(name)
         elif b"filename" in options:
             raise Problem(422, "wrong-value", f"{name}: a file where a short text is wanted")
 

@@ -1,6 +1,7 @@
 """What every request passes, whatever it asks for: an id, the key, its answer's headers, and one line in the log."""
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import MutableMapping
@@ -41,12 +42,18 @@ CLIENT_GONE = 499
 BROKEN = "broken"
 """In the state of a request whose body is no HTTP, as the server has found."""
 
-_METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
+NO_METHOD = "-"
+"""Of a request that is no HTTP."""
+
+_METHODS = frozenset(f"GET HEAD POST PUT PATCH DELETE OPTIONS {NO_METHOD}".split())
+_AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)  # a client may send all of the address (RFC 9112, 3.2.2)
 
 
 def no_http() -> Problem:
-    """What was sent is no HTTP."""
-    return Problem(400, "no-http", f"no HTTP request, or one with more than {HEAD_BYTES:,} bytes of headers")
+    """What was sent is no HTTP. What follows it on the connection is not read: where it begins is not known."""
+    ambiguous = "or one with both Content-Length and Transfer-Encoding"
+    told = f"no HTTP request, one with more than {HEAD_BYTES:,} bytes of headers, {ambiguous}"
+    return Problem(400, "no-http", told, {"Connection": "close"})
 
 
 class Gate:
@@ -69,10 +76,10 @@ class Gate:
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = _Exchange(receive, send, scope["state"], with_body=method != "HEAD")
-        if method == "HEAD":
-            scope = {**scope, "method": "GET"}
+        path = _AUTHORITY.sub("", scope["path"]) or "/"
+        scope = {**scope, "path": path, "method": "GET" if method == "HEAD" else method}
         try:
-            if BROKEN in scope["state"]:
+            if BROKEN in scope["state"] or _is_ambiguous(scope) or _head_bytes(scope) > HEAD_BYTES:
                 raise no_http()
             self._check(scope)
             await self.app(scope, exchange.receive, exchange.send)
@@ -115,6 +122,17 @@ class Gate:
             "id=%s method=%s route=%s status=%d ms=%.1f in=%d out=%d",
             *(request_id, method, route, status, 1000 * seconds, exchange.bytes_in, exchange.bytes_out),
         )
+
+
+def _is_ambiguous(scope: Scope) -> bool:
+    """Whether two headers say where the body ends: a proxy may go by the other one (RFC 9112, 6.1)."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
+
+
+def _head_bytes(scope: Scope) -> int:
+    """Of a request's first line and headers; the server bounds only those that come in several pieces."""
+    line = len(scope["method"]) + len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
 
 
 _CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="elasticface"'}

@@ -14,6 +14,7 @@ from elasticface.base.locks import locked
 FILE = "api-key.sha256"
 
 _MOST = 1000  # bytes of the file
+_WAIT = 10.0  # seconds for another process to make a key, which takes it milliseconds
 _BYTES = 32  # of randomness in a key: no one guesses it, so a hash without salt and rounds is enough
 
 
@@ -47,17 +48,12 @@ def new_key(folder: Path) -> tuple[Key, str]:
         InputError: the folder cannot be used, or others may enter it.
     """
     _private(folder)
-    text = secrets.token_urlsafe(_BYTES)
-    key = Key(hashlib.sha256(text.encode()).digest())
-    with locked(folder), files.replacing(folder / FILE) as temporary:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{key.digest.hex()}\n")
-    return key, text
+    with locked(folder, _WAIT):
+        return _made(folder)
 
 
 def open_key(folder: Path) -> tuple[Key, str | None]:
-    """The key of a service, which is made where there is none.
+    """The key of a service, which is made where there is none. Of services that start at the same time one makes it.
 
     Returns:
         What to compare with, and the key itself where it was made now; else None: nothing keeps it.
@@ -67,8 +63,10 @@ def open_key(folder: Path) -> tuple[Key, str | None]:
     """
     _private(folder)
     path = folder / FILE
-    if not path.exists():
-        return new_key(folder)
+    if not path.exists():  # a key that is there is read without the lock: the folder may be read-only
+        with locked(folder, _WAIT):
+            if not path.exists():
+                return _made(folder)
     text = files.read_text(path, "make a new key with --new-key", _MOST).strip()
     try:
         digest = bytes.fromhex(text)
@@ -77,6 +75,16 @@ def open_key(folder: Path) -> tuple[Key, str | None]:
     if len(digest) != hashlib.sha256().digest_size:
         raise InputError(f"{files.printable(path)}: not the hash of a key; make a new one with --new-key")
     return Key(digest), None
+
+
+def _made(folder: Path) -> tuple[Key, str]:
+    text = secrets.token_urlsafe(_BYTES)
+    key = Key(hashlib.sha256(text.encode()).digest())
+    with files.replacing(folder / FILE) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{key.digest.hex()}\n")
+    return key, text
 
 
 def _private(folder: Path) -> None:

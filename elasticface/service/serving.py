@@ -2,8 +2,6 @@
 
 import asyncio
 import ipaddress
-import json
-import secrets
 import socket
 from functools import partial
 from types import FrameType
@@ -12,13 +10,12 @@ from typing import Any
 import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from elasticface.base.errors import InputError
-from elasticface.service.gate import BROKEN, no_http
+from elasticface.service.gate import BROKEN, NO_METHOD
 from elasticface.service.limits import BACKLOG, HEAD_BYTES, HEAD_SECONDS, KEEP_ALIVE_SECONDS, MOST_CONNECTIONS, Limits
 from elasticface.service.log import log, to_stderr, where
-from elasticface.service.problems import MEDIA_TYPE
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -141,15 +138,23 @@ class _Protocol(H11Protocol):
         if self.conn.our_state is not h11.IDLE:  # the rest of a request that is answered
             self.transport.close()
             return
-        request_id = secrets.token_hex(8)
-        body = json.dumps(no_http().as_json() | {"request_id": request_id}).encode()
-        headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
-        headers |= {"x-request-id": request_id, "x-content-type-options": "nosniff"}
-        head = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
-        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-        log.info("id=%s method=- route=- status=400 ms=0.0 in=0 out=%d", request_id, len(body))
+        scope: Any = {"type": "http", "method": NO_METHOD, "path": "", "query_string": b"", "headers": []}
+        self.scope = scope | {"state": {BROKEN: True}}
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            conn=self.conn,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            on_response=self.on_response_complete,
+        )
+        task = self.loop.create_task(self.cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
 
 def _failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

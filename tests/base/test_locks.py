@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,17 @@ def test_a_second_process_is_refused_at_once_and_told_who_holds_the_folder(tmp_p
     assert list(tmp_path.iterdir()) == []
     with locked(tmp_path):
         pass
+
+
+def test_who_waits_has_the_lock_when_the_other_process_is_done_and_is_refused_when_it_is_not(tmp_path: Path) -> None:
+    with held_by_another_process(tmp_path) as process:
+        with pytest.raises(InputError, match=rf"another process \(pid {process.pid} on "):
+            locked(tmp_path, wait=0.2).__enter__()
+        assert process.stdin is not None
+        threading.Timer(0.2, process.stdin.close).start()  # it ends with its input
+        with locked(tmp_path, wait=60):
+            assert str(os.getpid()) in (tmp_path / files.LOCK).read_text()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_values_are_read_as_their_hint_says(value: Any, hint: Any, wanted: Any) 
         (True, int, "it must be a whole number, got true"),
         (None, int, "it must be a whole number, got null"),
         ("9" * 5000, int, f"it must be a whole number, got '{'9' * 199}…"),
+        ("", str | None, "it must be text or null, got ''"),
+        ("a,,b", list[str], "it must be words separated by commas, got 'a,,b'"),
         ("fast", float | None, "it must be a number or null, got 'fast'"),
         ("nan", float, "it must be a number, got 'nan'"),
         (math.inf, float, "it must be a number, got .inf"),

@@ -52,6 +52,17 @@ def test_the_exact_search_is_longhand(
         assert found.candidates[0].photo == closest.source
 
 
+def test_who_is_searched_with_an_enrolled_face_has_a_similarity_of_at_most_1(
+    database: Database, encoder: FaceEncoder
+) -> None:
+    gallery, faces = filled(database, encoder, people=5), made_up(5, 3)
+    own = np.array([face.embedding for face in faces])
+    assert (np.square(own.astype(np.float16), dtype=np.float64).sum(1) > 1).any()  # halves, as the database has them
+    for face, found in zip(faces, gallery.search_embeddings(own), strict=True):
+        assert found.candidates[0].person == face.person
+        assert 1 - HALF < found.candidates[0].similarity <= 1
+
+
 @pytest.mark.parametrize("aggregation", ["best", "mean"])
 def test_an_approximate_search_says_so_with_its_recall(
     database: Database, encoder: FaceEncoder, aggregation: Aggregation, monkeypatch: pytest.MonkeyPatch

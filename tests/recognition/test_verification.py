@@ -22,7 +22,7 @@ from elasticface.recognition import embed_folder
 from elasticface.recognition.embed_folder import embed_photos
 from elasticface.recognition.page import write_verification
 from elasticface.recognition.search import find
-from elasticface.recognition.verification import check_embedding, verify
+from elasticface.recognition.verification import Threshold, check_embedding, compared, verify
 
 WRITTEN = ("embeddings.npy", "faces.csv", "embed.json")
 
@@ -86,6 +86,13 @@ def test_an_embedding_that_says_nothing_is_refused(values, reason):
     check_embedding(np.array([0, 1], np.float32), "a.jpg", "small")
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rounding_takes_no_similarity_beyond_one(pair, encoder, sign):
+    faces = verify(*pair, encoder).faces
+    embeddings = np.array([[1 + 1e-6, 0], [sign, 0]], np.float32)
+    assert compared(faces, embeddings, Threshold(None, reason="none"), "small").similarity == sign
+
+
 def test_the_json_has_the_keys_that_scripts_rely_on(pair, encoder):
     found = verify(*pair, calibrated(encoder, (1e-3, 2.0)), names=("a", "b"))
     told = json.loads(json.dumps(found.as_json()))
@@ -112,6 +119,7 @@ def test_the_most_similar_person_comes_first_and_strangers_are_unknown(album, en
     assert (found.person, found.people, found.comparisons) == ("person 1", 3, 6)
     assert found.candidates[0].photo == "person 1/0.png"
     assert found.candidates[0].similarity == pytest.approx(1, abs=1e-5)
+    assert found.candidates[0].similarity <= 1
     assert found.false_positive_rate == pytest.approx(1 - (1 - 1e-3) ** 6)
     unknown = find(photo, album / "people", calibrated(encoder, (1e-3, 1.5)), workers=1)
     assert unknown.person is None

@@ -133,6 +133,55 @@ def test_a_body_that_is_no_http_is_one_answer_and_one_line(gate, caplog, method,
     assert (total.labels["status"], total.value) == (head.split()[1].decode(), 1)
 
 
+@pytest.mark.parametrize(
+    "request_sent",
+    [
+        b"\x16\x03\x01 hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 60_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 17_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["no HTTP", "long header", "long path", "two lengths"],
+)
+def test_what_is_no_http_is_one_answer_one_line_and_one_count_and_the_connection_ends(gate, caplog, request_sent):
+    app, _ = gate(reading)
+
+    async def run():
+        async with listening(app) as (port, _):
+            return await sent(port, request_sent, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    with caplog.at_level("INFO", "elasticface.service"):
+        found = asyncio.run(run())
+    assert found.count(b"HTTP/1.1 ") == found.lower().count(b"\r\nconnection: close\r\n") == 1
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\ncontent-security-policy: " in head
+    assert json.loads(body)["type"] == "urn:elasticface:problem:no-http"
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "elasticface.service"]
+    assert " route=- status=400 " in line
+    total = app.metrics.requests.collect()[0].samples[0]
+    assert (total.labels["route"], total.labels["status"], total.value) == ("-", "400", 1)
+
+
+def test_an_address_may_be_whole(gate):
+    paths = []
+
+    async def app(scope, receive, send):
+        paths.append((scope["path"], scope["query_string"]))
+        await answering(scope, receive, send)
+
+    app, headers = gate(app)
+    targets = (b"http://x/healthz", b"HTTPS://x:1/v1/a?b=http://c/d", b"http://x", b"/http://x")
+
+    async def run():
+        async with listening(app) as (port, _):
+            for target in targets:
+                await sent(port, b"GET " + target + b" HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n")
+
+    asyncio.run(run())
+    assert paths == [("/healthz", b""), ("/v1/a", b"b=http://c/d"), ("/", b""), ("/http://x", b"")]
+
+
 def test_a_refused_request_is_answered_and_not_reset_and_the_connection_stays(gate):
     app, headers = gate(reading)
     refused = b"POST /v1/detect HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n" + bytes(1_000_000)

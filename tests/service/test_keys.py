@@ -1,11 +1,16 @@
 """The API key: shown once, kept as its hash where nobody else may look."""
 
+import hashlib
+import hmac
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from elasticface.base.errors import InputError
+from elasticface.service import keys
 from elasticface.service.keys import FILE, default_folder, new_key, open_key
 
 
@@ -28,6 +33,34 @@ def test_a_new_key_replaces_the_old_one(tmp_path):
     assert key.matches(new.encode())
     for wrong in (old, "", new[:-1], f"{new} "):
         assert not key.matches(wrong.encode())
+
+
+def test_of_services_that_start_together_one_makes_the_key(tmp_path):
+    folder, begin = tmp_path / "keys", threading.Barrier(4)
+
+    def start(_):
+        begin.wait()
+        return open_key(folder)
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(start, range(4)))
+    assert len({key for key, _ in found}) == 1
+    (text,) = (text for _, text in found if text is not None)
+    assert found[0][0].matches(text.encode())
+
+
+def test_a_key_is_compared_in_constant_time(tmp_path, monkeypatch):
+    key, text = new_key(tmp_path / "keys")
+    compared = []
+    monkeypatch.setattr(hmac, "compare_digest", lambda *digests: compared.append(digests) or True)
+    assert key.matches(b"anything")
+    assert compared == [(hashlib.sha256(b"anything").digest(), hashlib.sha256(text.encode()).digest())]
+
+
+def test_a_key_is_read_from_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    key, _ = open_key(tmp_path)
+    monkeypatch.setattr(keys, "locked", None)
+    assert open_key(tmp_path) == (key, None)
 
 
 def test_a_folder_that_others_may_enter_and_a_damaged_file_are_refused(tmp_path):

@@ -14,11 +14,15 @@ from gallery_requests import create, enrol, outcomes, search
 from served import started
 from service_problems import problem
 
+from elasticface.cli import serve
+
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service(tmp_path_factory, calibrated):
     folder = tmp_path_factory.mktemp("process")
-    with started(folder, "--upload-seconds", "5", "--no-gallery") as (process, address, key):
+    calibrated.save(folder / "model")
+    options = ("--model", folder / "model", "--upload-seconds", "5", "--no-gallery")
+    with started(folder, *options) as (process, address, key):
         yield process, address, key, folder
 
 
@@ -62,6 +66,7 @@ def test_a_pair_is_verified_and_sigterm_ends_with_what_was_begun_answered(servic
     assert stat.S_IMODE((folder / "keys").stat().st_mode) == 0o700
     files = {"first": photos["a"], "second": photos["b"]}
     with httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=60) as client:
+        assert client.get("/v1/service").json()["model"] == "small"  # --model
         assert client.post("/v1/verify", files=files).json()["same"] in (True, False)
         begun, found = threading.Event(), []
 
@@ -104,6 +109,15 @@ def test_people_are_enrolled_in_the_database_that_is_named(tmp_path, photos, pla
     assert "Secret" not in (tmp_path / "log").read_text()
 
 
+def test_sigterm_ends_a_service_that_still_loads_its_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(serve, "load_model", lambda options: signal.raise_signal(signal.SIGTERM))
+    assert run("serve", "--port", "0", "--key-folder", "keys") == (0, "", "")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_new_key_is_printed_and_kept_as_its_hash(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = run("serve", "--new-key", "--key-folder", "keys")
@@ -126,6 +140,8 @@ def test_wrong_options_are_one_line(tmp_path, monkeypatch):
     assert "cannot listen there" in refused("serve", "--host", "256.0.0.1", "--key-folder", "keys")
     for port in (-1, 1 << 16, 70_000, 1 << 40):
         assert f"--port {port}: there is none" in refused("serve", f"--port={port}", "--key-folder", "keys")
+    assert "--key-folder must be text, got ''" in refused("serve", "--key-folder", "")
+    assert "nowhere: no such model" in refused("serve", "--port", "0", "--model", "nowhere", "--key-folder", "keys")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "cannot listen there: Address already in use" in refused("serve", "--port", port, "--key-folder", "keys")

@@ -55,11 +55,46 @@ def test_what_begins_like_the_page_leads_nowhere_else(client, path):
         problem(without.post(path), 404, "no-such-page")
 
 
-def test_no_such_page_and_no_such_method(client):
+def test_no_such_page(client):
     problem(client.get("/nothing"), 404, "no-such-page")
-    answer = client.get("/v1/detect")
-    problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/detect", "POST"),
+        ("/v1/collections", "GET, HEAD, POST"),
+        ("/v1/collections/x", "DELETE, GET, HEAD"),
+        ("/openapi.json", "GET, HEAD"),
+    ],
+)
+def test_another_method_is_answered_with_those_of_the_path(client, path, allowed):
+    for method in ("PUT", "OPTIONS", "HEAD", "ADA"):
+        if method not in allowed:
+            answer = client.request(method, path)
+            assert answer.status_code == 405
+            assert answer.headers["allow"] == allowed
+    problem(client.put(path), 405, "method-not-allowed")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "words"),
+    [
+        ("POST", "/v1/verify?fmr=1e-6", "unknown-field", "fmr: no such field after the ?; fields are sent as a form"),
+        ("POST", "/v1/collections?aggregation=mean", "unknown-field", "aggregation: "),
+        ("GET", "/v1/service?a%00=", "unknown-field", r"a\x00: "),
+        (
+            "GET",
+            f"/v1/collections/x/people?{'é' * 500}=1",
+            "unknown-field",
+            "é: no such field after the ?; there are after, most",
+        ),
+        ("GET", "/v1/collections/x/people?most=1&most=2", "repeated-field", "most: "),
+        ("DELETE", "/v1/collections/x?dry=yes", "unknown-field", "dry: "),
+    ],
+)
+def test_what_the_query_may_not_have_is_refused_and_not_passed_over(client, method, path, kind, words):
+    assert words in problem(client.request(method, path), 422, kind)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +111,14 @@ def test_no_such_page_and_no_such_method(client):
 )
 def test_what_is_no_form_is_refused(client, headers, status, kind):
     problem(client.post("/v1/detect", content=b"x" * 100, headers=headers), status, kind)
+
+
+def test_who_sends_no_form_is_told_of_photos_where_there_are_some(client, friends):
+    for answer, told in (
+        (client.post("/v1/embed", data={"faces": "all"}), True),
+        (friends.post("/v1/collections", json={"name": "x"}), False),
+    ):
+        assert ("with the photos" in problem(answer, 415, "no-form")) is told
 
 
 @pytest.mark.parametrize(
@@ -209,7 +252,7 @@ def test_a_client_that_leaves_is_logged_and_leaves_its_place(encoder, tmp_path, 
     key, text = new_key(tmp_path / "keys")
     app = create_app(encoder, key)
     headers = [(b"x-api-key", text.encode()), (b"content-type", FORM["Content-Type"].encode())]
-    scope = {"type": "http", "method": "POST", "path": "/v1/detect", "raw_path": b"/v1/detect", "query_string": b"q=1"}
+    scope = {"type": "http", "method": "POST", "path": "/v1/detect", "raw_path": b"/v1/detect", "query_string": b""}
     scope |= {"headers": headers, "root_path": "", "scheme": "http", "server": ("s", 80), "http_version": "1.1"}
     sent = []
 

@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -55,6 +55,8 @@ _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_ANCILLARY = 0x20  # in the first byte of a PNG chunk's type: one that a decoder may pass over
+_USED = frozenset((b"tRNS", b"bKGD", b"eXIf", b"acTL", b"fcTL", b"fdAT"))  # those of them that OpenCV decodes by
 _NOT_STUFFED = re.compile(rb"\xff[^\x00]")  # a marker, in the data of a scan
 
 
@@ -156,8 +158,9 @@ def _pixels(data: bytes, name: str) -> NDArray[np.uint8]:
             return heic.decode_heic(data)
         except ValueError as error:
             raise DamagedImage(f"{name}: the image {error}") from error
+    encoded = _without_metadata(memoryview(data)) if data.startswith(_PNG) else data
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in error.err:
             reason = "claims more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows; shrink or remove it"
@@ -271,10 +274,27 @@ def _scan_data(data: bytes) -> int | None:
 
 def _png_is_cut_short(data: memoryview) -> bool:
     """Whether a PNG ends before its IEND chunk. OpenCV refuses it too, but libpng complains on stderr first."""
-    position = len(_PNG)
-    while position + 12 <= len(data):  # a chunk: length, type, its data, checksum
-        kind = bytes(data[position + 4 : position + 8])
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return next((end for kind, _, end in _png_chunks(data) if kind == b"IEND"), len(data) + 1) > len(data)
+
+
+def _without_metadata(data: memoryview) -> bytearray:
+    """A PNG without the chunks that no pixel depends on: of a damaged one libpng writes to stderr what it says, such as
+    the name of a colour profile, line ends and all.
+    """
+    kept = bytearray(_PNG)
+    for kind, start, end in _png_chunks(data):
+        if kind in _USED or not kind[0] & _ANCILLARY:
+            kept += data[start:end]
+    return kept
+
+
+def _png_chunks(data: memoryview) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a PNG up to IEND: type, start and end."""
+    start = len(_PNG)
+    while start + 12 <= len(data):  # a chunk: length, type, its data, checksum
+        kind = bytes(data[start + 4 : start + 8])
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        yield kind, start, end
         if kind == b"IEND":
-            return position > len(data)
-    return True
+            return
+        start = end

@@ -1,4 +1,4 @@
-"""`/docs`: the API on a page, made from its OpenAPI description, which is at `/openapi.json`.
+"""`/openapi.json`: the OpenAPI description of the API; `/docs`: the same on a page.
 
 Swagger UI is not used: from other hosts it may not come, in the package it would be 1.5 MB of JavaScript that wants
 inline styles, and a page that can send requests would have to be given the key. The page here is HTML alone.
@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, StrictUndefined
 
 from elasticface.service.gate import CONTENT_POLICY
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
-@router.get("/docs", include_in_schema=False)
+@router.get("/openapi.json")
+async def description(request: Request) -> JSONResponse:
+    """The description."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     """The page."""
     style = (_TEMPLATES / "docs.css").read_text("utf-8")

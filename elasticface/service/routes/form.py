@@ -17,26 +17,31 @@ FACES = {"type": "string", "enum": ["largest", "central"], "default": "largest",
 CROPS = {"type": "string", "enum": ["no", "yes"], "default": "no", "description": "send the aligned faces back"}
 
 _PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}  # which an answer brings in
-_KINDS = {
-    400: "not a form",
-    401: "no API key, or a wrong one",
-    408: "the request came too slowly",
-    413: "more bytes than are taken",
-    415: "not multipart/form-data",
-    422: "something is wrong with a photo or a field",
-    503: "the queue is full; Retry-After says when to try again",
-}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text} | _PROBLEM for status, text in _KINDS.items()
-}
 
-GALLERY_PROBLEMS = PROBLEMS | {
-    404: {"description": "no such collection or person; or the service has no gallery"} | _PROBLEM,
-    409: {"description": "there is one already; or it was made with another model or detector"} | _PROBLEM,
-    503: {"description": "the queue is full, or the database does not answer; Retry-After says when to try again"}
-    | _PROBLEM,
-}
-ASKED_PROBLEMS: dict[int | str, dict[str, Any]] = {status: GALLERY_PROBLEMS[status] for status in (401, 404, 422, 503)}
+
+def problems(kinds: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Answers that are problems, by status: what each says."""
+    return {status: {"description": text} | _PROBLEM for status, text in kinds.items()}
+
+
+PROBLEMS = problems(
+    {
+        400: "not a form",
+        408: "the request came too slowly",
+        413: "more bytes than are taken",
+        415: "not multipart/form-data",
+        422: "something is wrong with a photo or a field",
+        503: "the queue is full; Retry-After says when to try again",
+    }
+)
+GALLERY_PROBLEMS = PROBLEMS | problems(
+    {
+        404: "no such collection or person; or the service has no gallery",
+        409: "there is one already; or it was made with another model or detector",
+        503: "the queue is full, or the database does not answer; Retry-After says when to try again",
+    }
+)
+ASKED_PROBLEMS: dict[int | str, dict[str, Any]] = {status: GALLERY_PROBLEMS[status] for status in (404, 422, 503)}
 """Of those that take no form."""
 
 

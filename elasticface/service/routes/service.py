@@ -10,7 +10,7 @@ from elasticface.service.work import Work
 router = APIRouter()
 
 
-@router.get("/v1/service", responses={401: PROBLEMS[401]})
+@router.get("/v1/service", responses={422: PROBLEMS[422]})
 async def service(request: Request) -> Service:
     """Say the version, the model, the false match rates that can be asked for, and the limits."""
     work: Work = request.app.state.work

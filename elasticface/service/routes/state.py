@@ -32,7 +32,7 @@ async def readyz(request: Request) -> Alive:
     return Alive(status="ready")
 
 
-@router.get("/metrics", response_class=Response, responses={401: PROBLEMS[401]})
+@router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -212,6 +212,32 @@ def test_other_formats_cut_short_are_refused(kind, share, at_the_end):
         decode(whole[:cut], kind)
 
 
+def a_profile(name: bytes) -> bytes:
+    """A colour profile in which libpng finds a mistake, and says so with its name."""
+    profile = bytearray(136)
+    profile[:4] = struct.pack(">L", len(profile))
+    profile[12:24], profile[36:40], profile[64:68] = b"mntrRGB XYZ ", b"acsp", b"\x7f\xff\xff\xff"
+    return name + b"\0\0" + zlib.compress(bytes(profile))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (b"iCCP", a_profile(b"x\n2026-11-30T00:00:00.000Z id=0123456789abcdef route=/forged \x1b[31m")),
+        (b"tEXt", b"Author\nsecret\0name"),
+        (b"gAMA", struct.pack(">L", 100_000)),
+        (b"sBIT", b"\4\4\4\4"),
+        (b"pHYs", b"secret"),
+    ],
+)
+def test_a_pngs_metadata_changes_no_pixel_and_is_not_written_to_stderr(capfd, kind, data):
+    plain = saved(PIL, "PNG")
+    header = len(b"\x89PNG\r\n\x1a\n") + 12 + 13  # where IHDR ends
+    image = decode(plain[:header] + png_chunk(kind, data) + plain[header:], "a.png")
+    np.testing.assert_array_equal(image, PICTURE)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_png_with_a_flipped_byte_is_refused():
     damaged = bytearray(saved(PIL, "PNG"))
     damaged[len(damaged) // 2] ^= 0xFF
