@@ -25,6 +25,7 @@ import plan
 import processes
 import reading
 import service
+import service_hostile
 import synthetic
 import training
 from common import RESULTS, machine, run, stored
@@ -165,6 +166,7 @@ def pages() -> dict[Path, str]:
         gpu=gpu.table(stored(gpu.OUT)) if gpu.OUT.exists() else "Not run on a GPU yet.",
     )
     parts = {program.OUT.stem: program.table(stored(program.OUT)) for program in (equality, million, processes)}
+    hostile = service_hostile.sentence(stored(service_hostile.OUT))
     crashes = gallery_crashes.table(stored(gallery_crashes.KILLS), stored(gallery_crashes.FULL))
     return {
         PAGE: page,
@@ -174,7 +176,7 @@ def pages() -> dict[Path, str]:
         FACES: filled(FACES, {"photos": photos.table(stored(photos.OUT))}),
         GALLERY: filled(GALLERY, {"crashes": crashes}),
         PAPER: filled(PAPER, {"paper": plan.paper()}),
-        SERVICE: filled(SERVICE, {"service": service.table(stored(service.OUT))}),
+        SERVICE: filled(SERVICE, {"service": service.table(stored(service.OUT)), "hostile": hostile}),
     }
 
 
