@@ -22,7 +22,7 @@ from elasticface.data.images.photos import Photos, person_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import UNIT, Collection, as_kept, checked_name, is_text, note_people, read
+from elasticface.gallery.collection import UNIT, Collection, as_kept, checked_name, if_there, is_text, note_people, read
 from elasticface.gallery.database import Connections
 from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import Rules
@@ -295,7 +295,7 @@ class _Job:
             except DamagedImage as error:
                 found.append(Prepared(name, reason=str(error).removeprefix(f"{printable(name)}: ")))
         digests = {name: digest_of(data) for name, data in read.items()}
-        with self.database.transaction() as cursor:
+        with self.database.transaction() as cursor, if_there(self.collection):
             there = _people_on(cursor, self.collection, [*digests.values()])
         for name, data in read.items():
             if others := there.get(digests[name]):
