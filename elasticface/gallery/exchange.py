@@ -6,6 +6,7 @@ OUT/                  mode 0700
   embeddings.npy      float16 [N, D], a row a line
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from elasticface.base.files import printable
 from elasticface.base.locks import new_folder
 from elasticface.benchmarks.reading.npy import map_floats, write_header
 from elasticface.gallery import collection as collections
-from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection
+from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection, CollectionExists
 from elasticface.gallery.database import Connections
 from elasticface.gallery.enrolment import LONGEST_SOURCE, Enrolment, NewFace, check, store
 from elasticface.gallery.schema import LARGEST_HALFVEC
@@ -203,16 +204,19 @@ def _check_target(database: Connections, header: Header, name: str) -> Collectio
 
 def _target(database: Connections, header: Header, name: str) -> Collection:
     """The collection of that name, made if it is not there."""
-    return _check_target(database, header, name) or collections.insert(
-        database,
-        name,
-        model=header.model,
-        print_of_model=bytes.fromhex(header.fingerprint),
-        dimensions=header.dimensions,
-        preprocessing=asdict(header.preprocessing),
-        detector=header.detector,
-        aggregation=header.aggregation,
-    )
+    while (there := _check_target(database, header, name)) is None:
+        with contextlib.suppress(CollectionExists):  # another import has made it meanwhile
+            return collections.insert(
+                database,
+                name,
+                model=header.model,
+                print_of_model=bytes.fromhex(header.fingerprint),
+                dimensions=header.dimensions,
+                preprocessing=asdict(header.preprocessing),
+                detector=header.detector,
+                aggregation=header.aggregation,
+            )
+    return there
 
 
 def _faces(path: Path, header: Header, embeddings: np.ndarray[Any, Any]) -> Iterator[list[NewFace]]:

@@ -4,13 +4,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from unit_vectors import made_up, unit
 
 from elasticface.base.errors import InputError
-from elasticface.gallery.collection import Aggregation, every
+from elasticface.gallery import collection as collections
+from elasticface.gallery.collection import Aggregation, Collection, every
 from elasticface.gallery.database import Database
 from elasticface.gallery.exchange import EMBEDDINGS, FACES, HEADER, load
 from elasticface.gallery.gallery import Gallery
@@ -43,6 +45,23 @@ def test_what_comes_back_is_what_was_there(
     others.export(tmp_path / "again")
     assert (tmp_path / "again" / FACES).read_bytes() == (tmp_path / "out" / FACES).read_bytes()
     assert (tmp_path / "again" / EMBEDDINGS).read_bytes() == (tmp_path / "out" / EMBEDDINGS).read_bytes()
+
+
+def test_an_import_joins_another_one_that_has_made_the_collection_meanwhile(
+    database: Database, encoder: FaceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Gallery.create("friends", encoder, database=database).enrol_embeddings(made_up(2, 1))
+    Gallery("friends", database=database).export(tmp_path / "out")
+    insert, others = collections.insert, iter(range(1))
+
+    def after_another(*arguments: Any, **keywords: Any) -> Collection:
+        for _ in others:
+            insert(*arguments, **keywords)
+        return insert(*arguments, **keywords)
+
+    monkeypatch.setattr(collections, "insert", after_another)
+    found, done = load(database, tmp_path / "out", "others")
+    assert (found.name, len(done.enrolled)) == ("others", 2)
 
 
 def test_an_empty_collection_comes_back(database: Database, encoder: FaceEncoder, tmp_path: Path) -> None:
