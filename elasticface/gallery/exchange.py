@@ -137,8 +137,8 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
     Raises:
         InputError: a file that is missing, damaged or of a later version; a collection of another model.
     """
-    header = _header(path)
-    name = collections.checked_name(name or header.name, "collection")
+    header = read_header(path)
+    name = collections.checked_name(header.name if name is None else name, "collection")
     embeddings = _embeddings(path, header)
     _check_target(database, header, name)
     with progress.bar() as bar:
@@ -159,7 +159,12 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
         return collections.read(cursor, database, name), done
 
 
-def _header(path: Path) -> Header:
+def read_header(path: Path) -> Header:
+    """What an export says of itself.
+
+    Raises:
+        InputError: there is none, or one that is damaged or of a later version.
+    """
     content = records.read_object(path / HEADER, "give a folder that elasticface gallery export has written")
     if content.get("format") != FORMAT:
         raise InputError(f"{printable(path / HEADER)}: not of format {FORMAT}, the one that this version reads")

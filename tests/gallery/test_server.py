@@ -8,10 +8,11 @@ from unittest import mock
 import pytest
 
 from elasticface.base.errors import InputError, Stopped
-from elasticface.gallery import server
+from elasticface.gallery import exchange, server
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.server import Server, default_folder
+from elasticface.model.encoder import FaceEncoder
 
 psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
 
@@ -164,6 +165,21 @@ def test_who_only_uses_a_database_makes_none(place: Path) -> None:
         with pytest.raises(InputError, match=r"mistyped: no database there; .*gallery create"):
             use()
         assert not folder.exists()
+
+
+def test_no_database_is_made_for_an_export_or_a_name_that_is_none(
+    place: Path, database: Database, encoder: FaceEncoder
+) -> None:
+    with pytest.raises(InputError, match=r"nowhere/collection\.json: cannot be read"):
+        Gallery.load(place / "nowhere", database=place / "new")
+    exchange.export(database, Gallery.create("friends", encoder, database=database).collection, place / "export")
+    for use in (
+        lambda: Gallery.create("", encoder, database=place / "new"),
+        lambda: Gallery.load(place / "export", "", database=place / "new"),
+    ):
+        with pytest.raises(InputError, match="the name of a collection must have 1 to 255 bytes"):
+            use()
+    assert not (place / "new").exists()
 
 
 def test_no_shell_reads_the_folders_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
