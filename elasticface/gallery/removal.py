@@ -132,6 +132,11 @@ def delete_collection(database: Database, which: str | Collection) -> tuple[Coll
 
     with database.transaction() as cursor:
         collection = read(cursor, database, which, "FOR UPDATE")
+        everybody = sql.SQL(
+            "INSERT INTO audit (action, collection, person, faces) "
+            "SELECT 'remove', %s, person, count(*) FROM {} GROUP BY person ORDER BY person"
+        )
+        cursor.execute(everybody.format(collection.face_table), [collection.name])
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(collection.tables)))
         cursor.execute("DELETE FROM collection WHERE id = %s", [collection.id])
         note(cursor, "drop", collection.name, faces=collection.faces)

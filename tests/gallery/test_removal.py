@@ -184,6 +184,8 @@ def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(
     (person,) = gallery.people()
     gallery.export(tmp_path / "out")
     gallery.remove(NAME, erase=False)
+    gallery.enrol_embeddings(made_up(2, 2))
+    others = [one.id for one in gallery.people()]
     gallery.drop()
     told = audit(database)
     assert [row[2:] for row in told] == [
@@ -191,10 +193,12 @@ def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(
         ("enrol", "friends", person.id, 3),
         ("export", "friends", None, 3),
         ("remove", "friends", person.id, 3),
-        ("drop", "friends", None, 0),
+        *(("enrol", "friends", other, 2) for other in others),
+        *(("remove", "friends", other, 2) for other in others),
+        ("drop", "friends", None, 4),
     ]
     assert NAME not in str(told)
-    assert np.array_equal([row[1] for row in told], ["elasticface"] * 5)
+    assert np.array_equal([row[1] for row in told], ["elasticface"] * 9)
 
 
 def test_what_a_crash_left_of_a_rewriting_is_erased(
