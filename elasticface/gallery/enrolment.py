@@ -22,7 +22,17 @@ from elasticface.data.images.photos import Photos, person_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import UNIT, Collection, as_kept, checked_name, if_there, is_text, note_people, read
+from elasticface.gallery.collection import (
+    UNIT,
+    Collection,
+    as_kept,
+    checked_name,
+    if_there,
+    is_text,
+    note,
+    note_people,
+    read,
+)
 from elasticface.gallery.database import Connections
 from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import Rules
@@ -111,13 +121,16 @@ class Enrolment:
             table.writerows(sorted(rows))
 
 
-def store(database: Connections, collection: Collection, faces: Sequence[NewFace]) -> list[str | None]:
+def store(
+    database: Connections, collection: Collection, faces: Sequence[NewFace], part_of: str | None = None
+) -> list[str | None]:
     """Enrol faces, all of them in one transaction: when this returns they are on the disk.
 
     Args:
         database: where.
         collection: into which.
         faces: of one person or of several.
+        part_of: the action, such as "import", that the audit log is to have a line of, beside one for each person.
 
     Returns:
         For each face None, or why it was not enrolled: the same face of the same photo is there, as this person's
@@ -141,6 +154,8 @@ def store(database: Connections, collection: Collection, faces: Sequence[NewFace
             delete = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(collection.person_table)
             cursor.execute(delete, [[*without]])
         note_people(cursor, "enrol", collection.name, enrolled)
+        if part_of is not None:
+            note(cursor, part_of, collection.name, enrolled.total())
         pool(cursor, collection, [*enrolled])
         count(cursor, collection, len(new & enrolled.keys()), enrolled.total())
     return outcomes

@@ -150,13 +150,12 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
     with progress.bar() as bar:
         task = bar.add_task("importing", total=header.faces)
         for faces in _faces(path, header, embeddings):
-            for number, reason in enumerate(store(database, found, faces), start + 1):
+            for number, reason in enumerate(store(database, found, faces, "import"), start + 1):
                 done.add(f"{FACES}, line {number}", reason)
             start += len(faces)
             bar.advance(task, len(faces))
     with database.transaction() as cursor:
-        collections.note(cursor, "import", name, faces=len(done.enrolled))
-        return collections.read(cursor, database, name), done
+        return collections.read(cursor, database, found), done
 
 
 def read_header(path: Path) -> Header:
