@@ -3,7 +3,7 @@
 import os
 import signal
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import numpy as np
 import pytest
@@ -111,6 +111,32 @@ def test_who_still_sees_or_reads_them_is_said_and_not_waited_for_without_end(
     assert done.erased
     assert done.remains == ""
     assert files_with(database, faces[1].halves.tobytes()) == []
+
+
+def test_all_that_is_waited_for_shares_one_patience(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("means", encoder, database=database, aggregation="mean")
+    gallery.enrol_embeddings(made_up(2, 1))
+    left_over: list[float] = []
+    lock_timeout = removal._lock_timeout
+
+    def noted(cursor: Any, left: float) -> Any:
+        left_over.append(left)
+        return lock_timeout(cursor, left)
+
+    monkeypatch.setattr(removal, "_lock_timeout", noted)
+    monkeypatch.setattr(removal, "PATIENCE", 0.2)
+    with psycopg.connect(**database.address) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for table in gallery.collection.tables:
+            other.execute(psycopg.sql.SQL("SELECT count(*) FROM elasticface.{}").format(table))
+        removed = gallery.remove("person 1")
+        other.rollback()
+    assert len(left_over) == 3  # each table is asked for, once
+    assert all(left <= 0 for left in left_over)
+    assert not removed.erased
+    assert gallery.erase().erased
 
 
 def test_all_or_nobody_is_removed(database: Database, encoder: FaceEncoder) -> None:
