@@ -87,11 +87,13 @@ class Enrolment:
         enrolled: names of photos whose face was enrolled.
         already: of those that were enrolled before.
         refused: name -> why it was not enrolled.
+        left_out: name -> why, of files and folders that were taken for no photo.
     """
 
     enrolled: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, reason: str | None) -> None:
         """Note one photo; a ``reason`` of None: it was enrolled."""
@@ -103,18 +105,20 @@ class Enrolment:
             self.refused[name] = reason
 
     def lines(self) -> list[str]:
-        """For the terminal: counts, and the first of those that were not enrolled."""
+        """For the terminal: counts, and the first of those that were not enrolled or left out."""
         lines = [f"faces enrolled: {len(self.enrolled):,}"]
         if self.already:
             lines.append(f"photos that were enrolled already: {len(self.already):,}")
-        told = [f"{name}: {why}" for name, why in sorted(self.refused.items())]
-        return [*lines, *with_examples("photos not enrolled", told)]
+        for what, names in (("photos not enrolled", sorted(self.refused.items())), ("left out", self.left_out.items())):
+            lines += with_examples(what, [f"{name}: {why}" for name, why in names])
+        return lines
 
     def write(self, path: Path) -> None:
-        """A CSV file with a line a photo: its name, `enrolled`, `already` or `refused`, and why."""
+        """A CSV file with a line a photo: its name, `enrolled`, `already`, `refused` or `left out`, and why."""
         rows = [(name, "enrolled", "") for name in self.enrolled]
         rows += [(name, "already", "") for name in self.already]
         rows += [(name, "refused", why) for name, why in self.refused.items()]
+        rows += [(name, "left out", why) for name, why in self.left_out.items()]
         with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("photo", "outcome", "reason"))
@@ -220,7 +224,7 @@ def enrol_photos(
         raise InputError(f"{printable(photos.path)}: no photo in it; give a folder of people, each a folder of photos")
     if person is None:
         photos.check_people()
-    done = Enrolment(refused=dict(photos.left_out))
+    done = Enrolment(refused=dict(photos.left_out), left_out=photos.passed_over())
     chunks = [photos.names[start : start + CHUNK] for start in range(0, len(photos.names), CHUNK)]
     job = _Job(photos, finder, rules, encoder.card.preprocessing.size, database, collection, person)
     runs = processes.run(job.run, chunks, workers, "what was enrolled is kept: start it again with fewer workers")

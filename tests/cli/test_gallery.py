@@ -35,7 +35,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert refused(*ann).endswith("two.png: 2 faces are in it; cut one out, or have the largest taken (faces: largest)")
     told = json.loads(done("gallery", "enrol", album / "people", *there, "--model", model, "--json"))
     assert told.pop("already") == [f"person {n}/{photo}.png" for n in range(3) for photo in range(2)]
-    assert told == {"enrolled": [], "refused": {}, "collection": "people", "people": 3, "faces": 6}
+    assert told == {"enrolled": [], "refused": {}, "left_out": {}, "collection": "people", "people": 3, "faces": 6}
     assert "say whose with --person" in refused("gallery", "enrol", album / "two.png", *there, "--model", model)
     photo = album / "people/person 1/1.png"
     lines = done("gallery", "search", photo, *there, "--model", model).splitlines()

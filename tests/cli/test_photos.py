@@ -147,12 +147,13 @@ def test_find_names_the_nearest_people(album: Path, model: Path) -> None:
     assert f"give {album}/people" in refused("find", photo, "--in", album, "--model", model)
 
 
-def test_files_that_are_taken_for_no_photo_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_taken_for_no_photo_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, line in {
         "0.jpg": "",
-        "notes": "left out: 1 file without an image's suffix, such as notes\n",
-        "texts": "left out: 2 files without an image's suffix, such as notes\n",
+        "notes": "left out: 1\n  notes: no image's suffix\n",
+        "Bo/texts": "left out: 2\n  Bo: a folder without a photo\n  notes: no image's suffix\n",
     }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
         assert open_photos(Namespace(photos=str(tmp_path))).names == ["0.jpg"]
         assert capsys.readouterr().err == line

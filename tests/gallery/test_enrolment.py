@@ -42,6 +42,9 @@ def test_a_folder_is_enrolled_once_however_often(gallery: Gallery, album: Path, 
     shutil.copy(album / NOBODY, folder / "person 1")
     shutil.copy(album / "two.png", folder / "Ann.png")
     (folder / "person 2/damaged.jpg").write_bytes(b"no image")
+    (folder / "Bo").mkdir()
+    (folder / "Bo/1.jpg_original").write_bytes(b"no image's suffix")
+    (folder / "person 2/notes").touch()
     again = gallery.enrol_folder(folder, workers=1)
     assert again.enrolled == []
     assert len(again.already) == 7
@@ -52,12 +55,19 @@ def test_a_folder_is_enrolled_once_however_often(gallery: Gallery, album: Path, 
         "person 2/damaged.jpg": again.refused["person 2/damaged.jpg"],
     }
     assert "image" in again.refused["person 2/damaged.jpg"]
+    assert again.left_out == {"Bo": "a folder without a photo", "person 2/notes": "no image's suffix"}
+    assert again.lines()[-3:] == [
+        "left out: 2",
+        "  Bo: a folder without a photo",
+        "  person 2/notes: no image's suffix",
+    ]
     assert faces_of(gallery) == {"person 0": 2, "person 1": 2, "person 2": 2}
     again.write(tmp_path / "report.csv")
     with (tmp_path / "report.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["outcome"] for row in rows].count("refused") == 4
-    assert len(rows) == 11
+    assert [row["photo"] for row in rows if row["outcome"] == "left out"] == ["Bo", "person 2/notes"]
+    assert len(rows) == 13
     assert gallery.enrol_folder(folder, rules=Rules("largest"), workers=1).enrolled == ["Ann.png"]
     assert (gallery.collection.people, gallery.collection.faces) == (4, 7)
 
