@@ -165,9 +165,11 @@ def test_other_detectors_are_refused_where_they_are_not(album: Path) -> None:
     assert "smallest must be at least 12 pixels" in refused("detect", album, "faces.csv", "--smallest", "3")
 
 
-@pytest.mark.parametrize("out", ["", ".", "/"])
-def test_a_file_without_a_name_is_refused(album: Path, out: str) -> None:
-    assert "give the name of a" in refused("detect", album, out)
+@pytest.mark.parametrize(
+    ("out", "told"), [("", "out must be text"), (".", "give the name of a"), ("/", "give the name of a")]
+)
+def test_a_file_without_a_name_is_refused(album: Path, out: str, told: str) -> None:
+    assert told in refused("detect", album, out)
 
 
 def test_a_folder_is_no_page_and_no_sheet(album: Path, model: Path) -> None:
