@@ -18,7 +18,7 @@ from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.images.photos import Photos, person_of
+from elasticface.data.images.photos import Photos, as_text, person_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
@@ -122,7 +122,7 @@ class Enrolment:
         with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("photo", "outcome", "reason"))
-            table.writerows(sorted(rows))
+            table.writerows(sorted((as_text(name), outcome, why) for name, outcome, why in rows))
 
 
 def store(

@@ -72,6 +72,11 @@ def test_a_folder_is_enrolled_once_however_often(gallery: Gallery, album: Path, 
     assert (gallery.collection.people, gallery.collection.faces) == (4, 7)
 
 
+def test_a_report_has_names_that_are_not_utf8(tmp_path: Path) -> None:
+    enrolment.Enrolment(refused={"Zo\udceb.png": "no face was found in it"}).write(tmp_path / "report.csv")
+    assert "Zo\\xeb.png,refused,no face" in (tmp_path / "report.csv").read_text()
+
+
 def test_an_enrolment_that_is_broken_off_goes_on_with_the_rest(
     gallery: Gallery, album: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

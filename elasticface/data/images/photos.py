@@ -94,7 +94,7 @@ class Photos:
 
     def passed_over(self) -> dict[str, str]:
         """Name -> reason, of what does not look like a photo: ``empty`` folders, and ``others``."""
-        others = map(_text, self.others)
+        others = map(as_text, self.others)
         return dict.fromkeys(self.empty, "a folder without a photo") | dict.fromkeys(others, "no image's suffix")
 
     def missing(self, identities: Collection[str] | None) -> list[str]:
@@ -202,8 +202,8 @@ class Photos:
             below = Path(parent).relative_to(self._root)
             linked = {folder for folder in folders if os.path.islink(os.path.join(parent, folder))}
             if below == Path():
-                self._folders = {_text(folder) for folder in folders if folder not in linked}
-            self.left_out |= {_text((below / folder).as_posix()): "a link to a folder" for folder in sorted(linked)}
+                self._folders = {as_text(folder) for folder in folders if folder not in linked}
+            self.left_out |= {as_text((below / folder).as_posix()): "a link to a folder" for folder in sorted(linked)}
             for file in sorted({*names, *folders} - linked):
                 name = (below / file).as_posix()
                 if file.startswith("."):
@@ -219,7 +219,7 @@ class Photos:
                 if why is None:
                     yield name
                 else:
-                    self.left_out[_text(name)] = why
+                    self.left_out[as_text(name)] = why
 
     def _read_index(self) -> dict[str, tuple[int, int]]:
         index: dict[str, tuple[int, int]] = {}
@@ -256,7 +256,7 @@ class Photos:
             index[name] = (member.offset_data, member.size)
             self.left_out.pop(name, None)
         elif _is_image(name) or _is_unread(name):
-            self.left_out[_text(name)] = why
+            self.left_out[as_text(name)] = why
             index.pop(name, None)
 
 
@@ -335,9 +335,9 @@ def flaw(name: str) -> str | None:
 
 def _flaw(name: str) -> str | None:
     """What keeps a name from being a photo's, which is to be written in lists; or None."""
-    return flaw(name) or (None if _text(name) == name else "a name that is not UTF-8")
+    return flaw(name) or (None if as_text(name) == name else "a name that is not UTF-8")
 
 
-def _text(name: str) -> str:
+def as_text(name: str) -> str:
     """The name of a file as text: bytes that are not UTF-8 are spelled out."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
