@@ -102,6 +102,8 @@ def test_a_removal_that_leaves_bytes_ends_with_1(
         (("create", "--database", "mysql://x"), "no PostgreSQL; give postgresql://… or a folder"),
         (("people", "--database", "postgresql://127.0.0.1:1/x"), "127.0.0.1/x: no connection to the database"),
         (("foo",), "invalid choice"),
+        (("import", "out", "--collection", ""), "--collection must be text, got ''"),
+        (("enrol", "people", "--report", ""), "--report must be text, got ''"),
         (("search",), "the following arguments are required: photo"),
     ],
 )
