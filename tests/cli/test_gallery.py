@@ -37,6 +37,9 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert told.pop("already") == [f"person {n}/{photo}.png" for n in range(3) for photo in range(2)]
     assert told == {"enrolled": [], "refused": {}, "left_out": {}, "collection": "people", "people": 3, "faces": 6}
     assert "say whose with --person" in refused("gallery", "enrol", album / "two.png", *there, "--model", model)
+    Path("people.tar.gz").write_bytes(b"\x1f\x8b")
+    told = refused("gallery", "enrol", "people.tar.gz", *there, "--model", model)
+    assert "people.tar.gz: compressed with gzip" in told
     photo = album / "people/person 1/1.png"
     lines = done("gallery", "search", photo, *there, "--model", model).splitlines()
     assert lines[:2] == [

@@ -208,7 +208,7 @@ class Photos:
                 name = (below / file).as_posix()
                 if file.startswith("."):
                     continue
-                if not (_is_image(name) or _is_unread(name)):
+                if not looks_like_photo(name):
                     if file not in folders:
                         yield name
                     continue
@@ -255,7 +255,7 @@ class Photos:
         if why is None:  # of members of one name the last one counts
             index[name] = (member.offset_data, member.size)
             self.left_out.pop(name, None)
-        elif _is_image(name) or _is_unread(name):
+        elif looks_like_photo(name):
             self.left_out[as_text(name)] = why
             index.pop(name, None)
 
@@ -266,6 +266,11 @@ def canonical(name: str) -> str:
     File systems and tools differ in how they store letters with accents: the same name may have other bytes.
     """
     return unicodedata.normalize("NFC", name.removeprefix("./"))
+
+
+def looks_like_photo(name: str) -> bool:
+    """Whether a file of that name is a picture, be it of a kind that is read or not."""
+    return _is_image(name) or _is_unread(name)
 
 
 def identity_of(name: str) -> str:
