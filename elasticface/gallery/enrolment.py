@@ -3,13 +3,13 @@
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ LONGEST_SOURCE = 4096
 """Bytes of a photo's name."""
 
 ALREADY = "is enrolled already"
+
+K = TypeVar("K", bound=Hashable)
 
 _YEARS = range(1900, 9000)  # no time zone brings these to a year that Python does not have
 _DIGEST = hashlib.sha256().digest_size
@@ -201,8 +203,8 @@ def enrol_photos(
 ) -> Enrolment:
     """Enrol the people of a folder: ``<person>/<photo>``, or a single photo named for the person beside such folders.
 
-    Some photos at a time are one transaction. A photo that is enrolled already is passed over before its faces are
-    looked for, so that what was stopped or killed goes on when it is started again.
+    Some photos at a time are one transaction. A photo of which the person has a face already is passed over before its
+    faces are looked for, so that what was stopped or killed goes on when it is started again.
 
     Args:
         database, collection: into which.
@@ -257,7 +259,8 @@ def store_embedded(
     embeddings: Iterable[NDArray[Any]],
     person_of: Callable[[str], str],
 ) -> list[str | None]:
-    """Enrol what was found in some photos, all of it in one transaction.
+    """Enrol what was found in some photos, all of it in one transaction. Of a photo a person has one face: where one is
+    enrolled already, no other is, whichever was chosen.
 
     Args:
         database, collection: into which.
@@ -284,6 +287,10 @@ def store_embedded(
             new[number] = NewFace(person, embedding, one.name, one.photo, one.box, one.score)
         else:
             outcomes[number] = "the model's embedding of it is zero"
+    whose = {number: (prepared[number].photo, face.person) for number, face in new.items()}
+    for number in _already(database, collection, whose):
+        outcomes[number] = ALREADY
+        del new[number]
     for number, outcome in zip(new, store(database, collection, [*new.values()]), strict=True):
         outcomes[number] = outcome
     return outcomes
@@ -313,15 +320,21 @@ class _Job:
                 read[name] = self.photos.read(name)
             except DamagedImage as error:
                 found.append(Prepared(name, reason=str(error).removeprefix(f"{printable(name)}: ")))
-        digests = {name: digest_of(data) for name, data in read.items()}
-        with self.database.transaction() as cursor, if_there(self.collection):
-            there = _people_on(cursor, self.collection, [*digests.values()])
+        whose = {name: (digest_of(data), self.whose(name)) for name, data in read.items()}
+        already = _already(self.database, self.collection, whose)
         for name, data in read.items():
-            if others := there.get(digests[name]):
-                found.append(Prepared(name, reason=_reason(self.whose(name), others)))
+            if name in already:
+                found.append(Prepared(name, reason=ALREADY))
             else:
                 found.append(prepare(data, name, self.finder, self.rules, self.size))
         return found
+
+
+def _already(database: Connections, collection: Collection, whose: Mapping[K, tuple[bytes, str]]) -> set[K]:
+    """Of photos, each its SHA-256 and its person, those of which a face is enrolled as that person's."""
+    with database.transaction() as cursor, if_there(collection):
+        there = _people_on(cursor, collection, [photo for photo, _ in whose.values()])
+    return {key for key, (photo, person) in whose.items() if as_kept(person) in there.get(photo, ())}
 
 
 def _people_on(
@@ -342,10 +355,11 @@ def _people_on(
 
 
 def _reason(person: str, enrolled_as: set[str]) -> str:
-    """Why a photo of ``person`` that is there already is not enrolled again."""
+    """Why a face of ``person`` that is there already is not enrolled again."""
     if as_kept(person) in enrolled_as:
         return ALREADY
-    return f"the same photo is enrolled as {', '.join(printable(name, 60) for name in sorted(enrolled_as))}"
+    others = ", ".join(printable(name, 60) for name in sorted(enrolled_as))
+    return f"the same face of the same photo is enrolled as {others}"
 
 
 def check(dimensions: int, face: NewFace) -> str:

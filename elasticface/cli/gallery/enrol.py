@@ -16,8 +16,8 @@ A photo is enrolled if it has one face (--faces largest or central chooses among
 which is at least --smallest-enrolled pixels wide and has a detector's score of at least --least-score. --report writes
 what became of every photo, and why.
 
-What is enrolled is on the disk. The same photo twice is one face, so a command that was stopped or killed is given
-again, and goes on. Photos are not kept, only embeddings and the photos' names."""
+What is enrolled is on the disk. The same photo twice is one face of a person, so a command that was stopped or killed
+is given again, and goes on. Photos are not kept, only embeddings and the photos' names."""
 
 
 def add_options(parser: Parser) -> None:
