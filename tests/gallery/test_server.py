@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -157,6 +158,21 @@ def test_a_server_is_stopped_although_it_recovers(place: Path, monkeypatch: pyte
     with database.transaction() as cursor:
         assert cursor.execute("SELECT count(*) FROM much").fetchone() == (100_000,)
     database.close()
+
+
+def test_a_start_that_is_interrupted_leaves_no_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_program = Server._run
+
+    def interrupted(self: Server, program: str, *words: Any, **variables: str) -> Any:
+        ended = run_program(self, program, *words, **variables)
+        if words[0] == "start":
+            raise KeyboardInterrupt
+        return ended
+
+    monkeypatch.setattr(Server, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Server(place / "begun")
+    assert not (place / "begun/data/postmaster.pid").exists()
 
 
 def test_who_only_uses_a_database_makes_none(place: Path) -> None:
