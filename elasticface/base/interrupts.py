@@ -38,14 +38,20 @@ class Interrupts:
             self.number, self._came = number, time.monotonic()
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it is to end a program as Ctrl-C does, so that nothing is left half-made or running."""
+
+
 @contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM raises SystemExit(0) in the body. By itself it would not end the first process of a container, which gets
-    only the signals that it has handlers for. It is called in the main thread.
+def ended_by_sigterm(error: BaseException) -> Iterator[None]:
+    """SIGTERM raises ``error`` in the body, once: `timeout` sends it twice. By itself it would end a program without
+    its last steps, and would not end the first process of a container, which gets only the signals that it has handlers
+    for. It is called in the main thread.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(0)
+        signal.signal(number, signal.SIG_IGN)
+        raise error
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -1,12 +1,15 @@
 """The command line: one thin command per job. Heavy imports happen in the command that needs them.
 
-Exit codes: 0 done; 2 the input is wrong, said in one line; 1 anything else.
+Exit codes: 0 done; 2 the input is wrong, said in one line; 143 a command of a gallery was ended by SIGTERM; 1 anything
+else.
 """
 
+import contextlib
 import errno
 import io
 import os
 import select as polling
+import signal
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,6 +18,7 @@ from typing import Any, NoReturn
 
 from elasticface.base import files
 from elasticface.base.errors import InputError, Stopped
+from elasticface.base.interrupts import Terminated, ended_by_sigterm
 from elasticface.base.version import __version__
 from elasticface.cli import (
     adapt,
@@ -72,15 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         options = parser.parse_args(given)
         command, chosen = options.command, options[options.command]
+        ending: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if command in GROUPS:
             command, chosen = f"{command} {chosen.action}", chosen[chosen.action]
-        COMMANDS[command].run(chosen)
+            ending = ended_by_sigterm(Terminated())  # which stops the embedded server, if no other program uses it
+        with ending:
+            COMMANDS[command].run(chosen)
         if sys.stdout is not None:
             sys.stdout.flush()  # what goes wrong with it is said below, and not by Python at its end
     except InputError as error:
         _fail("" if error.silent else str(error), 2)
     except Stopped as stopped:
         _fail("" if stopped.silent else str(stopped), stopped.exit_code)
+    except Terminated:
+        _fail("stopped", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
         _fail("stopped", 1)
     except BrokenPipeError:

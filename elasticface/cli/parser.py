@@ -45,6 +45,8 @@ class Parser(ArgumentParser):
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         """As jsonargparse's, for the types that :func:`values.read` takes. A bool is a switch, which takes no value."""
         hint = options.pop("type", None)
+        if hint == str | None:
+            hint = str  # left out it is None; given it is the word, be it "null", which is a setting's alone
         if hasattr(options.get("action"), "_typehint"):  # how add_class_arguments gives most hints
             hint = options.pop("action")._typehint
         if options.get("help") is not argparse.SUPPRESS:  # jsonargparse's own, which it looks for by their names

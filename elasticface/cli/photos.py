@@ -22,15 +22,14 @@ def add_photos(parser: Parser) -> None:
 
 
 def open_photos(options: Namespace) -> "Photos":
-    """The photos that are given, with a line on the files there that are not taken for any."""
+    """The photos that are given; of files and folders there that are not taken for any, it says which."""
     from elasticface.base import progress
-    from elasticface.base.files import printable
     from elasticface.data.images.photos import Photos
+    from elasticface.faces.examples import with_examples
 
     photos = Photos(options.photos)
-    if photos.others:
-        many = f"{len(photos.others):,} files" if len(photos.others) > 1 else "1 file"
-        progress.say(f"left out: {many} without an image's suffix, such as {printable(photos.others[0], 200)}")
+    for line in with_examples("left out", [f"{name}: {why}" for name, why in photos.passed_over().items()]):
+        progress.say(line)
     return photos
 
 

@@ -69,7 +69,7 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Serve until it is stopped."""
-    with ended_by_sigterm():  # while the model loads; then the server answers it
+    with ended_by_sigterm(SystemExit(0)):  # while the model loads; then the server answers it
         _serve(options)
 
 

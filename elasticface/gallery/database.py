@@ -1,6 +1,7 @@
 """The database of the galleries: the embedded server, or any PostgreSQL with pgvector, by one interface."""
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ _PATIENCE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
+
+_UNSAID = logging.NullHandler()
 
 
 class Unreachable(InputError):
@@ -230,4 +233,6 @@ def _psycopg() -> Any:
         import psycopg
     except ImportError as error:
         raise NotInstalled("galleries need a database: pip install 'elasticface[gallery]'") from error
+    # A program that configures no logging would have its warnings of what ended with an error beside that error.
+    logging.getLogger("psycopg").addHandler(_UNSAID)
     return psycopg

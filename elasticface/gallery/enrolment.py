@@ -3,13 +3,13 @@
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,21 @@ from elasticface.base import files, processes, progress
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
 from elasticface.data.images.decoding import DamagedImage
-from elasticface.data.images.photos import Photos, person_of
+from elasticface.data.images.photos import Photos, as_text, person_of
 from elasticface.faces.detect_folder import CHUNK
 from elasticface.faces.examples import with_examples
 from elasticface.faces.finder import FaceFinder
-from elasticface.gallery.collection import UNIT, Collection, as_kept, checked_name, is_text, note_people, read
+from elasticface.gallery.collection import (
+    UNIT,
+    Collection,
+    as_kept,
+    checked_name,
+    if_there,
+    is_text,
+    note,
+    note_people,
+    read,
+)
 from elasticface.gallery.database import Connections
 from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import Rules
@@ -36,6 +46,8 @@ LONGEST_SOURCE = 4096
 """Bytes of a photo's name."""
 
 ALREADY = "is enrolled already"
+
+K = TypeVar("K", bound=Hashable)
 
 _YEARS = range(1900, 9000)  # no time zone brings these to a year that Python does not have
 _DIGEST = hashlib.sha256().digest_size
@@ -77,11 +89,13 @@ class Enrolment:
         enrolled: names of photos whose face was enrolled.
         already: of those that were enrolled before.
         refused: name -> why it was not enrolled.
+        left_out: name -> why, of files and folders that were taken for no photo.
     """
 
     enrolled: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, reason: str | None) -> None:
         """Note one photo; a ``reason`` of None: it was enrolled."""
@@ -93,31 +107,36 @@ class Enrolment:
             self.refused[name] = reason
 
     def lines(self) -> list[str]:
-        """For the terminal: counts, and the first of those that were not enrolled."""
+        """For the terminal: counts, and the first of those that were not enrolled or left out."""
         lines = [f"faces enrolled: {len(self.enrolled):,}"]
         if self.already:
             lines.append(f"photos that were enrolled already: {len(self.already):,}")
-        told = [f"{name}: {why}" for name, why in sorted(self.refused.items())]
-        return [*lines, *with_examples("photos not enrolled", told)]
+        for what, names in (("photos not enrolled", sorted(self.refused.items())), ("left out", self.left_out.items())):
+            lines += with_examples(what, [f"{name}: {why}" for name, why in names])
+        return lines
 
     def write(self, path: Path) -> None:
-        """A CSV file with a line a photo: its name, `enrolled`, `already` or `refused`, and why."""
+        """A CSV file with a line a photo: its name, `enrolled`, `already`, `refused` or `left out`, and why."""
         rows = [(name, "enrolled", "") for name in self.enrolled]
         rows += [(name, "already", "") for name in self.already]
         rows += [(name, "refused", why) for name, why in self.refused.items()]
+        rows += [(name, "left out", why) for name, why in self.left_out.items()]
         with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("photo", "outcome", "reason"))
-            table.writerows(sorted(rows))
+            table.writerows(sorted((as_text(name), outcome, why) for name, outcome, why in rows))
 
 
-def store(database: Connections, collection: Collection, faces: Sequence[NewFace]) -> list[str | None]:
+def store(
+    database: Connections, collection: Collection, faces: Sequence[NewFace], part_of: str | None = None
+) -> list[str | None]:
     """Enrol faces, all of them in one transaction: when this returns they are on the disk.
 
     Args:
         database: where.
         collection: into which.
         faces: of one person or of several.
+        part_of: the action, such as "import", that the audit log is to have a line of, beside one for each person.
 
     Returns:
         For each face None, or why it was not enrolled: the same face of the same photo is there, as this person's
@@ -141,6 +160,8 @@ def store(database: Connections, collection: Collection, faces: Sequence[NewFace
             delete = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(collection.person_table)
             cursor.execute(delete, [[*without]])
         note_people(cursor, "enrol", collection.name, enrolled)
+        if part_of is not None:
+            note(cursor, part_of, collection.name, enrolled.total())
         pool(cursor, collection, [*enrolled])
         count(cursor, collection, len(new & enrolled.keys()), enrolled.total())
     return outcomes
@@ -182,8 +203,8 @@ def enrol_photos(
 ) -> Enrolment:
     """Enrol the people of a folder: ``<person>/<photo>``, or a single photo named for the person beside such folders.
 
-    Some photos at a time are one transaction. A photo that is enrolled already is passed over before its faces are
-    looked for, so that what was stopped or killed goes on when it is started again.
+    Some photos at a time are one transaction. A photo of which the person has a face already is passed over before its
+    faces are looked for, so that what was stopped or killed goes on when it is started again.
 
     Args:
         database, collection: into which.
@@ -205,7 +226,7 @@ def enrol_photos(
         raise InputError(f"{printable(photos.path)}: no photo in it; give a folder of people, each a folder of photos")
     if person is None:
         photos.check_people()
-    done = Enrolment(refused=dict(photos.left_out))
+    done = Enrolment(refused=dict(photos.left_out), left_out=photos.passed_over())
     chunks = [photos.names[start : start + CHUNK] for start in range(0, len(photos.names), CHUNK)]
     job = _Job(photos, finder, rules, encoder.card.preprocessing.size, database, collection, person)
     runs = processes.run(job.run, chunks, workers, "what was enrolled is kept: start it again with fewer workers")
@@ -238,7 +259,8 @@ def store_embedded(
     embeddings: Iterable[NDArray[Any]],
     person_of: Callable[[str], str],
 ) -> list[str | None]:
-    """Enrol what was found in some photos, all of it in one transaction.
+    """Enrol what was found in some photos, all of it in one transaction. Of a photo a person has one face: where one is
+    enrolled already, no other is, whichever was chosen.
 
     Args:
         database, collection: into which.
@@ -265,6 +287,10 @@ def store_embedded(
             new[number] = NewFace(person, embedding, one.name, one.photo, one.box, one.score)
         else:
             outcomes[number] = "the model's embedding of it is zero"
+    whose = {number: (prepared[number].photo, face.person) for number, face in new.items()}
+    for number in _already(database, collection, whose):
+        outcomes[number] = ALREADY
+        del new[number]
     for number, outcome in zip(new, store(database, collection, [*new.values()]), strict=True):
         outcomes[number] = outcome
     return outcomes
@@ -294,15 +320,21 @@ class _Job:
                 read[name] = self.photos.read(name)
             except DamagedImage as error:
                 found.append(Prepared(name, reason=str(error).removeprefix(f"{printable(name)}: ")))
-        digests = {name: digest_of(data) for name, data in read.items()}
-        with self.database.transaction() as cursor:
-            there = _people_on(cursor, self.collection, [*digests.values()])
+        whose = {name: (digest_of(data), self.whose(name)) for name, data in read.items()}
+        already = _already(self.database, self.collection, whose)
         for name, data in read.items():
-            if others := there.get(digests[name]):
-                found.append(Prepared(name, reason=_reason(self.whose(name), others)))
+            if name in already:
+                found.append(Prepared(name, reason=ALREADY))
             else:
                 found.append(prepare(data, name, self.finder, self.rules, self.size))
         return found
+
+
+def _already(database: Connections, collection: Collection, whose: Mapping[K, tuple[bytes, str]]) -> set[K]:
+    """Of photos, each its SHA-256 and its person, those of which a face is enrolled as that person's."""
+    with database.transaction() as cursor, if_there(collection):
+        there = _people_on(cursor, collection, [photo for photo, _ in whose.values()])
+    return {key for key, (photo, person) in whose.items() if as_kept(person) in there.get(photo, ())}
 
 
 def _people_on(
@@ -323,10 +355,11 @@ def _people_on(
 
 
 def _reason(person: str, enrolled_as: set[str]) -> str:
-    """Why a photo of ``person`` that is there already is not enrolled again."""
+    """Why a face of ``person`` that is there already is not enrolled again."""
     if as_kept(person) in enrolled_as:
         return ALREADY
-    return f"the same photo is enrolled as {', '.join(printable(name, 60) for name in sorted(enrolled_as))}"
+    others = ", ".join(printable(name, 60) for name in sorted(enrolled_as))
+    return f"the same face of the same photo is enrolled as {others}"
 
 
 def check(dimensions: int, face: NewFace) -> str:

@@ -6,6 +6,7 @@ OUT/                  mode 0700
   embeddings.npy      float16 [N, D], a row a line
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from elasticface.base.files import printable
 from elasticface.base.locks import new_folder
 from elasticface.benchmarks.reading.npy import map_floats, write_header
 from elasticface.gallery import collection as collections
-from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection
+from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection, CollectionExists
 from elasticface.gallery.database import Connections
 from elasticface.gallery.enrolment import LONGEST_SOURCE, Enrolment, NewFace, check, store
 from elasticface.gallery.schema import LARGEST_HALFVEC
@@ -136,8 +137,8 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
     Raises:
         InputError: a file that is missing, damaged or of a later version; a collection of another model.
     """
-    header = _header(path)
-    name = collections.checked_name(name or header.name, "collection")
+    header = read_header(path)
+    name = collections.checked_name(header.name if name is None else name, "collection")
     embeddings = _embeddings(path, header)
     _check_target(database, header, name)
     with progress.bar() as bar:
@@ -149,16 +150,20 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
     with progress.bar() as bar:
         task = bar.add_task("importing", total=header.faces)
         for faces in _faces(path, header, embeddings):
-            for number, reason in enumerate(store(database, found, faces), start + 1):
+            for number, reason in enumerate(store(database, found, faces, "import"), start + 1):
                 done.add(f"{FACES}, line {number}", reason)
             start += len(faces)
             bar.advance(task, len(faces))
     with database.transaction() as cursor:
-        collections.note(cursor, "import", name, faces=len(done.enrolled))
-        return collections.read(cursor, database, name), done
+        return collections.read(cursor, database, found), done
 
 
-def _header(path: Path) -> Header:
+def read_header(path: Path) -> Header:
+    """What an export says of itself.
+
+    Raises:
+        InputError: there is none, or one that is damaged or of a later version.
+    """
     content = records.read_object(path / HEADER, "give a folder that elasticface gallery export has written")
     if content.get("format") != FORMAT:
         raise InputError(f"{printable(path / HEADER)}: not of format {FORMAT}, the one that this version reads")
@@ -203,16 +208,19 @@ def _check_target(database: Connections, header: Header, name: str) -> Collectio
 
 def _target(database: Connections, header: Header, name: str) -> Collection:
     """The collection of that name, made if it is not there."""
-    return _check_target(database, header, name) or collections.insert(
-        database,
-        name,
-        model=header.model,
-        print_of_model=bytes.fromhex(header.fingerprint),
-        dimensions=header.dimensions,
-        preprocessing=asdict(header.preprocessing),
-        detector=header.detector,
-        aggregation=header.aggregation,
-    )
+    while (there := _check_target(database, header, name)) is None:
+        with contextlib.suppress(CollectionExists):  # another import has made it meanwhile
+            return collections.insert(
+                database,
+                name,
+                model=header.model,
+                print_of_model=bytes.fromhex(header.fingerprint),
+                dimensions=header.dimensions,
+                preprocessing=asdict(header.preprocessing),
+                detector=header.detector,
+                aggregation=header.aggregation,
+            )
+    return there
 
 
 def _faces(path: Path, header: Header, embeddings: np.ndarray[Any, Any]) -> Iterator[list[NewFace]]:

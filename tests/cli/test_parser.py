@@ -69,6 +69,13 @@ def test_a_wrong_setting_of_a_yaml_is_answered_with_those_that_there_are(setting
         assert not PYTHON.search(line)
 
 
+@pytest.mark.parametrize(("command", "action"), [(c, a) for c, a in READ if hint(a) in (str, str | None)], ids=name)
+def test_null_is_a_word_where_it_resets_no_setting(command: str, action: argparse.Action) -> None:
+    assert isinstance(action.type, partial)
+    resets = get_type_hints(TrainConfig).get(action.dest) == str | None
+    assert action.type("null") == (None if resets else "null")
+
+
 @pytest.mark.parametrize(("command", "action"), [(c, a) for c, a in OPTIONS if a.nargs == 0], ids=name)
 def test_a_switch_takes_no_value(command: str, action: argparse.Action) -> None:
     line = refused(*command.split(), f"{action.option_strings[0]}=true")

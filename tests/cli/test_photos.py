@@ -147,12 +147,13 @@ def test_find_names_the_nearest_people(album: Path, model: Path) -> None:
     assert f"give {album}/people" in refused("find", photo, "--in", album, "--model", model)
 
 
-def test_files_that_are_taken_for_no_photo_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_taken_for_no_photo_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, line in {
         "0.jpg": "",
-        "notes": "left out: 1 file without an image's suffix, such as notes\n",
-        "texts": "left out: 2 files without an image's suffix, such as notes\n",
+        "notes": "left out: 1\n  notes: no image's suffix\n",
+        "Bo/texts": "left out: 2\n  Bo: a folder without a photo\n  notes: no image's suffix\n",
     }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
         assert open_photos(Namespace(photos=str(tmp_path))).names == ["0.jpg"]
         assert capsys.readouterr().err == line
@@ -164,9 +165,11 @@ def test_other_detectors_are_refused_where_they_are_not(album: Path) -> None:
     assert "smallest must be at least 12 pixels" in refused("detect", album, "faces.csv", "--smallest", "3")
 
 
-@pytest.mark.parametrize("out", ["", ".", "/"])
-def test_a_file_without_a_name_is_refused(album: Path, out: str) -> None:
-    assert "give the name of a" in refused("detect", album, out)
+@pytest.mark.parametrize(
+    ("out", "told"), [("", "out must be text"), (".", "give the name of a"), ("/", "give the name of a")]
+)
+def test_a_file_without_a_name_is_refused(album: Path, out: str, told: str) -> None:
+    assert told in refused("detect", album, out)
 
 
 def test_a_folder_is_no_page_and_no_sheet(album: Path, model: Path) -> None:

@@ -1,6 +1,7 @@
 """What goes wrong with the database is one line, and who lost a connection gets another."""
 
 import contextlib
+import logging
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_lost_connection_is_said_and_the_next_transaction_has_another(database
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     with database.transaction() as cursor:
         assert cursor.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_what_psycopg_logs_is_not_said_beside_the_error(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with database.transaction():
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a program that configures no logging
+        logging.getLogger("psycopg").warning("error ignored terminating")
+    assert capsys.readouterr().err == ""
 
 
 def test_what_raises_leaves_nothing(database: Database) -> None:

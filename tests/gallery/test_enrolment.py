@@ -13,13 +13,14 @@ from album import NOBODY
 from unit_vectors import made_up, unit
 
 from elasticface.base.errors import InputError
+from elasticface.data.images.decoding import decode, encode
 from elasticface.faces import FaceFinder, align_faces
 from elasticface.gallery import enrolment
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import ALREADY, NewFace
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.prepared import prepare
-from elasticface.gallery.rules import Rules
+from elasticface.gallery.rules import FaceChoice, Rules
 from elasticface.model.encoder import FaceEncoder
 
 
@@ -42,24 +43,61 @@ def test_a_folder_is_enrolled_once_however_often(gallery: Gallery, album: Path, 
     shutil.copy(album / NOBODY, folder / "person 1")
     shutil.copy(album / "two.png", folder / "Ann.png")
     (folder / "person 2/damaged.jpg").write_bytes(b"no image")
+    (folder / "Bo").mkdir()
+    (folder / "Bo/1.jpg_original").write_bytes(b"no image's suffix")
+    (folder / "person 2/notes").touch()
     again = gallery.enrol_folder(folder, workers=1)
     assert again.enrolled == []
     assert len(again.already) == 7
     assert again.refused == {
         "Ann.png": "2 faces are in it; cut one out, or have the largest taken (faces: largest)",
         "person 1/nobody.png": "no face was found in it",
-        "person 1/not me.png": "the same photo is enrolled as person 0",
+        "person 1/not me.png": "the same face of the same photo is enrolled as person 0",
         "person 2/damaged.jpg": again.refused["person 2/damaged.jpg"],
     }
     assert "image" in again.refused["person 2/damaged.jpg"]
+    assert again.left_out == {"Bo": "a folder without a photo", "person 2/notes": "no image's suffix"}
+    assert again.lines()[-3:] == [
+        "left out: 2",
+        "  Bo: a folder without a photo",
+        "  person 2/notes: no image's suffix",
+    ]
     assert faces_of(gallery) == {"person 0": 2, "person 1": 2, "person 2": 2}
     again.write(tmp_path / "report.csv")
     with (tmp_path / "report.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["outcome"] for row in rows].count("refused") == 4
-    assert len(rows) == 11
+    assert [row["photo"] for row in rows if row["outcome"] == "left out"] == ["Bo", "person 2/notes"]
+    assert len(rows) == 13
     assert gallery.enrol_folder(folder, rules=Rules("largest"), workers=1).enrolled == ["Ann.png"]
     assert (gallery.collection.people, gallery.collection.faces) == (4, 7)
+
+
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_photo_gives_a_person_one_face_and_a_face_has_one_person(
+    gallery: Gallery, album: Path, tmp_path: Path, in_folder: bool
+) -> None:
+    group = np.pad(decode((album / "two.png").read_bytes(), "two"), ((0, 0), (100, 0), (0, 0)), constant_values=128)
+
+    def enrol(person: str, faces: FaceChoice) -> str | None:
+        photo = tmp_path / f"{person} {faces}" / person / "group.png"
+        photo.parent.mkdir(parents=True)
+        photo.write_bytes(encode(group, ".png"))
+        if not in_folder:
+            return gallery.enrol(person, photo, rules=Rules(faces))
+        done = gallery.enrol_folder(photo.parent.parent, rules=Rules(faces), workers=1)
+        return ALREADY if done.already else done.refused.get(f"{person}/group.png")
+
+    assert enrol("Ann", "largest") is None
+    assert enrol("Ann", "central") == ALREADY  # it is Bo's
+    assert enrol("Bo", "largest") == "the same face of the same photo is enrolled as Ann"
+    assert enrol("Bo", "central") is None
+    assert faces_of(gallery) == {"Ann": 1, "Bo": 1}
+
+
+def test_a_report_has_names_that_are_not_utf8(tmp_path: Path) -> None:
+    enrolment.Enrolment(refused={"Zo\udceb.png": "no face was found in it"}).write(tmp_path / "report.csv")
+    assert "Zo\\xeb.png,refused,no face" in (tmp_path / "report.csv").read_text()
 
 
 def test_an_enrolment_that_is_broken_off_goes_on_with_the_rest(
@@ -146,7 +184,7 @@ def test_who_has_no_face_of_their_own_is_nobody(gallery: Gallery) -> None:
     (face,) = made_up(1, 1)
     assert gallery.enrol_embeddings([face, NewFace("Ann", face.embedding, "same.jpg")]) == [
         None,
-        "the same photo is enrolled as person 0",
+        "the same face of the same photo is enrolled as person 0",
     ]
     assert faces_of(gallery) == {"person 0": 1}
     assert gallery.collection.people == 1

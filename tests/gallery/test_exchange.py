@@ -4,14 +4,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from unit_vectors import made_up, unit
 
 from elasticface.base.errors import InputError
-from elasticface.gallery.collection import Aggregation, every
+from elasticface.gallery import collection as collections
+from elasticface.gallery import exchange
+from elasticface.gallery.collection import Aggregation, Collection, every
 from elasticface.gallery.database import Database
+from elasticface.gallery.enrolment import store
 from elasticface.gallery.exchange import EMBEDDINGS, FACES, HEADER, load
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.stats import audit
@@ -43,6 +47,57 @@ def test_what_comes_back_is_what_was_there(
     others.export(tmp_path / "again")
     assert (tmp_path / "again" / FACES).read_bytes() == (tmp_path / "out" / FACES).read_bytes()
     assert (tmp_path / "again" / EMBEDDINGS).read_bytes() == (tmp_path / "out" / EMBEDDINGS).read_bytes()
+
+
+def test_an_import_joins_another_one_that_has_made_the_collection_meanwhile(
+    database: Database, encoder: FaceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Gallery.create("friends", encoder, database=database).enrol_embeddings(made_up(2, 1))
+    Gallery("friends", database=database).export(tmp_path / "out")
+    insert, others = collections.insert, iter(range(1))
+
+    def after_another(*arguments: Any, **keywords: Any) -> Collection:
+        for _ in others:
+            insert(*arguments, **keywords)
+        return insert(*arguments, **keywords)
+
+    monkeypatch.setattr(collections, "insert", after_another)
+    found, done = load(database, tmp_path / "out", "others")
+    assert (found.name, len(done.enrolled)) == ("others", 2)
+
+
+def test_the_audit_log_has_every_face_of_an_import_that_was_stopped(
+    database: Database, encoder: FaceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(5, 1))
+    gallery.export(tmp_path / "out")
+    gallery.drop()
+    monkeypatch.setattr(exchange, "_ROWS", 2)
+    calls = iter(range(3))
+
+    def stopped(*arguments: Any) -> list[str | None]:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return store(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange, "store", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            load(database, tmp_path / "out", "back")
+    load(database, tmp_path / "out")
+    load(database, tmp_path / "out", "back")
+    told = [(name, faces) for _, _, action, name, _, faces in audit(database) if action == "import"]
+    assert told == [
+        ("back", 2),
+        ("back", 2),
+        ("friends", 2),
+        ("friends", 2),
+        ("friends", 1),
+        ("back", 0),
+        ("back", 0),
+        ("back", 1),
+    ]
 
 
 def test_an_empty_collection_comes_back(database: Database, encoder: FaceEncoder, tmp_path: Path) -> None:

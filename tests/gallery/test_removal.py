@@ -3,7 +3,7 @@
 import os
 import signal
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import numpy as np
 import pytest
@@ -113,6 +113,32 @@ def test_who_still_sees_or_reads_them_is_said_and_not_waited_for_without_end(
     assert files_with(database, faces[1].halves.tobytes()) == []
 
 
+def test_all_that_is_waited_for_shares_one_patience(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery.create("means", encoder, database=database, aggregation="mean")
+    gallery.enrol_embeddings(made_up(2, 1))
+    left_over: list[float] = []
+    lock_timeout = removal._lock_timeout
+
+    def noted(cursor: Any, left: float) -> Any:
+        left_over.append(left)
+        return lock_timeout(cursor, left)
+
+    monkeypatch.setattr(removal, "_lock_timeout", noted)
+    monkeypatch.setattr(removal, "PATIENCE", 0.2)
+    with psycopg.connect(**database.address) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for table in gallery.collection.tables:
+            other.execute(psycopg.sql.SQL("SELECT count(*) FROM elasticface.{}").format(table))
+        removed = gallery.remove("person 1")
+        other.rollback()
+    assert len(left_over) == 3  # each table is asked for, once
+    assert all(left <= 0 for left in left_over)
+    assert not removed.erased
+    assert gallery.erase().erased
+
+
 def test_all_or_nobody_is_removed(database: Database, encoder: FaceEncoder) -> None:
     gallery = Gallery.create("friends", encoder, database=database)
     gallery.enrol_embeddings(made_up(3, 1))
@@ -184,6 +210,8 @@ def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(
     (person,) = gallery.people()
     gallery.export(tmp_path / "out")
     gallery.remove(NAME, erase=False)
+    gallery.enrol_embeddings(made_up(2, 2))
+    others = [one.id for one in gallery.people()]
     gallery.drop()
     told = audit(database)
     assert [row[2:] for row in told] == [
@@ -191,10 +219,12 @@ def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(
         ("enrol", "friends", person.id, 3),
         ("export", "friends", None, 3),
         ("remove", "friends", person.id, 3),
-        ("drop", "friends", None, 0),
+        *(("enrol", "friends", other, 2) for other in others),
+        *(("remove", "friends", other, 2) for other in others),
+        ("drop", "friends", None, 4),
     ]
     assert NAME not in str(told)
-    assert np.array_equal([row[1] for row in told], ["elasticface"] * 5)
+    assert np.array_equal([row[1] for row in told], ["elasticface"] * 9)
 
 
 def test_what_a_crash_left_of_a_rewriting_is_erased(

@@ -3,15 +3,17 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from elasticface.base.errors import InputError, Stopped
-from elasticface.gallery import server
+from elasticface.gallery import exchange, server
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.server import Server, default_folder
+from elasticface.model.encoder import FaceEncoder
 
 psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
 
@@ -158,12 +160,42 @@ def test_a_server_is_stopped_although_it_recovers(place: Path, monkeypatch: pyte
     database.close()
 
 
+def test_a_start_that_is_interrupted_leaves_no_server(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_program = Server._run
+
+    def interrupted(self: Server, program: str, *words: Any, **variables: str) -> Any:
+        ended = run_program(self, program, *words, **variables)
+        if words[0] == "start":
+            raise KeyboardInterrupt
+        return ended
+
+    monkeypatch.setattr(Server, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Server(place / "begun")
+    assert not (place / "begun/data/postmaster.pid").exists()
+
+
 def test_who_only_uses_a_database_makes_none(place: Path) -> None:
     folder = place / "mistyped"
     for use in (lambda: Gallery(database=folder), lambda: Database(str(folder), create=False)):
         with pytest.raises(InputError, match=r"mistyped: no database there; .*gallery create"):
             use()
         assert not folder.exists()
+
+
+def test_no_database_is_made_for_an_export_or_a_name_that_is_none(
+    place: Path, database: Database, encoder: FaceEncoder
+) -> None:
+    with pytest.raises(InputError, match=r"nowhere/collection\.json: cannot be read"):
+        Gallery.load(place / "nowhere", database=place / "new")
+    exchange.export(database, Gallery.create("friends", encoder, database=database).collection, place / "export")
+    for use in (
+        lambda: Gallery.create("", encoder, database=place / "new"),
+        lambda: Gallery.load(place / "export", "", database=place / "new"),
+    ):
+        with pytest.raises(InputError, match="the name of a collection must have 1 to 255 bytes"):
+            use()
+    assert not (place / "new").exists()
 
 
 def test_no_shell_reads_the_folders_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

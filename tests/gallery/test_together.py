@@ -15,6 +15,8 @@ import pytest
 from unit_vectors import made_up, unit
 
 from elasticface.base.errors import Stopped
+from elasticface.data.images.photos import Photos
+from elasticface.faces import FaceFinder
 from elasticface.gallery import collection as collections
 from elasticface.gallery import enrolment, index, people, removal, search
 from elasticface.gallery.collection import NoCollection
@@ -22,6 +24,7 @@ from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import NewFace
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.people import NoPerson
+from elasticface.gallery.rules import Rules
 from elasticface.model.encoder import FaceEncoder
 
 
@@ -56,7 +59,7 @@ def test_who_drops_a_collection_waits_for_who_enrols_into_it(
 
 
 def test_who_enrols_into_or_searches_what_was_dropped_is_told(
-    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+    database: Database, encoder: FaceEncoder, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery = Gallery.create("friends", encoder, database=database)
     gallery.enrol_embeddings(made_up(1, 1))
@@ -72,6 +75,8 @@ def test_who_enrols_into_or_searches_what_was_dropped_is_told(
             searching.result(60)
     with pytest.raises(NoCollection, match="was removed meanwhile"):
         enrolment.store(database, before, made_up(1, 1))
+    with pytest.raises(NoCollection, match="was removed meanwhile"):
+        enrolment.enrol_photos(database, before, Photos(album / "people"), encoder, FaceFinder(), Rules(), workers=1)
     Gallery.create("friends", encoder, database=database)
     with pytest.raises(NoCollection, match="was removed meanwhile"):  # another one has its name
         search.search(database, before, made_up(1, 1)[0].embedding[None])

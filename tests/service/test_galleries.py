@@ -60,7 +60,7 @@ def test_each_photo_has_its_outcome_in_order(friends, photos, noise):
     assert again.json()["photos"][0]["face"]["crop"] is None
     other = enrol(friends, "Bo", photos["a"]).json()
     assert other["person"] is None
-    assert other["photos"][0]["reason"] == "the same photo is enrolled as Ann"
+    assert other["photos"][0]["reason"] == "the same face of the same photo is enrolled as Ann"
     assert enrol(friends, "Ann", photos["two"], faces="largest").json()["photos"][0]["face"]["found"] == 2
     assert friends.get(FRIENDS).json()["faces"] == 2
 

@@ -16,8 +16,8 @@ A photo is enrolled if it has one face (--faces largest or central chooses among
 which is at least --smallest-enrolled pixels wide and has a detector's score of at least --least-score. --report writes
 what became of every photo, and why.
 
-What is enrolled is on the disk. The same photo twice is one face, so a command that was stopped or killed is given
-again, and goes on. Photos are not kept, only embeddings and the photos' names."""
+What is enrolled is on the disk. The same photo twice is one face of a person, so a command that was stopped or killed
+is given again, and goes on. Photos are not kept, only embeddings and the photos' names."""
 
 
 def add_options(parser: Parser) -> None:
@@ -41,14 +41,15 @@ def add_options(parser: Parser) -> None:
 def run(options: Namespace) -> None:
     """Do it, and say what was enrolled."""
     from elasticface.base import files
+    from elasticface.data.images.photos import looks_like_photo
     from elasticface.gallery.enrolment import Enrolment
     from elasticface.gallery.rules import Rules
 
-    report = Path(options.report) if options.report else None
+    report = None if options.report is None else Path(options.report)
     if report is not None:
         files.check_writable(report.parent, report.name)
     rules = Rules(options.faces, options.smallest_enrolled, options.least_score)
-    one = Path(options.photos).is_file() and not options.photos.lower().endswith(".tar")
+    one = looks_like_photo(options.photos) and Path(options.photos).is_file()
     if one and options.person is None:
         raise InputError(f"{files.printable(options.photos)}: is one photo; say whose with --person, or give a folder")
     with open_gallery(options, with_model=True) as gallery:

@@ -41,6 +41,7 @@ class Photos:
         left_out: name -> reason, of what looks like a photo but is none of ``names``. Bytes that are not UTF-8 are
             written as ``\\xeb``, so that all of it is text.
         others: files without a picture's suffix in folders that hold images, sorted.
+        empty: folders directly in it, of people perhaps, with nothing at any depth that looks like a photo, sorted.
 
     Raises:
         InputError: nothing there, a file that is no plain tar, a damaged tar, or a folder that cannot be read.
@@ -51,6 +52,7 @@ class Photos:
             raise InputError("photos are needed: give a folder or a plain tar")
         self.path = Path(path)
         self.left_out: dict[str, str] = {}
+        self._folders: set[str] = set()  # directly in it
         self._index: dict[str, tuple[int, int]] | None = None  # of a tar: name -> (offset, size), of files of any kind
         try:
             self._root = Path(os.path.realpath(self.path, strict=True))
@@ -67,6 +69,7 @@ class Photos:
         self.names = sorted(filter(_is_image, found))
         folders = set(map(_folder_of, self.names))
         self.others = sorted(name for name in found if not _is_image(name) and _folder_of(name) in folders)
+        self.empty = sorted(self._folders.difference(map(identity_of, (*self.names, *self.left_out))))
 
     def __len__(self) -> int:
         """N, how many images there are."""
@@ -88,6 +91,11 @@ class Photos:
         wanted = frozenset(map(canonical, identities))
         names = [name for name in self.names if _canonical_identity(name) in wanted]
         return names, {name: why for name, why in self.left_out.items() if _canonical_identity(name) in wanted}
+
+    def passed_over(self) -> dict[str, str]:
+        """Name -> reason, of what does not look like a photo: ``empty`` folders, and ``others``."""
+        others = map(as_text, self.others)
+        return dict.fromkeys(self.empty, "a folder without a photo") | dict.fromkeys(others, "no image's suffix")
 
     def missing(self, identities: Collection[str] | None) -> list[str]:
         """Those of the identities that have no photo, sorted."""
@@ -193,12 +201,14 @@ class Photos:
             folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
             below = Path(parent).relative_to(self._root)
             linked = {folder for folder in folders if os.path.islink(os.path.join(parent, folder))}
-            self.left_out |= {_text((below / folder).as_posix()): "a link to a folder" for folder in sorted(linked)}
+            if below == Path():
+                self._folders = {as_text(folder) for folder in folders if folder not in linked}
+            self.left_out |= {as_text((below / folder).as_posix()): "a link to a folder" for folder in sorted(linked)}
             for file in sorted({*names, *folders} - linked):
                 name = (below / file).as_posix()
                 if file.startswith("."):
                     continue
-                if not (_is_image(name) or _is_unread(name)):
+                if not looks_like_photo(name):
                     if file not in folders:
                         yield name
                     continue
@@ -209,7 +219,7 @@ class Photos:
                 if why is None:
                     yield name
                 else:
-                    self.left_out[_text(name)] = why
+                    self.left_out[as_text(name)] = why
 
     def _read_index(self) -> dict[str, tuple[int, int]]:
         index: dict[str, tuple[int, int]] = {}
@@ -224,14 +234,18 @@ class Photos:
         return index
 
     def _add_member(self, member: tarfile.TarInfo, index: dict[str, tuple[int, int]]) -> None:
-        if member.isdir():
-            return
         why = _flaw(member.name)
         if why is not None:
+            if member.isdir():
+                return
             name = member.name
         else:
             parts = [part for part in member.name.split("/") if part not in ("", ".")]
             if any(part.startswith(".") for part in parts):
+                return
+            if folders := parts if member.isdir() else parts[:-1]:
+                self._folders.add(folders[0])
+            if member.isdir():
                 return
             name = "/".join(parts)
             if not member.isreg() or member.issparse():
@@ -241,8 +255,8 @@ class Photos:
         if why is None:  # of members of one name the last one counts
             index[name] = (member.offset_data, member.size)
             self.left_out.pop(name, None)
-        elif _is_image(name) or _is_unread(name):
-            self.left_out[_text(name)] = why
+        elif looks_like_photo(name):
+            self.left_out[as_text(name)] = why
             index.pop(name, None)
 
 
@@ -252,6 +266,11 @@ def canonical(name: str) -> str:
     File systems and tools differ in how they store letters with accents: the same name may have other bytes.
     """
     return unicodedata.normalize("NFC", name.removeprefix("./"))
+
+
+def looks_like_photo(name: str) -> bool:
+    """Whether a file of that name is a picture, be it of a kind that is read or not."""
+    return _is_image(name) or _is_unread(name)
 
 
 def identity_of(name: str) -> str:
@@ -321,9 +340,9 @@ def flaw(name: str) -> str | None:
 
 def _flaw(name: str) -> str | None:
     """What keeps a name from being a photo's, which is to be written in lists; or None."""
-    return flaw(name) or (None if _text(name) == name else "a name that is not UTF-8")
+    return flaw(name) or (None if as_text(name) == name else "a name that is not UTF-8")
 
 
-def _text(name: str) -> str:
+def as_text(name: str) -> str:
     """The name of a file as text: bytes that are not UTF-8 are spelled out."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -81,6 +81,20 @@ def test_files_that_are_no_images_are_named_where_photos_are(photos):
     assert photos.others == ["Ann_Lee/notes", "pairs.txt"]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_folders_without_a_photo_are_named(tmp_path, packed):
+    names = ("Ann/1.jpg", "Ann/.git/x", "Bo/1.jpg_original", "Cy/raw.cr2", "Di/older/1.jpg", "Ed/older/1.txt", ".git/x")
+    folders = (entry("./Flo", type=tarfile.DIRTYPE), entry("./Ann/Gus", type=tarfile.DIRTYPE))
+    place = tar(tmp_path / "people.tar", [*folders, *(entry(name, b"x") for name in names)])
+    if not packed:
+        with tarfile.open(place) as packed_photos:
+            packed_photos.extractall(tmp_path / "people", filter="data")
+        place = tmp_path / "people"
+    photos = Photos(place)
+    assert photos.empty == ["Bo", "Ed", "Flo"]
+    assert photos.passed_over() == dict.fromkeys(photos.empty, "a folder without a photo")
+
+
 def test_a_pickled_copy_reads_the_same(photos):
     copy = pickle.loads(pickle.dumps(photos))
     assert copy.names == photos.names
