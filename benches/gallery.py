@@ -20,8 +20,8 @@ from elasticface.gallery import collection as collections
 from elasticface.gallery import index, search
 from elasticface.gallery.collection import Collection
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import NewFace, store
 from elasticface.gallery.stats import stats
+from elasticface.gallery.storing import NewFace, store
 
 OUT = RESULTS / "gallery.json"
 NAME = "bench"

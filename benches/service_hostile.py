@@ -21,8 +21,8 @@ def sentence(figures: dict[str, Any]) -> str:
     statuses = ", ".join(f"{count:,} {digit}xx" for digit, count in classes.items())
     return (
         f"Of {sum(answers.values()):,} requests by {figures['settings']['clients']} clients {findings:,} were a "
-        f"finding: {statuses}, and {others:,} connections closed without an answer, whose clients had ended them. "
-        f"Resident after the first and the last tenth: {memory[0]:,} and {memory[-1]:,} MiB; "
+        f"finding: {statuses}, and {others:,} connections that ended without an answer, as incomplete requests do. "
+        f"Resident after each tenth: {', '.join(map(str, memory))} MiB; "
         f"{machine(figures['environment'])}."
     )
 

@@ -18,8 +18,8 @@ from elasticface.base import environment, files, progress
 from elasticface.benchmarks.ijb.protocol import FPIRS, RANKS
 from elasticface.gallery import collection as collections
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import NewFace, store
 from elasticface.gallery.search import search
+from elasticface.gallery.storing import NewFace, store
 
 OUT = RESULTS / "gallery_ijb.json"
 PAGE = DOCS / "gallery.md"

@@ -29,8 +29,8 @@ from elasticface.base.errors import Stopped
 from elasticface.base.files import write_json
 from elasticface.gallery import collection as collections
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import NewFace
 from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.storing import NewFace
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["elasticface.gallery.gallery"])  # once, and not for every writer

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticface.gallery.enrolment import NewFace
+from elasticface.gallery.storing import NewFace
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING
 from elasticface.base.lazy import exports
 
 if TYPE_CHECKING:
-    from elasticface.gallery.enrolment import NewFace
     from elasticface.gallery.gallery import Gallery
     from elasticface.gallery.search import Answer, Candidate
+    from elasticface.gallery.storing import NewFace
 
 __all__ = ["Answer", "Candidate", "Gallery", "NewFace"]
 
-__getattr__ = exports(
-    __name__, {"Answer": "search", "Candidate": "search", "Gallery": "gallery", "NewFace": "enrolment"}
-)
+__getattr__ = exports(__name__, {"Answer": "search", "Candidate": "search", "Gallery": "gallery", "NewFace": "storing"})

@@ -25,8 +25,9 @@ from elasticface.benchmarks.reading.npy import map_floats, write_header
 from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection, CollectionExists
 from elasticface.gallery.database import Connections
-from elasticface.gallery.enrolment import LONGEST_SOURCE, Enrolment, NewFace, check, store
+from elasticface.gallery.enrolment import Enrolment
 from elasticface.gallery.schema import LARGEST_HALFVEC
+from elasticface.gallery.storing import LONGEST_SOURCE, NewFace, check, store
 from elasticface.model.calibration import LONGEST_TEXT
 from elasticface.model.encoder import Preprocessing
 

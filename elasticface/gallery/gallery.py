@@ -17,16 +17,17 @@ from elasticface.data.images.pixels import to_pixels
 from elasticface.faces.choice import Choice
 from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import collection as collections
-from elasticface.gallery import enrolment, exchange, index, removal
+from elasticface.gallery import enrolment, exchange, index, removal, storing
 from elasticface.gallery.collection import Aggregation, Collection
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import Enrolment, NewFace
+from elasticface.gallery.enrolment import Enrolment
 from elasticface.gallery.people import Person, everybody
 from elasticface.gallery.prepared import prepare
 from elasticface.gallery.rules import Rules
 from elasticface.gallery.search import USUAL_FPIR, Answer, Found, Recall, decide
 from elasticface.gallery.search import search as search_collection
 from elasticface.gallery.stats import Stats, audit, stats_of
+from elasticface.gallery.storing import NewFace
 from elasticface.model.encoder import FaceEncoder
 from elasticface.recognition.verification import Threshold, check_embedding, choose_face, name_of, threshold_of
 
@@ -193,8 +194,8 @@ class Gallery:
         )
 
     def enrol_embeddings(self, faces: Sequence[NewFace]) -> list[str | None]:
-        """Enrol embeddings that were made elsewhere with the same model; see :func:`.enrolment.store`."""
-        return enrolment.store(self.database, self.collection, faces)
+        """Enrol embeddings that were made elsewhere with the same model; see :func:`.storing.store`."""
+        return storing.store(self.database, self.collection, faces)
 
     def search(
         self,

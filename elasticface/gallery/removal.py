@@ -18,8 +18,8 @@ from elasticface.base.files import printable
 from elasticface.gallery import index, orphans
 from elasticface.gallery.collection import Collection, NoCollection, as_kept, checked_name, note, note_people, read
 from elasticface.gallery.database import Database, NotAllowed
-from elasticface.gallery.enrolment import count
 from elasticface.gallery.people import NoPerson
+from elasticface.gallery.storing import count
 
 if TYPE_CHECKING:
     from psycopg import Cursor, sql

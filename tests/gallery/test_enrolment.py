@@ -17,10 +17,10 @@ from elasticface.data.images.decoding import decode, encode
 from elasticface.faces import FaceFinder, align_faces
 from elasticface.gallery import enrolment
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import ALREADY, NewFace
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.prepared import prepare
 from elasticface.gallery.rules import FaceChoice, Rules
+from elasticface.gallery.storing import ALREADY, NewFace
 from elasticface.model.encoder import FaceEncoder
 
 

@@ -15,10 +15,10 @@ from elasticface.gallery import collection as collections
 from elasticface.gallery import exchange
 from elasticface.gallery.collection import Aggregation, Collection, every
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import store
 from elasticface.gallery.exchange import EMBEDDINGS, FACES, HEADER, load
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.stats import audit
+from elasticface.gallery.storing import store
 from elasticface.model.encoder import FaceEncoder
 
 

@@ -11,8 +11,8 @@ from elasticface.benchmarks.ijb.protocol import FPIRS, RANKS, TemplateOptions, o
 from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import collection as collections
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import NewFace, store
 from elasticface.gallery.search import search
+from elasticface.gallery.storing import NewFace, store
 
 TOLERANCE = 1e-3
 """Of a similarity: two vectors of length 1, each number rounded to 11 bits, differ by at most 2 · 2^-11 · |a| |b|."""

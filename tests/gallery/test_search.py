@@ -16,8 +16,8 @@ from elasticface.base.errors import InputError
 from elasticface.gallery import index, search
 from elasticface.gallery.collection import Aggregation, Collection
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import NewFace
 from elasticface.gallery.gallery import Gallery
+from elasticface.gallery.storing import NewFace
 from elasticface.model.calibration import gallery_fmr
 from elasticface.model.encoder import FaceEncoder
 

@@ -18,13 +18,13 @@ from elasticface.base.errors import Stopped
 from elasticface.data.images.photos import Photos
 from elasticface.faces import FaceFinder
 from elasticface.gallery import collection as collections
-from elasticface.gallery import enrolment, index, people, removal, search
+from elasticface.gallery import enrolment, index, people, removal, search, storing
 from elasticface.gallery.collection import NoCollection
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import NewFace
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.people import NoPerson
 from elasticface.gallery.rules import Rules
+from elasticface.gallery.storing import NewFace
 from elasticface.model.encoder import FaceEncoder
 
 
@@ -44,7 +44,7 @@ def test_who_drops_a_collection_waits_for_who_enrols_into_it(
     first, second = made_up(2, 1)
     gallery.enrol_embeddings([first])
     begun, go = threading.Event(), threading.Event()
-    monkeypatch.setattr(enrolment, "_insert", pausing(enrolment._insert, begun, go))
+    monkeypatch.setattr(storing, "_insert", pausing(storing._insert, begun, go))
     with ThreadPoolExecutor(2) as threads:
         # Of somebody who is there: no row is made that refers to the collection.
         enrolling = threads.submit(gallery.enrol_embeddings, [replace(second, person=first.person)])
@@ -74,7 +74,7 @@ def test_who_enrols_into_or_searches_what_was_dropped_is_told(
         with pytest.raises(NoCollection, match="was removed meanwhile"):
             searching.result(60)
     with pytest.raises(NoCollection, match="was removed meanwhile"):
-        enrolment.store(database, before, made_up(1, 1))
+        storing.store(database, before, made_up(1, 1))
     with pytest.raises(NoCollection, match="was removed meanwhile"):
         enrolment.enrol_photos(database, before, Photos(album / "people"), encoder, FaceFinder(), Rules(), workers=1)
     Gallery.create("friends", encoder, database=database)
@@ -143,15 +143,15 @@ def test_a_photo_whose_person_was_removed_meanwhile_is_enrolled(
     gallery = Gallery.create("friends", encoder, database=database)
     (face,) = made_up(1, 1)
     gallery.enrol_embeddings([face])
-    whose = enrolment._people_on
+    whose = storing.people_on
 
     def removed_first(*given: Any) -> Any:
         with ThreadPoolExecutor(1) as threads:
             threads.submit(removal.delete, database, "friends", ["person 0"]).result(60)
-        monkeypatch.setattr(enrolment, "_people_on", whose)
+        monkeypatch.setattr(storing, "people_on", whose)
         return whose(*given)
 
-    monkeypatch.setattr(enrolment, "_people_on", removed_first)
+    monkeypatch.setattr(storing, "people_on", removed_first)
     assert gallery.enrol_embeddings([replace(face, person="Ann")]) == [None]
     assert [(person.name, person.faces) for person in gallery.people()] == [("Ann", 1)]
 

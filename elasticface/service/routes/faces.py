@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 
 from elasticface.gallery.database import Database
-from elasticface.gallery.enrolment import ALREADY, store_embedded
+from elasticface.gallery.enrolment import store_embedded
 from elasticface.gallery.people import Person, named
 from elasticface.gallery.prepared import Prepared, digest_of, prepare
 from elasticface.gallery.rules import FaceChoice, Rules
+from elasticface.gallery.storing import ALREADY
 from elasticface.service import answers
 from elasticface.service.answers import ChosenFace, Enrolled, EnrolledPhoto
 from elasticface.service.forms import read_form
