@@ -197,7 +197,6 @@ class TrainConfig:
         ours = get_args(Backbone)
         is_own = own_parts.is_reference(self.backbone)
         self._check("backbone", self.backbone in ours or is_own, f"one of {', '.join(ours)}, or {own_parts.WANTED}")
-        self._check("class_weights", self.class_weights != "", "balanced, effective:B or a CSV")
         own = self.augmentation
         self._check("augmentation", own is None or own_parts.is_reference(own), own_parts.WANTED)
         counts = ("batch_size", "accumulate", "epochs", "embedding_size", "max_logits_bytes", "validate_every")
@@ -209,7 +208,6 @@ class TrainConfig:
             self._check(name, 0 <= getattr(self, name) < math.inf, "at least 0")
         for name in ("lr", "scale", "centre_std", "backbone_lr"):
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
-        self._check("init", self.init != "", "a model folder, a run or weights")
         self._check("max_steps", self.max_steps is None or self.max_steps >= 1, "at least 1")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         for name in ("dropout", "drop_path"):
@@ -227,7 +225,6 @@ class TrainConfig:
         divides = each is None or (each >= 1 and self.batch_size % each == 0)
         self._check("images_per_identity", divides, f"a divisor of the batch size, {self.batch_size}")
         self._check("embedding_size", self.embedding_size <= LONGEST_EMBEDDING, f"at most {LONGEST_EMBEDDING:,}")
-        self._check("validate", self.validate is None or all(self.validate), "paths of benchmarks, none of them empty")
         self._check("best_by", self.best_by is None or bool(self.validate), "given with validate")
         together = self.compile and self.checkpoint_activations
         self._check("checkpoint_activations", not together, "off with compile, which recomputes only what it fuses")

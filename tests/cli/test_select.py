@@ -88,7 +88,7 @@ def test_without_a_benchmark_it_is_refused(people: Path) -> None:
     words = ("select", people, "--out", "choice", *SMALL, *GRID)
     assert "no benchmark to judge by; give at least one of pairs with --validate" in refused(*words)
     assert "absent" in refused(*words, "--validate", "absent")
-    assert "validate must be paths of benchmarks, none of them empty" in refused(*words, "--validate=,")
+    assert "--validate must be words separated by commas, got ','" in refused(*words, "--validate=,")
 
 
 def test_a_folder_of_something_else_is_refused(people: Path, here: Path) -> None:

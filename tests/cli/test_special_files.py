@@ -103,6 +103,7 @@ def test_as_an_argument_it_is_refused_in_one_line_that_names_it(kind: str, comma
     for folder in ("data", "photos/a"):
         Path(folder).mkdir(parents=True)
     Path("good.csv").write_text(",".join(COLUMNS) + "\na/1.png,1,38,51,73,51,56,71,41,92,70,92\n")
+    Path("photos/a/1.png").write_bytes(b"")
     make, _ = SPECIAL[kind]
     make(Path("data", ARGUMENTS[command]))
     assert "data" in refused(*command.split())

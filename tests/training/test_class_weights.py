@@ -103,7 +103,7 @@ def test_a_share_out_of_its_range_is_refused(how: str) -> None:
     ("given", "message"),
     [
         ("absent.csv", "absent.csv: cannot be read: No such file or directory; class_weights is balanced, effective:B"),
-        ("", "class_weights must be balanced, effective:B or a CSV, got ''"),
+        ("", "--class-weights must be text, got ''"),
     ],
 )
 def test_what_gives_no_weights_is_refused_before_anything_is_written(

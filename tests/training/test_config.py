@@ -36,7 +36,7 @@ from elasticface.training.config import TrainConfig, differences, read_config, t
         ({"milestones": [-1, 2]}, r"milestones must be in rising order, none below 0, got \[-1.0, 2.0\]"),
         ({"loss": "elastic-arc", "order": "release"}, r"order must be paper for elastic-arc, a loss without"),
         ({"embedding_size": LONGEST_EMBEDDING + 1}, r"embedding_size must be at most 65,536, got 65537"),
-        ({"validate": "a.bin,,b.bin"}, r"validate must be paths of benchmarks, none of them empty, got \['a.bin', ''"),
+        ({"validate": "a.bin,,b.bin"}, "validate must be words separated by commas or null, got 'a.bin,,b.bin'"),
         ({"images_per_identity": 3}, r"images_per_identity must be a divisor of the batch size, 512, got 3"),
         ({"images_per_identity": 0}, r"images_per_identity must be a divisor of the batch size, 512, got 0"),
         ({"best_by": "lfw"}, r"best_by must be given with validate, got 'lfw'"),

@@ -97,7 +97,7 @@ def test_every_so_many_minutes(people: Path, tmp_path: Path, monkeypatch: pytest
     assert saved[:2] == [2, 4]
 
 
-@pytest.mark.parametrize("every", ["0", "-1", "1.5", "10 min", "0min", "nan", "1e3", "", "9" * 10, "soon"])
+@pytest.mark.parametrize("every", ["0", "-1", "1.5", "10 min", "0min", "nan", "1e3", "9" * 10, "soon"])
 def test_an_interval_that_is_none_is_refused(every: str) -> None:
     with pytest.raises(InputError, match="checkpoint_every must be a number of steps, or of minutes as in 10min"):
         TrainConfig(checkpoint_every=every)

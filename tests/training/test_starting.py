@@ -253,7 +253,7 @@ def test_an_older_run_is_not_resumed_with_another_start() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"init": ""}, "init must be a model folder, a run or weights"),
+        ({"init": ""}, "init must be text or null, got ''"),
         ({"freeze_backbone_epochs": -1}, "freeze_backbone_epochs must be at least 0"),
         ({"backbone_lr": 0.0}, "backbone_lr must be above 0"),
     ],
