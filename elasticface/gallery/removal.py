@@ -8,7 +8,7 @@ not reach.
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ def remove(database: Database, which: str | Collection, people: Sequence[str | i
         InputError: no such collection or person.
     """
     collection, removed = delete(database, which, people)
-    return _erased(database, collection, removed) if erase else _vacuum(database, collection, removed)
+    return _finished(_rewrite if erase else _vacuum, database, collection, removed)
 
 
 def delete(database: Database, which: str | Collection, people: Sequence[str | int]) -> tuple[Collection, Removal]:
@@ -139,7 +139,7 @@ def delete(database: Database, which: str | Collection, people: Sequence[str | i
 def drop(database: Database, which: str | Collection) -> Removal:
     """Remove a collection with everybody in it. Raises what :func:`remove` does."""
     collection, removed = delete_collection(database, which)
-    return _erased(database, collection, removed)
+    return _finished(_rewrite, database, collection, removed)
 
 
 def delete_collection(database: Database, which: str | Collection) -> tuple[Collection, Removal]:
@@ -184,10 +184,15 @@ def erase(database: Database, which: str | Collection, *, shown: bool = True) ->
     return _rewrite(database, collection, Removal(0, 0), shown)
 
 
-def _erased(database: Database, collection: Collection, removed: Removal) -> Removal:
-    """As :func:`_rewrite`; who was removed is told even where the database ends meanwhile."""
+def _finished(
+    rest: Callable[[Database, Collection, Removal], Removal],
+    database: Database,
+    collection: Collection,
+    removed: Removal,
+) -> Removal:
+    """``rest`` of a removal; who was removed is told even where the database ends meanwhile."""
     try:
-        return _rewrite(database, collection, removed)
+        return rest(database, collection, removed)
     except Stopped:
         return replace(removed, remains=_remains("the database ended meanwhile; see that its disk has room"))
 

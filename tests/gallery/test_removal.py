@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from unit_vectors import made_up
 
-from elasticface.base.errors import InputError
+from elasticface.base.errors import InputError, Stopped
 from elasticface.gallery import removal
 from elasticface.gallery.collection import Aggregation
 from elasticface.gallery.database import Database
@@ -225,6 +225,24 @@ def test_the_audit_log_says_what_was_done_to_whom_without_names_or_embeddings(
     ]
     assert NAME not in str(told)
     assert np.array_equal([row[1] for row in told], ["elasticface"] * 9)
+
+
+@pytest.mark.parametrize("erase", [True, False])
+def test_who_was_removed_is_told_where_the_database_ends_meanwhile(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch, erase: bool
+) -> None:
+    gallery = Gallery.create("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(2, 1))
+
+    def ended(*arguments: object) -> removal.Removal:
+        raise Stopped("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "_rewrite" if erase else "_vacuum", ended)
+        told = gallery.remove("person 1", erase=erase)
+    assert (told.people, told.faces, told.erased, list(told.numbers)) == (1, 1, False, ["person 1"])
+    assert told.remains.endswith("give elasticface gallery remove without names")
+    assert gallery.erase().erased
 
 
 def test_what_a_crash_left_of_a_rewriting_is_erased(
