@@ -2,7 +2,7 @@
 
     python tools/check_dist.py dist
 
-Every file of the package that is in git must be in both; then the command line starts, and the model that comes with
+Every file of the package must be in both; then the command line starts, and the model that comes with
 the package loads and embeds a face, and the gallery and the service have what their extras bring.
 """
 
@@ -31,7 +31,7 @@ def main(dist: str) -> None:
     """Install and try both; a step that fails ends it."""
     (wheel,) = Path(dist).glob("*.whl")
     (sdist,) = Path(dist).glob("*.tar.gz")
-    files = subprocess.run(["git", "ls-files", "elasticface"], cwd=ROOT, check=True, capture_output=True, text=True)
+    files = "\n".join(package_files())
     for made in (wheel, sdist):
         with tempfile.TemporaryDirectory() as folder:
             venv.create(folder, with_pip=True)
@@ -44,7 +44,16 @@ def main(dist: str) -> None:
             for words in ([], ["gallery"], ["serve"]):
                 command = [f"{folder}/bin/elasticface", *words, "--help"]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            subprocess.run([python, "-I", "-c", TRY], cwd=folder, check=True, input=files.stdout, text=True)
+            subprocess.run([python, "-I", "-c", TRY], cwd=folder, check=True, input=files, text=True)
+
+
+def package_files() -> list[str]:
+    """Of the package in git; where there is no git, all that lie there."""
+    if (ROOT / ".git").exists():
+        command = ["git", "ls-files", "elasticface"]
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+    found = (path.relative_to(ROOT) for path in (ROOT / "elasticface").rglob("*") if path.is_file())
+    return [str(path) for path in found if "__pycache__" not in path.parts]
 
 
 if __name__ == "__main__":
