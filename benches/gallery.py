@@ -6,6 +6,7 @@ stays in ``--folder``, and each part's figures in ``--out`` at once: stopped, th
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from elasticface.gallery.collection import Collection
 from elasticface.gallery.database import Database
 from elasticface.gallery.stats import stats
 from elasticface.gallery.storing import NewFace, store
+from elasticface.model.encoder import Preprocessing
 
 OUT = RESULTS / "gallery.json"
 NAME = "bench"
@@ -89,7 +91,7 @@ def opened(database: Database, dimensions: int) -> Collection:
         model="made up",
         print_of_model=bytes(32),
         dimensions=dimensions,
-        preprocessing={},
+        preprocessing=asdict(Preprocessing()),
         detector="none",
         aggregation="best",
     )

@@ -6,6 +6,7 @@ keeps them. Writes `studies/results/gallery_ijb.json` and fills the table of doc
 it only fills the table.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from elasticface.gallery import collection as collections
 from elasticface.gallery.database import Database
 from elasticface.gallery.search import search
 from elasticface.gallery.storing import NewFace, store
+from elasticface.model.encoder import Preprocessing
 
 OUT = RESULTS / "gallery_ijb.json"
 PAGE = DOCS / "gallery.md"
@@ -85,7 +87,7 @@ def searched(database: Database, name: str, templates: Floats, subjects: NDArray
         model="made up",
         print_of_model=bytes(32),
         dimensions=DIMENSIONS,
-        preprocessing={},
+        preprocessing=asdict(Preprocessing()),
         detector="none",
         aggregation="best",
     )

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from elasticface.gallery import collection as collections
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.storing import NewFace
+from elasticface.model.encoder import Preprocessing
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["elasticface.gallery.gallery"])  # once, and not for every writer
@@ -107,7 +109,7 @@ def made(folder: Path) -> Database:
         model="made up",
         print_of_model=bytes(32),
         dimensions=DIMENSIONS,
-        preprocessing={},
+        preprocessing=asdict(Preprocessing()),
         detector="none",
         aggregation="best",
     )

@@ -31,7 +31,10 @@ UNIT = 1e-3
 LONGEST_NAME = 255
 """Bytes of the name of a person or a collection."""
 
-_COLUMNS = "id, name, model, fingerprint, dimensions, preprocessing, detector, aggregation, people, faces, created"
+_COLUMNS = (
+    "id, name, model, fingerprint, dimensions, preprocessing, detector, aggregation, keeps_faces, people, faces, "
+    "created"
+)
 
 
 class NoCollection(InputError):
@@ -58,6 +61,7 @@ class Collection:
     preprocessing: dict[str, Any]
     detector: str
     aggregation: Aggregation
+    keeps_faces: bool  # aligned ones, as pictures
     people: int
     faces: int
     created: datetime
@@ -83,6 +87,11 @@ class Collection:
         return [partition(table, self.id) for table in _TABLES[self.aggregation]]
 
     @property
+    def size(self) -> int:
+        """Side of an aligned face in pixels."""
+        return int(self.preprocessing["size"])
+
+    @property
     def searched_table(self) -> "sql.Identifier":
         """What a face is compared with."""
         return self.face_table if self.aggregation == "best" else self.template_table
@@ -102,9 +111,16 @@ def fingerprint(encoder: "FaceEncoder") -> bytes:
 
 
 def create(
-    database: Connections, name: str, encoder: "FaceEncoder", finder: "FaceFinder", aggregation: Aggregation = "best"
+    database: Connections,
+    name: str,
+    encoder: "FaceEncoder",
+    finder: "FaceFinder",
+    aggregation: Aggregation = "best",
+    *,
+    keep_faces: bool = False,
 ) -> Collection:
-    """Make an empty collection for the embeddings of ``encoder``, of faces that ``finder`` finds.
+    """Make an empty collection for the embeddings of ``encoder``, of faces that ``finder`` finds; the aligned faces
+    themselves are kept if asked for.
 
     Raises:
         InputError: a name that is none, or embeddings that are too long; of a name that is taken
@@ -119,6 +135,7 @@ def create(
         preprocessing=asdict(encoder.card.preprocessing),
         detector=finder.name,
         aggregation=aggregation,
+        keep_faces=keep_faces,
     )
 
 
@@ -132,6 +149,7 @@ def insert(
     preprocessing: dict[str, Any],
     detector: str,
     aggregation: Aggregation,
+    keep_faces: bool = False,
 ) -> Collection:
     """Make an empty collection from what is known of its model; see :func:`create`."""
     from psycopg.types.json import Jsonb
@@ -144,9 +162,10 @@ def insert(
         )
     with database.transaction() as cursor:
         cursor.execute(
-            "INSERT INTO collection (name, model, fingerprint, dimensions, preprocessing, detector, aggregation) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING RETURNING id",
-            [name, model, print_of_model, dimensions, Jsonb(preprocessing), detector, aggregation],
+            "INSERT INTO collection "
+            "(name, model, fingerprint, dimensions, preprocessing, detector, aggregation, keeps_faces) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING RETURNING id",
+            [name, model, print_of_model, dimensions, Jsonb(preprocessing), detector, aggregation, keep_faces],
         )
         row = cursor.fetchone()
         if row is None:

@@ -170,7 +170,7 @@ def store_embedded(
             outcomes[number] = str(error)
             continue
         if embedding.any():
-            new[number] = NewFace(person, embedding, one.name, one.photo, one.box, one.score)
+            new[number] = NewFace(person, embedding, one.name, one.photo, one.box, one.score, aligned=one.aligned)
         else:
             outcomes[number] = "the model's embedding of it is zero"
     whose = {number: (prepared[number].photo, face.person) for number, face in new.items()}

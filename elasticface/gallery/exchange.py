@@ -1,8 +1,8 @@
 """A collection as plain files, to keep or to bring elsewhere: JSON and one array; nothing in them is executed.
 
 OUT/                  mode 0700
-  collection.json     model, fingerprint, preprocessing, detector, aggregation, how many faces
-  faces.jsonl         a line a face: person, photo's name and SHA-256, box, score, time
+  collection.json     model, fingerprint, preprocessing, detector, aggregation, whether faces are kept, how many faces
+  faces.jsonl         a line a face: person, photo's name and SHA-256, box, score, time, a PNG in base64 if it is kept
   embeddings.npy      float16 [N, D], a row a line
 """
 
@@ -22,6 +22,7 @@ from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.base.locks import new_folder
 from elasticface.benchmarks.reading.npy import map_floats, write_header
+from elasticface.data.images.decoding import DamagedImage, decode_aligned
 from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection, CollectionExists
 from elasticface.gallery.database import Connections
@@ -31,11 +32,14 @@ from elasticface.gallery.storing import LONGEST_SOURCE, NewFace, check, store
 from elasticface.model.calibration import LONGEST_TEXT
 from elasticface.model.encoder import Preprocessing
 
-FORMAT = 1
+FORMAT = 2
+"""1 had no kept faces; it is read, too."""
+
 HEADER, FACES, EMBEDDINGS = "collection.json", "faces.jsonl", "embeddings.npy"
 
-_ROWS = 2000  # at a time
-_LONGEST_LINE = 1 << 16  # bytes
+_ROWS = 2000  # at a time, at most
+_PIXELS = 1 << 26  # bytes of the pictures of so many, at most
+_LONGEST_LINE = 1 << 16  # bytes, beside the picture
 _Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Text = Annotated[str, Meta(max_length=LONGEST_TEXT, pattern=r"\A[^\x00]*\Z")]
 _Pixels = Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
@@ -45,7 +49,7 @@ _Pixels = Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]
 class Header:
     """What `collection.json` says."""
 
-    format: Annotated[int, Meta(ge=1)]
+    format: Annotated[int, Meta(ge=1, le=FORMAT)]
     name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
     model: _Text
     fingerprint: _Hash
@@ -54,9 +58,20 @@ class Header:
     detector: _Text
     aggregation: Aggregation
     faces: Annotated[int, Meta(ge=0, le=1 << 40)]
+    keeps_faces: bool = False
+
+    @property
+    def longest_line(self) -> int:
+        """Bytes of a line of `faces.jsonl`; a PNG is hardly larger than its pixels, and a third larger in base64."""
+        return _LONGEST_LINE + (5 * self.preprocessing.size**2 if self.keeps_faces else 0)
+
+    @property
+    def rows(self) -> int:
+        """How many faces are read at a time."""
+        return max(1, min(_ROWS, _PIXELS // (3 * self.preprocessing.size**2))) if self.keeps_faces else _ROWS
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A line of `faces.jsonl`."""
 
     person: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
@@ -65,6 +80,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     box: Annotated[list[_Pixels], Meta(max_length=4)]
     score: Annotated[float, Meta(ge=0, le=1)] | None
     enrolled: Annotated[datetime, Meta(tz=True)]
+    aligned: bytes | None = None
 
     def __post_init__(self) -> None:
         if len(self.box) not in (0, 4):
@@ -96,10 +112,11 @@ def export(database: Connections, which: str | Collection, out: Path) -> int:
             detector=found.detector,
             aggregation=found.aggregation,
             faces=found.faces,
+            keeps_faces=found.keeps_faces,
         )
         files.write_json(folder / HEADER, asdict(header))
         rows_after = sql.SQL(
-            "SELECT face.id, person.name, source, photo, box, score, enrolled, embedding FROM {} AS person "
+            "SELECT face.id, person.name, source, photo, box, score, enrolled, aligned, embedding FROM {} AS person "
             "JOIN {} AS face ON person.id = face.person WHERE face.id > %s ORDER BY face.id LIMIT %s"
         ).format(found.person_table, found.face_table)
         written, last = 0, 0
@@ -112,10 +129,10 @@ def export(database: Connections, which: str | Collection, out: Path) -> int:
             write_header(embeddings, np.float16, (found.faces, found.dimensions))
             task = bar.add_task("exporting", total=found.faces)
             while written < found.faces:
-                cursor.execute(rows_after, [last, _ROWS])
+                cursor.execute(rows_after, [last, header.rows])
                 rows = cursor.fetchall()
-                for _, person, source, photo, box, score, enrolled, embedding in rows:
-                    line = Line(person, source, bytes(photo).hex(), box, score, enrolled)
+                for _, person, source, photo, box, score, enrolled, aligned, embedding in rows:
+                    line = Line(person, source, bytes(photo).hex(), box, score, enrolled, aligned and bytes(aligned))
                     lines.write(msgspec.json.encode(line) + b"\n")
                     embeddings.write(embedding.to_numpy().astype("<f2").tobytes())
                 written, last = written + len(rows), rows[-1][0]
@@ -128,7 +145,7 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
     """Enrol what :func:`export` wrote, into a new collection or into one of the same model.
 
     All of it is checked before anything is enrolled. Faces that are there already are passed over, so that what was
-    stopped goes on when it is started again.
+    stopped goes on when it is started again. A collection that is there keeps pictures only if it was made so.
 
     Args:
         database: where.
@@ -147,6 +164,8 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
         for faces in _faces(path, header, embeddings):
             bar.advance(task, len(faces))
     found = _target(database, header, name)
+    if header.keeps_faces and not found.keeps_faces:
+        progress.say(f"note: the collection {printable(name)} keeps no faces; the pictures of the export are left out")
     done, start = Enrolment(), 0
     with progress.bar() as bar:
         task = bar.add_task("importing", total=header.faces)
@@ -166,8 +185,8 @@ def read_header(path: Path) -> Header:
         InputError: there is none, or one that is damaged or of a later version.
     """
     content = records.read_object(path / HEADER, "give a folder that elasticface gallery export has written")
-    if content.get("format") != FORMAT:
-        raise InputError(f"{printable(path / HEADER)}: not of format {FORMAT}, the one that this version reads")
+    if content.get("format") not in range(1, FORMAT + 1):
+        raise InputError(f"{printable(path / HEADER)}: not of format 1 to {FORMAT}, which this version reads")
     return records.convert(content, Header, printable(path / HEADER), "export it again")
 
 
@@ -220,6 +239,7 @@ def _target(database: Connections, header: Header, name: str) -> Collection:
                 preprocessing=asdict(header.preprocessing),
                 detector=header.detector,
                 aggregation=header.aggregation,
+                keep_faces=header.keeps_faces,
             )
     return there
 
@@ -230,16 +250,38 @@ def _faces(path: Path, header: Header, embeddings: np.ndarray[Any, Any]) -> Iter
         faces = []
         rows = np.array(embeddings[start : start + len(lines)], np.float32)
         for number, (line, row) in enumerate(zip(lines, rows, strict=True), start + 1):
-            face = NewFace(
-                line.person, row, line.source, bytes.fromhex(line.photo), tuple(line.box), line.score, line.enrolled
-            )
             try:
-                check(header.dimensions, face)
-            except InputError as error:
+                face = _face(header, line, row)
+                check(face, header.dimensions, header.preprocessing.size)
+            except (InputError, DamagedImage) as error:
                 where = f"{printable(path / FACES)}, line {number}, and that row of {EMBEDDINGS}"
                 raise InputError(f"{where}: {error}; export it again") from error
             faces.append(face)
         yield faces
+
+
+def _face(header: Header, line: Line, row: np.ndarray[Any, Any]) -> NewFace:
+    """Of a picture its pixels alone are taken.
+
+    Raises:
+        DamagedImage: a picture that is none.
+        InputError: one of another size, or where none is kept.
+    """
+    aligned = None
+    if line.aligned is not None:
+        if not header.keeps_faces:
+            raise InputError(f"has a picture where {HEADER} says that none is kept")
+        aligned = decode_aligned(line.aligned, "its picture", header.preprocessing.size, "its picture: {}".format)
+    return NewFace(
+        line.person,
+        row,
+        line.source,
+        bytes.fromhex(line.photo),
+        tuple(line.box),
+        line.score,
+        line.enrolled,
+        aligned,
+    )
 
 
 def _batches(path: Path, header: Header) -> Iterator[tuple[int, list[Line]]]:
@@ -247,9 +289,9 @@ def _batches(path: Path, header: Header) -> Iterator[tuple[int, list[Line]]]:
     place, start = path / FACES, 0
     lines: list[Line] = []
     with files.reading(place, "export it again"), files.opened(place) as file:
-        while data := file.readline(_LONGEST_LINE + 1):
+        while data := file.readline(header.longest_line + 1):
             where = f"{printable(place)}, line {start + len(lines) + 1}"
-            if len(data) > _LONGEST_LINE or not data.endswith(b"\n"):
+            if len(data) > header.longest_line or not data.endswith(b"\n"):
                 raise InputError(f"{where}: is cut off or too long; export it again")
             try:
                 lines.append(msgspec.json.decode(data, type=Line))
@@ -257,7 +299,7 @@ def _batches(path: Path, header: Header) -> Iterator[tuple[int, list[Line]]]:
                 raise InputError(f"{where}: {first_line(error)}; export it again") from error
             if start + len(lines) > header.faces:
                 raise InputError(f"{where}: more faces than the {header.faces:,} that {HEADER} says; export it again")
-            if len(lines) == _ROWS:
+            if len(lines) == header.rows:
                 yield start, lines
                 start, lines = start + len(lines), []
     if start + len(lines) != header.faces:

@@ -17,10 +17,11 @@ from elasticface.data.images.pixels import to_pixels
 from elasticface.faces.choice import Choice
 from elasticface.faces.finder import FaceFinder
 from elasticface.gallery import collection as collections
-from elasticface.gallery import enrolment, exchange, index, removal, storing
+from elasticface.gallery import enrolment, exchange, faces, index, removal, storing
 from elasticface.gallery.collection import Aggregation, Collection
 from elasticface.gallery.database import Database
 from elasticface.gallery.enrolment import Enrolment
+from elasticface.gallery.faces import EnrolledFace
 from elasticface.gallery.people import Person, everybody
 from elasticface.gallery.prepared import prepare
 from elasticface.gallery.rules import Rules
@@ -81,6 +82,7 @@ class Gallery:
         database: str | Path | Database | None = None,
         finder: FaceFinder | None = None,
         aggregation: Aggregation = "best",
+        keep_faces: bool = False,
     ) -> "Gallery":
         """Make an empty collection for the embeddings of ``encoder``, or of the model that comes with the package.
 
@@ -89,6 +91,8 @@ class Gallery:
             encoder: the model.
             aggregation: a person's similarity is that of the most similar face ("best"), or that of the mean of all
                 ("mean").
+            keep_faces: keep the aligned face of each enrolled photo, too; see :meth:`faces`. Of a photo nothing else is
+                ever kept.
 
         Raises:
             InputError: there is one of that name, or what the class raises.
@@ -98,7 +102,7 @@ class Gallery:
         name = collections.checked_name(name, "collection")
         encoder, finder = encoder or load("default"), finder or FaceFinder()
         with _opened(database) as opened:
-            collections.create(opened, name, encoder, finder, aggregation)
+            collections.create(opened, name, encoder, finder, aggregation, keep_faces=keep_faces)
             made = cls(name, database=opened, finder=finder)
             made.encoder = encoder  # which is not compared with itself: that reads all weights
         made._owned = opened is not database
@@ -240,9 +244,19 @@ class Gallery:
         """What was done to collections of its name, oldest first; see :func:`.stats.audit`."""
         return audit(self.database, self.name)
 
-    def people(self) -> list[Person]:
-        """Everybody who is enrolled, by name."""
-        return everybody(self.database, self._opened)
+    def people(self, names: Sequence[str] | None = None) -> list[Person]:
+        """Everybody who is enrolled, by name, or those of the names given; see :func:`.people.everybody`."""
+        return everybody(self.database, self._opened, names)
+
+    def faces(self, person: str | int) -> Iterator[EnrolledFace]:
+        """The faces of a person, by name or number, with their pictures where the collection keeps faces; see
+        :func:`.faces.faces_of`.
+        """
+        return faces.faces_of(self.database, self._opened, person)
+
+    def write_faces(self, out: str | Path, people: Sequence[Person]) -> int:
+        """Write the kept faces of some people to a new folder; see :func:`.faces.write`."""
+        return faces.write(self.database, self._opened, people, Path(out))
 
     def remove(self, people: Sequence[str | int] | str, *, erase: bool = True) -> removal.Removal:
         """Remove people and their embeddings for good; see :func:`.removal.remove`."""

@@ -1,12 +1,17 @@
 """Who is enrolled in a collection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from elasticface.base.errors import InputError
-from elasticface.gallery.collection import Collection, if_there, read
+from elasticface.base.files import printable
+from elasticface.gallery.collection import Collection, checked_name, if_there, read
 from elasticface.gallery.database import Connections
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
 
 LARGEST_ID = 2**63 - 1
 """Of PostgreSQL's bigint."""
@@ -26,13 +31,26 @@ class Person:
     enrolled: datetime
 
 
-def everybody(database: Connections, which: str | Collection) -> list[Person]:
+def everybody(database: Connections, which: str | Collection, names: Sequence[str] | None = None) -> list[Person]:
     """The people of a collection, by name.
+
+    Args:
+        database: where.
+        which: collection.
+        names: those that are wanted; None: all.
 
     Raises:
         NoCollection: there is none of that name.
+        NoPerson: nobody of one of the names is enrolled.
     """
-    return _people(database, which, "ORDER BY name")
+    if names is None:
+        return _people(database, which, "ORDER BY name")
+    wanted = [checked_name(name, "person") for name in names]
+    found = _people(database, which, "AND name = ANY(%(names)s) ORDER BY name", names=wanted)
+    there = {person.name for person in found}
+    if missing := [name for name in wanted if name not in there]:
+        raise _nobody(which, f"named {printable(missing[0], 60)!r}")
+    return found
 
 
 def page(database: Connections, which: str | Collection, after: int, most: int) -> tuple[list[Person], int | None]:
@@ -61,6 +79,32 @@ def named(database: Connections, which: str | Collection, person: str) -> Person
         NoCollection: there is no such collection.
     """
     return next(iter(_people(database, which, "AND name = %(person)s", person=person)), None)
+
+
+def find(cursor: "Cursor[Any]", collection: Collection, person: str | int) -> int:
+    """The number of the person of that name or number.
+
+    Raises:
+        NoPerson: there is nobody.
+    """
+    from psycopg import sql
+
+    whom = sql.SQL("SELECT id FROM {} WHERE collection = %s AND ").format(collection.person_table)
+    if isinstance(person, int):
+        shown = f"number {person}"
+        cursor.execute(whom + sql.SQL("id = %s"), [collection.id, person])
+    else:
+        name = checked_name(person, "person")
+        shown = f"named {printable(name, 60)!r}"
+        cursor.execute(whom + sql.SQL("name = %s"), [collection.id, name])
+    if (row := cursor.fetchone()) is None:
+        raise _nobody(collection, shown)
+    return int(row[0])
+
+
+def _nobody(which: str | Collection, whom: str) -> NoPerson:
+    name = which.name if isinstance(which, Collection) else which
+    return NoPerson(f"collection {printable(name)}: nobody {whom} is enrolled")
 
 
 def _people(database: Connections, which: str | Collection, whom: LiteralString, **values: Any) -> list[Person]:

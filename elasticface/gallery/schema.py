@@ -3,8 +3,8 @@
 All of it is in the schema ``elasticface`` of the database, beside whatever else is there. A collection's people and
 faces are partitions of their own, ``person_<id>`` and ``face_<id>``, and every statement names these: another
 collection's are neither scanned, locked nor rewritten with them, and embeddings of different lengths lie side by side.
-No statistics are kept on columns that hold names or embeddings: PostgreSQL's statistics are samples of the values, and
-would outlive their removal.
+No statistics are kept on columns that hold names, embeddings or faces: PostgreSQL's statistics are samples of the
+values, and would outlive their removal.
 """
 
 from collections.abc import Iterable
@@ -85,11 +85,16 @@ MIGRATIONS: tuple[LiteralString, ...] = (
     ALTER TABLE face ALTER embedding SET STATISTICS 0, ALTER source SET STATISTICS 0, ALTER photo SET STATISTICS 0;
     ALTER TABLE template ALTER embedding SET STATISTICS 0;
     """,
+    """
+    ALTER TABLE collection ADD COLUMN keeps_faces boolean NOT NULL DEFAULT false;
+    ALTER TABLE face ADD COLUMN aligned bytea;  -- a PNG, of collections that keep faces; those made before keep none
+    ALTER TABLE face ALTER aligned SET STATISTICS 0, ALTER aligned SET STORAGE EXTERNAL;
+    """,
 )
 
 UNSAMPLED: dict[str, tuple[LiteralString, ...]] = {
     "person": ("name",),
-    "face": ("embedding", "source", "photo"),
+    "face": ("embedding", "source", "photo", "aligned"),
     "template": ("embedding",),
 }
 """Columns of each partitioned table of whose values no statistics are kept; partitions do not inherit that."""

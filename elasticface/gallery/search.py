@@ -80,6 +80,7 @@ class Candidate:
         similarity: cosine of the most similar face, or of the mean of all, -1 to 1.
         photo: the name of the most similar photo.
         id: the person's number, which the audit log has.
+        face: the number of the most similar face.
         false_positive_rate: at most so many of the searches for a stranger reach this similarity with somebody; None
             where that is not calibrated.
     """
@@ -88,6 +89,7 @@ class Candidate:
     similarity: float
     photo: str
     id: int
+    face: int
     false_positive_rate: float | None = None
 
 
@@ -291,11 +293,11 @@ def nearest(
             "ORDER BY min(embedding <#> %(probe)b), person LIMIT %(most)s"
         )
     statement = sql.SQL(
-        "SELECT name, -best.distance, closest.source, person.id FROM {names} AS person "
+        "SELECT name, -best.distance, closest.source, person.id, closest.id FROM {names} AS person "
         "JOIN ({people}) AS near ON person.id = near.person "
         "CROSS JOIN LATERAL (SELECT min(embedding <#> %(probe)b) AS distance FROM {searched} "
         "WHERE person = near.person) AS best "
-        "CROSS JOIN LATERAL (SELECT source FROM {faces} WHERE person = near.person "
+        "CROSS JOIN LATERAL (SELECT id, source FROM {faces} WHERE person = near.person "
         "ORDER BY embedding <#> %(probe)b, id LIMIT 1) AS closest "
         "ORDER BY best.distance, near.person LIMIT %(most)s"
     )

@@ -45,6 +45,7 @@ class Stats:
             f"  model {printable(found.model)} ({found.fingerprint.hex()[:16]}…), {found.dimensions} numbers a face, "
             f"detector {printable(found.detector)}",
             f"  several faces of a person: {found.aggregation}; search: {self.search}",
+            *(["  the aligned faces are kept as pictures"] if found.keeps_faces else []),
             *advice,
         ]
 

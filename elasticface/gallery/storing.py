@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from elasticface.base.errors import InputError
 from elasticface.base.files import printable
+from elasticface.data.images.decoding import encode
 from elasticface.gallery.collection import (
     UNIT,
     Collection,
@@ -52,6 +53,7 @@ class NewFace:
         box: x1, y1, x2, y2 in whole pixels; empty without photo.
         score: the detector's.
         enrolled: when; None: now.
+        aligned: the face itself, uint8 [size, size, 3] RGB, for collections that keep faces; others do not store it.
     """
 
     person: str
@@ -61,6 +63,7 @@ class NewFace:
     box: tuple[int, ...] = ()
     score: float | None = None
     enrolled: datetime | None = None
+    aligned: NDArray[np.uint8] | None = None
 
     @cached_property
     def halves(self) -> NDArray[np.float16]:
@@ -88,7 +91,7 @@ def store(
     """
     from psycopg import sql
 
-    names = [check(collection.dimensions, face) for face in faces]
+    names = [check(face, collection.dimensions, collection.size) for face in faces]
     if not faces:
         return []
     with database.transaction() as cursor:
@@ -163,8 +166,8 @@ def _reason(person: str, enrolled_as: set[str]) -> str:
     return f"the same face of the same photo is enrolled as {others}"
 
 
-def check(dimensions: int, face: NewFace) -> str:
-    """Refuse a face that no collection of embeddings of ``dimensions`` numbers can have.
+def check(face: NewFace, dimensions: int, size: int) -> str:
+    """Refuse a face that no collection of embeddings of ``dimensions`` numbers, of faces of ``size`` pixels, can have.
 
     Returns:
         Its person's name as it is kept.
@@ -191,6 +194,9 @@ def check(dimensions: int, face: NewFace) -> str:
         raise InputError(f"{name}: a box of {face.box}, which is beyond any photo")
     if face.score is not None and not 0 <= face.score <= 1:
         raise InputError(f"{name}: a score of {face.score:g}; it must lie in 0 to 1")
+    if face.aligned is not None and (face.aligned.dtype != np.uint8 or face.aligned.shape != (size, size, 3)):
+        found = f"{face.aligned.dtype} {list(face.aligned.shape)}"
+        raise InputError(f"{name}: an aligned face of {found}, not uint8 [{size}, {size}, 3]")
     if face.enrolled is not None and face.enrolled.year not in _YEARS:
         raise InputError(f"{name}: enrolled in the year {face.enrolled.year}; it must be {_YEARS[0]} to {_YEARS[-1]}")
     return person
@@ -225,8 +231,8 @@ def _insert(
     from psycopg import sql
 
     insert = sql.SQL(
-        "INSERT INTO {} (collection, person, embedding, photo, box, score, source, enrolled) "
-        "VALUES (%s, %s, %b, %s, %s, %s, %s, coalesce(%s, now())) "
+        "INSERT INTO {} (collection, person, embedding, photo, box, score, source, enrolled, aligned) "
+        "VALUES (%s, %s, %b, %s, %s, %s, %s, coalesce(%s, now()), %b) "
         "ON CONFLICT (collection, photo, box) DO NOTHING RETURNING id"
     ).format(collection.face_table)
     photos = [face.photo or hashlib.sha256(face.halves.tobytes()).digest() for face in faces]
@@ -240,7 +246,8 @@ def _insert(
             score = None if face.score is None else float(np.float32(face.score))  # a real, in which 1e-300 is 0
             where = (photos[number], [*face.box])
             halves = HalfVector(face.halves)
-            rows.append((collection.id, people[number], halves, *where, score, face.source, face.enrolled))
+            kept = None if face.aligned is None or not collection.keeps_faces else encode(face.aligned, ".png")
+            rows.append((collection.id, people[number], halves, *where, score, face.source, face.enrolled, kept))
         cursor.executemany(insert, rows, returning=True)
         there = [number for number, _ in zip(left, cursor.results(), strict=True) if cursor.fetchone() is None]
         left = []

@@ -134,7 +134,7 @@ def _changed(**fields: object) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("name", "damage", "told"),
     [
-        (HEADER, lambda data: data.replace(b'"format": 1', b'"format": 2'), "not of format 1"),
+        (HEADER, lambda data: data.replace(b'"format": 2', b'"format": 3'), "not of format 1"),
         (
             HEADER,
             lambda data: data.replace(b'"faces": 4', b'"faces": 5'),

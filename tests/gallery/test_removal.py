@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -10,6 +11,7 @@ import pytest
 from unit_vectors import made_up
 
 from elasticface.base.errors import InputError, Stopped
+from elasticface.data.images.decoding import encode
 from elasticface.gallery import removal
 from elasticface.gallery.collection import Aggregation
 from elasticface.gallery.database import Database
@@ -39,9 +41,10 @@ def files_with(database: Database, wanted: bytes) -> list[str]:
 def test_nothing_of_who_was_removed_is_left_in_any_file(
     database: Database, encoder: FaceEncoder, aggregation: Aggregation, index: bool
 ) -> None:
-    gallery = Gallery.create("friends", encoder, database=database, aggregation=aggregation)
+    gallery = Gallery.create("friends", encoder, database=database, aggregation=aggregation, keep_faces=True)
     faces = made_up(40, 2)
-    mine = [type(face)(NAME, face.embedding, f"{NAME}.jpg") for face in made_up(1, 1, seed=9)]
+    look = np.random.default_rng(1).integers(0, 256, (112, 112, 3), np.uint8)
+    mine = [replace(face, person=NAME, source=f"{NAME}.jpg", aligned=look) for face in made_up(1, 1, seed=9)]
     gallery.enrol_embeddings(faces[:40])
     gallery.enrol_embeddings(mine)
     gallery.enrol_embeddings(faces[40:])
@@ -51,14 +54,16 @@ def test_nothing_of_who_was_removed_is_left_in_any_file(
         cursor.execute("ANALYZE")
         cursor.execute("CHECKPOINT")
     # The middle of it, as PostgreSQL writes it: a page of the table may begin at any byte.
-    embedding, name = mine[0].halves.tobytes(), NAME.encode()
+    embedding, name, picture = mine[0].halves.tobytes(), NAME.encode(), encode(look, ".png")[5000:5200]
     other = faces[0].halves.tobytes()
     assert any("/base/" in path for path in files_with(database, embedding))
+    assert any("/base/" in path for path in files_with(database, picture))
     assert files_with(database, name)
     removed = gallery.remove(NAME)
     assert (removed.people, removed.faces, removed.remains) == (1, 1, "")
     assert files_with(database, embedding) == []
     assert files_with(database, name) == []
+    assert files_with(database, picture) == []
     assert any("/base/" in path for path in files_with(database, other))
     (found,) = gallery.search_embeddings(mine[0].embedding[None], most=40)
     assert NAME not in {one.person for one in found.candidates}

@@ -1,12 +1,20 @@
 """Migrations: once each, by whoever comes first; what a later version wrote is refused."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import pytest
+from unit_vectors import made_up
 
 from elasticface.base.errors import InputError
+from elasticface.faces.finder import FaceFinder
+from elasticface.gallery import schema
+from elasticface.gallery.collection import fingerprint
 from elasticface.gallery.database import Connections, Database
+from elasticface.gallery.gallery import Gallery
 from elasticface.gallery.schema import MIGRATIONS
+from elasticface.model.encoder import FaceEncoder
 
 psycopg = pytest.importorskip("psycopg", reason="needs the database: pip install 'elasticface[gallery]'")
 
@@ -37,7 +45,34 @@ def test_statistics_hold_no_names_and_no_embeddings(database: Database) -> None:
             "IN ('r', 'p') AND relnamespace = 'elasticface'::regnamespace AND attstattarget = 0"
         )
         kept_out = {name for (name,) in cursor.fetchall()}
-    assert kept_out == {"person.name", "face.embedding", "face.source", "face.photo", "template.embedding"}
+    faces = {f"face.{column}" for column in ("embedding", "source", "photo", "aligned")}
+    assert kept_out == {"person.name", "template.embedding", *faces}
+
+
+def test_what_the_first_version_made_goes_on(
+    database: Database, encoder: FaceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.no_transaction() as cursor:
+        cursor.execute("DROP SCHEMA elasticface CASCADE")
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:1])
+    first = Connections(database.address, database.shown)
+    with first.transaction() as cursor:  # as the first version made a collection
+        cursor.execute(
+            "INSERT INTO collection (name, model, fingerprint, dimensions, preprocessing, detector, aggregation) "
+            "VALUES ('friends', 'small', %s, 16, %s, %s, 'best') RETURNING id",
+            [fingerprint(encoder), json.dumps(asdict(encoder.card.preprocessing)), FaceFinder().name],
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        cursor.execute(f"CREATE TABLE face_{row[0]} PARTITION OF face FOR VALUES IN ({row[0]})")
+        cursor.execute(f"CREATE TABLE person_{row[0]} PARTITION OF person FOR VALUES IN ({row[0]})")
+    first.disconnect()
+    monkeypatch.undo()
+    database.disconnect()
+    gallery = Gallery("friends", encoder, database=database)
+    gallery.enrol_embeddings(made_up(2, 2))
+    assert (gallery.collection.keeps_faces, gallery.collection.faces) == (False, 4)
+    assert {face.picture for face in gallery.faces("person 1")} == {None}
 
 
 def test_a_role_without_rights_of_its_own_uses_what_a_superuser_has_made(database: Database) -> None:

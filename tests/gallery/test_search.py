@@ -183,7 +183,7 @@ def test_a_decision_is_by_the_highest_calibrated_rate_that_the_gallery_allows(
 def test_without_a_decision_the_fpir_that_gives_one_is_named(
     encoder: FaceEncoder, lowest: float, comparisons: int
 ) -> None:
-    kept = (1, "friends", "small", b"", 16, {}, "yunet", "best", 2, comparisons, datetime.now(UTC))
+    kept = (1, "friends", "small", b"", 16, {}, "yunet", "best", False, 2, comparisons, datetime.now(UTC))
     validity = search.Threshold(None, calibration(encoder, (lowest, 0.5)))
     found = search.Found([], comparisons, comparisons, None)
     for asked in (lowest / 2, gallery_fmr(lowest, comparisons) * 0.999):

@@ -15,7 +15,10 @@ DESCRIPTION = """Make an empty collection of people.
 
 It is bound to the model, its preprocessing and the detector: embeddings of others are refused, for they cannot be
 compared. --aggregation says what a person's similarity is: that of the most similar face (best), or that of the mean of
-all faces (mean). Decisions need best: a calibration is of single faces."""
+all faces (mean). Decisions need best: a calibration is of single faces.
+
+Photos are not kept. With --keep-faces the aligned face of each one is, as a picture of the model's input size, so that
+one can look at who was found (`gallery people --faces OUT`, and the page of `elasticface serve`)."""
 
 
 def add_options(parser: Parser) -> None:
@@ -24,6 +27,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--aggregation", type=Literal["best", "mean"], default="best", help="of several faces of a person"
     )
+    parser.add_argument("--keep-faces", action="store_true", help="keep the aligned faces, to look at")
     add_model(parser)
 
 
@@ -38,6 +42,7 @@ def run(options: Namespace) -> None:
         database=options.database,
         finder=open_finder(options),
         aggregation=options.aggregation,
+        keep_faces=options.keep_faces,
     ) as gallery:
         model, place = printable(gallery.collection.model), gallery.database.shown
         print(f"collection {printable(gallery.name)} for the model {model}, in {place}")
