@@ -15,6 +15,7 @@ from jsonargparse import Namespace
 from unit_vectors import made_up
 
 from elasticface.cli.gallery import people
+from elasticface.data.images import decoding
 from elasticface.gallery import removal, search
 from elasticface.gallery.database import Database
 from elasticface.gallery.gallery import Gallery
@@ -79,6 +80,25 @@ def test_from_photos_to_an_answer_and_out_again(album: Path, model: Path, databa
     assert done("gallery", "remove", "--everyone", *there) == "people removed: 3 (6 faces)\n"
     assert done("gallery", "remove", *there) == "people removed: 0 (0 faces)\n"  # after a kill it would erase them
     assert "no collection yet" in done("gallery", "stats", *there)
+
+
+def test_kept_faces_come_out_as_pictures(album: Path, model: Path, database: Database) -> None:
+    assert database.server is not None
+    there = ("--database", database.server.folder)
+    done("gallery", "create", *there, "--model", model, "--keep-faces")
+    done("gallery", "enrol", album / "people", *there, "--model", model, "--workers", "1")
+    assert "  the aligned faces are kept as pictures\n" in done("gallery", "stats", *there)
+    first, last = done("gallery", "people", "person 1", *there, "--faces", "out").splitlines()
+    assert first.startswith("person 1  faces 2  since ")
+    assert last == "people: 1"
+    pictures = list(Path(first.rpartition("  in ")[2]).iterdir())
+    assert [decoding.decode(path.read_bytes(), "").shape for path in pictures] == [(112, 112, 3)] * 2
+    assert sum(1 for path in Path("out").rglob("*") if path.is_file()) == 2
+    assert "nobody named 'Ann' is enrolled" in refused("gallery", "people", "Ann", *there)
+    assert "holds something already" in refused("gallery", "people", *there, "--faces", "out")
+    done("gallery", "create", *there, "--model", model, "--collection", "bare")
+    told = refused("gallery", "people", *there, "--collection", "bare", "--faces", "bare")
+    assert "keeps no faces; one made by elasticface gallery create --keep-faces does" in told
 
 
 def test_a_removal_that_leaves_bytes_ends_with_1(

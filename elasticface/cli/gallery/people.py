@@ -20,7 +20,7 @@ def add_options(parser: Parser) -> None:
     """What the command takes."""
     parser.add_argument("names", type=str, nargs="*", help="people; none: all of them")
     add_place(parser)
-    parser.add_argument("--faces", type=Path | None, default=None, help="new folder for their kept faces")
+    parser.add_argument("--faces", type=str | None, default=None, help="new folder for their kept faces")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -36,6 +36,6 @@ def run(options: Namespace) -> None:
         print(json.dumps([{**vars(person), "enrolled": person.enrolled.isoformat()} for person in people]))
         return
     for person in people:
-        where = "" if options.faces is None else f"  in {printable(options.faces / str(person.id))}"
+        where = "" if options.faces is None else f"  in {printable(Path(options.faces) / str(person.id))}"
         print(f"{printable(person.name)}  faces {person.faces:,}  since {person.enrolled:%Y-%m-%d}{where}")
     print(f"people: {len(people):,}")
