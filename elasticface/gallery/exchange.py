@@ -216,12 +216,13 @@ def _check_target(database: Connections, header: Header, name: str) -> Collectio
             there = collections.read(cursor, database, name)
     except collections.NoCollection:
         return None
-    same = (there.fingerprint.hex(), there.detector, there.dimensions)
-    if same != (header.fingerprint, header.detector, header.dimensions):
+    same = (there.fingerprint.hex(), there.detector, there.dimensions, there.size)
+    if same != (header.fingerprint, header.detector, header.dimensions, header.preprocessing.size):
         raise InputError(
-            f"collection {printable(name)}: was made with {printable(there.model)} ({there.dimensions} numbers) and "
-            f"{printable(there.detector)}, not as the exported one with {printable(header.model)} "
-            f"({header.dimensions} numbers) and {printable(header.detector)}; give another name with --collection"
+            f"collection {printable(name)}: was made with {printable(there.model)} ({there.size} pixels, "
+            f"{there.dimensions} numbers) and {printable(there.detector)}, not as the exported one with "
+            f"{printable(header.model)} ({header.preprocessing.size} pixels, {header.dimensions} numbers) and "
+            f"{printable(header.detector)}; give another name with --collection"
         )
     return there
 

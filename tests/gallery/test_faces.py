@@ -122,6 +122,9 @@ def test_a_picture_of_an_export_that_is_none_changes_nothing(
     place.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(InputError, match=f"faces.jsonl, line 2, and that row of embeddings.npy: {told}"):
         load(database, tmp_path / "out", "copy")
+    change_header(tmp_path / "out", preprocessing={"size": 90})
+    with pytest.raises(InputError, match=r"made with small \(112 pixels, .* not as .* small \(90 pixels"):
+        load(database, tmp_path / "out", "friends")
     change_header(tmp_path / "out", keeps_faces=False)
     with pytest.raises(InputError, match=r"line 1.*has a picture where collection.json says that none is kept"):
         load(database, tmp_path / "out", "copy")
