@@ -1,12 +1,12 @@
 """What an elastic margin does to the embeddings and to the gradient while a network is trained with it.
 
-For the main losses of `elasticity.py`, on its rendered people of heterogeneity 1, a hook looks at the network at the
-end of every epoch:
+For the main losses of `elasticity.py`, on its rendered people of heterogeneity 1 and 0, a hook looks at the network at
+the end of every epoch:
 
 - **angles** of the training photos: to the own centre, by thirds of the people's heterogeneity; between a centre and
   the nearest other; and on people who are not trained on, within and between them.
-- **noise of the gradient** by the backbone: how much it varies with the batch, and with the draws of the margins of one
-  batch, both as shares of the squared length of the mean gradient.
+- **noise of the gradient** by the backbone, as it is used (running batch norm, no augmentation): how much it varies
+  with the batch, and with the draws of the margins of one batch.
 
 Writes `studies/results/elasticity_mechanism.json`, one entry a run, and resumes where it was stopped;
 `elasticity_page.py` makes docs/elasticity.md of it.
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, open_results, run
+from common import RESULTS, fingerprint, open_results, run
 from elasticity import SEED, SIZE, name_of, recipe, render
 from numpy.typing import NDArray
 from torch import Tensor
@@ -38,8 +38,12 @@ from elasticface.training.run_folder import RunFolder
 from elasticface.training.state import TrainState
 
 OUT = RESULTS / "elasticity_mechanism.json"
-HETEROGENEITY = 1.0
-WATCHED = ("arcface", "elastic-arc", "elastic-arc+", "elastic-arc, expected", "softened arcface")
+WATCHED = {
+    1.0: ("arcface", "elastic-arc", "elastic-arc+", "elastic-arc, expected", "softened arcface"),
+    0.0: ("arcface", "elastic-arc", "elastic-arc+"),
+}
+"""Heterogeneity of the people -> losses."""
+
 PHOTOS = 4  # of each person, of which angles are measured
 BATCHES, DRAWS, BATCH = 12, 12, 64
 THIRDS = ("alike", "middling", "unlike")
@@ -53,19 +57,23 @@ def main(work: Path, seeds: int = 3, workers: int = 1) -> None:
         seeds: runs of each loss.
         workers: processes that render.
     """
-    people = {"heterogeneity": HETEROGENEITY, "seed of the people": SEED, "renderer": RENDERER_VERSION}
+    people = {"seed of the people": SEED, "renderer": RENDERER_VERSION}
     results = open_results(OUT, {"recipe": "quickstart", "epochs": SIZE.epochs, **people})
-    training, unseen = render(work, workers)[name_of(HETEROGENEITY)]
+    folders = render(work, workers)
     runs = results.setdefault("runs", [])
-    for seed, loss in itertools.product(range(seeds), WATCHED):
-        if any((entry["loss"], entry["seed"]) == (loss, seed) for entry in runs):
-            continue
-        progress.say(f"{loss}, seed {seed}")
-        watch = Watch(training, unseen)
-        with tempfile.TemporaryDirectory() as folder:
-            train(training, Path(folder) / "run", replace(recipe(loss), seed=seed), hooks=[watch])
-        runs.append({"loss": loss, "seed": seed, "epochs": watch.epochs})
-        files.write_json(OUT, results)
+    done = {(entry["heterogeneity"], entry["loss"], entry["seed"]) for entry in runs}
+    for heterogeneity, seed in itertools.product(WATCHED, range(seeds)):
+        training, unseen = of_set = folders[name_of(heterogeneity)]
+        for loss in WATCHED[heterogeneity]:
+            if (heterogeneity, loss, seed) in done:
+                continue
+            progress.say(f"{loss}, heterogeneity {heterogeneity:g}, seed {seed}")
+            watch = Watch(training, unseen, heterogeneity)
+            with tempfile.TemporaryDirectory() as folder:
+                train(training, Path(folder) / "run", replace(recipe(loss), seed=seed), hooks=[watch])
+            about = {"heterogeneity": heterogeneity, "loss": loss, "seed": seed, "photos": fingerprint(of_set)}
+            runs.append({**about, "epochs": watch.epochs})
+            files.write_json(OUT, results)
 
 
 class Watch:
@@ -74,15 +82,17 @@ class Watch:
     Args:
         training: folder of the people who are trained on.
         unseen: folder of others.
+        heterogeneity: of all of them.
     """
 
-    def __init__(self, training: Path, unseen: Path) -> None:
+    def __init__(self, training: Path, unseen: Path, heterogeneity: float) -> None:
         self._source = open_dataset(training)
         self._seen, self._of_seen = some_photos(training, range(PHOTOS))
         self._unseen, self._of_unseen = some_photos(unseen, range(PHOTOS))
-        studio = Studio(SEED, Variation(HETEROGENEITY))
+        studio = Studio(SEED, Variation(heterogeneity))
         varied = np.array([studio.person(number).heterogeneity for number in range(SIZE.people)])
-        self._third = np.searchsorted(np.quantile(varied, [1 / 3, 2 / 3]), varied)
+        # None: all vary alike
+        self._third = np.searchsorted(np.quantile(varied, [1 / 3, 2 / 3]), varied) if heterogeneity else None
         self.epochs: list[dict[str, Any]] = []
 
     def __call__(self, state: TrainState, folder: RunFolder) -> None:
@@ -100,7 +110,10 @@ class Watch:
         cosines = embeddings @ embeddings.T
         same = torch.from_numpy(self._of_unseen[:, None] == self._of_unseen)
         genuine = same & ~torch.eye(len(same), dtype=torch.bool)
-        by_third = [degrees(own[torch.from_numpy(self._third[self._of_seen] == n)]) for n in range(len(THIRDS))]
+        by_third = None
+        if self._third is not None:
+            of_photo = torch.from_numpy(self._third[self._of_seen])
+            by_third = [degrees(own[of_photo == third]) for third in range(len(THIRDS))]
         return {
             "to own centre": degrees(own),
             "to own centre, by third": by_third,
