@@ -23,8 +23,9 @@ from elasticface.heads.formula import Target
 
 Draws = Literal["random", "expected"]
 
-MAX_SPREAD = 64.0  # s·σ, for which there are 1,129 nodes
+MAX_SPREAD = 64.0  # s·σ, for which there are 1,435 nodes
 _FURTHEST = 8.0  # standard deviations; 1e-15 of the draws are beyond
+_WIDEST = 0.7  # standard deviations between nodes
 _ERROR = 1e-12
 
 
@@ -32,12 +33,13 @@ def nodes(spread: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The nodes of a standard normal draw that moves a logit by up to ``spread`` = s·σ.
 
     The sigmoid of the softmax has its poles ±πi away from where a logit is even with the others, π/spread in units of
-    the draw. The trapezoidal rule errs by e^{−2π·distance/h} for nodes h apart (docs/heads.md).
+    the draw. The trapezoidal rule errs by e^{−2π·distance/h} for nodes h apart, and of the normal density itself by
+    e^{−2π²/h²} (docs/heads.md).
 
     Returns:
         (x [Q], c [Q]), c sums up to 1.
     """
-    apart = min(1.0, 2 * math.pi**2 / (max(spread, 1e-9) * math.log(1 / _ERROR)))
+    apart = min(_WIDEST, 2 * math.pi**2 / (max(spread, 1e-9) * math.log(1 / _ERROR)))
     one_side = math.ceil(_FURTHEST / apart)
     x = np.linspace(-_FURTHEST, _FURTHEST, 2 * one_side + 1)
     density = np.exp(-(x**2) / 2)

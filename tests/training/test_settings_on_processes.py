@@ -21,6 +21,7 @@ CASES = {
     "augmentation and people's photos": replace(
         PLAIN, augmentation="own_parts:noisy", images_per_identity=2, loss="elastic-arc+"
     ),
+    "expected draws": replace(PLAIN, loss="elastic-arc+", draws="expected"),
     "class weights and people whom processes share": replace(
         PLAIN, class_weights="effective:0.9", images_per_identity=4, batch_size=12, loss="magface"
     ),
