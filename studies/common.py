@@ -176,13 +176,14 @@ class Bootstrap:
 
     Args:
         described: what :func:`describe_pairs` gave.
+        seed: of the samples; sets of other people get another one.
     """
 
-    def __init__(self, described: dict[str, Any]) -> None:
+    def __init__(self, described: dict[str, Any], seed: int = 0) -> None:
         self.people, self.pairs = int(described["people"]), int(described["pairs"])
         self.first, self.second = (unpack(described[side], np.uint16) for side in ("first", "second"))
         self.same = self.first == self.second  # [P]
-        self.counts = resampling.draw_people(self.people, DRAWS)
+        self.counts = resampling.draw_people(self.people, DRAWS, seed)
         self.weights = resampling.pair_weights(self.counts, self.first, self.second)
 
     def accuracies(self, runs: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
