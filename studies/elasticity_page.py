@@ -275,7 +275,7 @@ def plot_angles(watched: list[dict[str, Any]]) -> None:
         panel.set_xticks(epochs)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"degrees more than {base}")
-    panels[-1].legend(frameon=False, fontsize=7)
+    panels[0].legend(frameon=False, fontsize=7, loc="upper left")
     figure.tight_layout()
     figure.savefig(ANGLES, metadata={"Software": None})
     plt.close(figure)
