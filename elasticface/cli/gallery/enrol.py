@@ -17,8 +17,8 @@ which is at least --smallest-enrolled pixels wide and has a detector's score of 
 what became of every photo, and why.
 
 What is enrolled is on the disk. The same photo twice is one face of a person, so a command that was stopped or killed
-is given again, and goes on. Photos are not kept: only embeddings, the photos' names and, in a
-collection that was made with --keep-faces, the aligned faces."""
+is given again, and goes on. Photos are not kept: only embeddings, the photos' names and, in a collection that was made
+with --keep-faces, the aligned faces."""
 
 
 def add_options(parser: Parser) -> None:
