@@ -5,8 +5,8 @@ from typing import Any
 FRIENDS = "/v1/collections/friends"
 
 
-def create(client: Any, name: str) -> Any:
-    return client.post("/v1/collections", files={"name": (None, name)})
+def create(client: Any, name: str, **fields: str) -> Any:
+    return client.post("/v1/collections", files={key: (None, value) for key, value in {"name": name, **fields}.items()})
 
 
 def enrol(client: Any, person: Any, *photos: bytes, where: str = FRIENDS, **fields: str) -> Any:
@@ -20,6 +20,10 @@ def search(client: Any, photo: bytes, where: str = FRIENDS, **fields: str) -> An
 
 def people(client: Any, where: str = FRIENDS, **query: int) -> Any:
     return client.get(f"{where}/people", params=query).json()
+
+
+def faces(client: Any, person: int, where: str = FRIENDS, **query: int) -> Any:
+    return client.get(f"{where}/people/{person}/faces", params=query)
 
 
 def outcomes(answer: Any) -> list[str]:

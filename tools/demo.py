@@ -2,9 +2,10 @@
 
     python tools/demo.py build/demo [--port 8000]
 
-Photos of them are rendered and enrolled, all but one of each, into the collection `demo` of a database of its own; then
-the service is started, and its page's address printed with the key in it. The photos that were left out, and some of
-strangers, lie in OUT/photos-to-try. Stopped and started again it goes on with what is there, and makes a new key.
+Photos of them are rendered and enrolled, all but one of each, into the collection `demo` of a database of its own,
+which keeps their faces; then the service is started, and its page's address printed with the key in it. The photos that
+were left out, and some of strangers, lie in OUT/photos-to-try. Stopped and started again it goes on with what is there,
+and makes a new key.
 """
 
 import dataclasses
@@ -85,8 +86,11 @@ def enrol(database: Path, people: Path, encoder: FaceEncoder) -> None:
     """Enrol the photos that are not there yet."""
     with closing(Database(database)) as opened:
         there = COLLECTION in [collection.name for collection in every(opened)]
-        begin = elasticface.Gallery if there else elasticface.Gallery.create
-        print(*begin(COLLECTION, encoder, database=opened).enrol_folder(people).lines(), sep="\n")
+        if there:
+            gallery = elasticface.Gallery(COLLECTION, encoder, database=opened)
+        else:
+            gallery = elasticface.Gallery.create(COLLECTION, encoder, database=opened, keep_faces=True)
+        print(*gallery.enrol_folder(people).lines(), sep="\n")
 
 
 def serve(out: Path, encoder: FaceEncoder, listening: socket.socket) -> None:

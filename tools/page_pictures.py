@@ -44,7 +44,7 @@ def page_pictures(out: Path, images: Path = IMAGES) -> None:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         with opened(browser, address, "light", WIDE) as page:
             search(page, tried / f"{FOUND}.jpg", FOUND)
-            found = picture(page, 790)
+            found = picture(page, 985)
         with opened(browser, address, "dark", WIDE) as page:
             page.get_by_role("tab", name="Compare").click()
             choose(page, "First photo", tried / f"{COMPARED}.jpg")

@@ -119,6 +119,7 @@ class Alive(BaseModel):
 
 Name = Annotated[str, Field(description="1 to 255 bytes, without control characters")]
 Number = Annotated[int, Field(description="which the audit log has, and which nobody else will have")]
+FaceNumber = Annotated[int, Field(description="which no other face will have")]
 
 
 class Collection(BaseModel):
@@ -127,6 +128,7 @@ class Collection(BaseModel):
     name: Name
     model: Annotated[str, Field(description="its name")]
     aggregation: Annotated[str, Field(description="best: of the most similar face; mean: of the mean of all")]
+    keeps_faces: Annotated[bool, Field(description="the aligned faces of enrolled photos are kept, as pictures")]
     people: int
     faces: int
     search: Annotated[str, Field(description="exact, or approximate with the recall that was measured")]
@@ -156,6 +158,26 @@ class People(BaseModel):
     next: Annotated[int | None, Field(description="what to give as after for the next ones; null: there are none")]
 
 
+class EnrolledFace(BaseModel):
+    """A face that somebody was enrolled with."""
+
+    id: FaceNumber
+    photo: Annotated[str, Field(description="its name, or the start of its SHA-256")]
+    box: Annotated[
+        list[int], Field(max_length=4, description="x1, y1, x2, y2 in pixels, upright photo; empty: there was no photo")
+    ]
+    score: Annotated[Score | None, Field(description="null: there was no photo")]
+    enrolled: Annotated[datetime, Field(description="RFC 3339")]
+    crop: Annotated[str | None, Field(description="the aligned face, where it is kept: a PNG in base64")]
+
+
+class Faces(BaseModel):
+    """Some of the faces of a person, in the order in which they were enrolled."""
+
+    faces: list[EnrolledFace]
+    next: Annotated[int | None, Field(description="what to give as after for the next ones; null: there are none")]
+
+
 class EnrolledPhoto(BaseModel):
     """What became of a photo."""
 
@@ -178,9 +200,14 @@ class Candidate(BaseModel):
     person: Name
     similarity: Annotated[float, Field(description="cosine, -1 to 1")]
     photo: Annotated[str, Field(description="the most similar photo: its name, or the start of its SHA-256")]
+    face: Annotated[FaceNumber, Field(description="the most similar face")]
     false_positive_rate: Annotated[
         float | None, Field(description="at most so many searches for strangers reach this similarity with somebody")
     ]
+    crop: Annotated[
+        str | None,
+        Field(description="the most similar face, where crops=yes and the collection keeps it: a PNG in base64"),
+    ] = None
 
 
 class Recall(BaseModel):
@@ -223,5 +250,7 @@ class Removed(BaseModel):
 
     people: int
     faces: int
-    erased: Annotated[bool, Field(description="the bytes of their embeddings are gone from the database's files")]
+    erased: Annotated[
+        bool, Field(description="the bytes of their embeddings and kept faces are gone from the database's files")
+    ]
     reason: Annotated[str | None, Field(description="why they are not erased yet, or what no removal reaches")]

@@ -43,7 +43,7 @@ _OTHERS = tuple(of.router for of in (state, docs, page))
 
 _DESCRIPTION = (
     "Photos in, answers out: faces, decisions, embeddings, and who it is among people who were enrolled. Photos come "
-    "as file uploads alone, and are not kept. "
+    "as file uploads alone, and are not kept; the aligned faces are, of those enrolled in a collection made so. "
     "All but /healthz, /readyz, /docs, /openapi.json and the page at / need the API key in the header X-API-Key. What "
     "is wrong is answered as application/problem+json (RFC 9457); a method that a path does not have with 405, and the "
     "header Allow has those that it has."

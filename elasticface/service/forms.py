@@ -77,6 +77,14 @@ class Form:
             raise Problem(422, "wrong-value", f"{name}: must be one of {', '.join(words)}")
         return word
 
+    def agrees(self, name: str) -> bool:
+        """Whether a field is yes; it is no where it is not there.
+
+        Raises:
+            Problem: 422, it is neither.
+        """
+        return self.word(name, ("no", "yes")) == "yes"
+
 
 async def read_form(request: Request, limits: Limits, photos: Mapping[str, int], fields: Collection[str] = ()) -> Form:
     """The form of a request, as `multipart/form-data` (RFC 7578).

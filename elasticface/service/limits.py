@@ -32,6 +32,9 @@ MOST_CANDIDATES = 100
 MOST_PEOPLE = 1000
 """Of a page of a collection's people."""
 
+MOST_FACES = 100
+"""Of a page of a person's faces, which may come with their pictures."""
+
 _MOST = {int: 1 << 40, float: 2_147_483.0}  # seconds: PostgreSQL has them as milliseconds in 32 bits
 _MOST_BATCH = 4096  # the model's input for so many faces is allocated at once: 154 MB at 112 pixels
 
@@ -43,7 +46,8 @@ class Limits:
     Of requests at most ``queue`` × ``request_bytes`` wait in memory, and of faces cut out of their photos ``queue`` ×
     ``most_faces`` (38 kB each at 112 pixels) or, of those to be enrolled, ``queue`` × ``photos``; a photo that is
     decoded takes 6 to 17 bytes a pixel, and ``threads`` of them are at one time. Answers that clients have not taken
-    yet are beside that, about 11 kB for a face that ``/v1/embed`` has embedded.
+    yet are beside that, about 11 kB for a face that ``/v1/embed`` has embedded, and as much as 50 kB (at 112 pixels)
+    for each kept face, of which a search has up to 100 and a page of a person's faces as many.
 
     Raises:
         InputError: a number below 1, a time that is not above 0, a ``batch`` above 4,096, any other number above 2⁴⁰,

@@ -166,7 +166,7 @@ class Work:
     async def crop(self, aligned: NDArray[np.uint8]) -> str:
         """An aligned face for an answer: a PNG in base64."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: base64.b64encode(encode(aligned, ".png")).decode()
+            self._threads, lambda: in_base64(encode(aligned, ".png"))
         )
 
     async def embed(self, faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -213,6 +213,11 @@ class Work:
         """End the threads, once they have done what they have."""
         self._threads.shutdown()
         self._batches.close()
+
+
+def in_base64(picture: bytes) -> str:
+    """A picture's file for an answer."""
+    return base64.b64encode(picture).decode()
 
 
 def check(photo: bytes, name: str, pixels: int) -> None:

@@ -29,8 +29,8 @@ from elasticface.data.synthetic.source import SyntheticFaces
 WORDS = (
     b"\r\n\r\n --b --b-- boundary= Content-Length: Content-Disposition: form-data; name= filename= photo first fmr "
     b"faces X-API-Key: Transfer-Encoding: chunked Expect: 100-continue multipart/form-data IHDR IDAT IEND ftypheic "
-    b"photos person name aggregation fpir most crops yes mean /v1/collections /people /faces /search GET DELETE "
-    b"?after= &most= %00 %2f %ff .. ' \" ; -- 9223372036854775807 9223372036854775808 -1 \xe2\x80\xae \0"
+    b"photos person name aggregation keep_faces fpir most crops yes mean /v1/collections /people /faces /search "
+    b"GET DELETE ?after= &most= %00 %2f %ff .. ' \" ; -- 9223372036854775807 9223372036854775808 -1 \xe2\x80\xae \0"
 ).split(b" ")
 _FORMS = {
     "/v1/detect": ("photo",),
@@ -42,14 +42,15 @@ _FORMS = {
 }
 _FIELDS = {
     "/v1/collections/friends/faces": {"person": "Ann", "faces": "largest", "crops": "yes"},
-    "/v1/collections/friends/search": {"fpir": "0.1", "most": "3"},
-    "/v1/collections": {"name": "friends", "aggregation": "best"},
+    "/v1/collections/friends/search": {"fpir": "0.1", "most": "3", "crops": "yes"},
+    "/v1/collections": {"name": "friends", "aggregation": "best", "keep_faces": "yes"},
 }
 _ASKED = (
     "GET /v1/service",
     "GET /v1/collections",
     "GET /v1/collections/friends",
     "GET /v1/collections/friends/people?after=0&most=10",
+    "GET /v1/collections/friends/people/1/faces?after=0&most=10",
     "DELETE /v1/collections/friends/people/1",
     "DELETE /v1/collections/others",
 )

@@ -48,8 +48,9 @@ def test_people_are_rendered_enrolled_and_found_and_nothing_is_made_twice(
         (collection,) = client.get("/v1/collections").json()["collections"]
         assert (collection["name"], collection["people"], collection["faces"]) == ("demo", 2, 2)
         enrolled = out / "people" / demo.PEOPLE[1] / "1.jpg"
-        answer = search(client, enrolled.read_bytes(), where="/v1/collections/demo").json()
-    assert answer["candidates"][0]["person"] == demo.PEOPLE[1]
+        answer = search(client, enrolled.read_bytes(), where="/v1/collections/demo", crops="yes").json()
+    best = answer["candidates"][0]
+    assert (best["person"], best["crop"]) == (demo.PEOPLE[1], answer["face"]["crop"])  # the page shows both
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_made(demo, tmp_path):

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from gallery_requests import FRIENDS, create, enrol, outcomes, people, search
+from gallery_requests import FRIENDS, create, enrol, faces, outcomes, people, search
 from service_problems import problem
 
 from elasticface.data.images.decoding import decode, encode
@@ -20,7 +20,7 @@ def test_a_collection_is_made_shown_and_removed(friends):
     assert one == friends.get(FRIENDS).json()
     assert one == {
         **{"name": "friends", "model": "small", "aggregation": "best", "people": 0, "faces": 0, "search": "exact"},
-        **{"usable": True, "reason": None},
+        **{"usable": True, "reason": None, "keeps_faces": False},
     }
     problem(create(friends, " friends "), 409, "exists")
     means = {"name": (None, "Zoe\u0308's"), "aggregation": (None, "mean")}
@@ -74,9 +74,11 @@ def test_what_is_enrolled_over_http_is_what_the_package_enrols(friends, database
     answer = search(friends, photos["b"]).json()
     assert answer["face"].pop("crop") is None
     for one, other in zip(answer["candidates"], expected["candidates"], strict=True):
+        assert one.pop("crop") is None
         assert one.pop("similarity") == pytest.approx(other.pop("similarity"), abs=1e-4)
         assert one.pop("id") in {person["id"] for person in people(friends)["people"]}
         assert re.fullmatch("[0-9a-f]{16}", one.pop("photo"))
+        assert one.pop("face") != other.pop("face")  # each collection has faces of its own
         other.pop("id")
         other.pop("photo")
     assert answer == expected
@@ -139,6 +141,58 @@ def test_aligned_faces_come_with_the_answer_if_they_are_asked_for(friends, photo
     problem(search(friends, photos["a"], crops="maybe"), 422, "wrong-value")
 
 
+@pytest.mark.parametrize("keep_faces", ["no", "yes", None])
+def test_faces_are_shown_where_the_collection_was_made_to_keep_them(enrolling, photos, keep_faces):
+    client, asked = enrolling(), {} if keep_faces is None else {"keep_faces": keep_faces}
+    keeps = create(client, "friends", **asked).json()["keeps_faces"]
+    assert keeps == client.get(FRIENDS).json()["keeps_faces"] == (keep_faces == "yes")
+    for person, name in (("Ann", "a"), ("Ann", "b"), ("Bo", "other")):
+        enrol(client, person, photos[name])
+    expected = {name: align_faces(photos[name])[0] for name in ("a", "b", "other")}
+
+    def shows(crop, name):
+        if not keeps:
+            return crop is None
+        return np.array_equal(decode(base64.b64decode(crop), "crop"), expected[name])
+
+    found = {}
+    for person, names in zip(people(client)["people"], (("a", "b"), ("other",)), strict=True):
+        told = faces(client, person["id"]).json()
+        assert told["next"] is None
+        for face, name in zip(told["faces"], names, strict=True):
+            assert shows(face["crop"], name)
+            assert re.fullmatch("[0-9a-f]{16}", face["photo"])
+            assert len(face["box"]) == 4
+            assert 0.5 < face["score"] <= 1
+            found[name] = face["id"]
+    candidates = search(client, photos["b"], crops="yes").json()["candidates"]
+    for candidate, name in zip(candidates, ("b", "other"), strict=True):
+        assert candidate["face"] == found[name]
+        assert shows(candidate["crop"], name)
+    assert {one["crop"] for one in search(client, photos["b"]).json()["candidates"]} == {None}  # it was not asked for
+
+
+def test_faces_come_in_pages_and_those_of_embeddings_have_no_picture(enrolling, database):
+    from unit_vectors import made_up
+
+    client = enrolling()
+    create(client, "friends", keep_faces="yes")
+    Gallery("friends", database=database).enrol_embeddings(made_up(2, 7))
+    (person,) = (person for person in people(client)["people"] if person["name"] == "person 1")
+    whole = faces(client, person["id"]).json()
+    assert whole["next"] is None
+    assert {face["photo"] for face in whole["faces"]} == {f"1/{number}.jpg" for number in range(7)}
+    for face in whole["faces"]:
+        assert face | {"box": [], "score": None, "crop": None} == face
+    found, after = [], 0
+    while after is not None:
+        page = faces(client, person["id"], after=after, most=3).json()
+        found += page["faces"]
+        after = page["next"]
+        assert len(page["faces"]) == (3 if after else 1)
+    assert found == whole["faces"]
+
+
 def test_people_come_in_pages_by_number(friends, database):
     from unit_vectors import made_up
 
@@ -193,6 +247,7 @@ def test_a_collection_of_another_model_is_listed_and_not_used(friends, enrolling
         assert "their embeddings cannot be compared" in problem(answer, 409, "other-model")
     enrol(friends, "Ann", photos["a"])
     (ann,) = people(other)["people"]
+    assert len(faces(other, ann["id"]).json()["faces"]) == 1
     assert other.delete(f"{FRIENDS}/people/{ann['id']}").json()["erased"] is True
     assert other.delete(FRIENDS).status_code == 200
 

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from gallery_requests import FRIENDS, create, enrol, people, search
+from gallery_requests import FRIENDS, create, enrol, faces, people, search
 from service_problems import problem
 
 from elasticface.gallery.gallery import Gallery
@@ -39,7 +39,10 @@ def counted(database):
 
 def test_all_paths_need_the_key(friends):
     for method, path in (
-        *(("GET", path) for path in ("/v1/service", "/v1/collections", FRIENDS, f"{FRIENDS}/people")),
+        *(
+            ("GET", path)
+            for path in ("/v1/service", "/v1/collections", FRIENDS, f"{FRIENDS}/people", f"{FRIENDS}/people/1/faces")
+        ),
         *(("POST", path) for path in ("/v1/collections", f"{FRIENDS}/faces", f"{FRIENDS}/search")),
         *(("DELETE", path) for path in (FRIENDS, f"{FRIENDS}/people/1")),
     ):
@@ -51,15 +54,24 @@ def test_without_a_gallery_there_is_none(client, photos):
     assert "--no-gallery" in problem(client.get("/v1/collections"), 404, "no-gallery")
     problem(search(client, photos["a"]), 404, "no-gallery")
     problem(client.delete(f"{FRIENDS}/people/1"), 404, "no-gallery")
+    problem(faces(client, 1), 404, "no-gallery")
 
 
 def test_numbers_out_of_bounds_and_those_of_other_collections(friends, database, photos):
     create(friends, "others")
     ann = enrol(friends, "Ann", photos["a"], where="/v1/collections/others").json()["person"]
-    problem(friends.delete(f"{FRIENDS}/people/{ann['id']}"), 404, "no-person")
-    problem(friends.delete(f"{FRIENDS}/people/{2**63 - 1}"), 404, "no-person")
+    for number in (ann["id"], 2**63 - 1):
+        problem(friends.delete(f"{FRIENDS}/people/{number}"), 404, "no-person")
+        problem(faces(friends, number), 404, "no-person")
     for number in (2**63, 10**30, "9" * 5000, 0, -1, "x", "1.5", "1%00"):
         problem(friends.delete(f"{FRIENDS}/people/{number}"), 422, "wrong-value")
+        problem(faces(friends, number), 422, "wrong-value")
+    mine = f"/v1/collections/others/people/{ann['id']}/faces"
+    for query in ("most=0", "most=101", "most=x", "after=-1", f"after={2**63}"):
+        problem(friends.get(f"{mine}?{query}"), 422, "wrong-value")
+    problem(friends.get(f"{mine}?crops=no"), 422, "unknown-field")
+    assert len(friends.get(f"{mine}?most=100").json()["faces"]) == 1
+    assert friends.get(f"{mine}?after={2**63 - 1}").json() == {"faces": [], "next": None}
     for query in ("most=0", "most=1001", "most=x", "after=-1", f"after={2**63}"):
         problem(friends.get(f"{FRIENDS}/people?{query}"), 422, "wrong-value")
     assert friends.get(f"{FRIENDS}/people?after={2**63 - 1}").json() == {"people": [], "next": None}
@@ -71,7 +83,12 @@ def test_numbers_out_of_bounds_and_those_of_other_collections(friends, database,
 def test_no_collection_has_such_a_name(friends, photos):
     for name in ("foes", "%00", "a%00b", "%0a", "x" * 300, "%ff", "%e2%80%ae", "'--", "%25s", ".%2e%00"):
         where = f"/v1/collections/{name}"
-        for answer in (friends.get(where), friends.delete(where), friends.get(f"{where}/people")):
+        for answer in (
+            friends.get(where),
+            friends.delete(where),
+            friends.get(f"{where}/people"),
+            faces(friends, 1, where),
+        ):
             problem(answer, 404, "no-collection")
         problem(search(friends, photos["a"], where), 404, "no-collection")
         problem(enrol(friends, "Ann", photos["a"], where=where), 404, "no-collection")
@@ -134,8 +151,8 @@ def test_missing_and_wrong_fields_are_refused_before_any_work(friends, photos):
     ):
         problem(friends.post(f"{FRIENDS}/faces", files=files), 422, kind)
     problem(friends.post("/v1/collections", files={"aggregation": (None, "best")}), 422, "no-field")
-    wrong = {"name": (None, "x"), "aggregation": (None, "median")}
-    problem(friends.post("/v1/collections", files=wrong), 422, "wrong-value")
+    for wrong in ({"aggregation": "median"}, {"keep_faces": "true"}, {"keep_faces": ""}):
+        problem(create(friends, "x", **wrong), 422, "wrong-value")
     problem(friends.post("/v1/collections", data={"name": "x"}), 415, "no-form")
     assert [one["name"] for one in friends.get("/v1/collections").json()["collections"]] == ["friends"]
 
@@ -261,16 +278,17 @@ def test_a_client_that_leaves_has_everything_enrolled_or_nothing(database, encod
 
 def test_names_are_in_no_log_and_no_figure(friends, photos, caplog):
     with caplog.at_level("DEBUG"):
-        create(friends, "secret-collection")
+        create(friends, "secret-collection", keep_faces="yes")
         where = "/v1/collections/secret-collection"
         enrol(friends, "Ann Secret", photos["a"], photos["nobody"], where=where)
-        search(friends, photos["a"], where=where)
+        search(friends, photos["a"], where=where, crops="yes")
         (ann,) = people(friends, where)["people"]
+        assert faces(friends, ann["id"], where).json()["faces"][0]["crop"]
         friends.delete(f"{where}/people/{ann['id']}")
         friends.delete(where)
         friends.delete(where)
     lines = [record.getMessage() for record in caplog.records if record.name == "elasticface.service"]
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert all(line.startswith("id=") and " route=/v1/collections" in line for line in lines)
     for text in (*lines, friends.get("/metrics").text):
         assert "ecret" not in text

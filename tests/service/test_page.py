@@ -303,6 +303,126 @@ def test_a_collection_is_made_a_person_enrolled_photo_by_photo_and_removed(page,
     expect(page.get_by_text("Nobody is enrolled here yet.").first).to_be_visible()
 
 
+def test_faces_are_kept_where_that_was_chosen_and_shown_beside_answers(page, album):
+    found = "the most similar enrolled face of Ada Lind"
+    panel = search(page, album / B)  # in friends, which keeps none
+    expect(said(panel)).to_contain_text("This is probably Ada Lind.")
+    expect(panel.locator(".answer img")).to_have_count(1)
+    expect(part(page, "Enrol").locator(".about")).to_contain_text("for friends. They themselves are not kept.")
+    ada = part(page, "People").get_by_role("row", name=re.compile("Ada Lind"))
+    expect(ada.get_by_role("cell").first).to_have_text("1")
+    expect(ada.get_by_role("button")).to_have_count(1)  # Remove
+    page.get_by_role("button", name="New collection").click()
+    dialog = page.get_by_role("dialog", name="New collection")
+    dialog.get_by_label("Name").fill("pictured")
+    keep = dialog.get_by_role("checkbox", name="Keep the aligned faces, to show them beside answers")
+    expect(keep).to_have_accessible_description("Otherwise photos are not kept at all, only embeddings.")
+    expect(keep).not_to_be_checked()
+    keep.check()
+    dialog.get_by_role("button", name="Make it").click()
+    expect(page.locator("#enrol .about")).to_have_text(
+        "Photos of one person, for pictured. They themselves are not kept, but the aligned faces are."
+    )
+    expect(page.get_by_label("Collection", exact=True)).to_have_value("pictured")
+    enrolled(page, "Ada Lind", [album / A, album / B])
+    panel = search(page, album / B)
+    expect(panel.locator(".about")).to_have_text(
+        "One of the 1 person in pictured, or nobody. Their faces are kept, and shown."
+    )
+    expect(said(panel)).to_contain_text("This is probably Ada Lind.")
+    sought, kept = said(panel).get_by_role("img").all()
+    expect(kept).to_have_accessible_name(found)
+    assert sought.get_attribute("src") == kept.get_attribute("src")  # the very photo, not the person's first one
+    expect(panel.get_by_role("table").get_by_role("img", name=found)).to_have_js_property("naturalWidth", 112)
+    page.evaluate(axe.AXE_SCRIPT)
+    accessible(page, LIGHT)
+    search(page, album / STRANGER)
+    expect(said(panel)).to_contain_text("Not the one person here")
+    expect(said(panel).get_by_role("img")).to_have_count(1)
+    expect(panel.get_by_role("table").get_by_role("img", name=found)).to_be_visible()
+    accessible(page, DARK, runOnly=["color-contrast"])
+    panel = part(page, "People")
+    panel.get_by_role("button", name="2 faces of Ada Lind").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Faces of Ada Lind")
+    faces = dialog.get_by_role("listitem")
+    expect(faces).to_have_count(2)
+    for number in (1, 2):
+        face = dialog.get_by_role("img", name=f"face {number} of Ada Lind")
+        expect(face).to_have_js_property("naturalWidth", 112)
+    expect(faces.first).to_have_text(re.compile(r"^[0-9a-f]{16}\d+ \w+ \d{4}, \d\d:\d\d$"))
+    expect(dialog.get_by_role("status")).to_have_text("2 faces.")
+    accessible(page, DARK, runOnly=["color-contrast"])
+    accessible(page, LIGHT)
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.keyboard.press("Escape")
+    expect(panel.get_by_role("button", name="2 faces of Ada Lind")).to_be_focused()
+    panel.get_by_role("button", name="Remove Ada Lind").click()
+    page.get_by_role("button", name="Remove for good").click()
+    told = "Ada Lind is removed from pictured; the embeddings and faces are erased from the files."
+    expect(panel.get_by_role("status")).to_contain_text(told)
+
+
+def test_faces_of_a_person_come_page_by_page_and_late_ones_not_at_all(page, service):
+    def keeping(route):
+        answer = route.fetch().json()
+        for one in answer["collections"]:
+            one["keeps_faces"] = True
+        route.fulfill(json=answer)
+
+    def answer(route, *photos, next=None):
+        some = {"box": [], "score": None, "enrolled": "2026-11-29T20:15:31Z", "crop": None}
+        faces = [{"id": number, "photo": photo, **some} for number, photo in enumerate(photos, 1)]
+        route.fulfill(json={"faces": faces, "next": next})
+
+    def shows(name):
+        panel.get_by_role("button", name=f"1 face of {name}").click()
+        return page.get_by_role("dialog", name=f"Faces of {name}")
+
+    page.route(COLLECTIONS, keeping)
+    load(page, f"/#key={service[1]}")
+    waiting = held(page, "**/faces?*")
+    panel = part(page, "People")
+    dialog = shows("Ada Lind")
+    expect(dialog.get_by_role("group", name="Faces of Ada Lind")).to_be_focused()
+    expect(dialog.get_by_role("status")).to_have_text("The faces are being read …")
+    until(page, lambda: len(waiting) == 1)
+    waiting[0].fulfill(status=500, json={"detail": "the service fails"})
+    expect(dialog.get_by_role("alert")).to_have_text("The service fails.")
+    dialog.get_by_role("button", name="Try again").focus()
+    page.keyboard.press("Enter")
+    until(page, lambda: len(waiting) == 2)
+    answer(waiting[1], HOSTILE, next=7)
+    expect(dialog.get_by_role("alert")).to_have_count(0)
+    expect(dialog.get_by_role("status")).to_have_text("1 face shown; there are more.")
+    more = dialog.get_by_role("button", name="Show more")
+    expect(more).to_be_focused()
+    page.keyboard.press("Enter")
+    until(page, lambda: len(waiting) == 3)
+    after = [parse_qs(urlsplit(route.request.url).query)["after"] for route in waiting]
+    assert after == [["0"], ["0"], ["7"]]
+    answer(waiting[2], "second.jpg")
+    faces = page.get_by_role("dialog").get_by_role("listitem")
+    since = "29 Nov 2026, "
+    expect(faces).to_contain_text([f"not kept{HOSTILE}{since}", f"not keptsecond.jpg{since}"])
+    expect(faces).to_have_count(2)
+    expect(dialog.get_by_role("group", name="Faces of Ada Lind")).to_be_focused()  # the button has gone
+    expect(more).to_have_count(0)
+    page.keyboard.press("Escape")
+    dialog = shows("Bo Chen")
+    expect(faces).to_have_count(0)
+    dialog.get_by_role("button", name="Close").click()
+    expect(panel.get_by_role("button", name="1 face of Bo Chen")).to_be_focused()
+    shows("Ada Lind")
+    until(page, lambda: len(waiting) == 5)
+    with page.expect_response("**/faces?*"):
+        answer(waiting[3], "bo.jpg", "bo too.jpg")
+    answer(waiting[4], "ada.jpg")
+    expect(faces.last).to_contain_text("ada.jpg")
+    expect(faces).to_have_count(1)
+    assert page.evaluate("window.hit") is None
+
+
 def test_photos_go_to_the_collection_that_is_shown_whatever_answers_late(page, album, service):
     box, news = page.get_by_label("Collection", exact=True), page.locator("#news")
     every = httpx.get(f"{service[0]}/v1/collections", headers={"X-API-Key": service[1]}).json()["collections"]

@@ -7,7 +7,6 @@ import { turns } from "./turns.js";
 import { plural, sentence } from "./words.js";
 
 const CHOSEN = "elasticface collection"; // its name, in the tab's session
-const KEPT = ". They themselves are not kept.";
 
 /**
  * The choice of a collection in the page's head. `changed` is called whenever the list was read or the choice changed,
@@ -67,7 +66,8 @@ export function makeCollections(changed) {
     box.value = one?.name ?? "";
     box.disabled = !all?.length;
     $("#search .about").replaceChildren(...(one ? among(one) : []));
-    $("#enrol .about").replaceChildren("Photos of one person", ...(one ? [", for ", nameOf(name)] : []), KEPT);
+    const kept = `. They themselves are not kept${one?.keeps_faces ? ", but the aligned faces are" : ""}.`;
+    $("#enrol .about").replaceChildren("Photos of one person", ...(one ? [", for ", nameOf(name)] : []), kept);
     const usable = obstacle() === null;
     for (const said of document.querySelectorAll(".unusable")) {
       const [part, form] = [said.parentElement, $("form", said.parentElement)];
@@ -88,12 +88,13 @@ export function makeCollections(changed) {
     return chosen().usable ? null : [sentence(chosen().reason)];
   }
 
-  async function make({ name: called, aggregation }) {
+  async function make({ name: called, aggregation, keep }) {
     const wanted = makings(); // until the dialog is closed
     const problem = $(".problem", dialog);
     complain(called, problem, "");
     try {
-      const fields = { name: called.value, aggregation: aggregation.value };
+      const keep_faces = keep.checked ? "yes" : "no";
+      const fields = { name: called.value, aggregation: aggregation.value, keep_faces };
       const made = await ask("POST", "v1/collections", fields, { once: true });
       if (!wanted()) return;
       become([...(all ?? []).filter((one) => one.name !== made.name), made], made.name);
@@ -123,7 +124,8 @@ export function makeCollections(changed) {
   return { chosen, read, reading: () => reading };
 }
 
-function among({ name, people }) {
+function among({ name, people, keeps_faces }) {
+  const kept = keeps_faces ? " Their faces are kept, and shown." : "";
   if (people === 0) return ["Nobody is enrolled in ", nameOf(name), " yet."];
-  return ["One of the ", plural(people, "person", "people"), " in ", nameOf(name), ", or nobody."];
+  return ["One of the ", plural(people, "person", "people"), " in ", nameOf(name), `, or nobody.${kept}`];
 }

@@ -1,9 +1,10 @@
 // Who is enrolled, page by page, or those of a name; and removal, for good.
 
 import { $, element, nameOf, tell } from "./dom.js";
+import { makeFaces } from "./faces.js";
 import { ask } from "./service.js";
 import { turns } from "./turns.js";
-import { count, plural, sentence } from "./words.js";
+import { count, plural, sentence, since } from "./words.js";
 
 const PAGE = 100; // people at a time
 const MOST = 1000; // of a request, while a name is sought (MOST_PEOPLE in elasticface/service/limits.py)
@@ -14,9 +15,10 @@ export function makePeople(part, state) {
     (selector) => $(selector, part),
   );
   const [rows, sought] = [$("tbody", part), $("input", find)];
+  const showFaces = makeFaces();
   const turn = turns();
   const nothing = () => [];
-  let listed = null; // the collection whose people these are: its name, and the path of them
+  let listed = null; // the collection whose people these are: its name, whether it keeps faces, and the path of them
   let next = null; // where the next page begins
   let loading = false;
   let removing = 0; // people, at this time
@@ -37,7 +39,8 @@ export function makePeople(part, state) {
     next = null;
     unread.textContent = "";
     table.hidden = more.hidden = true;
-    listed = state.collection && { name: state.collection.name, path: state.path("people") };
+    const { collection } = state;
+    listed = collection && { name: collection.name, keeps: collection.keeps_faces, path: state.path("people") };
     find.hidden = listed === null;
     loading = false;
     if (part.hidden && removing === 0) saidEnough();
@@ -56,7 +59,7 @@ export function makePeople(part, state) {
    */
   async function load() {
     const newest = turn();
-    const { name, path } = listed;
+    const { path } = listed;
     const shown = rows.children.length;
     const wanted = spelling(sought.value.trim());
     loading = true;
@@ -68,7 +71,7 @@ export function makePeople(part, state) {
         const page = await ask("GET", `${path}?${query}`);
         if (!newest()) return;
         const people = page.people.filter((person) => spelling(person.name).includes(wanted));
-        rows.append(...people.map((person) => row(person, name, `${path}/${person.id}`)));
+        rows.append(...people.map((person) => row(person, listed)));
         table.hidden = rows.children.length === 0;
         next = page.next;
       } while (wanted && next !== null && rows.children.length < shown + PAGE);
@@ -102,41 +105,51 @@ export function makePeople(part, state) {
     else tell(told, [...news(), "Nobody is enrolled here yet."]);
   }
 
-  function row(person, collection, path) {
+  function row(person, collection) {
     const made = element("tr");
+    const path = `${collection.path}/${person.id}`;
     const label = `Remove ${person.name}`;
     const button = element("button", { type: "button", className: "quiet", ariaLabel: label }, "Remove");
     button.addEventListener("click", () => remove(person, collection, path, made));
-    const since = new Date(person.enrolled).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
     made.append(
       element("th", { scope: "row" }, nameOf(person.name)),
-      element("td", {}, count(person.faces)),
-      element("td", {}, element("time", { dateTime: person.enrolled }, since)),
+      element("td", {}, collection.keeps ? facesOf(person, path) : count(person.faces)),
+      element("td", {}, element("time", { dateTime: person.enrolled }, since(person.enrolled))),
       element("td", {}, button),
     );
     return made;
+  }
+
+  /** How many there are, to press. */
+  function facesOf(person, path) {
+    const label = `${plural(person.faces, "face")} of ${person.name}`;
+    const properties = { type: "button", className: "quiet", ariaLabel: label, ariaHasPopup: "dialog" };
+    const button = element("button", properties, count(person.faces));
+    button.addEventListener("click", () => showFaces(person, path));
+    return button;
   }
 
   /** Remove somebody of a collection, which need not be the chosen one any more when that is done. */
   async function remove(person, collection, path, row) {
     if (row.ariaBusy === "true" || !(await confirmed(person))) return;
     saidEnough();
-    news = () => ["Removing ", nameOf(person.name), " and erasing the embeddings … "];
+    const what = collection.keeps ? "embeddings and faces" : "embeddings";
+    news = () => ["Removing ", nameOf(person.name), ` and erasing the ${what} … `];
     say();
     row.ariaBusy = "true";
     removing += 1;
     try {
       const { erased, reason } = await ask("DELETE", path, null, { once: true });
-      const done = `; the embeddings are ${erased ? "erased" : "not erased yet"} from the files. `;
+      const done = `; the ${what} are ${erased ? "erased" : "not erased yet"} from the files. `;
       const more = reason ? `${sentence(reason)} ` : "";
-      news = () => [nameOf(person.name), " is removed from ", nameOf(collection), done, more];
+      news = () => [nameOf(person.name), " is removed from ", nameOf(collection.name), done, more];
       if (row.contains(document.activeElement)) focusOn(row.nextElementSibling ?? row.previousElementSibling);
       row.remove();
       table.hidden = rows.children.length === 0;
     } catch (error) {
       news = nothing;
       show(); // whether it has happened, the list says
-      problem.replaceChildren("Removing ", nameOf(person.name), " from ", nameOf(collection), `: ${error}`);
+      problem.replaceChildren("Removing ", nameOf(person.name), " from ", nameOf(collection.name), `: ${error}`);
     }
     removing -= 1;
     state.refresh();

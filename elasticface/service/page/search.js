@@ -22,8 +22,9 @@ export function makeSearch(part, state) {
   function tell(found, { photo: sent, faces }) {
     photo.mark(sent, found.face.box);
     const searchedFor = crop(found.face, "the face that was searched for");
+    const best = found.person === null ? null : enrolledFace(found.candidates[0]);
     const fpirs = [...form.elements.fpir.options].map((option) => Number(option.value));
-    const told = decision(searched(found, fpirs), searchedFor, remarks(found.face, faces));
+    const told = decision(searched(found, fpirs), [searchedFor, best], remarks(found.face, faces));
     if (found.candidates.length === 0) return answer.show([told]);
     const similarities = found.candidates.map((one) => one.similarity);
     const hint = element("p", { className: "hint" }, how(found));
@@ -33,12 +34,15 @@ export function makeSearch(part, state) {
   return answer;
 }
 
+/** The face that a candidate was found by; nothing where the collection keeps none. */
+const enrolledFace = (one) => crop(one, `the most similar enrolled face of ${one.person}`);
+
 function candidates(found) {
   const rows = found.candidates.map((one) =>
     element(
       "tr",
       { className: one.person === found.person ? "taken" : "" },
-      element("th", { scope: "row" }, nameOf(one.person)),
+      element("th", { scope: "row" }, element("div", {}, enrolledFace(one), nameOf(one.person))),
       element("td", {}, figure(one.similarity)),
       one.false_positive_rate === null
         ? element("td", { className: "nothing" }, "not measured")

@@ -7,6 +7,9 @@ export const count = (number) => number.toLocaleString("en");
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
+/** A time of the service, to the minute. */
+export const since = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+
 export const figure = (similarity) => similarity.toFixed(3).replace("-", "−");
 
 /** A rate as people count: 0.0061 -> "1 in 160", on one line. */

@@ -29,6 +29,12 @@ _AGGREGATION = {
     "default": "best",
     "description": "a person's similarity: of the most similar face (best), or of the mean of all (mean: no decisions)",
 }
+_KEEP_FACES = {
+    "type": "string",
+    "enum": ["no", "yes"],
+    "default": "no",
+    "description": "keep the aligned face of each enrolled photo, too; nothing else of a photo is ever kept",
+}
 
 
 @router.get("/v1/collections", responses=ASKED_PROBLEMS)
@@ -45,16 +51,17 @@ async def list_collections(request: Request) -> answers.Collections:
     "/v1/collections",
     responses=GALLERY_PROBLEMS,
     status_code=201,
-    openapi_extra=form(("name",), name=_NAME, aggregation=_AGGREGATION),
+    openapi_extra=form(("name",), name=_NAME, aggregation=_AGGREGATION, keep_faces=_KEEP_FACES),
 )
 async def create_collection(request: Request) -> Collection:
     """Make an empty collection for the embeddings of this service's model."""
     work: Work = request.app.state.work
     galleries = galleries_of(request)
     with work.place():
-        sent = await read_form(request, work.limits, {}, ("name", "aggregation"))
+        sent = await read_form(request, work.limits, {}, ("name", "aggregation", "keep_faces"))
         name = in_form(sent, "name", "collection")
         aggregation = cast("Aggregation", sent.word("aggregation", get_args(Aggregation)))
+        keep_faces = sent.agrees("keep_faces")
         if _not_in_paths(name):
             raise Problem(422, "wrong-value", "name: must have no / and be no . or .., for it stands in paths")
         if (numbers := work.encoder.card.embedding_size) > LARGEST_HALFVEC:
@@ -67,7 +74,9 @@ async def create_collection(request: Request) -> Collection:
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtext('elasticface.collection'))")
                 if len(collections.every(database)) >= MOST_COLLECTIONS:
                     raise Problem(409, "too-many-collections", f"there are {MOST_COLLECTIONS} collections; remove one")
-                collections.create(database, name, galleries.encoder, galleries.finder, aggregation)
+                collections.create(
+                    database, name, galleries.encoder, galleries.finder, aggregation, keep_faces=keep_faces
+                )
             return _told(galleries, stats_of(database, name))
 
         return await galleries.run(created)
@@ -107,6 +116,7 @@ def _told(galleries: Galleries, found: Stats) -> Collection:
         name=one.name,
         model=one.model,
         aggregation=one.aggregation,
+        keeps_faces=one.keeps_faces,
         people=one.people,
         faces=one.faces,
         search=found.search,

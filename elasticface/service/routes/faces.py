@@ -16,7 +16,7 @@ from elasticface.service import answers
 from elasticface.service.answers import ChosenFace, Enrolled, EnrolledPhoto
 from elasticface.service.forms import read_form
 from elasticface.service.problems import Problem
-from elasticface.service.routes.form import CROPS, GALLERY_PROBLEMS, PHOTOS, form, wants_crops
+from elasticface.service.routes.form import CROPS, GALLERY_PROBLEMS, PHOTOS, form
 from elasticface.service.routes.gallery import CollectionName, galleries_of, in_form, in_path
 from elasticface.service.work import Work, connected
 
@@ -44,7 +44,7 @@ async def enrol(request: Request, name: CollectionName) -> Enrolled:
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
         sent = await read_form(request, work.limits, {"photos": work.limits.photos}, ("person", "faces", "crops"))
-        person, crops = in_form(sent, "person", "person"), wants_crops(sent)
+        person, crops = in_form(sent, "person", "person"), sent.agrees("crops")
         rules = Rules(cast("FaceChoice", sent.word("faces", get_args(FaceChoice))))
         photos = sent.photos["photos"]
         prepared: list[Prepared] = []

@@ -54,15 +54,6 @@ def choice_of(sent: Form, offered: dict[str, Any] = FACES) -> Choice:
     return cast("Choice", sent.word("faces", offered["enum"]))
 
 
-def wants_crops(sent: Form) -> bool:
-    """Whether the aligned faces are asked for.
-
-    Raises:
-        Problem: 422, neither no nor yes.
-    """
-    return sent.word("crops", ("no", "yes")) == "yes"
-
-
 def form(required: tuple[str, ...], **fields: dict[str, Any]) -> dict[str, Any]:
     """The body of a route's requests."""
     schema = {"type": "object", "required": list(required), "properties": fields, "additionalProperties": False}

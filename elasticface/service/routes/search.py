@@ -3,16 +3,18 @@
 from fastapi import APIRouter, Request
 
 from elasticface.base.errors import InputError
-from elasticface.gallery.search import USUAL_FPIR, check_fpir, decide
+from elasticface.gallery import faces
+from elasticface.gallery.database import Database
+from elasticface.gallery.search import USUAL_FPIR, Found, check_fpir, decide
 from elasticface.gallery.search import search as search_collection
 from elasticface.recognition.verification import check_embedding
 from elasticface.service.answers import Searched
 from elasticface.service.forms import Form, read_form
 from elasticface.service.limits import MOST_CANDIDATES
 from elasticface.service.problems import Problem
-from elasticface.service.routes.form import CROPS, FACES, GALLERY_PROBLEMS, choice_of, form, upload, wants_crops
+from elasticface.service.routes.form import CROPS, FACES, GALLERY_PROBLEMS, choice_of, form, upload
 from elasticface.service.routes.gallery import CollectionName, galleries_of, in_path
-from elasticface.service.work import Work, connected
+from elasticface.service.work import Work, connected, in_base64
 
 router = APIRouter()
 
@@ -31,13 +33,14 @@ _MOST = {
     "default": _USUAL_MOST,
     "description": "candidates that are told",
 }
+_CROPS = CROPS | {"description": "send the aligned face back, and the candidates' where the collection keeps faces"}
 
 
 @router.post(
     "/v1/collections/{name}/search",
     responses=GALLERY_PROBLEMS,
     openapi_extra=form(
-        ("photo",), photo=upload("JPEG, PNG, WebP or HEIC"), fpir=_FPIR, faces=FACES, most=_MOST, crops=CROPS
+        ("photo",), photo=upload("JPEG, PNG, WebP or HEIC"), fpir=_FPIR, faces=FACES, most=_MOST, crops=_CROPS
     ),
 )
 async def search(request: Request, name: CollectionName) -> Searched:
@@ -47,7 +50,7 @@ async def search(request: Request, name: CollectionName) -> Searched:
     galleries, kept = galleries_of(request), in_path(name)
     with work.place():
         sent = await read_form(request, work.limits, {"photo": 1}, ("fpir", "faces", "most", "crops"))
-        fpir, crops = _fpir(sent), wants_crops(sent)
+        fpir, crops = _fpir(sent), sent.agrees("crops")
         most = sent.whole("most", 1, MOST_CANDIDATES, _USUAL_MOST)
         choice = choice_of(sent)
         async with connected(request):
@@ -55,11 +58,19 @@ async def search(request: Request, name: CollectionName) -> Searched:
             face = await work.chosen(sent.photos["photo"].pop(), "photo", choice)
             embedding = await work.embed([face.aligned])
             check_embedding(embedding[0], face.name, work.encoder.card.name)
-            (found,) = await galleries.run(lambda database: search_collection(database, collection, embedding, most))
+
+            def sought(database: Database) -> tuple[Found, dict[int, str]]:
+                (found,) = search_collection(database, collection, embedding, most)
+                wanted = [one.face for one in found.candidates] if crops else []
+                kept_faces = faces.pictures(database, collection, wanted)
+                return found, {number: in_base64(picture) for number, picture in kept_faces.items()}
+
+            found, pictures = await galleries.run(sought)
             answer = decide(collection, found, work.threshold(None), fpir, face)
             told = answer.as_json()
             if crops:
                 told["face"]["crop"] = await work.crop(face.aligned)
+            told["candidates"] = [one | {"crop": pictures.get(one["face"])} for one in told["candidates"]]
     outcome = {True: "unknown", False: "named", None: "undecided"}[answer.unknown]
     request.app.state.metrics.searches.labels(outcome).inc()
     return Searched.model_validate(told)

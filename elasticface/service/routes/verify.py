@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from elasticface.service.answers import Verified
 from elasticface.service.forms import read_form
-from elasticface.service.routes.form import CROPS, FACES, PROBLEMS, choice_of, form, upload, wants_crops
+from elasticface.service.routes.form import CROPS, FACES, PROBLEMS, choice_of, form, upload
 from elasticface.service.work import Work, connected
 
 router = APIRouter()
@@ -33,7 +33,7 @@ async def verify(request: Request) -> Verified:
     with work.place():
         sent = await read_form(request, work.limits, {"first": 1, "second": 1}, ("fmr", "faces", "crops"))
         threshold = work.threshold(sent.number("fmr"))
-        choice, crops = choice_of(sent), wants_crops(sent)
+        choice, crops = choice_of(sent), sent.agrees("crops")
         async with connected(request):
             first = await work.chosen(sent.photos["first"][0], "first", choice)
             second = await work.chosen(sent.photos["second"][0], "second", choice)
