@@ -38,7 +38,7 @@ class EnrolledFace:
 
 
 def faces_of(database: Connections, which: str | Collection, person: str | int) -> Iterator[EnrolledFace]:
-    """The faces of a person, in the order in which they were enrolled; they are read as they are taken.
+    """The faces of a person, by number; they are read as they are taken.
 
     Args:
         database: where.

@@ -172,7 +172,7 @@ class EnrolledFace(BaseModel):
 
 
 class Faces(BaseModel):
-    """Some of the faces of a person, in the order in which they were enrolled."""
+    """Some of the faces of a person, by number."""
 
     faces: list[EnrolledFace]
     next: Annotated[int | None, Field(description="what to give as after for the next ones; null: there are none")]
