@@ -156,6 +156,8 @@ def insert(
 
     if aggregation not in get_args(Aggregation):
         raise InputError(f"aggregation is {aggregation!r}, not one of {', '.join(get_args(Aggregation))}")
+    if not isinstance(keep_faces, bool):
+        raise InputError(f"keep_faces is {keep_faces!r}, not True or False")
     if dimensions > LARGEST_HALFVEC:
         raise InputError(
             f"{printable(model)}: embeddings of {dimensions:,} numbers; at most {LARGEST_HALFVEC:,} are kept"

@@ -22,11 +22,12 @@ from elasticface.base.errors import InputError, first_line
 from elasticface.base.files import printable
 from elasticface.base.locks import new_folder
 from elasticface.benchmarks.reading.npy import map_floats, write_header
-from elasticface.data.images.decoding import DamagedImage, decode_aligned
+from elasticface.data.images.decoding import DamagedImage, decode_aligned, suffix_of
 from elasticface.gallery import collection as collections
 from elasticface.gallery.collection import LONGEST_NAME, Aggregation, Collection, CollectionExists
 from elasticface.gallery.database import Connections
 from elasticface.gallery.enrolment import Enrolment
+from elasticface.gallery.faces import at_a_time
 from elasticface.gallery.schema import LARGEST_HALFVEC
 from elasticface.gallery.storing import LONGEST_SOURCE, NewFace, check, store
 from elasticface.model.calibration import LONGEST_TEXT
@@ -38,7 +39,6 @@ FORMAT = 2
 HEADER, FACES, EMBEDDINGS = "collection.json", "faces.jsonl", "embeddings.npy"
 
 _ROWS = 2000  # at a time, at most
-_PIXELS = 1 << 26  # bytes of the pictures of so many, at most
 _LONGEST_LINE = 1 << 16  # bytes, beside the picture
 _Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Text = Annotated[str, Meta(max_length=LONGEST_TEXT, pattern=r"\A[^\x00]*\Z")]
@@ -68,7 +68,7 @@ class Header:
     @property
     def rows(self) -> int:
         """How many faces are read at a time."""
-        return max(1, min(_ROWS, _PIXELS // (3 * self.preprocessing.size**2))) if self.keeps_faces else _ROWS
+        return at_a_time(self.preprocessing.size, _ROWS) if self.keeps_faces else _ROWS
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -164,8 +164,9 @@ def load(database: Connections, path: Path, name: str | None = None) -> tuple[Co
         for faces in _faces(path, header, embeddings):
             bar.advance(task, len(faces))
     found = _target(database, header, name)
-    if header.keeps_faces and not found.keeps_faces:
-        progress.say(f"note: the collection {printable(name)} keeps no faces; the pictures of the export are left out")
+    if header.keeps_faces != found.keeps_faces:
+        told = "faces, and the export has none" if found.keeps_faces else "no faces; those of the export are left out"
+        progress.say(f"note: the collection {printable(name)} keeps {told}")
     done, start = Enrolment(), 0
     with progress.bar() as bar:
         task = bar.add_task("importing", total=header.faces)
@@ -256,7 +257,8 @@ def _faces(path: Path, header: Header, embeddings: np.ndarray[Any, Any]) -> Iter
                 check(face, header.dimensions, header.preprocessing.size)
             except (InputError, DamagedImage) as error:
                 where = f"{printable(path / FACES)}, line {number}, and that row of {EMBEDDINGS}"
-                raise InputError(f"{where}: {error}; export it again") from error
+                told = str(error).partition(";")[0] if isinstance(error, DamagedImage) else error
+                raise InputError(f"{where}: {told}; export it again") from error
             faces.append(face)
         yield faces
 
@@ -266,12 +268,14 @@ def _face(header: Header, line: Line, row: np.ndarray[Any, Any]) -> NewFace:
 
     Raises:
         DamagedImage: a picture that is none.
-        InputError: one of another size, or where none is kept.
+        InputError: one of another format or size, or where none is kept.
     """
     aligned = None
     if line.aligned is not None:
         if not header.keeps_faces:
             raise InputError(f"has a picture where {HEADER} says that none is kept")
+        if suffix_of(line.aligned) != ".png":  # whose header tells its size before memory is taken
+            raise InputError("its picture is no PNG")
         aligned = decode_aligned(line.aligned, "its picture", header.preprocessing.size, "its picture: {}".format)
     return NewFace(
         line.person,

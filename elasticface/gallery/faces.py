@@ -1,5 +1,6 @@
 """The faces that a person was enrolled with, and their pictures in collections that keep faces."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from elasticface.gallery.database import Connections
 from elasticface.gallery.people import Person, find
 
 _AT_A_TIME = 100  # faces
+_BYTES = 1 << 26  # of the pixels of so many faces
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ def faces_of(database: Connections, which: str | Collection, person: str | int) 
         yield from found
 
 
+def at_a_time(size: int, most: int) -> int:
+    """How many pictures of a side of ``size`` pixels are held in memory at one time: at most ``most``, at least one."""
+    return max(1, min(most, _BYTES // (3 * size**2)))
+
+
 def page(
     database: Connections, which: str | Collection, person: str | int, after: int, most: int
 ) -> tuple[list[EnrolledFace], int | None]:
@@ -63,7 +70,7 @@ def page(
     Args:
         database, which, person: as of :func:`faces_of`.
         after: the number of the last one of the page before; 0 for the first page.
-        most: faces of the page, ≥ 1.
+        most: faces of the page, ≥ 1; there are fewer where the pictures are too large (:func:`at_a_time`).
 
     Returns:
         The faces, and what to give as ``after`` for the next page; None where this one is the last.
@@ -81,12 +88,16 @@ def page(
                 "SELECT id, source, box, score, enrolled, aligned FROM {} WHERE person = %s AND id > %s "
                 "ORDER BY id LIMIT %s"
             ).format(collection.face_table)
-            cursor.execute(statement, [whose, after, most + 1])
+            cursor.execute(statement, [whose, after, at_a_time(collection.size, most)])
             found = [
                 EnrolledFace(id, source, tuple(box), score, enrolled, picture and bytes(picture))
                 for id, source, box, score, enrolled, picture in cursor.fetchall()
             ]
-    return found[:most], found[most - 1].id if len(found) > most else None
+            if not found:
+                return [], None
+            more = sql.SQL("SELECT 1 FROM {} WHERE person = %s AND id > %s LIMIT 1").format(collection.face_table)
+            cursor.execute(more, [whose, found[-1].id])
+            return found, None if cursor.fetchone() is None else found[-1].id
 
 
 def pictures(database: Connections, collection: Collection, faces: Sequence[int]) -> dict[int, bytes]:
@@ -105,7 +116,7 @@ def pictures(database: Connections, collection: Collection, faces: Sequence[int]
         return {number: bytes(picture) for number, picture in cursor.fetchall()}
 
 
-def write(database: Connections, which: str | Collection, people: Sequence[Person], out: Path) -> int:
+def write(database: Connections, which: str | Collection, people: Sequence[Person], out: Path) -> dict[int, int]:
     """Write the kept pictures of some people to a new folder, ``out/<person's number>/<face's number>.png``.
 
     It is written whole or not at all. The audit log has a line for each person.
@@ -117,14 +128,14 @@ def write(database: Connections, which: str | Collection, people: Sequence[Perso
         out: the folder, which gets mode 0700.
 
     Returns:
-        How many pictures.
+        Of each person's number how many pictures; a face that came as an embedding has none.
 
     Raises:
-        InputError: the collection keeps no faces; ``out`` holds something, or cannot be written to.
+        InputError: the collection keeps no faces; nobody is named; ``out`` holds something, or cannot be written to.
         NoCollection, NoPerson: it was, or somebody was, removed meanwhile.
     """
-    written: dict[int, int] = {}
-    with new_folder(out) as folder, database.transaction() as cursor, progress.bar() as bar:
+    written = dict.fromkeys((person.id for person in people), 0)
+    with new_folder(out, sync=False) as folder, database.transaction() as cursor, progress.bar() as bar:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         collection = read(cursor, database, which)
         if not collection.keeps_faces:
@@ -132,15 +143,17 @@ def write(database: Connections, which: str | Collection, people: Sequence[Perso
                 f"collection {printable(collection.name)}: keeps no faces; one made by elasticface gallery create "
                 "--keep-faces does"
             )
+        if not written:
+            raise InputError(f"collection {printable(collection.name)}: nobody whose faces could be written")
         folder.mkdir(mode=0o700)
         task = bar.add_task("writing faces", total=sum(person.faces for person in people))
-        for person in people:
-            (folder / str(person.id)).mkdir()
-            written[person.id] = 0
-            for face in faces_of(database, collection, person.id):
+        for person in written:
+            (folder / str(person)).mkdir()
+            for face in faces_of(database, collection, person):
                 if face.picture is not None:
-                    (folder / str(person.id) / f"{face.id}.png").write_bytes(face.picture)
-                    written[person.id] += 1
+                    (folder / str(person) / f"{face.id}.png").write_bytes(face.picture)
+                    written[person] += 1
                 bar.advance(task)
         note_people(cursor, "export", collection.name, written)
-    return sum(written.values())
+        os.sync()  # once for all, where one fsync a file would take milliseconds each
+    return written

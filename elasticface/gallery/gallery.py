@@ -254,8 +254,8 @@ class Gallery:
         """
         return faces.faces_of(self.database, self._opened, person)
 
-    def write_faces(self, out: str | Path, people: Sequence[Person]) -> int:
-        """Write the kept faces of some people to a new folder; see :func:`.faces.write`."""
+    def write_faces(self, out: str | Path, people: Sequence[Person]) -> dict[int, int]:
+        """Write the kept faces of some people to a new folder, and say how many of each; see :func:`.faces.write`."""
         return faces.write(self.database, self._opened, people, Path(out))
 
     def remove(self, people: Sequence[str | int] | str, *, erase: bool = True) -> removal.Removal:

@@ -194,9 +194,11 @@ def check(face: NewFace, dimensions: int, size: int) -> str:
         raise InputError(f"{name}: a box of {face.box}, which is beyond any photo")
     if face.score is not None and not 0 <= face.score <= 1:
         raise InputError(f"{name}: a score of {face.score:g}; it must lie in 0 to 1")
-    if face.aligned is not None and (face.aligned.dtype != np.uint8 or face.aligned.shape != (size, size, 3)):
-        found = f"{face.aligned.dtype} {list(face.aligned.shape)}"
-        raise InputError(f"{name}: an aligned face of {found}, not uint8 [{size}, {size}, 3]")
+    if face.aligned is not None:
+        is_array = isinstance(face.aligned, np.ndarray)
+        found = f"{face.aligned.dtype} {list(face.aligned.shape)}" if is_array else type(face.aligned).__name__
+        if found != (right := f"uint8 [{size}, {size}, 3]"):
+            raise InputError(f"{name}: an aligned face of {found}, not {right}")
     if face.enrolled is not None and face.enrolled.year not in _YEARS:
         raise InputError(f"{name}: enrolled in the year {face.enrolled.year}; it must be {_YEARS[0]} to {_YEARS[-1]}")
     return person

@@ -91,9 +91,12 @@ def test_kept_faces_come_out_as_pictures(album: Path, model: Path, database: Dat
     first, last = done("gallery", "people", "person 1", *there, "--faces", "out").splitlines()
     assert first.startswith("person 1  faces 2  since ")
     assert last == "people: 1"
-    pictures = list(Path(first.rpartition("  in ")[2]).iterdir())
+    assert "  pictures 2 in " in first
+    pictures = list(Path(first.rpartition(" in ")[2]).iterdir())
     assert [decoding.decode(path.read_bytes(), "").shape for path in pictures] == [(112, 112, 3)] * 2
     assert sum(1 for path in Path("out").rglob("*") if path.is_file()) == 2
+    told = json.loads(done("gallery", "people", *there, "--faces", "again", "--json"))
+    assert [person["pictures"] for person in told] == [2, 2, 2]
     assert "nobody named 'Ann' is enrolled" in refused("gallery", "people", "Ann", *there)
     assert "holds something already" in refused("gallery", "people", *there, "--faces", "out")
     done("gallery", "create", *there, "--model", model, "--collection", "bare")

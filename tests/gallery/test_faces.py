@@ -64,19 +64,31 @@ def test_the_aligned_face_is_kept_where_it_was_asked_for(
 def test_a_person_is_read_some_faces_at_a_time(keeping: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     keeping.enrol_embeddings(made_up(2, 7))
     whole = list(keeping.faces("person 1"))
-    monkeypatch.setattr(faces, "_AT_A_TIME", 3)
-    assert list(keeping.faces("person 1")) == whole
+    for name, less in (("_AT_A_TIME", 3), ("_BYTES", 2 * 3 * 112**2)):  # which bounds the memory of large pictures
+        with monkeypatch.context() as smaller:
+            smaller.setattr(faces, name, less)
+            found, following = faces.page(keeping.database, "friends", "person 1", 0, faces._AT_A_TIME)
+            assert len(found) == (3 if name == "_AT_A_TIME" else 2)
+            assert following == found[-1].id
+            assert list(keeping.faces("person 1")) == whole
     assert len(whole) == 7
+    assert faces.page(keeping.database, "friends", "person 1", whole[4].id, 2) == (whole[5:], None)
     for nobody in ("Ann", 999):
         with pytest.raises(NoPerson, match=r"nobody (named 'Ann'|number 999) is enrolled"):
             next(keeping.faces(nobody))
 
 
-@pytest.mark.parametrize("look", [LOOK[:100], LOOK.astype(np.float32), LOOK[..., 0]])
+@pytest.mark.parametrize("look", [LOOK[:100], LOOK.astype(np.float32), LOOK[..., 0], LOOK.tolist(), b"PNG"])
 def test_what_is_no_aligned_face_is_refused(keeping: Gallery, look: Any) -> None:
     with pytest.raises(InputError, match=r"an aligned face of .*, not uint8 \[112, 112, 3\]"):
         keeping.enrol_embeddings(kept(look))
     assert keeping.collection.faces == 0
+
+
+def test_whether_they_are_kept_is_yes_or_no(database: Database, encoder: FaceEncoder) -> None:
+    wrong: Any = "no"
+    with pytest.raises(InputError, match="keep_faces is 'no', not True or False"):
+        Gallery.create("friends", encoder, database=database, keep_faces=wrong)
 
 
 def test_an_export_has_them_and_an_import_keeps_them_where_that_was_asked_for(
@@ -91,8 +103,11 @@ def test_an_export_has_them_and_an_import_keeps_them_where_that_was_asked_for(
     assert (tmp_path / "again" / FACES).read_bytes() == (tmp_path / "out" / FACES).read_bytes()
     bare = Gallery.create("bare", encoder, database=database)
     load(database, tmp_path / "out", "bare")
-    assert "keeps no faces; the pictures of the export are left out" in capfd.readouterr().err
+    assert "note: the collection bare keeps no faces; those of the export are left out" in capfd.readouterr().err
     assert {face.picture for face in bare.faces("person 0")} == {None}
+    bare.export(tmp_path / "bare")
+    load(database, tmp_path / "bare", "friends")
+    assert "note: the collection friends keeps faces, and the export has none" in capfd.readouterr().err
 
 
 def test_what_the_first_version_exported_is_read(keeping: Gallery, database: Database, tmp_path: Path) -> None:
@@ -107,8 +122,9 @@ def test_what_the_first_version_exported_is_read(keeping: Gallery, database: Dat
     ("picture", "told"),
     [
         (encode(LOOK[:90, :90], ".png"), "its picture: 90x90 is no aligned face of 112x112"),
-        (b"no picture", "its picture: not an image"),
-        (encode(LOOK, ".png")[:-9], "its picture"),
+        (b"no picture", "its picture is no PNG"),
+        (encode(LOOK, ".jpg"), "its picture is no PNG"),
+        (encode(LOOK, ".png")[:-9], "its picture: "),
     ],
 )
 def test_a_picture_of_an_export_that_is_none_changes_nothing(
@@ -141,7 +157,7 @@ def test_they_are_written_as_pictures(keeping: Gallery, encoder: FaceEncoder, tm
     keeping.enrol_embeddings(kept())
     people = keeping.people(["person 2", "person 0"])
     assert [person.name for person in people] == ["person 0", "person 2"]
-    assert keeping.write_faces(tmp_path / "out", people) == 3
+    assert keeping.write_faces(tmp_path / "out", [*people, people[0]]) == {people[0].id: 2, people[1].id: 1}
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
     first = next(keeping.faces("person 0"))
     assert (tmp_path / f"out/{people[0].id}/{first.id}.png").read_bytes() == encode(LOOK, ".png")
@@ -158,4 +174,6 @@ def test_they_are_written_as_pictures(keeping: Gallery, encoder: FaceEncoder, tm
     bare.enrol_embeddings(kept())
     with pytest.raises(InputError, match="collection bare: keeps no faces"):
         bare.write_faces(tmp_path / "bare", bare.people())
+    with pytest.raises(InputError, match="collection friends: nobody whose faces could be written"):
+        keeping.write_faces(tmp_path / "bare", [])
     assert not (tmp_path / "bare").exists()

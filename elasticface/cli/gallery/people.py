@@ -30,12 +30,14 @@ def run(options: Namespace) -> None:
 
     with open_gallery(options) as gallery:
         people = gallery.people(options.names or None)
-        if options.faces is not None:
-            gallery.write_faces(options.faces, people)
+        written = None if options.faces is None else gallery.write_faces(options.faces, people)
     if options.json:
-        print(json.dumps([{**vars(person), "enrolled": person.enrolled.isoformat()} for person in people]))
+        told = [{**vars(person), "enrolled": person.enrolled.isoformat()} for person in people]
+        print(json.dumps([one | ({} if written is None else {"pictures": written[one["id"]]}) for one in told]))
         return
     for person in people:
-        where = "" if options.faces is None else f"  in {printable(Path(options.faces) / str(person.id))}"
+        where = ""
+        if written is not None:
+            where = f"  pictures {written[person.id]:,} in {printable(Path(options.faces) / str(person.id))}"
         print(f"{printable(person.name)}  faces {person.faces:,}  since {person.enrolled:%Y-%m-%d}{where}")
     print(f"people: {len(people):,}")
