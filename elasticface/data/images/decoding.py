@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -158,7 +159,7 @@ def _pixels(data: bytes, name: str) -> NDArray[np.uint8]:
             return heic.decode_heic(data)
         except ValueError as error:
             raise DamagedImage(f"{name}: the image {error}") from error
-    encoded = _without_metadata(memoryview(data)) if data.startswith(_PNG) else data
+    encoded = _without_metadata(memoryview(data), name) if data.startswith(_PNG) else data
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
@@ -277,13 +278,18 @@ def _png_is_cut_short(data: memoryview) -> bool:
     return next((end for kind, _, end in _png_chunks(data) if kind == b"IEND"), len(data) + 1) > len(data)
 
 
-def _without_metadata(data: memoryview) -> bytearray:
+def _without_metadata(data: memoryview, name: str) -> bytearray:
     """A PNG without the chunks that no pixel depends on: of a damaged one libpng writes to stderr what it says, such as
     the name of a colour profile, line ends and all.
+
+    Raises:
+        DamagedImage: one of the others is not what its checksum says, which libpng refuses too, but not without a line.
     """
     kept = bytearray(_PNG)
     for kind, start, end in _png_chunks(data):
         if kind in _USED or not kind[0] & _ANCILLARY:
+            if zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+                raise DamagedImage(f"{name}: the image has a wrong checksum; put it right or remove it")
             kept += data[start:end]
     return kept
 
