@@ -99,10 +99,10 @@ def main_table(resampled: Resampled) -> str:
 def contrasts_table(resampled: Resampled) -> str:
     rows = []
     for one, other in (*CONTRASTS, *FURTHER):
-        groups = [[name] for name in resampled.sets] + [resampled.sets]
+        groups = [resampled.sets] + [[name] for name in resampled.sets]
         if all(resampled.seeds(names, one, other) for names in groups):
             rows.append([f"{one} − {other}", *(told(*resampled.difference(names, one, other)) for names in groups)])
-    return markdown(["95 % over seeds and people", *resampled.sets, "mean of the four"], rows)
+    return markdown(["95 % over seeds and people", "mean of the four sets", *resampled.sets], rows)
 
 
 def figures_table(resampled: Resampled) -> str:
