@@ -115,6 +115,9 @@ FURTHER = (
     ("elastic-cos+", "cosface"),
     ("elastic-cos, expected", "elastic-cos"),
     ("arcface", "normface"),
+    ("adaface", "arcface"),
+    ("curricularface", "arcface"),
+    ("magface", "arcface"),
 )
 CHANCE = 0.05 / (len(CONTRASTS) + 1)  # of an interval that misses, of the main ones
 

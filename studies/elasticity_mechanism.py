@@ -123,7 +123,7 @@ class Watch:
         }
 
     def _noise(self, state: TrainState) -> dict[str, Any]:
-        """Variances of the backbone's gradient by batch and by draw, over the squared length of the mean gradient."""
+        """Variances of the backbone's gradient by batch and by draw, and the length of its mean."""
         head, drawn = state.head, bool(state.head.std and state.head.draws == "random")
         parameters = [p for p in state.backbone.parameters() if p.requires_grad]
         means, of_draws = [], []
