@@ -46,7 +46,7 @@ WATCHED = {
 
 PHOTOS = 4  # of each person, of which angles are measured
 BATCHES, DRAWS, BATCH = 12, 12, 64
-THIRDS = ("alike", "middling", "unlike")
+THIRDS = ("people who vary least", "middling", "people who vary most")
 
 
 def main(work: Path, seeds: int = 3, workers: int = 1) -> None:
@@ -89,10 +89,7 @@ class Watch:
         self._source = open_dataset(training)
         self._seen, self._of_seen = some_photos(training, range(PHOTOS))
         self._unseen, self._of_unseen = some_photos(unseen, range(PHOTOS))
-        studio = Studio(SEED, Variation(heterogeneity))
-        varied = np.array([studio.person(number).heterogeneity for number in range(SIZE.people)])
-        # None: all vary alike
-        self._third = np.searchsorted(np.quantile(varied, [1 / 3, 2 / 3]), varied) if heterogeneity else None
+        self._third = thirds(heterogeneity, range(SIZE.people)) if heterogeneity else None  # None: all vary alike
         self.epochs: list[dict[str, Any]] = []
 
     def __call__(self, state: TrainState, folder: RunFolder) -> None:
@@ -152,6 +149,13 @@ class Watch:
         by_batch = batches.var(0).sum().item() - by_draw / DRAWS  # what is left of the draws in a mean over them
         length = batches.mean(0).square().sum().item() - batches.var(0).sum().item() / BATCHES
         return {"gradient": length**0.5 if length > 0 else None, "by batch": by_batch, "by draw": by_draw}
+
+
+def thirds(heterogeneity: float, people: range) -> NDArray[np.int64]:
+    """In which third each of the rendered people is, by how much they vary from photo to photo: 0 to 2."""
+    studio = Studio(SEED, Variation(heterogeneity))
+    varied = np.array([studio.person(number).heterogeneity for number in people])
+    return np.searchsorted(np.quantile(varied, [1 / 3, 2 / 3]), varied)
 
 
 def some_photos(folder: Path, which: Sequence[int]) -> tuple[Tensor, NDArray[np.int64]]:

@@ -10,12 +10,9 @@ from typing import Any
 import elasticity_mechanism as mechanism
 import numpy as np
 from common import DOCS, fill, from_to, markdown, percent, points, read_results, run
-from elasticity import CHANCE, CONTRASTS, FURTHER, HETEROGENEITIES, LFW, LOSSES, MAIN, OUT, SEED, SIZE, name_of
+from elasticity import CHANCE, CONTRASTS, FURTHER, HETEROGENEITIES, LFW, LOSSES, MAIN, OUT, SIZE, name_of
 from elasticity_resampled import Resampled, Values, interval, over_seeds, t_interval
 from numpy.typing import NDArray
-
-from elasticface.data.synthetic.scene import Variation
-from elasticface.data.synthetic.studio import Studio
 
 PAGE = DOCS / "elasticity.md"
 PLOT = PAGE.parent / "images" / "elasticity.png"
@@ -25,7 +22,6 @@ ANGLES_PICTURE = f"![Mean angles less those of ArcFace, epoch by epoch](images/{
 FIGURES = {"accuracy": "accuracy", "tar": "TAR at FAR 1e-2", "tar_at_1e-3": "TAR at FAR 1e-3", "eer": "EER"}
 WATCHED_ANGLES = ("to own centre", "to the nearest other centre", "within unseen people", "between unseen people")
 WIDER = "elastic-arc, σ .1"
-THIRDS = ("people who vary least", "middling", "people who vary most")
 
 
 def main() -> None:
@@ -66,7 +62,12 @@ than others gain more, as the paper argues, stays open: the effect of elastic-ar
 
 
 def told(of_seeds: Values, means: Values, chance: float = 0.05) -> str:
-    return f"{points(of_seeds.mean())} ({from_to(interval(means, chance), points)})"
+    return around(float(of_seeds.mean()), interval(means, chance))
+
+
+def around(mean: float, ends: tuple[float, float]) -> str:
+    """A difference in points, and its interval."""
+    return f"{points(mean)} ({from_to(ends, points)})"
 
 
 def of_heterogeneity(resampled: Resampled) -> tuple[Values, Values]:
@@ -116,7 +117,7 @@ def figures_table(resampled: Resampled) -> str:
             [resampled.figure(resampled.sets, loss, seeds, figure) for figure in FIGURES] for loss in (one, other)
         )
         apart = [mine - theirs for mine, theirs in zip(of_one, of_other, strict=True)]
-        cells = [f"{points(of_seeds.mean())} ({from_to(t_interval(of_seeds), points)})" for of_seeds in apart]
+        cells = [around(float(of_seeds.mean()), t_interval(of_seeds)) for of_seeds in apart]
         rows.append([f"{one} − {other}", *cells, str(len(seeds))])
     return markdown(["points; 95 % over seeds alone", *FIGURES.values(), "seeds"], rows)
 
@@ -128,10 +129,10 @@ def losses_table(resampled: Resampled) -> str:
         seeds = resampled.seeds(resampled.sets, loss)
         if not seeds:
             continue
-        around = interval(over_seeds(resampled.accuracy(resampled.sets, loss, seeds)))
+        ends = interval(over_seeds(resampled.accuracy(resampled.sets, loss, seeds)))
         means = [percent(float(resampled.figure(resampled.sets, loss, seeds, figure).mean())) for figure in FIGURES]
         on_each = [percent(float(resampled.figure([name], loss, seeds).mean())) for name in resampled.sets]
-        rows.append([loss, f"{means[0]} ({from_to(around)})", *means[1:], *on_each, str(len(seeds))])
+        rows.append([loss, f"{means[0]} ({from_to(ends)})", *means[1:], *on_each, str(len(seeds))])
     columns = ["loss", "accuracy, mean of the four sets (95 %)", *list(FIGURES.values())[1:]]
     return markdown([*columns, *resampled.sets, "seeds"], rows)
 
@@ -161,19 +162,22 @@ def _mean_difference(pairs: Iterable[tuple[NDArray[np.bool_], NDArray[np.bool_]]
 def people_table(resampled: Resampled) -> str:
     """The main contrasts on the pairs of the most unequal set: genuine ones by thirds of the people's heterogeneity."""
     name = name_of(HETEROGENEITIES[-1])
-    studio = Studio(SEED, Variation(HETEROGENEITIES[-1]))
     people = range(SIZE.people, SIZE.people + SIZE.unseen_people)  # in the order of their names
-    varied = np.array([studio.person(number).heterogeneity for number in people])
-    thirds = np.searchsorted(np.quantile(varied, [1 / 3, 2 / 3]), varied)
+    thirds = mechanism.thirds(HETEROGENEITIES[-1], people)
     genuine, of_pair = resampled.people[name].same, thirds[resampled.people[name].first]
     kinds = [*(genuine & (of_pair == third) for third in range(3)), ~genuine]
     rows = []
     for one, other in CONTRASTS:
         if seeds := resampled.seeds([name], one, other):
             apart = [resampled.right(name, one, other, kind) for kind in kinds]
-            cells = [f"{points(mean)} ({from_to(interval(means), points)})" for mean, means in apart]
+            cells = [around(mean, interval(means)) for mean, means in apart]
             rows.append([f"{one} − {other}", *cells, str(len(seeds))])
-    columns = ["pairs judged right, in points; 95 %", *(f"genuine, {third}" for third in THIRDS), "impostor", "seeds"]
+    columns = [
+        "pairs judged right, in points; 95 %",
+        *(f"genuine, {third}" for third in mechanism.THIRDS),
+        "impostor",
+        "seeds",
+    ]
     return markdown(columns, rows)
 
 
@@ -187,7 +191,7 @@ def angles_table(watched: list[dict[str, Any]]) -> str:
         spread = f"{own.std(ddof=1):.1f}" if len(own) > 1 else ""
         shown = ["" if np.isnan(cell) else f"{cell:.1f}" for cell in cells]
         rows.append([loss, f"{heterogeneity:g}", *shown, spread, str(len(last))])
-    columns = ["degrees, after the last epoch", "heterogeneity", "to own centre", *THIRDS]
+    columns = ["degrees, after the last epoch", "heterogeneity", "to own centre", *mechanism.THIRDS]
     columns += ["centre to the nearest other", "within unseen people", "between them", "sd of the first over seeds"]
     return markdown([*columns, "seeds"], rows)
 
@@ -238,8 +242,8 @@ def plot(resampled: Resampled) -> None:
         means = 100 * np.array([by_seed.mean() for by_seed, _ in found])
         ends = 100 * np.array([interval(resamples) for _, resamples in found]).T
         at = np.array([places[name] for name in names]) + 0.03 * (number - 1)
-        around = [means - ends[0], ends[1] - means]
-        axes.errorbar(at, means, around, fmt="o", color=f"C{number}", capsize=3, label=f"{one} − {other}")
+        lengths = [means - ends[0], ends[1] - means]
+        axes.errorbar(at, means, lengths, fmt="o", color=f"C{number}", capsize=3, label=f"{one} − {other}")
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     axes.set_xticks(list(places.values()), ["0", "0.5", "1", "LFW"])
     axes.set_xlabel("heterogeneity of rendered people, and real ones")

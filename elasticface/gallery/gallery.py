@@ -91,8 +91,8 @@ class Gallery:
             encoder: the model.
             aggregation: a person's similarity is that of the most similar face ("best"), or that of the mean of all
                 ("mean").
-            keep_faces: keep the aligned face of each enrolled photo, too; see :meth:`faces`. Of a photo nothing else is
-                ever kept.
+            keep_faces: keep the aligned face of each enrolled photo, too; see :meth:`faces`. No other pixel of a photo
+                is ever kept.
 
         Raises:
             InputError: there is one of that name, or what the class raises.

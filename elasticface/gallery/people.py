@@ -49,7 +49,7 @@ def everybody(database: Connections, which: str | Collection, names: Sequence[st
     found = _people(database, which, "AND name = ANY(%(names)s) ORDER BY name", names=wanted)
     there = {person.name for person in found}
     if missing := [name for name in wanted if name not in there]:
-        raise _nobody(which, f"named {printable(missing[0], 60)!r}")
+        raise _nobody(which, missing[0])
     return found
 
 
@@ -89,22 +89,24 @@ def find(cursor: "Cursor[Any]", collection: Collection, person: str | int) -> in
     """
     from psycopg import sql
 
-    whom = sql.SQL("SELECT id FROM {} WHERE collection = %s AND ").format(collection.person_table)
-    if isinstance(person, int):
-        shown = f"number {person}"
-        cursor.execute(whom + sql.SQL("id = %s"), [collection.id, person])
-    else:
-        name = checked_name(person, "person")
-        shown = f"named {printable(name, 60)!r}"
-        cursor.execute(whom + sql.SQL("name = %s"), [collection.id, name])
+    wanted = person if isinstance(person, int) else checked_name(person, "person")
+    statement = sql.SQL("SELECT id FROM {} WHERE collection = %s AND {} = %s").format(
+        collection.person_table, sql.Identifier("id" if isinstance(wanted, int) else "name")
+    )
+    cursor.execute(statement, [collection.id, wanted])
     if (row := cursor.fetchone()) is None:
-        raise _nobody(collection, shown)
+        raise _nobody(collection, wanted)
     return int(row[0])
 
 
-def _nobody(which: str | Collection, whom: str) -> NoPerson:
+def called(person: str | int) -> str:
+    """A person in a message: by name or number."""
+    return f"number {person}" if isinstance(person, int) else f"named {printable(person, 60)!r}"
+
+
+def _nobody(which: str | Collection, person: str | int) -> NoPerson:
     name = which.name if isinstance(which, Collection) else which
-    return NoPerson(f"collection {printable(name)}: nobody {whom} is enrolled")
+    return NoPerson(f"collection {printable(name)}: nobody {called(person)} is enrolled")
 
 
 def _people(database: Connections, which: str | Collection, whom: LiteralString, **values: Any) -> list[Person]:

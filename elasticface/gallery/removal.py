@@ -18,7 +18,7 @@ from elasticface.base.files import printable
 from elasticface.gallery import index, orphans
 from elasticface.gallery.collection import Collection, NoCollection, as_kept, checked_name, note, note_people, read
 from elasticface.gallery.database import Database, NotAllowed
-from elasticface.gallery.people import NoPerson
+from elasticface.gallery.people import NoPerson, called
 from elasticface.gallery.storing import count
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ def delete(database: Database, which: str | Collection, people: Sequence[str | i
         known = {*there, *there.values()}
         missing = [one for one in wanted if one not in known]
         if missing:
-            first = f"number {missing[0]}" if isinstance(missing[0], int) else f"named {printable(missing[0], 60)!r}"
             raise NoPerson(
-                f"collection {printable(collection.name)}: nobody {first} is enrolled"
+                f"collection {printable(collection.name)}: nobody {called(missing[0])} is enrolled"
                 f"{f', nor {len(missing) - 1:,} others' if missing[1:] else ''}; nobody was removed"
             )
         faces_of = sql.SQL("SELECT person, count(*) FROM {} WHERE person = ANY(%s) GROUP BY person ORDER BY person")

@@ -33,7 +33,7 @@ _KEEP_FACES = {
     "type": "string",
     "enum": ["no", "yes"],
     "default": "no",
-    "description": "keep the aligned face of each enrolled photo, too; nothing else of a photo is ever kept",
+    "description": "keep the aligned face of each enrolled photo, too; no other pixel of a photo is ever kept",
 }
 
 

@@ -46,8 +46,7 @@ async def list_faces(
     after: _After = 0,
     most: Annotated[int, Query(ge=1, le=MOST_FACES, description="faces of the page")] = 20,
 ) -> Faces:
-    """List the faces of a person by number, a page at a time; with the aligned faces
-    themselves where the collection keeps them."""
+    """List the faces of a person by number, a page at a time; with their pictures where the collection keeps faces."""
     work: Work = request.app.state.work
     galleries, kept = galleries_of(request), in_path(name)
 
